@@ -1,0 +1,32 @@
+"""Bits along the last axis, least significant bit first: bit i of a row is byte i >> 3, bit i & 7."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vcfrag_core.errors import ShapeError
+from vcfrag_core.types import BoolArray, U8Array
+
+
+def n_bytes(n_bits: int) -> int:
+    """Bytes that hold `n_bits` bits."""
+    return (n_bits + 7) // 8
+
+
+def pack(values: BoolArray | U8Array) -> U8Array:
+    """(..., n) zeros and ones to (..., ceil(n / 8)) bytes; padding bits are 0."""
+    return np.packbits(values, axis=-1, bitorder="little")
+
+
+def unpack(packed: U8Array, start: int, stop: int) -> U8Array:
+    """Bits [start, stop) of (..., bytes) as (..., stop - start) uint8 zeros and ones.
+
+    Raises:
+        ShapeError: The rows hold fewer than `stop` bits, or the range is reversed.
+    """
+    if not 0 <= start <= stop <= 8 * packed.shape[-1]:
+        raise ShapeError(f"bits [{start}, {stop}) of rows of {packed.shape[-1]} bytes")
+    first = start >> 3
+    window = packed[..., first : n_bytes(stop)]
+    bits = np.unpackbits(window, axis=-1, bitorder="little")
+    return bits[..., start - 8 * first : stop - 8 * first]

@@ -1,0 +1,1 @@
+"""The client: trains, imputes, evaluates and compares against an index daemon."""

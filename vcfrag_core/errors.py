@@ -1,51 +1,51 @@
 """The one error tree. Every error has a stable `reason`; messages say what, where and what to do.
 
-    VcfragError
-    ├── ConfigError              CONFIG              a setting makes no sense
-    ├── ShapeError               SHAPE               bytes or arrays of the wrong size
-    ├── RangeError               RANGE               sites, k or weights outside what is allowed
-    ├── NotFiniteError           NOT_FINITE          NaN or infinity where a number is needed
-    ├── InputError               INPUT               a file that cannot be used (path, record, sample)
-    │   ├── NotVcfError          NOT_VCF
-    │   ├── TruncatedFileError   TRUNCATED_FILE
-    │   ├── UnknownContigError   UNKNOWN_CONTIG
-    │   ├── EmptyInputError      EMPTY_INPUT         no record, or no sample
-    │   ├── UnphasedError        UNPHASED
-    │   ├── MissingAlleleError   MISSING_ALLELE
-    │   ├── MultiallelicError    MULTIALLELIC
-    │   ├── DuplicateRecordError DUPLICATE_RECORD
-    │   ├── UnsortedError        UNSORTED
-    │   ├── PloidyError          PLOIDY
-    │   ├── GeneticMapError      GENETIC_MAP
-    │   ├── SampleTableError     SAMPLE_TABLE
-    │   ├── CacheError           CACHE
-    │   └── TargetError          TARGET              targets that do not fit the panel
-    ├── IdentityError                                 two sides do not speak of the same thing
-    │   ├── PanelMismatchError   PANEL_MISMATCH
-    │   ├── SplitMismatchError   SPLIT_MISMATCH
-    │   ├── MaskMismatchError    MASK_MISMATCH
-    │   ├── MetricMismatchError  METRIC_MISMATCH
-    │   └── LayoutMismatchError  LAYOUT_MISMATCH
-    ├── TooManyMissingError      TOO_MANY_MISSING
-    ├── NoSampleError            NO_SAMPLE
-    ├── UnknownSampleError       UNKNOWN_SAMPLE
-    ├── HeldOutSampleError       HELD_OUT_SAMPLE
-    ├── UnknownIndexError        UNKNOWN_INDEX
-    ├── UnknownPanelError        UNKNOWN_PANEL
-    ├── UnknownMaskError         UNKNOWN_MASK        a mask digest that was never uploaded
-    ├── UnknownMetricError       UNKNOWN_METRIC      a metric digest that was never uploaded
-    ├── ServiceError                                  the daemon cannot serve this now
-    │   ├── OverloadedError      OVERLOADED          retry helps
-    │   ├── OutOfBudgetError     OUT_OF_BUDGET       retry does not help
-    │   ├── DrainingError        DRAINING
-    │   ├── UnavailableError     UNAVAILABLE         not reachable, or its engine restarts
-    │   ├── DeadlineError        DEADLINE
-    │   ├── AuthenticationError  UNAUTHENTICATED
-    │   ├── NotPermittedError    PERMISSION
-    │   └── InternalError        INTERNAL            carries a request id; the daemon's log has the rest
-    ├── ProvenanceMissingError   PROVENANCE_MISSING  an artefact that does not say what it was made from
-    ├── ProvenanceMismatchError  PROVENANCE_MISMATCH an artefact made from something else
-    └── TrainingError            TRAINING            training cannot go on (a loss that is not finite)
+VcfragError
+├── ConfigError              CONFIG              a setting makes no sense
+├── ShapeError               SHAPE               bytes or arrays of the wrong size
+├── RangeError               RANGE               sites, k or weights outside what is allowed
+├── NotFiniteError           NOT_FINITE          NaN or infinity where a number is needed
+├── InputError               INPUT               a file that cannot be used (path, record, sample)
+│   ├── NotVcfError          NOT_VCF
+│   ├── TruncatedFileError   TRUNCATED_FILE
+│   ├── UnknownContigError   UNKNOWN_CONTIG
+│   ├── EmptyInputError      EMPTY_INPUT         no record, or no sample
+│   ├── UnphasedError        UNPHASED
+│   ├── MissingAlleleError   MISSING_ALLELE
+│   ├── MultiallelicError    MULTIALLELIC
+│   ├── DuplicateRecordError DUPLICATE_RECORD
+│   ├── UnsortedError        UNSORTED
+│   ├── PloidyError          PLOIDY
+│   ├── GeneticMapError      GENETIC_MAP
+│   ├── SampleTableError     SAMPLE_TABLE
+│   ├── CacheError           CACHE
+│   └── TargetError          TARGET              targets that do not fit the panel
+├── IdentityError                                 two sides do not speak of the same thing
+│   ├── PanelMismatchError   PANEL_MISMATCH
+│   ├── SplitMismatchError   SPLIT_MISMATCH
+│   ├── MaskMismatchError    MASK_MISMATCH
+│   ├── MetricMismatchError  METRIC_MISMATCH
+│   └── LayoutMismatchError  LAYOUT_MISMATCH
+├── TooManyMissingError      TOO_MANY_MISSING
+├── NoSampleError            NO_SAMPLE
+├── UnknownSampleError       UNKNOWN_SAMPLE
+├── HeldOutSampleError       HELD_OUT_SAMPLE
+├── UnknownIndexError        UNKNOWN_INDEX
+├── UnknownPanelError        UNKNOWN_PANEL
+├── UnknownMaskError         UNKNOWN_MASK        a mask digest that was never uploaded
+├── UnknownMetricError       UNKNOWN_METRIC      a metric digest that was never uploaded
+├── ServiceError                                  the daemon cannot serve this now
+│   ├── OverloadedError      OVERLOADED          retry helps
+│   ├── OutOfBudgetError     OUT_OF_BUDGET       retry does not help
+│   ├── DrainingError        DRAINING
+│   ├── UnavailableError     UNAVAILABLE         not reachable, or its engine restarts
+│   ├── DeadlineError        DEADLINE
+│   ├── AuthenticationError  UNAUTHENTICATED
+│   ├── NotPermittedError    PERMISSION
+│   └── InternalError        INTERNAL            carries a request id; the daemon's log has the rest
+├── ProvenanceMissingError   PROVENANCE_MISSING  an artefact that does not say what it was made from
+├── ProvenanceMismatchError  PROVENANCE_MISMATCH an artefact made from something else
+└── TrainingError            TRAINING            training cannot go on (a loss that is not finite)
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The one place that touches the disk: VCF and BCF, the panel cache, genetic maps, sample tables."""

@@ -265,3 +265,7 @@ class ProvenanceMismatchError(VcfragError):
 
 class TrainingError(VcfragError):
     reason = "TRAINING"
+
+
+class ProgramError(VcfragError):
+    reason = "PROGRAM"

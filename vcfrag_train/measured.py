@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ProgramError
 
 _TAIL_LINES = 12
 
@@ -60,10 +60,6 @@ class Usage:
     peak_bytes: int
 
 
-class ProgramFailedError(ConfigError):
-    """A program that was started from here ended with an error; the message has the end of its log."""
-
-
 def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None) -> Usage:
     """Runs `command` to its end; what it prints is appended to `log`.
 
@@ -73,7 +69,7 @@ def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mappi
         environment: Variables set beside those of this process.
 
     Raises:
-        ProgramFailedError: The program cannot be started or ends with another code than 0.
+        ProgramError: The program cannot be started or ends with another code than 0.
     """
     words = [str(word) for word in command]
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +81,7 @@ def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mappi
         )
         figures = json.loads(result.read_text())
     if figures["code"] != 0:
-        raise ProgramFailedError(f"{shlex.join(words)} ended with code {figures['code']}: {tail(log)}")
+        raise ProgramError(f"{shlex.join(words)} ended with code {figures['code']}: {tail(log)}")
     return Usage(
         command=shlex.join(words),
         wall_seconds=figures["wall_seconds"],

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ConfigError, ProgramError
 from vcfrag_core.genetic_map import GeneticMap
-from vcfrag_train.measured import ProgramFailedError, Usage, run_measured
+from vcfrag_train.measured import Usage, run_measured
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +105,11 @@ def run_peer(peer: Peer, files: PeerInput, output: Path, *, threads: int = 2, he
         heap_mb: Most megabytes of Java's heap (Beagle only).
 
     Raises:
-        ConfigError: The program is not on the PATH, or is none of those known.
-        ProgramFailedError: It ended with an error; its log is kept beside `output` as `NAME.log`.
+        ConfigError: The program is none of those known.
+        ProgramError: It is not on the PATH, or ended with an error; its log is kept beside `output` as `NAME.log`.
     """
     if shutil.which(peer.program) is None:
-        raise ConfigError(f"{peer.program} is not on the PATH")
+        raise ProgramError(f"{peer.program} is not on the PATH")
     if peer.program not in _RUNNERS:
         raise ConfigError(f"no way to run {peer.program!r}; known: {', '.join(sorted(_RUNNERS))}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -117,10 +117,10 @@ def run_peer(peer: Peer, files: PeerInput, output: Path, *, threads: int = 2, he
         job = _Job(peer, files, Path(folder), threads, heap_mb)
         try:
             result, preparation, imputation = _RUNNERS[peer.program](job)
-        except ProgramFailedError as error:
+        except ProgramError as error:
             kept = output.parent / f"{peer.name}.log"
             shutil.copy(job.log, kept)
-            raise ProgramFailedError(f"{error}\nthe whole log is in {kept}") from error
+            raise ProgramError(f"{error}\nthe whole log is in {kept}") from error
         result.replace(output)
     run_index(output)
     return PeerRun(name=peer.name, output=output, preparation=preparation, imputation=imputation)

@@ -1,0 +1,72 @@
+# One command for each thing a contributor does; each makes the environment that it needs.
+#
+#   make demo    generate a panel, start a daemon, train, impute, evaluate, report (about 5 minutes)
+#   make test    every test but the long ones (at most 10 minutes)
+#   make soak    the long tests
+#   make check   formatting, lint, types, import law, generated code
+#   make proto   generate the Python package of the contract anew
+#   make bench   the benchmarks, each figure beside its baseline
+#
+# PYTHON names the interpreter for a new environment, VENV its folder, DEMO the demo's output folder.
+
+VENV ?= .venv
+DEMO ?= demo-out
+WORKERS ?= 2
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PROJECTS := pyproject.toml vcfrag_indexd/pyproject.toml constraints.txt
+
+.PHONY: demo test soak check lint types imports drift proto bench debian
+.DELETE_ON_ERROR:
+
+$(VENV)/.ready-python: scripts/environment.sh
+	PYTHON="$(PYTHON)" sh scripts/environment.sh $(VENV)
+	touch $@
+
+# What a user of the demo needs, and no development tool.
+$(VENV)/.ready-demo: $(VENV)/.ready-python $(PROJECTS)
+	$(PIP) --editable '.[train,demo]' --editable './vcfrag_indexd[cpu]'
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready-python $(PROJECTS)
+	$(PIP) --editable '.[train,demo,dev]' --editable './vcfrag_indexd[cpu]'
+	touch $(VENV)/.ready-demo $@
+
+$(VENV)-proto/.ready: scripts/environment.sh proto/requirements.txt
+	PYTHON="$(PYTHON)" sh scripts/environment.sh $(VENV)-proto
+	$(VENV)-proto/bin/python -m pip install --quiet --requirement proto/requirements.txt
+	touch $@
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/vcfrag-train demo --out $(DEMO)
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal
+
+soak: $(VENV)/.ready-dev
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout 3600
+
+check: lint types imports drift
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready-dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.ready-dev
+	$(BIN)/lint-imports
+
+drift: $(VENV)-proto/.ready
+	sh scripts/proto.sh $(VENV)-proto --check
+
+proto: $(VENV)-proto/.ready
+	sh scripts/proto.sh $(VENV)-proto .
+
+bench: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks
+
+debian:
+	sh scripts/debian_packages.sh

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = final.with_name(f".partial-{secrets.token_hex(4)}-{final.name}")
     try:
         yield temporary
-        os.replace(temporary, final)
+        temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)

@@ -19,7 +19,14 @@ from typing import Any, Protocol
 
 import cyvcf2
 
-from vcfrag_core.errors import EmptyInputError, InputError, NotVcfError, RangeError, TruncatedFileError, UnknownContigError
+from vcfrag_core.errors import (
+    EmptyInputError,
+    InputError,
+    NotVcfError,
+    RangeError,
+    TruncatedFileError,
+    UnknownContigError,
+)
 from vcfrag_core.types import I32Array
 
 # SAM specification, section 4.1.2: the empty BGZF block that ends every whole file.
@@ -50,6 +57,17 @@ class Region:
     contig: str
     start: int = 1
     stop: int | None = None
+
+    def holds(self, contig: str, position: int) -> bool:
+        """Whether a record belongs to the region; an indel by its POS, not by what it spans."""
+        return contig == self.contig and position >= self.start and not self._ends_before(position)
+
+    def is_behind(self, contig: str, position: int) -> bool:
+        """Whether a record of a sorted file, met after the region's first, lies after its last."""
+        return contig != self.contig or self._ends_before(position)
+
+    def _ends_before(self, position: int) -> bool:
+        return self.stop is not None and position > self.stop
 
     def __str__(self) -> str:
         if self.stop is None:
@@ -140,27 +158,26 @@ class VcfReader:
             return self._sequence(None)
         if self._indexed:
             return self._from_index(self.region)
-        return self._within(self.region, self._sequence(None))
+        return self._from_start(self.region)
+
+    def _from_start(self, region: Region) -> Iterator[Record]:
+        # To the file's end, not the region's: without an index nothing says that the file is sorted.
+        for record in self._sequence(None):
+            if region.holds(record.CHROM, record.POS):
+                yield record
 
     def _from_index(self, region: Region) -> Iterator[Record]:
         with warnings.catch_warnings():
             # cyvcf2 warns of a contig without records; that is an empty answer here.
             warnings.simplefilter("ignore", UserWarning)
             first = next(self._vcf(f"{region.contig}:{region.start}-"), None)
-        if first is not None:
-            yield from self._within(region, self._sequence(first))
-
-    def _within(self, region: Region, records: Iterator[Record]) -> Iterator[Record]:
-        seen = False
-        for record in records:
-            if record.CHROM == region.contig:
-                seen = True
-                if region.stop is not None and record.POS > region.stop:
-                    return
-                if record.POS >= region.start:
-                    yield record
-            elif seen:
+        if first is None:
+            return
+        for record in self._sequence(first):
+            if region.is_behind(record.CHROM, record.POS):
                 return
+            if region.holds(record.CHROM, record.POS):
+                yield record
 
     def _sequence(self, record: Record | None) -> Iterator[Record]:
         if record is not None:

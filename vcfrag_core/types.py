@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 BoolArray = NDArray[np.bool_]
 U8Array = NDArray[np.uint8]
 I8Array = NDArray[np.int8]
+I16Array = NDArray[np.int16]
 I32Array = NDArray[np.int32]
 I64Array = NDArray[np.int64]
 U64Array = NDArray[np.uint64]

@@ -1,0 +1,69 @@
+"""BGZF: gzip in independent blocks, so that a file can be written in pieces and read from the middle.
+
+Format: the SAM specification, section 4.1. The pieces are compressed here with zlib rather than through htslib,
+because cyvcf2 offers no writer for raw bytes; equal bytes give equal blocks for any number of threads.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+import numpy as np
+
+from vcfrag_core.types import I64Array
+
+BLOCK_BYTES = 65_280
+EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_HEADER = struct.Struct("<4BI2BH2sHH")
+_LEVEL = 4
+
+
+def compress(data: bytes, *, executor: Executor | None = None, level: int = _LEVEL) -> tuple[bytes, I64Array]:
+    """Blocks of `BLOCK_BYTES` bytes each but the last, without the end marker.
+
+    Args:
+        data: What is compressed.
+        executor: Threads that compress (zlib releases the interpreter's lock); none compresses here.
+        level: zlib's level, 1 to 9.
+
+    Returns:
+        The blocks, and (n + 1,) the compressed offset of every block and the end.
+    """
+    pieces = [(data[i : i + BLOCK_BYTES], level) for i in range(0, len(data), BLOCK_BYTES)]
+    blocks = list(executor.map(_block, pieces) if executor is not None else map(_block, pieces))
+    sizes = np.array([0, *(len(block) for block in blocks)], dtype=np.int64)
+    return b"".join(blocks), np.cumsum(sizes)
+
+
+def virtual_offsets(offsets: I64Array, blocks: I64Array, base: int) -> I64Array:
+    """Virtual file offsets of uncompressed `offsets` in a piece that starts at byte `base` of the file.
+
+    Args:
+        offsets: (n,) offsets in the uncompressed piece; its end is allowed.
+        blocks: (m + 1,) what `compress` returned.
+        base: Where in the file the piece begins.
+    """
+    number, within = np.divmod(offsets, BLOCK_BYTES)
+    return np.asarray((blocks[number] + base) << 16 | within, dtype=np.int64)
+
+
+def decompress(data: bytes) -> Iterator[bytes]:
+    """The content of every block; used where a small file is read back whole."""
+    stream = io.BytesIO(data)
+    while header := stream.read(_HEADER.size):
+        size = _HEADER.unpack(header)[-1] + 1
+        body = stream.read(size - _HEADER.size)
+        yield zlib.decompress(body[:-8], -15)
+
+
+def _block(piece: tuple[bytes, int]) -> bytes:
+    data, level = piece
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
+    body = compressor.compress(data) + compressor.flush()
+    size = _HEADER.size + len(body) + 8
+    header = _HEADER.pack(31, 139, 8, 4, 0, 0, 255, 6, b"BC", 2, size - 1)
+    return b"".join((header, body, struct.pack("<II", zlib.crc32(data), len(data))))

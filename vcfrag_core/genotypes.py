@@ -1,0 +1,148 @@
+"""From haplotype dosages to what a genotype file says: GT, DS, HDS, GP, and the quality of a site.
+
+Everything that is written follows from haplotype dosages rounded to thousandths, by integer arithmetic, so that the
+columns agree with each other exactly: DS is the sum of HDS, GP sums to 1, GT has the largest GP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
+from vcfrag_core.types import F64Array, FloatArray, I8Array, I16Array, I64Array, IntArray
+
+ONE = 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenotypeColumns:
+    """The columns of n genotypes, dosages and probabilities in thousandths.
+
+    Attributes:
+        gt: (n, 2) phased alleles of the most likely genotype.
+        ds: (n,) ALT copies, the sum of both haplotypes.
+        gp: (n, 3) probabilities of 0, 1 and 2 ALT copies; each row sums to 1000.
+    """
+
+    gt: I8Array
+    ds: I16Array
+    gp: I16Array
+
+
+def thousandths(dosage: FloatArray) -> I16Array:
+    """Haplotype dosages in [0, 1] rounded to thousandths, halves to even.
+
+    Raises:
+        NotFiniteError: A dosage is not a number.
+        RangeError: A dosage is outside [0, 1] by more than float32 rounding explains.
+    """
+    if dosage.size and not bool(np.isfinite(dosage).all()):
+        raise NotFiniteError("an imputed dosage is not a finite number")
+    if dosage.size and (float(dosage.min()) < -1e-4 or float(dosage.max()) > 1 + 1e-4):
+        raise RangeError(f"imputed dosages must lie in [0, 1], got {float(dosage.min())} to {float(dosage.max())}")
+    return np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE).astype(np.int16)
+
+
+def genotype_columns(first: IntArray, second: IntArray) -> GenotypeColumns:
+    """The columns of n genotypes from the dosages of their two haplotypes, in thousandths.
+
+    The haplotypes are independent given the data. Among equally likely genotypes the one with fewer ALT copies is
+    chosen; a heterozygote carries ALT on the haplotype with the larger dosage, the first on a tie.
+    """
+    a, b = first.astype(np.int64), second.astype(np.int64)
+    millionths = np.stack(((ONE - a) * (ONE - b), a * (ONE - b) + b * (ONE - a), a * b), axis=-1)
+    copies = millionths.argmax(axis=-1)
+    on_first = a >= b
+    gt = np.stack(((copies == 2) | (copies == 1) & on_first, (copies == 2) | (copies == 1) & ~on_first), axis=-1)
+    return GenotypeColumns(gt.astype(np.int8), (a + b).astype(np.int16), _rounded_to_one(millionths))
+
+
+class ColumnTable:
+    """`genotype_columns` by look-up: every pair of dosages is worked out once, when it first occurs (20 MB)."""
+
+    def __init__(self) -> None:
+        n = (ONE + 1) ** 2
+        self._known = np.zeros(n, dtype=np.bool_)
+        self._gt = np.empty((n, 2), dtype=np.int8)
+        self._ds = np.empty(n, dtype=np.int16)
+        self._gp = np.empty((n, 3), dtype=np.int16)
+
+    def columns(self, first: IntArray, second: IntArray) -> GenotypeColumns:
+        """The columns of the pairs, of any shape; the columns' own axes come last."""
+        keys = pair_key(first, second)
+        new = np.unique(keys[~self._known[keys]])
+        if len(new):
+            made = genotype_columns(*np.divmod(new, ONE + 1))
+            self._gt[new], self._ds[new], self._gp[new] = made.gt, made.ds, made.gp
+            self._known[new] = True
+        return GenotypeColumns(self._gt[keys], self._ds[keys], self._gp[keys])
+
+
+def pair_key(first: IntArray, second: IntArray) -> I64Array:
+    """One number for two dosages in thousandths; `divmod(key, 1001)` gives them back."""
+    return first.astype(np.int64) * (ONE + 1) + second
+
+
+def _rounded_to_one(millionths: IntArray) -> I16Array:
+    """(n, 3) shares of a million to thousandths that sum to 1000, by largest remainder, the first on a tie."""
+    floor, rest = np.divmod(millionths, ONE)
+    spare = ONE - floor.sum(axis=-1)
+    order = np.argsort(-rest, axis=-1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(3), axis=-1)
+    return (floor + (rank < spare[:, None])).astype(np.int16)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SiteQuality:
+    """(L,) statistics of the cohort per site: the values of INFO AF, MAF and R2."""
+
+    af: F64Array
+    maf: F64Array
+    r2: F64Array
+
+
+def site_quality(dosage: FloatArray) -> SiteQuality:
+    """Frequency and estimated r² of each site from its haplotype dosages.
+
+    R2 is the variance of the haplotype dosages over p (1 - p), what it would be if every allele were known; 0 where
+    no haplotype carries ALT or all do (Das et al., Nature Genetics 48, 1284-1287, 2016; minimac's Rsq).
+
+    Args:
+        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
+    """
+    if dosage.ndim != 2 or not len(dosage):
+        raise ShapeError(f"dosages of at least one haplotype are (Q, L), got {dosage.shape}")
+    values = np.clip(dosage.astype(np.float64), 0.0, 1.0)
+    af = values.mean(axis=0)
+    most = af * (1.0 - af)
+    r2 = np.divide(values.var(axis=0), most, out=np.zeros_like(af), where=most > 1e-12)
+    return SiteQuality(af, np.minimum(af, 1.0 - af), np.minimum(r2, 1.0))
+
+
+def empirical_r2(dosage: FloatArray, alleles: I8Array) -> F64Array:
+    """(M,) squared correlation of leave-one-out haplotype dosages and observed alleles: the values of INFO ER2.
+
+    A negative correlation gives 0: a site that is predicted the wrong way round is not a good one.
+
+    Args:
+        dosage: (Q, M) leave-one-out haplotype dosages; NaN where there is none.
+        alleles: (Q, M) observed alleles, -1 missing.
+
+    Returns:
+        NaN where either side does not vary among the called haplotypes.
+    """
+    if dosage.shape != alleles.shape:
+        raise ShapeError(f"dosages {dosage.shape} and alleles {alleles.shape} differ in shape")
+    known = (alleles >= 0) & np.isfinite(dosage)
+    n = known.sum(axis=0)
+    x = np.where(known, dosage, 0.0).astype(np.float64)
+    y = np.where(known, alleles, 0).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        dx = np.where(known, x - x.sum(axis=0) / n, 0.0)
+        dy = np.where(known, y - y.sum(axis=0) / n, 0.0)
+        spread = (dx * dx).sum(axis=0) * (dy * dy).sum(axis=0)
+        r = (dx * dy).sum(axis=0) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+    return np.asarray(np.maximum(r, 0.0) ** 2, dtype=np.float64)

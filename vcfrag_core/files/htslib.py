@@ -147,6 +147,13 @@ class VcfReader:
                 return int(fields["length"])
         return None
 
+    def contigs_with_records(self) -> tuple[str, ...]:
+        """What the file really holds, for messages; reads all of it where there is no index. Ends the iteration."""
+        if not (self._indexed and self.contigs):
+            with open_vcf(self.path) as again:
+                return tuple(dict.fromkeys(record.CHROM for record in again))
+        return tuple(contig for contig in self.contigs if self._first_from(Region(contig)) is not None)
+
     def __iter__(self) -> Iterator[Record]:
         """Records in the file's order.
 
@@ -166,11 +173,15 @@ class VcfReader:
             if region.holds(record.CHROM, record.POS):
                 yield record
 
-    def _from_index(self, region: Region) -> Iterator[Record]:
+    def _first_from(self, region: Region) -> Record | None:
         with warnings.catch_warnings():
             # cyvcf2 warns of a contig without records; that is an empty answer here.
             warnings.simplefilter("ignore", UserWarning)
-            first = next(self._vcf(f"{region.contig}:{region.start}-"), None)
+            first: Record | None = next(self._vcf(f"{region.contig}:{region.start}-"), None)
+        return first
+
+    def _from_index(self, region: Region) -> Iterator[Record]:
+        first = self._first_from(region)
         if first is None:
             return
         for record in self._sequence(first):

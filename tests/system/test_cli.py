@@ -1,0 +1,112 @@
+"""The command line: quick help, honest exit codes, one line per refusal."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import types
+
+import pytest
+
+from vcfrag_core.errors import GeneticMapError
+from vcfrag_train import cli
+
+HEAVY = ("torch", "lightning", "matplotlib", "numba", "faiss", "msprime", "cyvcf2", "tensorboard")
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+
+
+def exit_code(*arguments: str) -> object:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    return stop.value.code
+
+
+@pytest.fixture
+def fake_command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module in the place of `vcfrag_train.commands.inspect`, whose `command` a test replaces."""
+    module = types.ModuleType("vcfrag_train.commands.inspect")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_help__names_every_command_and_loads_nothing_heavy() -> None:
+    done = run_python(
+        "import sys\n"
+        "from vcfrag_train.cli import main\n"
+        "try:\n    main(['--help'])\n"
+        f"finally:\n    print('HEAVY', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    for name in cli.COMMANDS:
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_command_help__answers_without_torch(name: str) -> None:
+    done = run_python(
+        "import sys\n"
+        "from vcfrag_train.cli import main\n"
+        f"try:\n    main([{name!r}, '--help'])\n"
+        "finally:\n    print('HEAVY', [m for m in ('torch', 'lightning', 'matplotlib') if m in sys.modules])\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    assert f"vcfrag-train {name}" in done.stdout
+
+
+def test_version__is_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--version") == 0
+    assert capsys.readouterr().out.strip() == f"vcfrag {importlib.metadata.version('vcfrag')}"
+
+
+def test_unknown_command__is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("imptue") == 2
+    assert "imptue" in capsys.readouterr().err
+
+
+def test_refusal__is_one_line_with_its_reason(
+    fake_command: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        raise GeneticMapError("positions must ascend", path="a.map", record="line 7")
+
+    fake_command.command = command  # type: ignore[attr-defined]
+    assert exit_code("inspect") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "error [GENETIC_MAP]: a.map, record line 7: positions must ascend\n"
+
+
+def test_missing_extra__is_one_line_with_the_pip_line(
+    fake_command: types.ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    def command() -> None:
+        import torch  # noqa: F401
+
+    fake_command.command = command  # type: ignore[attr-defined]
+    assert exit_code("inspect") == 2
+    assert capsys.readouterr().err == "error [CONFIG]: torch is not installed; run: pip install 'vcfrag[train]'\n"
+
+
+def test_fault_of_ours__keeps_its_traceback(fake_command: types.ModuleType) -> None:
+    def command() -> None:
+        raise ZeroDivisionError
+
+    fake_command.command = command  # type: ignore[attr-defined]
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["inspect"])
+
+
+def test_interrupt__exits_130(fake_command: types.ModuleType) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    fake_command.command = command  # type: ignore[attr-defined]
+    assert exit_code("inspect") == 130

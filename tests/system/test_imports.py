@@ -1,0 +1,55 @@
+"""The import law where a static tool cannot see: what is loaded in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import vcfrag_core
+
+NEEDS_TORCH = {"vcfrag_core.copying_layer", "vcfrag_core.embedding", "vcfrag_core.losses", "vcfrag_core.model"}
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level names in sys.modules after the code ran in a fresh interpreter."""
+    report = "import json, sys; print('\\n' + json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def core_modules() -> list[str]:
+    return [module.name for module in pkgutil.walk_packages(vcfrag_core.__path__, "vcfrag_core.")]
+
+
+def test_core__imports_alone() -> None:
+    loaded = loaded_after("import vcfrag_core")
+    assert not loaded & {"torch", "faiss", "grpc", "cyvcf2", "numba"}
+
+
+def test_core__modules_without_torch_leave_it_out() -> None:
+    wanted = [name for name in core_modules() if name not in NEEDS_TORCH]
+    loaded = loaded_after("".join(f"import {name}\n" for name in wanted))
+    assert not loaded & {"torch", "faiss", "grpc", "vcfrag_indexd", "vcfrag_train", "vcfrag_proto"}
+
+
+def test_core__files_are_the_only_readers() -> None:
+    wanted = [n for n in core_modules() if not n.startswith("vcfrag_core.files") and n not in NEEDS_TORCH]
+    assert "cyvcf2" not in loaded_after("".join(f"import {name}\n" for name in wanted))
+
+
+@pytest.mark.parametrize("module", ["vcfrag_indexd.server", "vcfrag_indexd.cli", "vcfrag_indexd.testing"])
+def test_daemon__starts_without_torch(module: str) -> None:
+    loaded = loaded_after(f"import {module}")
+    assert not loaded & {"torch", "lightning", "vcfrag_train"}
+
+
+def test_client__does_not_load_the_daemon() -> None:
+    loaded = loaded_after("import vcfrag_train.client")
+    assert not loaded & {"vcfrag_indexd", "faiss", "torch"}

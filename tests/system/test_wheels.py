@@ -1,0 +1,124 @@
+"""Both wheels, built and installed apart from the checkout, in environments with and without the heavy packages."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable, Iterable
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "safetensors", "tensorboard", "matplotlib", "jinja2")
+ENGINES = ("faiss",)
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """A virtual environment that holds the wheels and not the checkout."""
+
+    folder: Path
+
+    def run(self, program: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+        command = [str(self.folder / "bin" / program), *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=clean, capture_output=True, text=True, check=False, timeout=timeout
+        )
+
+    @property
+    def packages(self) -> Path:
+        return next(self.folder.glob("lib/python*/site-packages"))
+
+
+@pytest.fixture(scope="module")
+def wheels(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Distribution name to its wheel, built from the checkout."""
+    folder = tmp_path_factory.mktemp("wheels")
+    for project in (repository, repository / "vcfrag_indexd"):
+        _check([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(project)])
+    return {path.name.partition("-")[0]: path for path in folder.glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def base(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Both wheels beside their base dependencies only: neither torch nor faiss."""
+    return _environment(tmp_path_factory.mktemp("base"), wheels.values(), without=(*TRAIN_ONLY, *ENGINES))
+
+
+def test_wheels__hold_their_packages_and_nothing_else(wheels: dict[str, Path]) -> None:
+    assert _top_level(wheels["vcfrag"]) == {"vcfrag_core", "vcfrag_proto", "vcfrag_train"}
+    assert _top_level(wheels["vcfrag_indexd"]) == {"vcfrag_indexd"}
+
+
+def test_wheels__carry_data_and_licence(wheels: dict[str, Path]) -> None:
+    names = zipfile.ZipFile(wheels["vcfrag"]).namelist()
+    assert "vcfrag_proto/v1/index_pb2.pyi" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {"vcfrag_core/py.typed", "vcfrag_train/py.typed", "vcfrag_proto/py.typed"} <= set(names)
+
+
+def test_base_requirements__have_neither_torch_nor_faiss(wheels: dict[str, Path]) -> None:
+    for wheel in wheels.values():
+        base = [r for r in _requirements(wheel) if "extra ==" not in r]
+        names = {re.split(r"[^A-Za-z0-9_.-]", r)[0].lower() for r in base}
+        assert not names & {"torch", "lightning", "faiss-cpu", "faiss-gpu", "msprime", "matplotlib"}
+
+
+def test_extras__name_engines_and_training(wheels: dict[str, Path]) -> None:
+    daemon = _requirements(wheels["vcfrag_indexd"])
+    assert any(r.startswith("faiss-cpu") and "extra == 'cpu'" in r for r in daemon)
+    assert any(r.startswith("faiss-gpu") and "extra == 'gpu'" in r for r in daemon)
+    assert "vcfrag" in daemon
+    assert any(r.startswith("torch") and "extra == 'train'" in r for r in _requirements(wheels["vcfrag"]))
+
+
+def test_base_install__console_scripts_answer(base: Environment) -> None:
+    for program in ("vcfrag-train", "vcfrag-indexd"):
+        done = base.run(program, "--help")
+        assert done.returncode == 0, done.stderr
+        assert "Usage" in done.stdout
+    assert base.run("vcfrag-train", "--version").stdout.startswith("vcfrag ")
+
+
+def test_base_install__is_not_the_checkout(base: Environment) -> None:
+    done = base.run("python", "-c", "import vcfrag_core, vcfrag_indexd; print(vcfrag_core.__file__)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(base.folder))
+
+
+def _environment(folder: Path, wheels: Iterable[Path], *, without: tuple[str, ...]) -> Environment:
+    """A fresh environment with the wheels by pip; dependencies linked from this one's but for `without`."""
+    _check([sys.executable, "-m", "venv", "--without-pip", str(folder)])
+    environment = Environment(folder)
+    ours = ("vcfrag", "_editable_impl_vcfrag", "_vcfrag")
+    for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+        name = entry.name.lower().replace("-", "_")
+        if entry.suffix != ".pth" and not name.startswith((*without, *ours)):
+            (environment.packages / entry.name).symlink_to(entry)
+    paths = [str(path) for path in wheels]
+    _check([sys.executable, "-m", "pip", "--python", str(folder), "install", "--quiet", "--no-deps", *paths])
+    return environment
+
+
+def _check(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _top_level(wheel: Path) -> set[str]:
+    names = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    return {name for name in names if not name.endswith(".dist-info")}
+
+
+def _requirements(wheel: Path) -> list[str]:
+    archive = zipfile.ZipFile(wheel)
+    name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+    return Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist", [])

@@ -14,32 +14,30 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, IntArray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CopyingSites:
-    """The observed sites of a context, and where the sites of its window lie between them.
+    """The observed sites of a context, and where the sites to impute lie between them.
 
     Attributes:
         observed: (M,) panel indices of the context's observed sites, ascending, M >= 1.
         gaps_cm: (M,) genetic distance from the observed site before; 0 for the first.
-        start: First site of the window.
-        stop: Site after its last; L = stop - start.
-        left: (L,) number (0 to M - 1) of the last observed site at or before each window site; 0 where there is none.
-        fraction: (L,) how far each window site lies towards the next observed site, in [0, 1].
+        sites: (L,) panel indices to impute, ascending: the window, or some of its sites.
+        left: (L,) number (0 to M - 1) of the last observed site at or before each of them; 0 where there is none.
+        fraction: (L,) how far each of them lies towards the next observed site, in [0, 1].
     """
 
     observed: I32Array
     gaps_cm: F64Array
-    start: int
-    stop: int
+    sites: I64Array
     left: I32Array
     fraction: F32Array
 
 
-def copying_sites(observed: IntArray, cm: F64Array, positions: IntArray, start: int, stop: int) -> CopyingSites:
-    """Places the window [start, stop) between the observed sites of its context.
+def copying_sites(observed: IntArray, cm: F64Array, positions: IntArray, sites: IntArray) -> CopyingSites:
+    """Places the sites to impute between the observed sites of their context.
 
     Posteriors are interpolated linearly in genetic distance, in base pairs where the map is flat, and constant
     beyond the first and the last observed site.
@@ -48,33 +46,26 @@ def copying_sites(observed: IntArray, cm: F64Array, positions: IntArray, start: 
         observed: (M,) panel indices of observed sites, ascending.
         cm: (V,) genetic positions of the panel's sites.
         positions: (V,) base-pair positions.
-        start: First site of the window.
-        stop: Site after its last.
+        sites: (L,) panel indices, ascending.
 
     Raises:
         RangeError: No site is observed.
     """
     if len(observed) == 0:
-        raise RangeError(f"no observed site in the context of sites [{start}, {stop})")
-    sites = np.arange(start, stop)
+        raise RangeError(f"no observed site in the context of {len(sites)} sites")
     left = np.searchsorted(observed, sites, side="right") - 1
-    right = np.minimum(left + 1, len(observed) - 1)
     before_first = left < 0
     left = np.maximum(left, 0)
-    a, b = observed[left], observed[right]
+    a, b = observed[left], observed[np.minimum(left + 1, len(observed) - 1)]
     span_cm, span_bp = cm[b] - cm[a], (positions[b] - positions[a]).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        fraction = np.where(
-            span_cm > 0,
-            (cm[sites] - cm[a]) / span_cm,
-            np.where(span_bp > 0, (positions[sites] - positions[a]) / span_bp, 0),
-        )
-    fraction[before_first | (left == right)] = 0
+        by_bp = np.where(span_bp > 0, (positions[sites] - positions[a]) / span_bp, 0)
+        fraction = np.where(span_cm > 0, (cm[sites] - cm[a]) / span_cm, by_bp)
+    fraction[before_first | (a == b)] = 0
     return CopyingSites(
         observed=np.asarray(observed, dtype=np.int32),
         gaps_cm=np.diff(cm[observed], prepend=cm[observed[0]]),
-        start=start,
-        stop=stop,
+        sites=np.asarray(sites, dtype=np.int64),
         left=left.astype(np.int32),
         fraction=np.clip(fraction, 0, 1).astype(np.float32),
     )
@@ -129,7 +120,7 @@ def dosage_reference(posterior: F64Array, left: I32Array, fraction: F32Array, al
         posterior: (M, K) at the observed sites.
         left: (L,) as in `CopyingSites`.
         fraction: (L,) as in `CopyingSites`.
-        alleles: (L, K) candidates' alleles at the window's sites.
+        alleles: (L, K) candidates' alleles at the sites to impute.
     """
     right = np.minimum(left + 1, len(posterior) - 1)
     share = fraction[:, None].astype(np.float64)

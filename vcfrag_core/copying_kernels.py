@@ -7,12 +7,15 @@ Every kernel handles one query, releases the GIL and depends on nothing but its 
 threads gives the same bytes.
 """
 
+# Scalars are of the arrays' own float type, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,return-value"
+
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
+from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 BLOCK = 32
 
@@ -124,76 +127,131 @@ def _block_posteriors(
             _advance(backward, backward, (one - switch[i]) / total, switch[i] / count)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _add_block_dosage(
-    posterior: FloatArray,
-    rows: int,
-    first: int,
-    packed: U8Array,
-    candidates: I32Array,
-    start: int,
-    begin: int,
-    end: int,
-    left: I32Array,
-    fraction: FloatArray,
-    least: float,
-    dosage: FloatArray,
-) -> None:
-    """Adds the block's candidates to the dosages of window sites [begin, end).
+def site_words(packed: U8Array, sites: I64Array) -> U64Array:
+    """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
+    if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
+        return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
+    bits = observed_bits(packed, 0, len(packed), sites.astype(np.int32))
+    padded = np.zeros((len(packed), 8 * ((len(sites) + 63) // 64)), dtype=np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return padded.view("<u8")
 
-    `posterior` holds the sites from `first` on; row `rows` is the site after the block, or a copy of the last.
-    """
+
+@numba.njit(cache=True, nogil=True)
+def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
+    """(H, ceil((stop - start) / 64)) panel bits of the window's sites, bit 0 of word 0 being site `start`."""
+    n_words = (stop - start + 63) // 64
+    out = np.zeros((len(packed), n_words), dtype=np.uint64)
+    first, shift, last = start >> 3, start & 7, (stop + 7) >> 3
+    for h in range(len(packed)):
+        row = packed[h]
+        for b in range(first, last):
+            byte = np.uint64(row[b])
+            if b == last - 1 and stop & 7:
+                byte &= np.uint64((1 << (stop & 7)) - 1)
+            bit = ((b - first) << 3) - shift
+            if bit < 0:
+                out[h, 0] |= byte >> np.uint64(-bit)
+                continue
+            out[h, bit >> 6] |= byte << np.uint64(bit & 63)
+            if bit & 63 > 56 and (bit >> 6) + 1 < n_words:
+                out[h, (bit >> 6) + 1] |= byte >> np.uint64(64 - (bit & 63))
+    return out
+
+
+# Number of the lowest set bit: isolate it, multiply by a de Bruijn sequence, look the top six bits up.
+_DE_BRUIJN = 0x03F79D71B4CB0A89
+_LOWEST = np.zeros(64, dtype=np.int64)
+for _bit in range(64):
+    _LOWEST[((_DE_BRUIJN << _bit) & 0xFFFFFFFFFFFFFFFF) >> 58] = _bit
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _peaks(posterior: FloatArray, rows: int, prune: float) -> tuple[FloatArray, float]:
+    """(K,) largest posterior of each candidate in rows 0 to `rows`, and the largest threshold (of a geometric
+    series) below which the candidates' peaks sum to no more than `prune`."""
     k = posterior.shape[1]
     peak = posterior[0].copy()
     for r in range(1, rows + 1):
         for j in range(k):
             peak[j] = max(peak[j], posterior[r, j])
-    last = start + end
-    for j in range(k):
-        if peak[j] < least:
-            continue
-        row = packed[candidates[j]]
-        site = start + begin
-        while site < last:
-            byte = row[site >> 3] >> np.uint8(site & 7)
-            if byte == 0:
-                site = ((site >> 3) + 1) << 3
-                continue
-            if byte & 1:
-                i = site - start
-                r = left[i] - first
-                a = posterior[r, j]
-                dosage[i] += a + fraction[i] * (posterior[r + 1, j] - a)
-            site += 1
+    threshold = 1.0
+    while threshold * k > prune:
+        lost = 0.0
+        for j in range(k):
+            lost += peak[j] if peak[j] < threshold else peak.dtype.type(0)
+        if lost <= prune:
+            break
+        threshold *= 0.25
+    return peak, threshold if prune > 0 else 0.0
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def copy_dosage(
-    observed: U8Array,
-    packed: U8Array,
+def _add_block_dosage(
+    posterior: FloatArray,
+    rows: int,
+    first: int,
+    words: U64Array,
     candidates: I32Array,
-    query: I8Array,
-    mismatch: FloatArray,
-    switch: FloatArray,
-    start: int,
+    begin: int,
+    end: int,
     left: I32Array,
     fraction: FloatArray,
     prune: float,
     dosage: FloatArray,
 ) -> None:
-    """Imputed dosages of one query haplotype over one window.
+    """Adds the block's candidates to the dosages of sites [begin, end).
 
-    A candidate whose posterior stays below prune / K throughout a block adds nothing there: dosages fall by less
-    than `prune` in all.
+    `posterior` holds the sites from `first` on; row `rows` is the site after the block, or a copy of the last.
+    """
+    peak, least = _peaks(posterior, rows, prune)
+    head, tail = begin >> 6, (end - 1) >> 6
+    head_mask = ~np.uint64(0) << np.uint64(begin & 63)
+    tail_mask = ~np.uint64(0) >> np.uint64(63 - ((end - 1) & 63))
+    for j in range(len(candidates)):
+        if peak[j] < least:
+            continue
+        row = words[candidates[j]]
+        for w in range(head, tail + 1):
+            word = row[w]
+            if w == head:
+                word &= head_mask
+            if w == tail:
+                word &= tail_mask
+            while word:
+                lowest = word & (~word + np.uint64(1))
+                word ^= lowest
+                i = (w << 6) + _LOWEST[(lowest * np.uint64(_DE_BRUIJN)) >> np.uint64(58)]
+                r = left[i] - first
+                a = posterior[r, j]
+                dosage[i] += a + fraction[i] * (posterior[r + 1, j] - a)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def copy_dosage(
+    observed: U8Array,
+    words: U64Array,
+    candidates: I32Array,
+    query: I8Array,
+    mismatch: FloatArray,
+    switch: FloatArray,
+    left: I32Array,
+    fraction: FloatArray,
+    prune: float,
+    dosage: FloatArray,
+) -> None:
+    """Imputed dosages of one query haplotype.
+
+    In each block the candidates that explain least, together at most `prune` of the posterior at any site, add
+    nothing to the dosages: these fall by at most `prune`.
 
     Args:
         observed: (H, ceil(M / 8)) panel bits at the context's observed sites.
-        packed: (H, ceil(V / 8)) panel bits.
+        words: (H, ceil(L / 64)) panel bits at the sites to impute, from `site_words`.
         candidates: (K,) panel rows, K >= 1.
         query: (M,) alleles, -1 where there is no call.
         mismatch: (M,) exp(-w): the emission of a mismatch.
         switch: (M,) probability of a switch before each site.
-        start: First site of the window.
         left: (L,) as in `CopyingSites`.
         fraction: (L,) as in `CopyingSites`.
         prune: Bound of what pruning may take from a dosage; 0 prunes nothing.
@@ -217,7 +275,7 @@ def copy_dosage(
         begin = np.searchsorted(left[:end], first)
         if begin < end:
             _add_block_dosage(
-                posterior, stop - first, first, packed, candidates, start, begin, end, left, fraction, prune / k, dosage
+                posterior, stop - first, first, words, candidates, begin, end, left, fraction, prune, dosage
             )
         end = begin
     for i in range(len(dosage)):
@@ -231,9 +289,8 @@ def copy_dosage(
 
 @numba.njit(cache=True, nogil=True)
 def _direction(
-    packed: U8Array,
+    words: U64Array,
     candidates: I32Array,
-    start: int,
     left: I32Array,
     fraction: FloatArray,
     gradient: FloatArray,
@@ -247,10 +304,9 @@ def _direction(
     begin = np.searchsorted(left, first - 1)
     end = np.searchsorted(left, stop)
     for j in range(len(candidates)):
-        row = packed[candidates[j]]
+        row = words[candidates[j]]
         for i in range(begin, end):
-            site = start + i
-            if not (row[site >> 3] >> np.uint8(site & 7)) & np.uint8(1):
+            if not (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1):
                 continue
             right = min(left[i] + 1, m - 1)
             if left[i] >= first:
@@ -298,12 +354,11 @@ def _normalise_tangent(value: FloatArray, tangent: FloatArray, direction: FloatA
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def copy_gradient(
     observed: U8Array,
-    packed: U8Array,
+    words: U64Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
     switch: FloatArray,
-    start: int,
     left: I32Array,
     fraction: FloatArray,
     gradient: FloatArray,
@@ -313,7 +368,7 @@ def copy_gradient(
     """Adds the gradient of sum_i gradient_i * dosage_i to those of the weights and the switch probabilities.
 
     Args:
-        observed, packed, candidates, query, mismatch, switch, start, left, fraction: As for `copy_dosage`.
+        observed, words, candidates, query, mismatch, switch, left, fraction: As for `copy_dosage`.
         gradient: (L,) derivative of the loss with respect to each dosage.
         weight_gradient: (M,) derivative with respect to each weight w = -log(mismatch), added to.
         switch_gradient: (M,) derivative with respect to each switch probability, added to.
@@ -334,7 +389,7 @@ def copy_gradient(
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         start_values[block, :] = values[0]
         start_tangents[block, :] = tangents[0]
-        _direction(packed, candidates, start, left, fraction, gradient, m, first, stop, direction)
+        _direction(words, candidates, left, fraction, gradient, m, first, stop, direction)
         _forward_tangents(states, query, mismatch, switch, first, stop, direction, values, tangents)
         values[0, :] = values[stop - first]
         tangents[0, :] = tangents[stop - first]
@@ -344,7 +399,7 @@ def copy_gradient(
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         values[0, :] = start_values[block]
         tangents[0, :] = start_tangents[block]
-        _direction(packed, candidates, start, left, fraction, gradient, m, first, stop, direction)
+        _direction(words, candidates, left, fraction, gradient, m, first, stop, direction)
         _forward_tangents(states, query, mismatch, switch, first, stop, direction, values, tangents)
         for i in range(stop - 1, first - 1, -1):
             row = i - first + 1

@@ -1,0 +1,95 @@
+"""One window's worth of copying: its sites, queries and candidates, handed to the compiled kernels query by query."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vcfrag_core import copying_kernels as kernels
+from vcfrag_core.copying import CopyingSites
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
+
+PRUNE = 2e-4
+
+
+class CopyingProblem:
+    """What copying needs to know, besides its parameters.
+
+    Attributes:
+        sites: Observed sites of the context and the sites to impute between them.
+        words: (H, ceil(L / 64)) panel bits at the sites to impute.
+        observed: (H, ceil(M / 8)) panel bits at the observed sites.
+        queries: (Q, M) alleles, -1 where there is no call.
+        candidates: Q arrays of panel rows, one or more each.
+    """
+
+    def __init__(
+        self, sites: CopyingSites, packed: U8Array, observed: U8Array, queries: I8Array, candidates: Sequence[I32Array]
+    ) -> None:
+        self.sites = sites
+        self.words = kernels.site_words(packed, sites.sites)
+        self.observed = observed
+        self.queries = queries
+        self.candidates = candidates
+
+    def dosage(
+        self, weights: FloatArray, switch: FloatArray, *, prune: float = PRUNE, pool: ThreadPoolExecutor | None = None
+    ) -> FloatArray:
+        """(Q, L) dosages for (M,) weights and switch probabilities, in their type."""
+        mismatch = np.exp(-weights)
+        out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
+        fraction = self.sites.fraction.astype(mismatch.dtype)
+
+        def one(q: int) -> None:
+            kernels.copy_dosage(
+                self.observed,
+                self.words,
+                self.candidates[q],
+                self.queries[q],
+                mismatch,
+                switch,
+                self.sites.left,
+                fraction,
+                prune,
+                out[q],
+            )
+
+        _each(one, len(self.queries), pool)
+        return out
+
+    def gradients(
+        self, weights: FloatArray, switch: FloatArray, gradient: FloatArray, pool: ThreadPoolExecutor | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """(M,) derivatives with respect to weights and switch of the sum of gradient (Q, L) times dosage."""
+        mismatch = np.exp(-weights)
+        by_weight = np.zeros((len(self.queries), len(weights)), dtype=mismatch.dtype)
+        by_switch = np.zeros_like(by_weight)
+        fraction = self.sites.fraction.astype(mismatch.dtype)
+
+        def one(q: int) -> None:
+            kernels.copy_gradient(
+                self.observed,
+                self.words,
+                self.candidates[q],
+                self.queries[q],
+                mismatch,
+                switch,
+                self.sites.left,
+                fraction,
+                gradient[q],
+                by_weight[q],
+                by_switch[q],
+            )
+
+        _each(one, len(self.queries), pool)
+        return by_weight.sum(axis=0), by_switch.sum(axis=0)
+
+
+def _each(work: Callable[[int], None], count: int, pool: ThreadPoolExecutor | None) -> None:
+    if pool is None:
+        for q in range(count):
+            work(q)
+    else:
+        list(pool.map(work, range(count)))

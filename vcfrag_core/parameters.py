@@ -1,0 +1,76 @@
+"""Parameters of retrieval and copying, and the one rule that chooses them from the density of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vcfrag_core.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CopyingParameters:
+    """How candidates are retrieved and how a query copies from them.
+
+    Attributes:
+        scales: Observed sites that a segment should hold, one number for each scale, ascending.
+        k: Neighbours of every segment.
+        flank_cm: Context on both sides of a window.
+        switch_per_cm: Rate lambda of switches between candidates.
+        mismatch: Probability mu of a mismatch; a site's weight is log((1 - mu) / mu) unless a metric is learned.
+        min_observed: Segments with fewer observed sites are not searched.
+    """
+
+    scales: tuple[int, ...]
+    k: int
+    flank_cm: float
+    switch_per_cm: float
+    mismatch: float = 1e-3
+    min_observed: int = 4
+
+    def __post_init__(self) -> None:
+        if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[0] < 1:
+            raise ConfigError(f"scales must ascend from 1, got {self.scales}")
+        if self.k < 1 or self.min_observed < 1:
+            raise ConfigError(f"k and min_observed must be >= 1, got {self.k} and {self.min_observed}")
+        if not (self.flank_cm >= 0 and self.switch_per_cm > 0):
+            raise ConfigError(f"flank_cm must be >= 0 and switch_per_cm > 0, got {self.flank_cm}, {self.switch_per_cm}")
+        if not 1e-6 <= self.mismatch < 0.5:
+            raise ConfigError(f"mismatch must lie in [1e-6, 0.5), got {self.mismatch}")
+
+    @property
+    def weight(self) -> float:
+        """Cost of a mismatch: log((1 - mu) / mu)."""
+        return math.log((1 - self.mismatch) / self.mismatch)
+
+
+SPARSE = CopyingParameters(scales=(16, 64, 200), k=24, flank_cm=2.0, switch_per_cm=3.0)
+DENSE = CopyingParameters(scales=(32, 128, 512), k=16, flank_cm=0.5, switch_per_cm=6.0)
+SPARSE_PER_CM = 60.0
+DENSE_PER_CM = 750.0
+
+
+def parameters_for(observed_per_cm: float) -> CopyingParameters:
+    """The parameters for data with this many observed sites per centimorgan.
+
+    Between a genotyping array (60 per cM) and dense data (750 per cM) every number moves geometrically with the
+    density; beyond, it stays. Both ends were chosen on panel samples (docs/accuracy.md).
+
+    Raises:
+        ConfigError: A density that is not positive.
+    """
+    if not (observed_per_cm > 0 and math.isfinite(observed_per_cm)):
+        raise ConfigError(f"observed sites per cM must be positive, got {observed_per_cm}")
+    share = math.log(observed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
+    share = min(1.0, max(0.0, share))
+
+    def between(sparse: float, dense: float) -> float:
+        return sparse * (dense / sparse) ** share
+
+    return CopyingParameters(
+        scales=tuple(round(between(a, b)) for a, b in zip(SPARSE.scales, DENSE.scales, strict=True)),
+        k=round(between(SPARSE.k, DENSE.k)),
+        flank_cm=between(SPARSE.flank_cm, DENSE.flank_cm),
+        switch_per_cm=between(SPARSE.switch_per_cm, DENSE.switch_per_cm),
+        mismatch=between(SPARSE.mismatch, DENSE.mismatch),
+    )

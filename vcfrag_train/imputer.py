@@ -1,0 +1,242 @@
+"""Imputation window by window: retrieval from the daemon, copying here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vcfrag_core import copying_kernels, metric
+from vcfrag_core.candidates import union_of_neighbours
+from vcfrag_core.copying import copying_sites, switch_probabilities
+from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.genetic_map import GeneticMap
+from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, panel_digest, split_digest
+from vcfrag_core.layout import layout_for
+from vcfrag_core.panel import Panel
+from vcfrag_core.parameters import CopyingParameters, parameters_for
+from vcfrag_core.queries import QueryBlock, Who
+from vcfrag_core.splits import Split
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+from vcfrag_core.windows import Window, lay_imputation_windows
+from vcfrag_train.client import IndexClient, OpenIndex
+
+LEAST_CM_PER_WINDOW = 4.0
+FLANKS_PER_WINDOW = 4.0
+SITES_PER_WINDOW = 32_768
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Opened:
+    """An open index, and what masked it."""
+
+    index: OpenIndex
+    observed: BoolArray
+    weights: F32Array
+
+
+class Imputer:
+    """Imputes haplotypes against a panel that a daemon serves.
+
+    Args:
+        panel: The panel, the same file as the daemon's (the digests must agree).
+        genetic_map: Its genetic map.
+        client: A client of the daemon.
+        panel_name: The daemon's name for the panel.
+        parameters: Retrieval and copying; chosen by the density of the observed sites unless given.
+        groups: Exclusion group of panel samples; each is its own group unless given.
+        threads: Threads of the copying layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        panel: Panel,
+        genetic_map: GeneticMap,
+        client: IndexClient,
+        panel_name: str,
+        parameters: CopyingParameters | None = None,
+        groups: Mapping[str, str] | None = None,
+        threads: int = 1,
+    ) -> None:
+        self.panel = panel
+        self.cm: F64Array = genetic_map.at(panel.positions)
+        self.split = Split(
+            name="infer",
+            reference=panel.samples,
+            groups={name: (groups or {}).get(name, name) for name in panel.samples},
+        )
+        self._client = client
+        self._panel_name = panel_name
+        self._parameters = parameters
+        self._threads = threads
+        self._panel_digest = panel_digest(panel)
+
+    def parameters(self, observed: BoolArray) -> CopyingParameters:
+        """The parameters in force for this mask: those given, or the rule's.
+
+        Raises:
+            RangeError: Nothing is observed.
+        """
+        if self._parameters is not None:
+            return self._parameters
+        if not bool(observed.any()):
+            raise RangeError("no site is observed: there is nothing to impute from")
+        span = max(float(self.cm[-1] - self.cm[0]), 1e-3)
+        return parameters_for(float(observed.sum()) / span)
+
+    def windows(self, observed: BoolArray) -> list[Window]:
+        """The windows that `impute` will go through."""
+        flank = self.parameters(observed).flank_cm
+        return lay_imputation_windows(
+            self.cm,
+            cm_per_window=max(LEAST_CM_PER_WINDOW, FLANKS_PER_WINDOW * flank),
+            sites_per_window=SITES_PER_WINDOW,
+            flank_cm=flank,
+        )
+
+    def impute(
+        self,
+        alleles: I8Array,
+        observed: BoolArray,
+        samples: Sequence[str | Who],
+        windows: Sequence[Window] | None = None,
+    ) -> Iterator[tuple[Window, F32Array]]:
+        """Haplotype dosages of every query, window by window and in order.
+
+        Args:
+            alleles: (Q, V) alleles at the observed sites, -1 where there is no call; ignored elsewhere.
+            observed: (V,) the typed sites.
+            samples: Q names of panel samples, or EXTERNAL; a named sample's group is not retrieved.
+            windows: Those to impute, all of them unless given.
+
+        Yields:
+            A window and its (Q, L) probabilities of ALT.
+
+        Raises:
+            RangeError: A window's context holds no observed site, or a query has no neighbour.
+            ShapeError: The arrays do not fit each other or the panel.
+        """
+        self._check(alleles, observed, samples)
+        todo = self.windows(observed) if windows is None else list(windows)
+        parameters = self.parameters(observed)
+        opened = self._open(observed, parameters)
+        try:
+            with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
+                coming = [ahead.submit(self._problem, opened, w, alleles, samples, parameters) for w in todo[:1]]
+                for number, window in enumerate(todo):
+                    problem = coming.pop().result()
+                    if number + 1 < len(todo):
+                        following = todo[number + 1]
+                        coming.append(ahead.submit(self._problem, opened, following, alleles, samples, parameters))
+                    yield window, self._copy(problem, opened.weights, parameters, pool)
+        finally:
+            self._client.close_index(opened.index)
+
+    def leave_one_out(
+        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | Who], *, folds: int = 5
+    ) -> F32Array:
+        """Haplotype dosages at the observed sites, each imputed with its fold hidden from retrieval and copying.
+
+        Site number n of the observed ones is hidden in fold n % folds.
+
+        Args:
+            alleles, observed, samples: As for `impute`.
+            folds: Number of folds, at least 2.
+
+        Returns:
+            (Q, n_observed) probabilities of ALT.
+
+        Raises:
+            RangeError: Fewer than two folds, or fewer observed sites than folds.
+        """
+        self._check(alleles, observed, samples)
+        sites = np.flatnonzero(observed)
+        if not 2 <= folds <= len(sites):
+            raise RangeError(f"leave-one-out needs 2 to {len(sites)} folds, got {folds}")
+        parameters = self.parameters(observed)
+        windows = self.windows(observed)
+        out = np.empty((len(alleles), len(sites)), dtype=np.float32)
+        with ThreadPoolExecutor(self._threads) as pool:
+            for fold in range(folds):
+                hidden = sites[fold::folds]
+                kept = observed.copy()
+                kept[hidden] = False
+                opened = self._open(kept, parameters)
+                try:
+                    for window in windows:
+                        wanted = hidden[(hidden >= window.start) & (hidden < window.stop)]
+                        if len(wanted):
+                            problem = self._problem(opened, window, alleles, samples, parameters, wanted)
+                            dosage = self._copy(problem, opened.weights, parameters, pool)
+                            out[:, np.searchsorted(sites, wanted)] = dosage
+                finally:
+                    self._client.close_index(opened.index)
+        return out
+
+    def _check(self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | Who]) -> None:
+        v = self.panel.n_sites
+        if observed.shape != (v,) or alleles.shape != (len(samples), v):
+            raise ShapeError(f"panel of {v} sites, observed {observed.shape}, alleles {alleles.shape}")
+
+    def _open(self, observed: BoolArray, parameters: CopyingParameters) -> _Opened:
+        layout = layout_for(observed, parameters.scales, min_observed=parameters.min_observed)
+        weights = metric.quantise(np.full(self.panel.n_sites, parameters.weight))
+        identity = Identity(
+            panel=self._panel_digest,
+            split=split_digest(self.split),
+            mask=mask_digest(observed),
+            metric=metric_digest(weights),
+            layout=layout_digest(layout),
+        )
+        index = self._client.open_index(
+            panel_name=self._panel_name,
+            identity=identity,
+            split=self.split,
+            layout=layout,
+            observed=observed,
+            weights=weights,
+        )
+        return _Opened(index, observed, weights)
+
+    def _problem(
+        self,
+        opened: _Opened,
+        window: Window,
+        alleles: I8Array,
+        samples: Sequence[str | Who],
+        parameters: CopyingParameters,
+        wanted: I64Array | None = None,
+    ) -> CopyingProblem:
+        context = slice(window.context_start, window.context_stop)
+        observed = opened.observed[context]
+        block = QueryBlock(
+            start=window.context_start,
+            stop=window.context_stop,
+            samples=tuple(samples),
+            observed=observed,
+            alleles=np.where(observed, alleles[:, context], np.int8(-1)),
+        )
+        sites = copying_sites(
+            window.context_start + np.flatnonzero(observed),
+            self.cm,
+            self.panel.positions,
+            np.arange(window.start, window.stop) if wanted is None else wanted,
+        )
+        candidates = union_of_neighbours(self._client.search(opened.index, block, parameters.k))
+        return CopyingProblem(
+            sites,
+            self.panel.packed,
+            copying_kernels.observed_bits(self.panel.packed, 0, self.panel.n_haplotypes, sites.observed),
+            np.ascontiguousarray(alleles[:, sites.observed]),
+            candidates,
+        )
+
+    def _copy(
+        self, problem: CopyingProblem, weights: F32Array, parameters: CopyingParameters, pool: ThreadPoolExecutor
+    ) -> F32Array:
+        switch = switch_probabilities(problem.sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
+        return np.asarray(problem.dosage(weights[problem.sites.observed], switch, pool=pool), dtype=np.float32)

@@ -1,1 +1,3 @@
-"""The index daemon: exact nearest reference haplotypes under one mask and one metric, over gRPC."""
+"""vcfrag-indexd: the daemon that builds, holds and searches haplotype indexes per split and per mask."""
+
+__version__ = "0.1.0"

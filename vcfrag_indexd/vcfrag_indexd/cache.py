@@ -1,0 +1,145 @@
+"""Segment indexes within a byte budget: least recently used ones go first, pinned ones never."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from vcfrag_core.errors import OutOfBudgetError
+
+T = TypeVar("T")
+Key = tuple[str, str, int, int]  # handle, kind, and two numbers that say which part
+
+
+@dataclasses.dataclass(slots=True)
+class _Entry(Generic[T]):
+    value: T
+    size: int
+    pins: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """What the cache holds for one handle."""
+
+    entries: int = 0
+    n_bytes: int = 0
+
+
+class SegmentCache(Generic[T]):
+    """Values by key; their bytes and the reserved scratch never exceed the budget.
+
+    A value's size is stated before it is built, and room is made before it is allocated.
+    """
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self.builds = 0
+        self.evictions = 0
+        self._entries: OrderedDict[Key, _Entry[T]] = OrderedDict()
+        self._held = 0
+        self._reserved = 0
+        self._peak = 0
+        self._lock = threading.RLock()
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the values and of the scratch reserved now."""
+        with self._lock:
+            return self._held + self._reserved
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most that `used_bytes` has been."""
+        return self._peak
+
+    def holdings(self) -> dict[str, Holding]:
+        """Entries and bytes by handle."""
+        with self._lock:
+            found: dict[str, Holding] = {}
+            for (handle, *_), entry in self._entries.items():
+                before = found.get(handle, Holding())
+                found[handle] = Holding(before.entries + 1, before.n_bytes + entry.size)
+            return found
+
+    @contextlib.contextmanager
+    def reserve(self, n_bytes: int) -> Iterator[None]:
+        """Keeps room for scratch memory.
+
+        Raises:
+            OutOfBudgetError: The budget cannot hold it, even with every unpinned value gone.
+        """
+        with self._lock:
+            self._make_room(n_bytes)
+            self._reserved += n_bytes
+            self._note_peak()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved -= n_bytes
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[Callable[[Key, int, Callable[[], T]], T]]:
+        """A function get(key, n_bytes, build) whose values stay until the block ends.
+
+        Raises:
+            OutOfBudgetError: From get: the value does not fit beside those that are pinned.
+        """
+        pins: list[Key] = []
+
+        def get(key: Key, n_bytes: int, build: Callable[[], T]) -> T:
+            with self._lock:
+                entry = self._entries.get(key) or self._insert(key, n_bytes, build)
+                self._entries.move_to_end(key)
+                entry.pins += 1
+                pins.append(key)
+                return entry.value
+
+        try:
+            yield get
+        finally:
+            with self._lock:
+                for key in pins:
+                    if key in self._entries:
+                        self._entries[key].pins -= 1
+
+    def drop(self, handle: str) -> None:
+        """Forgets every value of a handle; one in use lives on until its user lets go."""
+        with self._lock:
+            for key in [key for key in self._entries if key[0] == handle]:
+                self._held -= self._entries.pop(key).size
+
+    def _insert(self, key: Key, n_bytes: int, build: Callable[[], T]) -> _Entry[T]:
+        self._make_room(n_bytes)
+        self._held += n_bytes
+        self._note_peak()
+        try:
+            entry = _Entry(build(), n_bytes)
+        except BaseException:
+            self._held -= n_bytes
+            raise
+        self._entries[key] = entry
+        self.builds += 1
+        return entry
+
+    def _make_room(self, n_bytes: int) -> None:
+        pinned = sum(entry.size for entry in self._entries.values() if entry.pins)
+        if pinned + self._reserved + n_bytes > self.budget_bytes:
+            raise OutOfBudgetError(
+                f"{n_bytes} more bytes are needed beside {pinned + self._reserved} in use, of a budget of "
+                f"{self.budget_bytes}: search a shorter range or fewer queries, or raise memory_budget_bytes"
+            )
+        for key in list(self._entries):
+            if self._held + self._reserved + n_bytes <= self.budget_bytes:
+                return
+            if not self._entries[key].pins:
+                self._held -= self._entries.pop(key).size
+                self.evictions += 1
+
+    def _note_peak(self) -> None:
+        self._peak = max(self._peak, self._held + self._reserved)

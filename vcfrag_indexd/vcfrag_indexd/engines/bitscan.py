@@ -1,0 +1,113 @@
+"""Exact search over packed bits: every reference is compared, by table look-ups and prefix sums shared by all scales."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vcfrag_core.distances import scan
+from vcfrag_core.layout import Segment
+from vcfrag_core.types import F32Array, I32Array, U8Array
+from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
+from vcfrag_indexd.engines.strips import ScanPass, Strip, StripMap, plan_passes
+from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes, wide_ranges
+
+QUERIES_PER_PIECE = 8
+PREFIX_BYTES = 64 * 1024 * 1024
+INT32_MAX = 2**31 - 1
+
+
+class BitscanEngine(TiledEngine):
+    """Compiled exhaustive search; the fastest engine where there is no GPU."""
+
+    name = "bitscan"
+
+    def _search_segments(
+        self,
+        source: IndexSource,
+        strip: Strip,
+        task: SearchTask,
+        segments: list[Segment],
+        ids: I32Array,
+        distances: F32Array,
+        checkpoint: Checkpoint,
+    ) -> None:
+        scan_segments(self, source, strip, task, segments, ids, distances, checkpoint)
+
+    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
+        return super()._scratch_bytes(source, where, task, segments) + scan_bytes(self.threads, source, where, task)
+
+
+def scan_bytes(threads: int, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+    """Memory of `scan_segments`: prefix sums, tables and candidates of every thread."""
+    steps = 2 * where.bytes_of(where.tiles_of(task.start, task.stop))
+    prefix = max(min(PREFIX_BYTES, 8 * len(source.rows) * steps), 4 * 8 * len(source.rows))
+    return threads * (prefix + 2048 * steps + 80 * len(source.rows))
+
+
+def scan_segments(
+    engine: TiledEngine,
+    source: IndexSource,
+    strip: Strip,
+    task: SearchTask,
+    segments: list[Segment],
+    ids: I32Array,
+    distances: F32Array,
+    checkpoint: Checkpoint,
+) -> None:
+    """Fills (G, Q, K) ids and distances by comparing every reference."""
+    weights = strip.byte_weights(source.steps)
+    wide = wide_ranges(source, task, segments)
+    fits = int(weights.sum(dtype=np.int64)) < INT32_MAX
+    dtype = np.dtype(np.int32 if fits else np.int64)
+    max_borders = max(4, PREFIX_BYTES // (dtype.itemsize * len(source.rows)))
+    passes = plan_passes(strip, weights, segments, wide, max_borders)
+    alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
+    hashes = segment_hashes(segments)
+    piece = max(1, min(QUERIES_PER_PIECE, -(-task.n_queries // engine.threads)))
+
+    def run(begin: int) -> None:
+        queries = slice(begin, min(begin + piece, task.n_queries))
+        for one in passes:
+            checkpoint()
+            _run_pass(one, source, strip, task, queries, alleles, called, hashes[one.numbers], dtype, ids, distances)
+
+    for _ in engine.pool.map(run, range(0, task.n_queries, piece)):
+        pass
+
+
+def _run_pass(
+    one: ScanPass,
+    source: IndexSource,
+    strip: Strip,
+    task: SearchTask,
+    queries: slice,
+    alleles: U8Array,
+    called: U8Array,
+    hashes: np.ndarray[tuple[int], np.dtype[np.uint64]],
+    dtype: np.dtype[np.int32] | np.dtype[np.int64],
+    ids: I32Array,
+    distances: F32Array,
+) -> None:
+    shape = (len(one.numbers), queries.stop - queries.start, task.k)
+    found_ids, found_distances = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
+    excluded, excluded_starts = excluded_of(task, queries)
+    scan(
+        strip.bits,
+        one.step_byte,
+        one.piece_steps,
+        one.base,
+        alleles[queries],
+        called[queries],
+        excluded,
+        excluded_starts,
+        one.pieces,
+        hashes,
+        source.keys,
+        source.rows,
+        dtype.type(np.iinfo(dtype).max),
+        np.empty((len(one.piece_steps), len(source.rows)), dtype=dtype),
+        found_ids,
+        found_distances,
+    )
+    ids[one.numbers, queries] = found_ids
+    distances[one.numbers, queries] = found_distances

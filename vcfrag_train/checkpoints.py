@@ -25,7 +25,7 @@ from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_core.identity import metric_digest, text_digest
 from vcfrag_core.types import F32Array
 from vcfrag_train.ledger import Ledger
-from vcfrag_train.provenance import Provenance, read_provenance, to_json
+from vcfrag_train.provenance import PROVENANCE_FILE, Provenance, read_provenance, to_json
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,6 @@ METRIC = "metric.npy"
 STATE = "trainer.pt"
 LEDGER = "ledger.json"
 CONFIG = "config.toml"
-PROVENANCE = "provenance.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def write_checkpoint(checkpoints: Path, snapshot: Snapshot, provenance: Provenan
     _write_files(temporary, snapshot)
     digests = {path.name: file_digest(path) for path in sorted(temporary.iterdir())}
     record = dataclasses.replace(provenance, files=digests, metric=metric_digest(snapshot.metric))
-    (temporary / PROVENANCE).write_text(to_json(record), encoding="utf-8")
+    (temporary / PROVENANCE_FILE).write_text(to_json(record), encoding="utf-8")
     _put_in_place(temporary, checkpoints / name)
     return name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ ROLES: tuple[Role, ...] = ("train", "validation")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MaskName:
-    """Where a mask comes from: its policy's label, and the epoch and visit of which it is a function."""
+    """Where a mask comes from: `level`, `array` or a validation mask's name, its policy's table, epoch and visit."""
 
-    policy: str
+    kind: str
+    policy: Mapping[str, Any]
     epoch: int
     visit: int
 

@@ -15,6 +15,7 @@ from typing import Any
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
 
 FORMAT = 1
+PROVENANCE_FILE = "provenance.json"
 
 FIELDS: Mapping[str, str] = {
     "panel": "contig, sites, samples and haplotypes",
@@ -141,10 +142,10 @@ def read_provenance(folder: Path) -> Provenance:
     Raises:
         ProvenanceMissingError: There is none, or it cannot be read.
     """
-    path = folder / "provenance.json"
+    path = folder / PROVENANCE_FILE
     if not path.is_file():
         raise ProvenanceMissingError(
-            f"{folder} holds no provenance.json: weights that do not say what they learned from are not used"
+            f"{folder} holds no {PROVENANCE_FILE}: weights that do not say what they learned from are not used"
         )
     return from_json(path.read_text(encoding="utf-8"), path)
 

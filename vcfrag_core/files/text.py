@@ -1,0 +1,32 @@
+"""Lines of a text file, gzipped or not."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from vcfrag_core.errors import InputError
+
+
+def numbered_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text, without the line end, of every line that is not blank.
+
+    Raises:
+        InputError: As `error`: the file cannot be opened, decompressed or decoded.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            is_gzipped = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path, "rt", encoding="utf-8") if is_gzipped else path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as fault:
+        raise error("this is no text file", path=path) from fault
+    except (EOFError, zlib.error, gzip.BadGzipFile) as fault:
+        raise error("the file is damaged or ends early", path=path) from fault
+    except OSError as fault:
+        raise error(f"cannot be read: {fault.strerror}", path=path) from fault

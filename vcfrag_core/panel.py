@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -76,6 +77,14 @@ class Panel:
             samples=tuple(samples) if samples is not None else tuple(f"S{i:04d}" for i in range(h // 2)),
             packed=bit.pack(haplotypes.astype(np.uint8)),
         )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """`identity.panel_digest`, computed once; a panel's arrays are not to be written to."""
+        # Here, because identity needs Panel.
+        from vcfrag_core import identity
+
+        return identity.panel_digest(self)
 
     @property
     def n_sites(self) -> int:

@@ -1,0 +1,153 @@
+"""The compiled copying layer against the float64 reference, and its gradient against finite differences."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vcfrag_core import copying, copying_kernels
+from vcfrag_core.copying import CopyingSites
+from vcfrag_core.copying_layer import copy_dosage
+from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.errors import RangeError
+from vcfrag_core.panel import Panel
+from vcfrag_core.types import F64Array, I8Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A random problem, in bits for the kernels and in plain arrays for the reference."""
+
+    problem: CopyingProblem
+    haplotypes: I8Array
+    weights: F64Array
+    switch: F64Array
+
+    def reference(self) -> F64Array:
+        sites = self.problem.sites
+        rows = []
+        for query, candidates in zip(self.problem.queries, self.problem.candidates, strict=True):
+            chosen = self.haplotypes[candidates]
+            states = chosen[:, sites.observed].T
+            posterior = copying.posterior_reference(states, query, self.weights, self.switch)
+            rows.append(copying.dosage_reference(posterior, sites.left, sites.fraction, chosen[:, sites.sites].T))
+        return np.array(rows)
+
+
+def random_case(seed: int, *, n_observed: int, n_candidates: int, n_sites: int, n_queries: int = 2) -> Case:
+    rng = np.random.default_rng(seed)
+    n_haplotypes = 2 * n_candidates
+    haplotypes = (rng.random((n_haplotypes, n_sites)) < rng.random(n_sites)).astype(np.int8)
+    panel = Panel.from_haplotypes(haplotypes)
+    observed = np.sort(rng.choice(n_sites, n_observed, replace=False))
+    cm = np.cumsum(rng.random(n_sites) * rng.choice([0, 0.01, 0.3], n_sites))
+    start, stop = sorted(rng.choice(n_sites + 1, 2, replace=False))
+    wanted = np.arange(start, stop)
+    if rng.random() < 0.3:
+        wanted = np.sort(rng.choice(n_sites, rng.integers(1, n_sites + 1), replace=False))
+    sites = copying.copying_sites(observed, cm, panel.positions, wanted)
+    candidates = [
+        np.sort(rng.choice(n_haplotypes, n_candidates, replace=False)).astype(np.int32) for _ in range(n_queries)
+    ]
+    queries = rng.choice(np.array([-1, 0, 1], np.int8), (n_queries, n_observed), p=[0.1, 0.45, 0.45])
+    bits = copying_kernels.observed_bits(panel.packed, 0, n_haplotypes, sites.observed)
+    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates)
+    weights = rng.uniform(0, 8, n_observed)
+    return Case(problem, haplotypes, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(0.1, 20)))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_observed=st.integers(1, 100),
+    n_candidates=st.integers(1, 40),
+    extra=st.integers(1, 150),
+)
+def test_dosage__kernel_equals_reference(seed: int, n_observed: int, n_candidates: int, extra: int) -> None:
+    case = random_case(seed, n_observed=n_observed, n_candidates=n_candidates, n_sites=n_observed + extra)
+    double = case.problem.dosage(case.weights, case.switch, prune=0.0)
+    np.testing.assert_allclose(double, case.reference(), atol=1e-9)
+    single = case.problem.dosage(case.weights.astype(np.float32), case.switch.astype(np.float32), prune=0.0)
+    np.testing.assert_allclose(single, case.reference(), atol=2e-4)
+
+
+@given(seed=st.integers(0, 2**32 - 1), prune=st.sampled_from([1e-4, 1e-2, 0.3]))
+def test_dosage__pruning_takes_no_more_than_its_bound(seed: int, prune: float) -> None:
+    case = random_case(seed, n_observed=90, n_candidates=30, n_sites=200)
+    whole = case.problem.dosage(case.weights, case.switch, prune=0.0)
+    pruned = case.problem.dosage(case.weights, case.switch, prune=prune)
+    assert np.all(pruned <= whole + 1e-12)
+    assert np.all(whole - pruned <= prune + 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_gradient__equals_finite_differences(seed: int) -> None:
+    case = random_case(seed, n_observed=70, n_candidates=12, n_sites=160)
+    weights = torch.tensor(case.weights / 3, requires_grad=True)
+    switch = torch.tensor(np.clip(case.switch, 0.01, 0.9), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w, s: copy_dosage(w, s, case.problem, prune=0.0), (weights, switch))
+
+
+def test_dosage__finite_where_no_candidate_matches() -> None:
+    haplotypes = np.zeros((6, 400), dtype=np.int8)
+    panel = Panel.from_haplotypes(haplotypes)
+    observed = np.arange(0, 400, 2)
+    sites = copying.copying_sites(observed, np.zeros(400), panel.positions, np.arange(400))
+    bits = copying_kernels.observed_bits(panel.packed, 0, 6, sites.observed)
+    problem = CopyingProblem(
+        sites, panel.packed, bits, np.ones((1, 200), dtype=np.int8), [np.arange(6, dtype=np.int32)]
+    )
+    weights = np.full(200, 14, dtype=np.float32)
+    dosage = problem.dosage(weights, np.zeros(200, dtype=np.float32))
+    np.testing.assert_array_equal(dosage, np.zeros((1, 400)))
+    by_weight, by_switch = problem.gradients(weights, np.zeros(200, np.float32), np.ones((1, 400), np.float32))
+    assert np.isfinite(by_weight).all() and np.isfinite(by_switch).all()
+
+
+def test_dosage__an_exact_copy_is_found() -> None:
+    rng = np.random.default_rng(5)
+    haplotypes = (rng.random((40, 300)) < 0.3).astype(np.int8)
+    panel = Panel.from_haplotypes(haplotypes)
+    observed = np.arange(0, 300, 3)
+    sites = copying.copying_sites(observed, np.linspace(0, 1, 300), panel.positions, np.arange(300))
+    bits = copying_kernels.observed_bits(panel.packed, 0, 40, sites.observed)
+    problem = CopyingProblem(
+        sites, panel.packed, bits, haplotypes[[7]][:, observed].copy(), [np.arange(40, dtype=np.int32)]
+    )
+    switch = copying.switch_probabilities(sites.gaps_cm, 3.0)
+    dosage = problem.dosage(np.full(100, 6.9), switch)
+    assert np.abs(dosage[0] - haplotypes[7]).max() < 0.05
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_sites=st.integers(1, 300))
+def test_site_words__hold_the_bits_asked_for(seed: int, n_sites: int) -> None:
+    rng = np.random.default_rng(seed)
+    haplotypes = rng.integers(0, 2, (4, n_sites))
+    packed = Panel.from_haplotypes(haplotypes).packed
+    start, stop = sorted(rng.choice(n_sites + 1, 2, replace=False))
+    scattered = np.sort(rng.choice(n_sites, rng.integers(1, n_sites + 1), replace=False))
+    for sites in (np.arange(start, stop), scattered):
+        words = copying_kernels.site_words(packed, sites)
+        got = np.array([[int(row[i >> 6]) >> (i & 63) & 1 for i in range(len(sites))] for row in words])
+        np.testing.assert_array_equal(got, haplotypes[:, sites])
+        used = len(sites) & 63
+        assert not used or not np.any(words[:, -1] >> np.uint64(used))
+
+
+def test_copying_sites__interpolates_in_cm_then_in_base_pairs() -> None:
+    cm = np.array([0.0, 0.0, 0.2, 1.0, 1.0, 1.0, 1.0])
+    positions = np.array([10, 20, 30, 40, 50, 80, 90])
+    sites = copying.copying_sites(np.array([1, 3, 5]), cm, positions, np.arange(7))
+    assert isinstance(sites, CopyingSites)
+    np.testing.assert_array_equal(sites.left, [0, 0, 0, 1, 1, 2, 2])
+    np.testing.assert_allclose(sites.fraction, [0, 0, 0.2, 0, 0.25, 0, 0])
+    np.testing.assert_allclose(sites.gaps_cm, [0, 1, 0])
+
+
+def test_copying_sites__refuses_a_context_without_observed_sites() -> None:
+    with pytest.raises(RangeError, match="no observed site"):
+        copying.copying_sites(np.array([], dtype=int), np.zeros(3), np.arange(3), np.arange(3))

@@ -24,6 +24,7 @@ DEFAULT_MISMATCH = 1e-3
 _LEAST_LOGIT = -16.0
 # About one haplotype among those of the largest panels.
 _FREQUENCY_OFFSET = 1e-4
+_N_FEATURES = 4
 _LONGEST_WAVE = 10_000.0
 
 
@@ -81,8 +82,8 @@ class AlleleEmbedding(nn.Module):
         Returns:
             (B, V, D) embeddings.
         """
-        features = frequency_features(frequency)
-        base = self.centre + self.frequency(features) + _waves(len(frequency), self.config.width, features)
+        features = frequency_features(frequency.to(self.level.dtype))
+        base: Tensor = self.centre + self.frequency(features) + _waves(len(frequency), self.config.width, features)
         half_step = 0.5 * self._weights(features).sqrt()[:, None] * functional.normalize(self.direction, dim=0)
         sign = torch.where(alleles < 0, 0, 2 * alleles - 1).to(half_step.dtype)
         return base + sign[:, :, None] * half_step
@@ -93,13 +94,15 @@ class AlleleEmbedding(nn.Module):
         A smooth function of the frequency alone, differentiable in the parameters. `metric.quantise` makes it a
         metric for retrieval.
         """
-        return self._weights(frequency_features(frequency))
+        return self._weights(frequency_features(frequency.to(self.level.dtype)))
 
     def _weights(self, features: Tensor) -> Tensor:
-        logit = self.level.expand(len(features))
-        if self.gate is not None:
-            logit = logit + self.gate(features)[:, 0]
-        return bounded(logit)
+        # In full precision even under autocast: half precision would round a metric to a few distinct values.
+        with torch.autocast(features.device.type, enabled=False):
+            logit = self.level.expand(len(features))
+            if self.gate is not None:
+                logit = logit + self.gate(features)[:, 0]
+            return bounded(logit)
 
     def _make_gate(self) -> nn.Sequential:
         last = nn.Linear(self.config.gate_width, 1, bias=False)
@@ -108,13 +111,9 @@ class AlleleEmbedding(nn.Module):
         return nn.Sequential(nn.Linear(_N_FEATURES, self.config.gate_width), nn.SiLU(), last)
 
 
-_N_FEATURES = 4
-
-
 def frequency_features(frequency: Tensor) -> Tensor:
-    """(V, 4) smooth functions of (V,) ALT frequencies, each about in [-1, 1]: f, heterozygosity, two log odds."""
-    f = frequency.to(torch.get_default_dtype())
-    alt, ref = f + _FREQUENCY_OFFSET, 1 - f + _FREQUENCY_OFFSET
+    """(V, 4) smooth functions of (V,) ALT frequencies, each about in [-1, 1]: f, f(1 - f), their log odds and log."""
+    f, alt, ref = frequency, frequency + _FREQUENCY_OFFSET, 1 - frequency + _FREQUENCY_OFFSET
     scale = -math.log(_FREQUENCY_OFFSET)
     rarity = (alt * ref).log() / scale
     return torch.stack([2 * f - 1, 4 * f * (1 - f), (alt / ref).log() / scale, rarity], dim=-1)

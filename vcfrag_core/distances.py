@@ -227,6 +227,14 @@ def _prefix(strip: U8Array, step_byte: I32Array, piece_steps: I32Array, tables: 
 
 
 @njit(cache=True, nogil=True)
+def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
+    """near = high - low, and least the smaller of itself and near; a loop of its own so that it becomes SIMD."""
+    for i in range(len(near)):
+        near[i] = high[i] - low[i]
+        least[i] = near[i] if near[i] < least[i] else least[i]
+
+
+@njit(cache=True, nogil=True)
 def _candidates(
     low: Any, high: Any, n_rows: int, excluded: I64Array, k: int, far: Any, near: Any, least: Any, scratch: Any,
     rows: I64Array, found: I64Array,
@@ -239,10 +247,8 @@ def _candidates(
     n_classes = min(n_rows, max(CLASSES_PER_NEIGHBOUR * k, (n_rows + ROWS_PER_CLASS - 1) // ROWS_PER_CLASS))
     least[:n_classes] = far
     for begin in range(0, n_rows, n_classes):
-        for i in range(min(n_classes, n_rows - begin)):
-            distance = high[begin + i] - low[begin + i]
-            near[begin + i] = distance
-            least[i] = min(least[i], distance)
+        stop = min(begin + n_classes, n_rows)
+        _subtract(low[begin:stop], high[begin:stop], near[begin:stop], least[: stop - begin])
     for e in excluded:
         near[e] = far
     for e in excluded:

@@ -1,0 +1,212 @@
+"""FAISS flat indexes per segment, with exact re-scoring: what the CPU and the GPU engine share.
+
+Reference coordinates are a - 1/2 and query coordinates w (a - 1/2), 0 where there is no call, so the matrix does not
+depend on the metric and all references have one norm. With W the sum of the weights at called observed sites,
+distance = W / 2 - 2 <query, reference>. Inner products are multiples of 2**-12 and at most W / 4: as long as
+W <= 2**14 every partial sum is exact in float32, in any order and any batch. Beyond that the fetched distances are
+trusted only to an error bound. Either way what is returned is re-scored in whole steps, and a query is resolved only
+when the last fetched distance is certainly greater than its k-th; otherwise more is fetched, in the end everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from vcfrag_core.distances import rank_fetched
+from vcfrag_core.layout import Segment
+from vcfrag_core.metric import STEPS_PER_UNIT
+from vcfrag_core.types import F32Array, F64Array, I32Array, I64Array, U8Array
+from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
+from vcfrag_indexd.engines.bitscan import scan_bytes, scan_segments
+from vcfrag_indexd.engines.strips import Strip, StripMap, costs
+from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes, wide_ranges
+
+FIRST_FETCH = 512
+LAST_FETCH = 2048
+FETCH_GROWTH = 4
+EXACT_UNITS = 2**14
+FLOAT32_ROUNDING = 2.0**-24
+BUILD_ROWS = 1024
+
+
+class FlatEngine(TiledEngine):
+    """Base of the FAISS engines; a subclass makes the index of one segment and searches it."""
+
+    def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
+        raise NotImplementedError
+
+    def _nearest_rows(self, index: Any, queries: F32Array, n: int) -> tuple[F32Array, I64Array]:
+        """(Q, n) inner products, falling, and row numbers."""
+        raise NotImplementedError
+
+    def _most_fetched(self, n_rows: int) -> int:
+        return min(n_rows, LAST_FETCH)
+
+    def _first_fetched(self, k: int) -> int:
+        return max(4 * k, FIRST_FETCH)
+
+    def _flat(
+        self, source: IndexSource, where: StripMap, segment: Segment, strip: Callable[[], Strip], get: Callable[..., Any]
+    ) -> Any:
+        observed = where.observed_within(segment.start, segment.stop)
+        size = 4 * len(source.rows) * (observed.stop - observed.start)
+        key = (source.handle, "flat", segment.start, segment.stop)
+        return get(key, size, lambda: self._timed(lambda: self._make_index(segment, vectors_of(strip(), segment))))
+
+    def _build_segment(self, source: IndexSource, where: StripMap, segment: Segment, get: Callable[..., Any]) -> None:
+        def strip() -> Strip:
+            tiles = (lambda tile: self._tile(source, where, tile, get))
+            return Strip.assemble(where, segment.start, segment.stop, tiles, len(source.rows))
+
+        strip()
+        self._flat(source, where, segment, strip, get)
+
+    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
+        widest = max((where.observed_within(s.start, s.stop) for s in segments), default=slice(0, 0), key=_width)
+        vectors = 8 * _width(widest) * (len(source.rows) + task.n_queries)
+        fetched = 28 * task.n_queries * self._most_fetched(len(source.rows))
+        fallback = scan_bytes(self.threads, source, where, task)
+        return super()._scratch_bytes(source, where, task, segments) + vectors + fetched + fallback
+
+    def _search_segments(
+        self,
+        source: IndexSource,
+        strip: Strip,
+        task: SearchTask,
+        segments: list[Segment],
+        ids: I32Array,
+        distances: F32Array,
+        checkpoint: Checkpoint,
+    ) -> None:
+        search = _FlatSearch(source, strip, task, segments)
+        where = self._source(source.handle)[1]
+        for g, segment in enumerate(segments):
+            checkpoint()
+            with self.cache.pinned() as get:
+                index = self._flat(source, where, segment, lambda: strip, get)
+                left = self._search_segment(search, index, g, ids[g], distances[g])
+            if len(left):
+                self._scan_rest(search, g, left, ids, distances, checkpoint)
+
+    def _search_segment(self, search: _FlatSearch, index: Any, g: int, ids: I32Array, distances: F32Array) -> I64Array:
+        """Fetches and ranks, more and more for those that need it; the queries that stay unresolved."""
+        n_rows = len(search.source.rows)
+        left = np.arange(search.task.n_queries)
+        vectors, half, error = search.query_vectors(g)
+        n = min(self._first_fetched(search.task.k), self._most_fetched(n_rows))
+        while True:
+            products, rows = self._nearest_rows(index, vectors[left], n)
+            beyond = half[left] - 2 * products[:, -1].astype(np.float64) - error[left]
+            steps = np.floor(beyond * STEPS_PER_UNIT + 0.5 * (error[left] == 0)).astype(np.int64)
+            resolved = self._rank(search, g, left, rows, steps, ids, distances)
+            left = left[~resolved]
+            if not len(left) or n >= self._most_fetched(n_rows):
+                return left
+            n = min(FETCH_GROWTH * n, self._most_fetched(n_rows))
+
+    def _rank(
+        self, search: _FlatSearch, g: int, queries: I64Array, rows: I64Array, beyond: I64Array,
+        ids: I32Array, distances: F32Array,
+    ) -> Any:  # fmt: skip
+        resolved = np.zeros(len(queries), dtype=np.bool_)
+        pieces = np.array_split(np.arange(len(queries)), min(self.threads, len(queries)))
+
+        def run(piece: I64Array) -> None:
+            mine = queries[piece]
+            found_ids = np.empty((len(mine), ids.shape[1]), dtype=np.int32)
+            found = np.empty(found_ids.shape, dtype=np.float32)
+            done = np.empty(len(mine), dtype=np.bool_)
+            search.rank(g, mine, rows[piece], beyond[piece], found_ids, found, done)
+            ids[mine], distances[mine], resolved[piece] = found_ids, found, done
+
+        for _ in self.pool.map(run, pieces):
+            pass
+        return resolved
+
+    def _scan_rest(
+        self, search: _FlatSearch, g: int, left: I64Array, ids: I32Array, distances: F32Array, checkpoint: Checkpoint
+    ) -> None:
+        """The queries whose ties are too many to fetch: compare every reference."""
+        task = search.task_of(left)
+        found_ids = np.empty((1, len(left), task.k), dtype=np.int32)
+        found = np.empty(found_ids.shape, dtype=np.float32)
+        segment = search.segments[g]
+        scan_segments(self, search.source, search.strip, task, [segment], found_ids, found, checkpoint)
+        ids[g, left], distances[g, left] = found_ids[0], found[0]
+
+
+class _FlatSearch:
+    """One task's queries in the forms that fetching and ranking need."""
+
+    def __init__(self, source: IndexSource, strip: Strip, task: SearchTask, segments: list[Segment]) -> None:
+        self.source, self.strip, self.task, self.segments = source, strip, task, segments
+        self.wide = wide_ranges(source, task, segments)
+        self.hashes = segment_hashes(segments)
+        self.alleles, self.called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
+        weights = strip.byte_weights(source.steps).reshape(-1, 2, 4)
+        self.halves = costs(weights.reshape(-1, 4), 4).reshape(-1, 2, 16)
+
+    def query_vectors(self, g: int) -> tuple[F32Array, F64Array, F64Array]:
+        """(Q, n) coordinates, (Q,) W / 2, and (Q,) how far a fetched distance may be off."""
+        a, b = np.searchsorted(self.strip.sites, [self.segments[g].start, self.segments[g].stop])
+        weights = self.source.steps[self.strip.sites[a:b]] / STEPS_PER_UNIT
+        called = self.task.called[:, a:b]
+        vectors = ((self.task.alleles[:, a:b] - 0.5) * called * weights).astype(np.float32)
+        total = called @ weights
+        error = np.where(total <= EXACT_UNITS, 0.0, (b - a + 2) * FLOAT32_ROUNDING * total)
+        return np.ascontiguousarray(vectors), total / 2, error
+
+    def task_of(self, queries: I64Array) -> SearchTask:
+        parts = [excluded_of(self.task, slice(int(q), int(q) + 1))[0] for q in queries]
+        return SearchTask(
+            start=self.task.start,
+            stop=self.task.stop,
+            k=self.task.k,
+            alleles=self.task.alleles[queries],
+            called=self.task.called[queries],
+            excluded=np.concatenate(parts),
+            excluded_starts=np.cumsum([0, *(len(part) for part in parts)]).astype(np.int64),
+        )
+
+    def rank(
+        self, g: int, queries: I64Array, rows: I64Array, beyond: I64Array,
+        ids: I32Array, distances: F32Array, resolved: Any,
+    ) -> None:  # fmt: skip
+        segment, (a, b), task = self.segments[g], self.wide[g], self.task_of(queries)
+        rank_fetched(
+            self.strip.bits,
+            self.halves,
+            self.alleles[queries],
+            self.called[queries],
+            task.excluded,
+            task.excluded_starts,
+            self.strip.bit_range(segment.start, segment.stop),
+            self.strip.bit_range(a, b),
+            self.hashes[g],
+            self.source.keys,
+            self.source.rows,
+            np.ascontiguousarray(rows),
+            beyond,
+            ids,
+            distances,
+            resolved,
+        )
+
+
+def vectors_of(strip: Strip, segment: Segment) -> F32Array:
+    """(R, n) coordinates a - 1/2 of the references at the segment's observed sites."""
+    a, b = np.searchsorted(strip.sites, [segment.start, segment.stop])
+    places = strip.bit_index[a:b]
+    vectors = np.empty((strip.bits.shape[1], len(places)), dtype=np.float32)
+    for begin in range(0, len(vectors), BUILD_ROWS):
+        block: U8Array = strip.bits[places >> 3, begin : begin + BUILD_ROWS]
+        vectors[begin : begin + BUILD_ROWS] = ((block >> (places & 7).astype(np.uint8)[:, None]) & 1).T
+    vectors -= np.float32(0.5)
+    return vectors
+
+
+def _width(part: slice) -> int:
+    return int(part.stop) - int(part.start)

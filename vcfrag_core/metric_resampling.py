@@ -8,6 +8,7 @@ the point estimate. All methods are measured under the same weights, which pairs
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -142,6 +143,17 @@ def measure(scored: Scored, weights: F64Array) -> F64Array:
     return np.stack([(pooled | site_metrics)[name] for name in METRICS], axis=1)
 
 
+def population_r2(scored: Scored, weights: F64Array, populations: Mapping[str, BoolArray]) -> dict[str, F64Array]:
+    """Per population, (R, G) aggregate r² over its (S,) members, centred on everyone's reference frequency."""
+    if not populations:
+        return {}
+    sums = sample_sums(scored, metrics.maf_bin(scored.frequency), metrics.N_BINS)
+    return {
+        name: pooled_metrics(_GROUP_BINS @ weighted(sums, weights * member))["aggregate_r2"]
+        for name, member in populations.items()
+    }
+
+
 def site_totals(scored: Scored, bins: I32Array, weights: F64Array) -> F64Array:
     """(N_BINS, R, 3) per bin and resample: sites at which the targets vary, and the sums of their r² and IQS."""
     totals = np.zeros((metrics.N_BINS, len(weights), 3))
@@ -154,9 +166,9 @@ def site_totals(scored: Scored, bins: I32Array, weights: F64Array) -> F64Array:
 
 def _site_totals(scored: Scored, sites: IntArray, weights: F64Array) -> F64Array:
     truth = scored.truth[sites]
+    seen = metrics.truth_varies(truth)
+    truth, sites = truth[seen], sites[seen]
     called = truth != metrics.MISSING
-    sites_seen = ((truth > 0) & called).any(axis=1) & (called & (truth < 2)).any(axis=1)
-    truth, called, sites = truth[sites_seen], called[sites_seen], sites[sites_seen]
     n = _dot(called, weights)
     ones, twos = _dot(truth == 1, weights), _dot(truth == 2, weights)
     varies = (ones < n) & (twos < n) & (ones + twos > 0)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
-from vcfrag_core.types import F64Array, FloatArray, I8Array, I32Array, IntArray
+from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I32Array, IntArray
 
 MISSING: Final = -1
 MAF_EDGES: Final = (0.0, 0.001, 0.005, 0.01, 0.05, 0.5)
@@ -79,6 +79,22 @@ def dosage_r2(dosage: FloatArray, truth: IntArray) -> F64Array:
     x = np.where(called, np.asarray(dosage, dtype=np.float64), 0.0)
     y = np.where(called, truth, 0).astype(np.float64)
     return squared_correlation(n, x.sum(1), y.sum(1), (x * x).sum(1), (y * y).sum(1), (x * y).sum(1))
+
+
+def truth_varies(truth: IntArray) -> BoolArray:
+    """(V,) whether the called true genotypes (V, S) of a site are not all the same."""
+    called = truth != MISSING
+    highest = np.where(called, truth, -1).max(axis=1, initial=-1)
+    lowest = np.where(called, truth, 3).min(axis=1, initial=3)
+    return np.asarray(lowest < highest, dtype=np.bool_)
+
+
+def site_r2(dosage: FloatArray, truth: IntArray) -> F64Array:
+    """`dosage_r2` for averaging: (V,) NaN where the truth does not vary, 0 where only the dosages do not.
+
+    A site whose truth varies is never left out: a method that does not dare to vary is not rewarded.
+    """
+    return np.where(truth_varies(truth), np.nan_to_num(dosage_r2(dosage, truth)), np.nan)
 
 
 def squared_correlation(

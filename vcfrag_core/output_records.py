@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.genotypes import ONE, empirical_r2, site_quality, thousandths
+from vcfrag_core.genotypes import ONE, site_quality, thousandths
 from vcfrag_core.panel import Panel
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
 
 FORMATS = ("GT", "DS", "HDS", "GP", "LOO")
 DEFAULT_FORMATS = ("GT", "DS", "HDS", "GP")
@@ -97,61 +97,49 @@ class OutputRecords:
     def n_samples(self) -> int:
         return int(self.dosage.shape[1])
 
-    def select(self, keep: BoolArray) -> OutputRecords:
-        """The records at the (L,) chosen sites, with all kept records."""
-        chosen = np.flatnonzero(keep)
-        arrays = {n: getattr(self, n)[chosen] for n in ("positions", "dosage", "typed", "af", "maf", "r2", "er2")}
-        texts = {n: [getattr(self, n)[i] for i in chosen] for n in ("site_ids", "refs", "alts")}
-        loo = None if self.loo is None else self.loo[chosen]
-        return dataclasses.replace(self, **arrays, **texts, loo=loo)
 
-
-def window_records(
+def site_records(
     panel: Panel,
-    start: int,
-    stop: int,
+    sites: I64Array,
     *,
     dosage: F32Array,
     alleles: I8Array,
     typed: BoolArray,
+    er2: F64Array | None = None,
     loo: F32Array | None = None,
-    with_loo: bool = False,
     kept: Iterable[KeptRecord] = (),
 ) -> OutputRecords:
-    """The records of panel sites [start, stop).
+    """The records of some panel sites.
 
     Typed alleles stand as they are; the imputed dosage fills in for missing ones.
 
     Args:
         panel: Names and positions of the sites.
-        start: First site.
-        stop: Site after the last; L = stop - start.
+        sites: (L,) ascending panel sites.
         dosage: (Q, L) imputed haplotype dosages, haplotypes 2s and 2s + 1 of sample s.
         alleles: (Q, L) typed alleles, -1 where not typed or missing.
         typed: (L,) sites typed in the target and used.
-        loo: (Q, L) leave-one-out haplotype dosages, NaN where there is none.
-        with_loo: Whether the records carry LOO beside ER2.
+        er2: (L,) leave-one-out r², NaN where there is none.
+        loo: (Q, L) leave-one-out haplotype dosages to be written, NaN where there is none.
         kept: Records of the target to be written among these.
     """
     known = (alleles >= 0) & typed
     rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
     quality = site_quality(np.where(known, alleles.astype(np.float32), dosage))
-    er2 = np.full(stop - start, np.nan)
-    if loo is not None:
-        er2 = np.where(typed, empirical_r2(loo, np.where(typed, alleles, np.int8(-1))), np.nan)
+    chosen = sites.tolist()
     return OutputRecords(
         contig=panel.contig,
-        positions=panel.positions[start:stop],
-        site_ids=panel.site_ids[start:stop],
-        refs=panel.refs[start:stop],
-        alts=panel.alts[start:stop],
-        dosage=np.ascontiguousarray(rounded.reshape(-1, 2, stop - start).transpose(2, 0, 1)),
+        positions=panel.positions[sites],
+        site_ids=[panel.site_ids[i] for i in chosen],
+        refs=[panel.refs[i] for i in chosen],
+        alts=[panel.alts[i] for i in chosen],
+        dosage=np.ascontiguousarray(rounded.reshape(-1, 2, len(sites)).transpose(2, 0, 1)),
         typed=typed,
         af=quality.af,
         maf=quality.maf,
         r2=quality.r2,
-        er2=er2,
-        loo=_loo_dosage(loo, known) if with_loo and loo is not None else None,
+        er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
+        loo=None if loo is None else _loo_dosage(loo, known),
         kept=tuple(kept),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -30,19 +30,20 @@ _SUFFIXES = (".vcf.gz", ".vcf.bgz", ".bcf")
 
 
 class ImputedWriter:
-    """The output of one imputation run; a context manager that keeps the parts unless `finish` was reached.
+    """The output of one imputation run: `begin` and `write` for every contig, then `finish`.
+
+    A context manager that ends its threads; the parts stay unless `finish` was reached.
 
     Args:
         path: The output; `.vcf.gz` or `.bcf`.
         formats: FORMAT fields, in the fixed order.
         contigs: Contigs in the order in which they are written.
-        identity: What the records follow from, per contig: a part made from anything else is never taken up.
         threads: Threads that compress.
         resume: Takes up the parts of an interrupted run; else they are removed.
 
     Raises:
         ConfigError: An unknown suffix.
-        ProvenanceMismatchError: The parts were made from another input.
+        ProvenanceMismatchError: The parts have other FORMAT fields or contigs.
     """
 
     def __init__(
@@ -51,7 +52,6 @@ class ImputedWriter:
         *,
         formats: Sequence[str],
         contigs: Sequence[str],
-        identity: Mapping[str, Mapping[str, str]],
         threads: int = 1,
         resume: bool = False,
     ) -> None:
@@ -60,7 +60,10 @@ class ImputedWriter:
         self._is_bcf = self.path.name.endswith(".bcf")
         self._formatter = BcfFormatter(formats, contigs) if self._is_bcf else LineFormatter(formats)
         self._folder = parts_folder(self.path)
-        self._open_folder({"formats": list(formats), "contigs": {c: dict(identity[c]) for c in contigs}}, resume)
+        if not resume:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._same_or_new("run", {"formats": ",".join(formats), "contigs": ",".join(contigs)})
         self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __enter__(self) -> Self:
@@ -72,26 +75,42 @@ class ImputedWriter:
         if self._executor is not None:
             self._executor.shutdown()
 
+    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
+        """Says what the records of a contig follow from; parts made from anything else are never taken up.
+
+        Raises:
+            ProvenanceMismatchError: There are parts of this contig that were.
+        """
+        self._same_or_new(f"{self._contigs.index(contig):04d}", identity)
+
     def has(self, contig: str, number: int) -> bool:
         """Whether window `number` of the contig is written."""
         return self._part(contig, number).exists()
 
-    def write(self, number: int, records: OutputRecords) -> None:
-        """Writes window `number` of the records' contig."""
-        lines = self._formatter.lines(records)
-        sizes = np.array([0, *(len(line) for _, _, line in lines)], dtype=np.int64)
-        data, blocks = bgzf.compress(b"".join([line for _, _, line in lines]), executor=self._executor)
-        part = self._part(records.contig, number)
-        with atomic_path(part.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-            np.savez(
-                file,
-                begins=np.array([position - 1 for position, _, _ in lines], dtype=np.int64),
-                lengths=np.array([length for _, length, _ in lines], dtype=np.int64),
-                offsets=np.cumsum(sizes),
-                blocks=blocks,
-            )
+    def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
+        """Writes window `number` of the contig, given in pieces so that only one need be in memory."""
+        part = self._part(contig, number)
+        table = _PartTable()
         with atomic_path(part) as temporary:
-            temporary.write_bytes(data)
+            with temporary.open("wb") as file:
+                rest = b""
+                for records in pieces:
+                    lines = self._formatter.lines(records)
+                    table.add_records(lines)
+                    rest = self._compress(file, table, b"".join([rest, *(line for _, _, line in lines)]))
+                data, blocks = bgzf.compress(rest)
+                file.write(data)
+                table.add_blocks(blocks)
+            with atomic_path(part.with_suffix(".npz")) as index, index.open("wb") as file:
+                table.save(file)
+
+    def _compress(self, file: BinaryIO, table: _PartTable, data: bytes) -> bytes:
+        """Writes the whole blocks of the data; the bytes that fill no block."""
+        whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
+        packed, blocks = bgzf.compress(data[:whole], executor=self._executor)
+        file.write(packed)
+        table.add_blocks(blocks)
+        return data[whole:]
 
     def finish(self, header: Header) -> int:
         """Puts the parts together under the output's name, writes the index, removes the parts.
@@ -140,16 +159,42 @@ class ImputedWriter:
     def _part(self, contig: str, number: int) -> Path:
         return self._folder / f"{self._contigs.index(contig):04d}-{number:07d}.part"
 
-    def _open_folder(self, identity: Mapping[str, object], resume: bool) -> None:
-        record = self._folder / "run.json"
-        wanted = json.dumps(identity, sort_keys=True, indent=1)
-        if resume and record.is_file():
-            _check_same(json.loads(record.read_text()), json.loads(wanted), self._folder)
+    def _same_or_new(self, name: str, identity: Mapping[str, str]) -> None:
+        record = self._folder / f"{name}.json"
+        if record.is_file():
+            _check_same(json.loads(record.read_text()), identity, self._folder)
             return
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True)
         with atomic_path(record) as temporary:
-            temporary.write_text(wanted)
+            temporary.write_text(json.dumps(dict(identity), indent=1))
+
+
+class _PartTable:
+    """Where the records of a part begin and how its blocks lie."""
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []
+        self._lengths: list[int] = []
+        self._sizes: list[int] = [0]
+        self._blocks: list[I64Array] = [np.zeros(1, dtype=np.int64)]
+
+    def add_records(self, lines: Sequence[tuple[int, int, bytes]]) -> None:
+        self._begins += [position - 1 for position, _, _ in lines]
+        self._lengths += [length for _, length, _ in lines]
+        self._sizes += [len(line) for _, _, line in lines]
+
+    def add_blocks(self, blocks: I64Array) -> None:
+        self._blocks.append(self._blocks[-1][-1] + blocks[1:])
+        if not len(self._blocks[-1]):
+            self._blocks.pop()
+
+    def save(self, file: BinaryIO) -> None:
+        np.savez(
+            file,
+            begins=np.array(self._begins, dtype=np.int64),
+            lengths=np.array(self._lengths, dtype=np.int64),
+            offsets=np.cumsum(np.array(self._sizes, dtype=np.int64)),
+            blocks=np.concatenate(self._blocks),
+        )
 
 
 def check_output(path: str | Path) -> Path:
@@ -179,18 +224,11 @@ def _append(part: Path, out: BinaryIO, size: int) -> int:
     return size
 
 
-def _check_same(made: Mapping[str, object], wanted: Mapping[str, object], folder: Path) -> None:
+def _check_same(made: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:
     """Refuses parts that another input made, naming what differs."""
-    before, now = _flat(made), _flat(wanted)
-    for key in [*now, *before]:
-        if before.get(key) != now.get(key):
+    for key in [*wanted, *made]:
+        if made.get(key) != wanted.get(key):
             raise ProvenanceMismatchError(
-                f"--resume: {folder} was made with {key} = {before.get(key)}, this run has {now.get(key)}; "
+                f"--resume: {folder} was made with {key} {made.get(key)}, this run has {wanted.get(key)}; "
                 "run without --resume to start anew"
             )
-
-
-def _flat(tree: object, name: str = "") -> dict[str, object]:
-    if not isinstance(tree, Mapping):
-        return {name: tree}
-    return {key: value for part in tree for key, value in _flat(tree[part], f"{name} {part}".strip()).items()}

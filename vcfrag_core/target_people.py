@@ -1,0 +1,119 @@
+"""Target samples that are in the panel: by their name, and by their genotypes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from vcfrag_core.panel import Panel
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+
+SAME_PERSON_CONCORDANCE = 0.995
+LEAST_SITES = 50
+_MOST_SITES = 4096
+_COMMON = 0.05
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PanelPerson:
+    """A target sample that the panel holds.
+
+    Attributes:
+        sample: Its name in the target.
+        panel_sample: The panel sample that is left out when this one is imputed.
+        by_name: Whether a panel sample has its name.
+        by_genotype: Whether `panel_sample` has its genotypes.
+        concordance: Share of equal genotypes with `panel_sample`; NaN where it could not be told.
+    """
+
+    sample: str
+    panel_sample: str
+    by_name: bool
+    by_genotype: bool
+    concordance: float
+
+    def __str__(self) -> str:
+        how = " and ".join(["by name"] * self.by_name + ["by genotype"] * self.by_genotype)
+        share = "" if self.concordance != self.concordance else f", {self.concordance:.2%} of genotypes equal"
+        return f"{self.sample} is panel sample {self.panel_sample} ({how}{share})"
+
+
+def find_panel_people(
+    samples: tuple[str, ...], alleles: I8Array, observed: BoolArray, panel: Panel
+) -> list[PanelPerson]:
+    """Target samples that the panel holds, by name or by genotype.
+
+    Two people count as one when 99.5 % of their genotypes at common typed sites are equal (without phase). Identical
+    twins, and siblings in a short region that they share, cannot be told from the person; leaving them out is right.
+    Where a name and the genotypes point at different panel samples, the genotypes decide.
+
+    Args:
+        samples: S target samples.
+        alleles: (2 S, V) target alleles, -1 missing.
+        observed: (V,) typed sites.
+        panel: The panel.
+    """
+    sites = _informative(panel, observed)
+    concordance = genotype_concordance(alleles[:, sites], panel, sites) if len(sites) >= LEAST_SITES else None
+    names = {name: i for i, name in enumerate(panel.samples)}
+    people = []
+    for s, sample in enumerate(samples):
+        row = np.full(panel.n_samples, np.nan) if concordance is None else concordance[s]
+        best = -1 if np.isnan(row).all() else int(np.nanargmax(row))
+        is_same = best >= 0 and bool(row[best] >= SAME_PERSON_CONCORDANCE)
+        named = names.get(sample)
+        if not is_same and named is None:
+            continue
+        # Two panel samples may fit equally well; the one of that name is meant.
+        if named is not None and (not is_same or row[named] >= SAME_PERSON_CONCORDANCE):
+            best = named
+        people.append(
+            PanelPerson(
+                sample=sample,
+                panel_sample=panel.samples[best],
+                by_name=named is not None,
+                by_genotype=bool(row[best] >= SAME_PERSON_CONCORDANCE),
+                concordance=float(row[best]),
+            )
+        )
+    return people
+
+
+def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array) -> F64Array:
+    """(S, panel samples) share of equal unphased genotypes at the sites, missing ones left out; NaN without any.
+
+    Args:
+        alleles: (2 S, M) target alleles at the sites.
+        panel: The panel.
+        sites: (M,) panel sites.
+    """
+    target = _one_hot(_copies(alleles))
+    called = target.sum(axis=(0, 2))
+    equal = np.empty((target.shape[1], panel.n_samples))
+    for start in range(0, panel.n_samples, 512):
+        rows = slice(2 * start, 2 * (start + 512))
+        reference = _one_hot(_copies(panel.haplotypes(rows)[:, sites].astype(np.int8)))
+        equal[:, start : start + 512] = sum(target[g] @ reference[g].T for g in range(3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(equal / called[:, None], dtype=np.float64)
+
+
+def _informative(panel: Panel, observed: BoolArray) -> I64Array:
+    """Typed sites that tell people apart: common ones if there are enough, evenly along the contig."""
+    sites = np.flatnonzero(observed)
+    frequency = panel.select_sites(sites).alt_frequency() if len(sites) else np.zeros(0)
+    common = sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
+    chosen = common if len(common) >= LEAST_SITES else sites
+    return chosen[np.unique(np.linspace(0, max(0, len(chosen) - 1), min(len(chosen), _MOST_SITES)).astype(np.int64))]
+
+
+def _copies(alleles: I8Array) -> I8Array:
+    """(S, M) ALT copies, -1 where either allele is missing."""
+    pairs = alleles.reshape(-1, 2, alleles.shape[1])
+    return np.where((pairs >= 0).all(axis=1), pairs.sum(axis=1), -1).astype(np.int8)
+
+
+def _one_hot(copies: I8Array) -> F32Array:
+    """(3, S, M) indicator of each genotype."""
+    return np.stack([(copies == g).astype(np.float32) for g in range(3)])

@@ -1,0 +1,115 @@
+"""The target's records as they were read, and what became of each of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import numpy as np
+
+from vcfrag_core.errors import ShapeError
+from vcfrag_core.types import BoolArray, I8Array, I32Array
+
+
+class Reason(enum.StrEnum):
+    """What became of a target record; in the QC file under this name."""
+
+    USED = "used"
+    SWAP_MENDED = "swap_mended"
+    FLIP_MENDED = "flip_mended"
+    BOTH_MENDED = "flip_and_swap_mended"
+    SWAPPED = "swapped"
+    FLIPPED = "flipped"
+    FLIPPED_SWAPPED = "flipped_and_swapped"
+    AMBIGUOUS = "ambiguous_strand"
+    NOT_IN_PANEL = "not_in_panel"
+    OTHER_ALLELES = "other_alleles"
+    DUPLICATE = "duplicate"
+    MULTIALLELIC = "multiallelic"
+    NO_ALT = "no_alt"
+    NO_CALLS = "no_calls"
+    INVERTED = "inverted_coding"
+    CONTRADICTED = "contradicted"
+    LISTED = "listed"
+
+    @property
+    def is_used(self) -> bool:
+        return self in _USED
+
+
+_USED = {Reason.USED, Reason.SWAP_MENDED, Reason.FLIP_MENDED, Reason.BOTH_MENDED}
+
+MEANING = {
+    Reason.USED: "typed and used",
+    Reason.SWAP_MENDED: "REF and ALT exchanged, mended",
+    Reason.FLIP_MENDED: "on the other strand, mended",
+    Reason.BOTH_MENDED: "on the other strand with REF and ALT exchanged, mended",
+    Reason.SWAPPED: "REF and ALT exchanged; --fix-swaps mends it",
+    Reason.FLIPPED: "on the other strand; --fix-flips mends it",
+    Reason.FLIPPED_SWAPPED: "on the other strand with REF and ALT exchanged; --fix-swaps with --fix-flips mends it",
+    Reason.AMBIGUOUS: "A/T or C/G with REF and ALT exchanged: swapped or on the other strand, nobody can tell",
+    Reason.NOT_IN_PANEL: "no such site in the panel",
+    Reason.OTHER_ALLELES: "the panel has other alleles at this position",
+    Reason.DUPLICATE: "the site came before",
+    Reason.MULTIALLELIC: "several ALT alleles",
+    Reason.NO_ALT: "no ALT allele, or one that is no sequence",
+    Reason.NO_CALLS: "no sample has a call",
+    Reason.INVERTED: "coded the other way round, by leave-one-out and frequency",
+    Reason.CONTRADICTED: "contradicted by the sites around it, by leave-one-out",
+    Reason.LISTED: "dropped by the QC file given",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRecords:
+    """All records of one contig of the target, sorted by position.
+
+    Attributes:
+        contig: Its name in the target.
+        samples: S sample names.
+        positions: (R,) 1-based positions.
+        refs: R reference alleles, in upper case.
+        alts: R tuples of ALT alleles, in upper case; empty where there is none.
+        site_ids: R identifiers.
+        alleles: (R, 2 S) allele numbers, -1 missing; haplotypes 2s and 2s + 1 of sample s.
+        contig_length: Base pairs of the contig where the header says so.
+        source: The file.
+    """
+
+    contig: str
+    samples: tuple[str, ...]
+    positions: I32Array
+    refs: tuple[str, ...]
+    alts: tuple[tuple[str, ...], ...]
+    site_ids: tuple[str, ...]
+    alleles: I8Array
+    contig_length: int | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        n = len(self.positions)
+        if not len(self.refs) == len(self.alts) == len(self.site_ids) == n:
+            raise ShapeError(f"{n} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
+        if self.alleles.shape != (n, 2 * len(self.samples)) or self.alleles.dtype != np.int8:
+            raise ShapeError(f"{n} records of {len(self.samples)} samples: alleles are {self.alleles.shape}")
+
+    @property
+    def n_records(self) -> int:
+        return len(self.positions)
+
+    def label(self, record: int) -> str:
+        """`contig:position REF>ALT`, for messages."""
+        alts = ",".join(self.alts[record]) or "."
+        return f"{self.contig}:{self.positions[record]} {self.refs[record]}>{alts}"
+
+    def select(self, keep: BoolArray) -> TargetRecords:
+        """The chosen records only."""
+        chosen = np.flatnonzero(keep).tolist()
+        return dataclasses.replace(
+            self,
+            positions=self.positions[keep],
+            refs=tuple(self.refs[i] for i in chosen),
+            alts=tuple(self.alts[i] for i in chosen),
+            site_ids=tuple(self.site_ids[i] for i in chosen),
+            alleles=self.alleles[keep],
+        )

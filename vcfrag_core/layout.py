@@ -26,7 +26,8 @@ class Segment:
 class SegmentLayout:
     """Segment borders that depend on the panel's site numbers alone.
 
-    At each scale, segments start at every multiple of half their length; the last one ends with the contig.
+    At each scale, segments start at every multiple of half their length up to the first that reaches the contig's end,
+    which ends with it.
 
     Attributes:
         n_sites: V, sites of the panel.
@@ -63,12 +64,13 @@ class SegmentLayout:
         if not 0 <= start < stop <= self.n_sites or len(observed) != self.n_sites:
             raise RangeError(f"sites [{start}, {stop}) of a panel of {self.n_sites}, mask of {len(observed)}")
         count = np.concatenate([[0], np.cumsum(observed[start:stop])])
-        found = []
+        found: list[Segment] = []
+        range_stands_in = False
         for scale, length in enumerate(self.lengths):
-            inside = [s for s in self._at_scale(scale, length, start, stop)]
-            found.extend(inside or [Segment(scale, start, stop)])
-            if not inside:
-                break
+            inside = self._at_scale(scale, length, start, stop)
+            if not inside and not range_stands_in:
+                inside, range_stands_in = [Segment(scale, start, stop)], True
+            found.extend(inside)
         return [s for s in found if count[s.stop - start] - count[s.start - start] >= self.min_observed]
 
     def enclosing(self, segment: Segment, start: int, stop: int) -> tuple[int, int]:
@@ -79,15 +81,11 @@ class SegmentLayout:
     def _at_scale(self, scale: int, length: int, start: int, stop: int) -> list[Segment]:
         half = length // 2
         first = -(-start // half) * half
-        segments = []
-        for begin in range(first, stop, half):
-            end = min(begin + length, self.n_sites)
-            if end > stop:
-                break
-            segments.append(Segment(scale, begin, end))
-            if end == self.n_sites:
-                break
-        return segments
+        # Which segment is the contig's last must not depend on the range asked for.
+        last = max(0, -(-(self.n_sites - length) // half) * half)
+        starts = range(first, min(last + 1, stop), half)
+        segments = [Segment(scale, begin, min(begin + length, self.n_sites)) for begin in starts]
+        return [segment for segment in segments if segment.stop <= stop]
 
 
 def layout_for(observed: BoolArray, wanted_observed: Sequence[int], *, min_observed: int = 4) -> SegmentLayout:

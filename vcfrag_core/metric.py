@@ -24,7 +24,9 @@ def quantise(weights: FloatArray) -> F32Array:
         RangeError: A weight is negative or above 64.
     """
     _check_range(weights)
-    return (np.rint(np.asarray(weights, dtype=np.float64) * STEPS_PER_UNIT) / STEPS_PER_UNIT).astype(np.float32)
+    # Adding 0 turns -0 into 0: equal metrics have equal bytes.
+    whole = np.rint(np.asarray(weights, dtype=np.float64) * STEPS_PER_UNIT) + 0.0
+    return (whole / STEPS_PER_UNIT).astype(np.float32)
 
 
 def steps(weights: F32Array) -> I32Array:

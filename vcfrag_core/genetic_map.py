@@ -32,6 +32,8 @@ class GeneticMap:
     def __post_init__(self) -> None:
         if len(self.positions) < 2 or len(self.positions) != len(self.cm):
             raise GeneticMapError("a genetic map needs at least two positions", path=self.source or None)
+        if not bool(np.isfinite(self.cm).all()):
+            raise GeneticMapError("a genetic position is not a finite number", path=self.source or None)
         if bool((np.diff(self.positions) <= 0).any()) or bool((np.diff(self.cm) < 0).any()):
             raise GeneticMapError("positions must ascend and cM must not fall", path=self.source or None)
 

@@ -6,8 +6,6 @@ import bisect
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from vcfrag_core.errors import ConfigError, RangeError
 from vcfrag_core.mask_policies import check_number
@@ -20,8 +18,6 @@ from vcfrag_core.masks import (
     RandomMask,
     SpanMask,
     draw_mask,
-    policy_from_config,
-    policy_to_config,
 )
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
@@ -100,31 +96,6 @@ class CurriculumConfig:
             return chosen[0][1]
         total = sum(share for share, _ in chosen)
         return MixtureMask(tuple(policy for _, policy in chosen), tuple(share / total for share, _ in chosen))
-
-
-def curriculum_from_config(config: Mapping[str, Any]) -> CurriculumConfig:
-    """A curriculum from plain values; `array` is a mask policy's table.
-
-    Raises:
-        ConfigError: An unknown key, or a value that makes no sense.
-    """
-    known = [field.name for field in dataclasses.fields(CurriculumConfig)]
-    unknown = sorted(set(config) - set(known))
-    if unknown:
-        raise ConfigError(f"unknown key {unknown[0]!r} of the curriculum; known are {', '.join(known)}")
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}
-    if not isinstance(values.get("levels", ()), tuple):
-        raise ConfigError(f"levels must be a list, got {values['levels']!r}")
-    if "array" in values:
-        values["array"] = policy_from_config(values["array"])
-    return CurriculumConfig(**values)
-
-
-def curriculum_to_config(curriculum: CurriculumConfig) -> dict[str, Any]:
-    """The curriculum as plain values; `curriculum_from_config` reverses it."""
-    values = {field.name: getattr(curriculum, field.name) for field in dataclasses.fields(curriculum)}
-    values["array"] = policy_to_config(curriculum.array)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

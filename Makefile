@@ -5,6 +5,7 @@
 #   make soak    the long tests
 #   make check   formatting, lint, types, import law, generated code
 #   make proto   generate the Python package of the contract anew
+#   make docs    write docs/cli.md anew from the commands
 #   make bench   the benchmarks, each figure beside its baseline
 #
 # PYTHON names the interpreter for a new environment, VENV its folder, DEMO the demo's output folder.
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PROJECTS := pyproject.toml vcfrag_indexd/pyproject.toml constraints.txt
 
-.PHONY: demo test soak check lint types imports drift proto bench debian
+.PHONY: demo test soak check lint types imports drift proto docs bench debian
 .DELETE_ON_ERROR:
 
 $(VENV)/.ready-python: scripts/environment.sh
@@ -64,6 +65,10 @@ drift: $(VENV)-proto/.ready
 
 proto: $(VENV)-proto/.ready
 	sh scripts/proto.sh $(VENV)-proto .
+
+docs: $(VENV)/.ready-dev
+	$(BIN)/python scripts/cli_page.py > docs/.cli.md
+	mv docs/.cli.md docs/cli.md
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,72 @@
+"""Prints docs/cli.md: every command of `vcfrag-train` with its options, as its own parser knows them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+import typer.main
+
+from vcfrag_train import cli
+
+HEAD = """# The commands of vcfrag-train
+
+<!-- Written by `make docs` from the commands themselves. -->
+
+`vcfrag-train COMMAND --help` prints the same. Every command ends with exit code 0 when it did what was asked, 2 when it
+refused (one line on stderr, `error [REASON]: what, where and what to do`, or a usage message), 1 when a check that was
+asked for failed, and 130 when it was interrupted. Output files appear whole or not at all. `--version` prints the
+version.
+
+| command | what it does |
+| --- | --- |
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    rows = "".join(f"| [{name}](#{name}) | {summary} |\n" for name, summary in cli.COMMANDS.items())
+    return HEAD + rows + "".join(section(name) for name in cli.COMMANDS)
+
+
+def section(name: str) -> str:
+    """One command: its own words, its usage, its options."""
+    group: Any = typer.main.get_command(cli.build_app(name))
+    command = group.commands[name]
+    text = inspect.cleandoc(command.help or "")
+    needed = [p for p in command.params if p.required]
+    usage = " ".join([f"vcfrag-train {name}", *(shown(p) for p in needed), "[OPTIONS]"])
+    rows = "".join(row(p) for p in command.params if p.name != "help")
+    return f"\n## {name}\n\n{text}\n\n    {usage}\n\n| option | meaning | default |\n| --- | --- | --- |\n{rows}"
+
+
+def shown(parameter: Any) -> str:
+    """A required parameter as it is written on the command line."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.name).upper()
+    return f"{parameter.opts[0]} {str(parameter.name).upper()}"
+
+
+def row(parameter: Any) -> str:
+    """One line of a table of options."""
+    if parameter.param_type_name == "argument":
+        names = f"`{str(parameter.name).upper()}`"
+    else:
+        names = ", ".join(f"`{option}`" for option in (*parameter.opts, *parameter.secondary_opts))
+    meaning = " ".join((parameter.help or "").split()).replace("|", "\\|")
+    return f"| {names} | {meaning} | {default(parameter)} |\n"
+
+
+def default(parameter: Any) -> str:
+    """The default in words: nothing for what is off or absent unless asked for."""
+    if parameter.required:
+        return "required"
+    value = parameter.default
+    if value is None or value is False or value in ((), []) or callable(value):
+        return ""
+    return "on" if value is True else f"`{getattr(value, 'value', value)}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,97 @@
+"""The documents say what is true: links lead somewhere, commands exist with the options that are written there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from vcfrag_train import cli
+
+PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+MAKE_TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+
+
+def pages(repository: Path) -> Iterator[Path]:
+    for name in PAGES:
+        path = repository / name
+        yield from sorted(path.rglob("*.md")) if path.is_dir() else [path]
+
+
+def test_links__lead_to_files(repository: Path) -> None:
+    broken = [
+        f"{page.relative_to(repository)} -> {target}"
+        for page in pages(repository)
+        for target in LINK.findall(page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_pages__point_to_nothing_outside_the_repository(repository: Path) -> None:
+    for page in pages(repository):
+        text = page.read_text().replace("`../shared/data`", "")
+        assert "../shared" not in text, page
+        assert "/work/" not in text, page
+
+
+def test_pages__are_all_in_the_index(repository: Path) -> None:
+    index = (repository / "docs" / "README.md").read_text()
+    for page in (repository / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+
+
+def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[str]]]:
+    """Where, and the words of every indented or fenced line that runs the program, its continuation lines joined."""
+    for page in pages(repository):
+        text = page.read_text().replace("\\\n", " ")
+        for line in text.splitlines():
+            words = line.strip().removeprefix("$ ").strip()
+            if words.startswith(f"{program} "):
+                yield f"{page.name}: {words}", shlex.split(words.partition(" # ")[0], comments=True)[1:]
+
+
+def options(program: str, name: str) -> set[str]:
+    """Every option of a command, as its own parser knows it."""
+    if program == "vcfrag-train":
+        app = cli.build_app(name)
+    else:
+        from vcfrag_indexd import cli as daemon
+
+        app = daemon.app
+    group = typer.main.get_command(app)
+    command = group.commands[name]  # type: ignore[attr-defined]
+    return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@pytest.mark.parametrize("program", ["vcfrag-train", "vcfrag-indexd"])
+def test_command_lines__use_options_that_exist(repository: Path, program: str) -> None:
+    checked = 0
+    for where, words in command_lines(repository, program):
+        if words[0].startswith("-"):
+            continue
+        known = options(program, words[0])
+        written = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert written <= {*known, "--help"}, where
+        checked += 1
+    assert checked
+
+
+def test_cli_page__is_what_the_commands_say(repository: Path) -> None:
+    script = repository / "scripts" / "cli_page.py"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
+    assert (repository / "docs" / "cli.md").read_text() == done.stdout, "the options changed; run: make docs"
+
+
+def test_make_targets__named_in_the_documents_exist(repository: Path) -> None:
+    targets = set(MAKE_TARGET.findall((repository / "Makefile").read_text()))
+    for page in pages(repository):
+        for written in re.findall(r"`make ([a-z]+)`|^    make ([a-z]+)", page.read_text(), re.MULTILINE):
+            assert (written[0] or written[1]) in targets, page

@@ -41,7 +41,8 @@ class GeneticMap:
     def constant(cls, contig: str, start: int, stop: int) -> GeneticMap:
         """1 cM per Mb over positions start to stop: what is used without a map."""
         positions = np.array([start, max(stop, start + 1)], dtype=np.int64)
-        return cls(positions=positions, cm=positions * CM_PER_MB_WITHOUT_MAP / 1e6, contig=contig, source="1 cM per Mb")
+        cm = np.asarray(positions * CM_PER_MB_WITHOUT_MAP / 1e6, dtype=np.float64)
+        return cls(positions=positions, cm=cm, contig=contig, source="1 cM per Mb")
 
     @property
     def digest(self) -> str:

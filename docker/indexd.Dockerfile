@@ -20,9 +20,9 @@ RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin vcfrag \
     && install -d -o vcfrag -g vcfrag /panels /cache
 ENV PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/cache/numba
-EXPOSE 50051 50052 9464
+EXPOSE 50510 50511 50512
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["vcfrag-indexd", "health", "--address", "127.0.0.1:50052"]
+    CMD ["vcfrag-indexd", "health", "--address", "127.0.0.1:50511"]
 ENTRYPOINT ["vcfrag-indexd"]
 CMD ["serve", "--config", "/etc/vcfrag/indexd.toml"]
 

@@ -105,7 +105,8 @@ def test_dosage__finite_where_no_candidate_matches() -> None:
     dosage = problem.dosage(weights, np.zeros(200, dtype=np.float32))
     np.testing.assert_array_equal(dosage, np.zeros((1, 400)))
     by_weight, by_switch = problem.gradients(weights, np.zeros(200, np.float32), np.ones((1, 400), np.float32))
-    assert np.isfinite(by_weight).all() and np.isfinite(by_switch).all()
+    assert np.isfinite(by_weight).all()
+    assert np.isfinite(by_switch).all()
 
 
 def test_dosage__an_exact_copy_is_found() -> None:

@@ -45,7 +45,8 @@ VcfragError
 │   └── InternalError        INTERNAL            carries a request id; the daemon's log has the rest
 ├── ProvenanceMissingError   PROVENANCE_MISSING  an artefact that does not say what it was made from
 ├── ProvenanceMismatchError  PROVENANCE_MISMATCH an artefact made from something else
-└── TrainingError            TRAINING            training cannot go on (a loss that is not finite)
+├── TrainingError            TRAINING            training cannot go on (a loss that is not finite)
+└── ProgramError             PROGRAM             another program that was started failed
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def weighted(sums: F64Array, weights: F64Array) -> F64Array:
 def pooled_metrics(sums: F64Array) -> dict[str, F64Array]:
     """The POOLED_METRICS of (..., N_SUMS) sums, each (...)."""
     return {
-        "aggregate_r2": metrics.squared_correlation(*(sums[..., c] for c in (_N, _X, _Y, _XX, _YY, _XY))),
+        "aggregate_r2": metrics.explained_share(*(sums[..., c] for c in (_N, _X, _Y, _XX, _YY, _XY))),
         "concordance": _ratio(sums[..., _EQUAL], sums[..., _N]),
         "non_reference_concordance": _ratio(sums[..., _EQUAL_ALT], sums[..., _CARRIES]),
         "precision": _ratio(sums[..., _HITS], sums[..., _CLAIMED]),

@@ -18,8 +18,9 @@ from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I32Array
 MISSING: Final = -1
 MAF_EDGES: Final = (0.0, 0.001, 0.005, 0.01, 0.05, 0.5)
 N_BINS: Final = len(MAF_EDGES) - 1
-# Below this share of n·Σx², what n·Σx² − (Σx)² leaves is rounding: the dosages are constant.
+# A variance below this share of the mean square, or below this value, is rounding: the values are constant.
 CONSTANT_SHARE: Final = 1e-12
+CONSTANT_VARIANCE: Final = 1e-13
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,12 +102,23 @@ def squared_correlation(
     n: FloatArray | IntArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
 ) -> F64Array:
     """r² from sums: n pairs, Σx, Σy, Σx², Σy², Σxy (any one shape); NaN where n < 2 or either side is constant."""
-    var_x = n * xx - x * x
-    var_y = n * yy - y * y
-    varies = (n >= 2) & (var_x > CONSTANT_SHARE * n * xx) & (var_y > CONSTANT_SHARE * n * yy)
-    covariance = n * xy - x * y
-    r2 = np.divide(covariance**2, var_x * var_y, out=np.full(np.shape(varies), np.nan), where=varies)
+    varies = _varies(n, x, xx) & _varies(n, y, yy)
+    variances = (n * xx - x * x) * (n * yy - y * y)
+    r2 = np.divide((n * xy - x * y) ** 2, variances, out=np.full(np.shape(varies), np.nan), where=varies)
     return np.asarray(np.minimum(r2, 1.0), dtype=np.float64)
+
+
+def explained_share(
+    n: FloatArray | IntArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
+) -> F64Array:
+    """`squared_correlation`, but 0 where only the dosages x are constant: they explain nothing of a truth that varies."""
+    r2 = squared_correlation(n, x, y, xx, yy, xy)
+    return np.where(_varies(n, y, yy), np.nan_to_num(r2), np.nan)
+
+
+def _varies(n: FloatArray | IntArray, x: FloatArray, xx: FloatArray) -> BoolArray:
+    variance = n * xx - x * x
+    return np.asarray((n >= 2) & (variance > CONSTANT_SHARE * n * xx) & (variance > CONSTANT_VARIANCE * n * n))
 
 
 def aggregate_r2(dosage: FloatArray, truth: IntArray, frequency: FloatArray) -> float:
@@ -120,7 +132,7 @@ def aggregate_r2(dosage: FloatArray, truth: IntArray, frequency: FloatArray) -> 
         frequency: (V,) ALT frequency among the reference samples.
 
     Returns:
-        r²; NaN where either side is constant.
+        r²; 0 where only the dosages are constant, NaN where the truth is.
 
     Raises:
         ShapeError: The shapes do not agree.
@@ -130,7 +142,7 @@ def aggregate_r2(dosage: FloatArray, truth: IntArray, frequency: FloatArray) -> 
     expected = 2 * np.asarray(frequency, dtype=np.float64)[:, None]
     x, y = (dosage - expected)[called], (truth - expected)[called]
     sums = np.array([len(x), x.sum(), y.sum(), (x * x).sum(), (y * y).sum(), (x * y).sum()])
-    return float(squared_correlation(*sums[:, None])[0])
+    return float(explained_share(*sums[:, None])[0])
 
 
 def iqs(posterior: FloatArray, truth: IntArray) -> F64Array:

@@ -16,7 +16,7 @@ import numpy as np
 from vcfrag_core import calibration, metric_resampling, metrics
 from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError
 from vcfrag_core.files.dosage_reader import ImputedGenotypes, read_imputed, read_truth, sample_names, sites_present
-from vcfrag_core.files.panel_reader import read_panel
+from vcfrag_core.files.panel_cache import load_panel
 from vcfrag_core.files.sample_table import read_sample_table
 from vcfrag_core.files.site_list import SiteKey, label, read_typed_sites
 from vcfrag_core.metric_resampling import METRICS, Interval, Scored
@@ -152,7 +152,7 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     check_labels([name for name, _ in files.imputed])
-    hidden = load_hidden(files, config, panel=read_panel(files.panel, region=files.region, threads=config.threads))
+    hidden = load_hidden(files, config, panel=load_panel(files.panel, region=files.region, threads=config.threads))
     methods = [file_method(name, path, config) for name, path in files.imputed]
     return evaluate_methods(hidden, methods, files, config, progress)
 
@@ -260,7 +260,7 @@ def evaluate_methods(
     replicates: list[_Replicates] = []
     for method in methods:
         if progress is not None:
-            progress(method.name)
+            progress(f"scoring {method.name}")
         result, replicate = _measure(hidden, method, weights, populations, config)
         results.append(result)
         replicates.append(replicate)

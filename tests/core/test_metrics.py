@@ -58,7 +58,9 @@ def test_aggregate_r2__the_expected_dosage_alone_is_worth_nothing() -> None:
     frequency = np.array([0.01, 0.3, 0.9])
     truth = np.random.default_rng(1).binomial(2, frequency[:, None], size=(3, 500)).astype(np.int8)
     constant = np.repeat(2 * frequency[:, None], 500, axis=1)
-    assert np.isnan(metrics.aggregate_r2(constant, truth, frequency))
+    assert metrics.aggregate_r2(constant, truth, frequency) == 0
+    assert metrics.aggregate_r2(constant.astype(np.float32), truth, frequency) == 0
+    assert np.isnan(metrics.aggregate_r2(constant, np.zeros_like(truth), np.zeros(3)))
     pooled = np.corrcoef(constant.reshape(-1), truth.reshape(-1))[0, 1] ** 2
     assert pooled > 0.5  # what the centring takes away
 

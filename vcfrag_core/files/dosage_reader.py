@@ -94,6 +94,25 @@ def read_truth(
     return TrueGenotypes(found=found, genotypes=genotypes)
 
 
+def read_haplotypes(
+    path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
+) -> I8Array:
+    """(V, S, 2) alleles at the sites `rows` as they stand in GT; -1 where a call, or the site, is missing.
+
+    Raises:
+        What `read_truth` raises.
+    """
+    path = Path(path)
+    columns = _columns(path, samples)
+    found = np.zeros(len(rows), dtype=np.bool_)
+    alleles = np.full((len(rows), len(samples), 2), metrics.MISSING, dtype=np.int8)
+    for record in records_of(path, contig, threads=threads):
+        row = _new_row(record, rows, found, path)
+        if row is not None:
+            alleles[row] = _alleles(record, path)[columns]
+    return alleles
+
+
 def read_imputed(
     path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
 ) -> ImputedGenotypes:

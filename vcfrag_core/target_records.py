@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     NO_CALLS = "no_calls"
     INVERTED = "inverted_coding"
     CONTRADICTED = "contradicted"
+    THIN = "thin_stretch"
     LISTED = "listed"
 
     @property
@@ -56,6 +57,7 @@ MEANING = {
     Reason.NO_CALLS: "no sample has a call",
     Reason.INVERTED: "coded the other way round, by leave-one-out and frequency",
     Reason.CONTRADICTED: "contradicted by the sites around it, by leave-one-out",
+    Reason.THIN: "too few typed sites around it; the stretch is left out",
     Reason.LISTED: "dropped by the QC file given",
 }
 

@@ -32,18 +32,18 @@ class Header:
         samples: S sample names.
         contigs: Names of the contigs and their lengths (None where unknown), in the file's order.
         formats: FORMAT fields.
-        provenance: Lines `##vcfrag_KEY=VALUE`, in this order.
+        provenance: KEY and VALUE of the lines `##vcfrag_KEY=VALUE`, in this order.
     """
 
     samples: Sequence[str]
     contigs: Mapping[str, int | None]
     formats: Sequence[str]
-    provenance: Mapping[str, str]
+    provenance: Sequence[tuple[str, str]]
 
     def text(self) -> str:
         """All lines, the last with the samples, each ended."""
         lines = ["##fileformat=VCFv4.3", "##source=vcfrag", _FILTER]
-        lines += [f"##vcfrag_{key}={_one_line(value)}" for key, value in self.provenance.items()]
+        lines += [f"##vcfrag_{key}={_one_line(value)}" for key, value in self.provenance]
         lines += [_contig_line(name, length) for name, length in self.contigs.items()]
         lines += [*INFO_FIELDS.values(), *(FORMAT_FIELDS[name] for name in self.formats)]
         columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *self.samples]

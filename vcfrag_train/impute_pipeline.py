@@ -1,0 +1,347 @@
+"""`impute` from files to files: checks, imputation window by window, and the output."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.errors import PanelMismatchError, TargetError, UnknownContigError
+from vcfrag_core.files.genetic_map import map_for
+from vcfrag_core.files.htslib import contig_alias, name_contigs, open_vcf, parse_region
+from vcfrag_core.files.panel_cache import load_panel
+from vcfrag_core.files.qc_file import QcEntry, read_qc
+from vcfrag_core.files.target_reader import read_target
+from vcfrag_core.files.vcf_header import Header
+from vcfrag_core.files.vcf_writer import ImputedWriter
+from vcfrag_core.genetic_map import GeneticMap
+from vcfrag_core.identity import mask_digest, text_digest
+from vcfrag_core.output_records import KeptRecord, OutputRecords, site_records
+from vcfrag_core.panel import Panel
+from vcfrag_core.target_people import exclusion_groups
+from vcfrag_core.target_records import Reason, TargetRecords
+from vcfrag_core.types import F32Array, I64Array
+from vcfrag_core.windows import Window
+from vcfrag_train.client import IndexClient
+from vcfrag_train.impute_config import ImputeConfig
+from vcfrag_train.imputer import Imputer
+from vcfrag_train.qc_report import QcReport
+from vcfrag_train.target_checks import CheckedTarget, check_thin, match_target, refuse_unusable, weigh_sites
+
+_CELLS_PER_PIECE = 200_000
+_PASSED_THROUGH = {
+    Reason.NOT_IN_PANEL,
+    Reason.OTHER_ALLELES,
+    Reason.NO_ALT,
+    Reason.MULTIALLELIC,
+    Reason.DUPLICATE,
+}
+
+
+class Watcher:
+    """Is told how a run goes; this one does nothing."""
+
+    def say(self, line: str) -> None:
+        """Something that the user should know."""
+
+    def stage(self, name: str) -> None:
+        """What is done now."""
+
+    def sites(self, done: int, total: int) -> None:
+        """Sites of this contig that are written."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImputeResult:
+    """What a run wrote.
+
+    Attributes:
+        out: The output.
+        qc: The QC table.
+        n_records: Records in the output.
+        n_samples: Samples in it.
+    """
+
+    out: Path
+    qc: Path
+    n_records: int
+    n_samples: int
+
+
+def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeResult:
+    """Imputes the target into the output.
+
+    Once the target is read, the QC file is written whatever happens.
+
+    Raises:
+        InputError and its kinds: The target, the panel or the map cannot be used.
+        ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
+    """
+    watcher = watcher or Watcher()
+    watcher.stage("reading the target")
+    target = read_target(config.target, region=config.region, threads=config.threads)
+    listed = None if config.qc_from is None else read_qc(config.qc_from)
+    report = QcReport(config.target, target[0].samples)
+    try:
+        return _Run(config, watcher, report, listed).go(target)
+    finally:
+        report.write(config.qc_table)
+
+
+class _Run:
+    """One run over all contigs."""
+
+    def __init__(
+        self, config: ImputeConfig, watcher: Watcher, report: QcReport, listed: Sequence[QcEntry] | None
+    ) -> None:
+        self._config = config
+        self._watcher = watcher
+        self._report = report
+        self._listed = listed
+        self._lengths: dict[str, int | None] = {}
+        self._inputs: list[str] = []
+        self._models: dict[str, None] = {}
+
+    def go(self, target: Sequence[TargetRecords]) -> ImputeResult:
+        """Imputes every contig that the panel has."""
+        config = self._config
+        sources = panel_sources(config.panel, config.region, [records.contig for records in target])
+        for records in target:
+            if records.contig not in sources:
+                self._watcher.say(self._report.add_foreign(records))
+        todo = [records for records in target if records.contig in sources]
+        if not todo:
+            names = name_contigs([records.contig for records in target])
+            raise UnknownContigError(f"the panel {config.panel} has none of its contigs: {names}", path=config.target)
+        with contextlib.ExitStack() as stack:
+            writer: ImputedWriter | None = None
+            for records in todo:
+                with self._checked(records, sources[records.contig]) as (checked, imputer, identity):
+                    # Not before the first contig passed its checks: a refused run touches no file of an earlier one.
+                    writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
+                    self._impute(checked, imputer, identity, writer)
+            n_records = 0 if writer is None else writer.finish(self._header(todo[0].samples))
+        return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
+
+    @contextlib.contextmanager
+    def _checked(
+        self, records: TargetRecords, source: PanelSource
+    ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
+        """A contig that passed its checks, an imputer for it, and what its output follows from."""
+        config = self._config
+        self._watcher.stage("reading the panel")
+        panel = load_panel(config.panel, region=source.region, threads=config.threads)
+        checked = match_target(records, panel, config, self._listed)
+        try:
+            refuse_unusable(checked)
+            genetic_map = map_for(panel, config.map)
+            with open_imputer(config, checked, genetic_map) as imputer:
+                self._watcher.stage("testing the typed sites")
+                flank_cm = imputer.parameters(checked.observed).flank_cm
+                check_thin(checked, imputer.cm, flank_cm, config)
+                weigh_sites(checked, imputer, config)
+                check_thin(checked, imputer.cm, flank_cm, config)
+                self._tell(checked)
+                yield checked, imputer, self._identity(checked, imputer, genetic_map)
+        except TargetError:
+            self._report.add(checked)
+            raise
+
+    def _tell(self, checked: CheckedTarget) -> None:
+        for line in self._report.add(checked):
+            self._watcher.say(line)
+
+    def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
+        model = _model_text(imputer, checked)
+        panel, mask = checked.panel.digest, mask_digest(checked.observed)
+        contig = checked.panel.contig
+        self._lengths[contig] = checked.panel.contig_length or checked.records.contig_length
+        self._inputs.append(f"<ID={contig},panel={panel},mask={mask},map={genetic_map.digest}>")
+        self._models[model] = None
+        names = "\n".join([*checked.records.samples, *(str(name) for name in checked.names)])
+        return {
+            "version": importlib.metadata.version("vcfrag"),
+            "panel": panel,
+            "mask": mask,
+            "map": genetic_map.digest,
+            "model": model,
+            "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
+            "left out": text_digest("thin", repr(checked.thin)),
+            "passed through": str(self._config.pass_through),
+        }
+
+    def _writer(self, contigs: Sequence[str]) -> ImputedWriter:
+        config = self._config
+        return ImputedWriter(
+            config.out, formats=config.formats, contigs=contigs, threads=config.threads, resume=config.resume
+        )
+
+    def _impute(
+        self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: ImputedWriter
+    ) -> None:
+        """Imputes and writes the windows that are not there yet; one is written while the next one is imputed."""
+        contig, n_sites = checked.panel.contig, checked.panel.n_sites
+        writer.begin(contig, identity)
+        pieces = WindowPieces(checked, self._config)
+        windows = imputer.windows(checked.observed)
+        todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, w.number)]
+        done = n_sites - sum(w.stop - w.start for w in todo)
+        self._watcher.stage(f"imputing {contig}")
+        self._watcher.sites(done, n_sites)
+        if not todo:
+            return
+        imputed = imputer.impute(checked.alleles, checked.observed, checked.names, todo)
+        with ThreadPoolExecutor(1) as background:
+            writing: Future[None] | None = None
+            for window, dosage in imputed:
+                if writing is not None:
+                    writing.result()
+                writing = background.submit(writer.write, contig, window.number, pieces.of(window, dosage))
+                done += window.stop - window.start
+                self._watcher.sites(done, n_sites)
+            if writing is not None:
+                writing.result()
+
+    def _header(self, samples: Sequence[str]) -> Header:
+        provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
+        provenance += [("model", model) for model in self._models]
+        provenance += [("input", line) for line in self._inputs]
+        return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
+
+
+class WindowPieces:
+    """Makes the records of windows, a few at a time."""
+
+    def __init__(self, checked: CheckedTarget, config: ImputeConfig) -> None:
+        self._target = checked
+        self._written = checked.written
+        self._er2 = checked.er2
+        self._column = np.cumsum(checked.observed) - 1
+        self._with_loo = "LOO" in config.formats and checked.loo is not None
+        self._kept = kept_records(checked) if config.pass_through else []
+        self._step = max(1, _CELLS_PER_PIECE // len(checked.records.samples))
+
+    def is_written(self, window: Window) -> bool:
+        """Whether any site of the window goes to the output."""
+        return bool(self._written[window.start : window.stop].any())
+
+    def of(self, window: Window, dosage: F32Array) -> Iterator[OutputRecords]:
+        """The window's records; `dosage` is (Q, L)."""
+        for start in range(window.start, window.stop, self._step):
+            stop = min(start + self._step, window.stop)
+            sites = start + np.flatnonzero(self._written[start:stop])
+            target = self._target
+            yield site_records(
+                target.panel,
+                sites,
+                dosage=dosage[:, sites - window.start],
+                alleles=target.alleles[:, sites],
+                typed=target.observed[sites],
+                er2=self._er2[sites],
+                loo=self._loo(sites) if self._with_loo else None,
+                kept=self._between(start, stop),
+            )
+
+    def _loo(self, sites: I64Array) -> F32Array:
+        """(Q, L) leave-one-out dosages, NaN at sites that are not typed."""
+        loo = self._target.loo
+        out = np.full((len(self._target.alleles), len(sites)), np.nan, dtype=np.float32)
+        typed = self._target.observed[sites]
+        if loo is not None:
+            out[:, typed] = loo[:, self._column[sites[typed]]]
+        return out
+
+    def _between(self, start: int, stop: int) -> list[KeptRecord]:
+        """Kept records from site `start` to just before site `stop`; the contig's ends take what lies beyond."""
+        positions = self._target.panel.positions
+        low = int(positions[start]) if start else 0
+        high = int(positions[stop]) if stop < len(positions) else np.iinfo(np.int64).max
+        return [kept for kept in self._kept if low <= kept.position < high]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PanelSource:
+    """What is read of the panel for a contig of the target: the contig's name there, and the region or all."""
+
+    contig: str
+    region: str | None
+
+
+def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dict[str, PanelSource]:
+    """Target contig to its source in the panel, for those that the panel has, by name or alias.
+
+    The whole file is asked for where it holds one contig, so that the panel's cache is shared with other commands.
+    """
+    with open_vcf(path) as reader:
+        indexed = any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
+        known = reader.contigs if reader.contigs and not indexed else reader.contigs_with_records()
+    names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
+    if region is not None:
+        wanted = parse_region(region)
+        return {c: PanelSource(n, str(dataclasses.replace(wanted, contig=n))) for c, n in names.items()}
+    alone = len(names) == 1 and (len(known) == 1 or not indexed)
+    return {contig: PanelSource(name, None if alone else name) for contig, name in names.items()}
+
+
+@contextlib.contextmanager
+def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
+    """An imputer against the daemon named, or one in this process."""
+    panel = checked.panel
+    with contextlib.ExitStack() as stack:
+        if config.daemon is None:
+            from vcfrag_train.embedded import embedded_daemon
+
+            address = stack.enter_context(embedded_daemon({"panel": panel}, threads=config.threads))
+            client = stack.enter_context(IndexClient(address))
+            name = "panel"
+        else:
+            client = stack.enter_context(IndexClient(config.daemon))
+            name = served_name(client, panel)
+        yield Imputer(
+            panel=panel,
+            genetic_map=genetic_map,
+            client=client,
+            panel_name=name,
+            groups=exclusion_groups(checked.people),
+            threads=config.threads,
+        )
+
+
+def served_name(client: IndexClient, panel: Panel) -> str:
+    """The daemon's name for the panel.
+
+    Raises:
+        PanelMismatchError: It serves no such panel.
+    """
+    panels = client.info().panels
+    for served in panels:
+        if served.digest == panel.digest:
+            return str(served.name)
+    names = ", ".join(f"{served.name} ({served.digest})" for served in panels) or "none"
+    raise PanelMismatchError(f"the daemon does not serve {panel.source} ({panel.digest}); it has: {names}")
+
+
+def kept_records(checked: CheckedTarget) -> list[KeptRecord]:
+    """Target records that are no panel sites, as they go through to the output."""
+    records = checked.records
+    return [
+        KeptRecord(
+            position=int(records.positions[i]),
+            site_id=records.site_ids[i],
+            ref=records.refs[i],
+            alts=records.alts[i],
+            alleles=records.alleles[i],
+        )
+        for i, reason in enumerate(checked.matching.reasons)
+        if reason in _PASSED_THROUGH
+    ]
+
+
+def _model_text(imputer: Imputer, checked: CheckedTarget) -> str:
+    values = dataclasses.asdict(imputer.parameters(checked.observed))
+    return "copying " + " ".join(f"{name}={value}".replace(" ", "") for name, value in values.items())

@@ -1,12 +1,14 @@
-"""Exact search over packed bits: every reference is compared, by table look-ups and prefix sums shared by all scales."""
+"""Exact search over packed bits: every reference is compared, by look-ups and prefix sums shared by all scales."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from vcfrag_core.distances import scan
 from vcfrag_core.layout import Segment
-from vcfrag_core.types import F32Array, I32Array, U8Array
+from vcfrag_core.types import F32Array, I32Array, U8Array, U64Array
 from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
 from vcfrag_indexd.engines.strips import ScanPass, Strip, StripMap, plan_passes
 from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes, wide_ranges
@@ -58,7 +60,7 @@ def scan_segments(
     weights = strip.byte_weights(source.steps)
     wide = wide_ranges(source, task, segments)
     fits = int(weights.sum(dtype=np.int64)) < INT32_MAX
-    dtype = np.dtype(np.int32 if fits else np.int64)
+    dtype: np.dtype[Any] = np.dtype(np.int32 if fits else np.int64)
     max_borders = max(4, PREFIX_BYTES // (dtype.itemsize * len(source.rows)))
     passes = plan_passes(strip, weights, segments, wide, max_borders)
     alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
@@ -83,8 +85,8 @@ def _run_pass(
     queries: slice,
     alleles: U8Array,
     called: U8Array,
-    hashes: np.ndarray[tuple[int], np.dtype[np.uint64]],
-    dtype: np.dtype[np.int32] | np.dtype[np.int64],
+    hashes: U64Array,
+    dtype: np.dtype[Any],
     ids: I32Array,
     distances: F32Array,
 ) -> None:

@@ -49,20 +49,24 @@ class FlatEngine(TiledEngine):
         return max(4 * k, FIRST_FETCH)
 
     def _flat(
-        self, source: IndexSource, where: StripMap, segment: Segment, strip: Callable[[], Strip], get: Callable[..., Any]
+        self,
+        source: IndexSource,
+        where: StripMap,
+        segment: Segment,
+        strip: Callable[[], Strip],
+        get: Callable[..., Any],
     ) -> Any:
         observed = where.observed_within(segment.start, segment.stop)
-        size = 4 * len(source.rows) * (observed.stop - observed.start)
+        size = 4 * len(source.rows) * _width(observed)
         key = (source.handle, "flat", segment.start, segment.stop)
         return get(key, size, lambda: self._timed(lambda: self._make_index(segment, vectors_of(strip(), segment))))
 
     def _build_segment(self, source: IndexSource, where: StripMap, segment: Segment, get: Callable[..., Any]) -> None:
-        def strip() -> Strip:
-            tiles = (lambda tile: self._tile(source, where, tile, get))
-            return Strip.assemble(where, segment.start, segment.stop, tiles, len(source.rows))
+        def tile(number: int) -> Any:
+            return self._tile(source, where, number, get)
 
-        strip()
-        self._flat(source, where, segment, strip, get)
+        strip = Strip.assemble(where, segment.start, segment.stop, tile, len(source.rows))
+        self._flat(source, where, segment, lambda: strip, get)
 
     def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
         widest = max((where.observed_within(s.start, s.stop) for s in segments), default=slice(0, 0), key=_width)
@@ -94,7 +98,7 @@ class FlatEngine(TiledEngine):
     def _search_segment(self, search: _FlatSearch, index: Any, g: int, ids: I32Array, distances: F32Array) -> I64Array:
         """Fetches and ranks, more and more for those that need it; the queries that stay unresolved."""
         n_rows = len(search.source.rows)
-        left = np.arange(search.task.n_queries)
+        left: I64Array = np.arange(search.task.n_queries, dtype=np.int64)
         vectors, half, error = search.query_vectors(g)
         n = min(self._first_fetched(search.task.k), self._most_fetched(n_rows))
         while True:
@@ -102,7 +106,7 @@ class FlatEngine(TiledEngine):
             beyond = half[left] - 2 * products[:, -1].astype(np.float64) - error[left]
             steps = np.floor(beyond * STEPS_PER_UNIT + 0.5 * (error[left] == 0)).astype(np.int64)
             resolved = self._rank(search, g, left, rows, steps, ids, distances)
-            left = left[~resolved]
+            left = np.asarray(left[~resolved], dtype=np.int64)
             if not len(left) or n >= self._most_fetched(n_rows):
                 return left
             n = min(FETCH_GROWTH * n, self._most_fetched(n_rows))

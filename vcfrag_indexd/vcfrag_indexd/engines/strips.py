@@ -139,7 +139,9 @@ def plan_passes(
         wide: The enclosing range of each.
         max_borders: Bounds the memory of the prefix sums; a single segment needs four.
     """
-    passes, group, borders = [], [], set[int]()
+    passes: list[ScanPass] = []
+    group: list[int] = []
+    borders: set[int] = set()
     for g, (segment, (a, b)) in enumerate(zip(segments, wide, strict=True)):
         mine = {segment.start, segment.stop, a, b}
         if group and len(borders | mine) > max_borders:

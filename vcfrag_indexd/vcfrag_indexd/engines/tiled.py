@@ -90,9 +90,7 @@ class TiledEngine:
     ) -> None:
         raise NotImplementedError
 
-    def _scratch_bytes(
-        self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]
-    ) -> int:
+    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
         """Memory of one search beside the cached values: the strip, the queries and the reply."""
         strip_bytes = where.bytes_of(where.tiles_of(task.start, task.stop))
         reply = 8 * len(segments) * task.n_queries * task.k

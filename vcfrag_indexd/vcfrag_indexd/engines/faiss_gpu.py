@@ -1,0 +1,85 @@
+"""FAISS flat indexes on GPUs: each segment on one device, one owner of all FAISS objects.
+
+GPU indexes ignore id selectors silently and are unsafe even for concurrent reads, so excluded groups are left out by
+over-fetching and filtering, and one process with one lane of calls owns the devices (`vcfrag_indexd.worker`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vcfrag_core.errors import ConfigError, RangeError
+from vcfrag_core.layout import Segment
+from vcfrag_core.types import F32Array, I32Array, I64Array
+from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
+from vcfrag_indexd.engines.faiss_cpu import checked
+from vcfrag_indexd.engines.flat import FlatEngine
+from vcfrag_indexd.engines.installed import GPU_LINE, import_faiss
+from vcfrag_indexd.engines.strips import Strip
+
+GPU_MAX_FETCH = 2048
+FETCH_MARGIN = 64
+TEMPORARY_BYTES = 512 * 1024 * 1024
+
+
+class FaissGpuEngine(FlatEngine):
+    """One GpuIndexFlatIP per segment, dealt to the devices by the segment's place."""
+
+    name = "faiss-gpu"
+
+    def __init__(self, *, threads: int, budget_bytes: int) -> None:
+        super().__init__(threads=threads, budget_bytes=budget_bytes)
+        self._faiss = import_faiss()
+        n_gpus = int(self._faiss.get_num_gpus()) if hasattr(self._faiss, "get_num_gpus") else 0
+        if n_gpus == 0:
+            raise ConfigError(f"faiss-gpu finds no GPU: run `{GPU_LINE}` on a machine with one, or take another engine")
+        self.devices = tuple(f"cuda:{i}" for i in range(n_gpus))
+        self._resources = [self._faiss.StandardGpuResources() for _ in range(n_gpus)]
+        for resources in self._resources:
+            resources.setTempMemory(TEMPORARY_BYTES)
+
+    def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
+        config = self._faiss.GpuIndexFlatConfig()
+        config.device = device_of(segment, len(self.devices))
+        config.useFloat16 = False
+        index = self._faiss.GpuIndexFlatIP(self._resources[config.device], vectors.shape[1], config)
+        index.add(checked(vectors))
+        return index
+
+    def _nearest_rows(self, index: Any, queries: F32Array, n: int) -> tuple[F32Array, I64Array]:
+        products, rows = index.search(checked(queries), n)
+        return products, rows
+
+    def _search_segments(
+        self,
+        source: IndexSource,
+        strip: Strip,
+        task: SearchTask,
+        segments: list[Segment],
+        ids: I32Array,
+        distances: F32Array,
+        checkpoint: Checkpoint,
+    ) -> None:
+        check_fetch(task.k, int(np.diff(task.excluded_starts).max(initial=0)))
+        super()._search_segments(source, strip, task, segments, ids, distances, checkpoint)
+
+
+def device_of(segment: Segment, n_devices: int) -> int:
+    """The device that holds a segment: neighbours at one scale on different ones, and always the same."""
+    half = max(1, (segment.stop - segment.start) // 2)
+    return (segment.start // half + segment.scale) % n_devices
+
+
+def check_fetch(k: int, most_excluded: int) -> None:
+    """Refuses what a GPU cannot fetch in one call.
+
+    Raises:
+        RangeError: k, the largest excluded group and a margin exceed 2,048 together.
+    """
+    if k + most_excluded + FETCH_MARGIN > GPU_MAX_FETCH:
+        raise RangeError(
+            f"k = {k} with {most_excluded} excluded haplotypes and a margin of {FETCH_MARGIN} exceeds the "
+            f"{GPU_MAX_FETCH} that a GPU can fetch: ask for fewer neighbours or take a CPU engine"
+        )

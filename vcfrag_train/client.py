@@ -1,0 +1,322 @@
+"""The client of vcfrag-indexd: what training, evaluation and imputation know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from vcfrag_core import bits as bit
+from vcfrag_core.errors import (
+    NotPermittedError,
+    ShapeError,
+    UnknownIndexError,
+    UnknownMaskError,
+    UnknownMetricError,
+    VcfragError,
+)
+from vcfrag_core.identity import Identity
+from vcfrag_core.layout import SegmentLayout
+from vcfrag_core.queries import QueryBlock, SearchResult
+from vcfrag_core.splits import Split
+from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_proto.v1 import index_pb2 as pb
+from vcfrag_train.client_calls import Caller
+from vcfrag_train.client_config import TlsConfig
+
+__all__ = ["DaemonInfo", "IndexClient", "OpenIndex", "TlsConfig"]
+
+WORK_PER_CALL = 4_000_000
+SHARE_OF_QUEUE = 8
+SHARE_OF_MESSAGE = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonInfo:
+    """What a daemon says of itself.
+
+    Attributes:
+        panels: Digest of every panel by name; "" while it is being read.
+        engine: Name of its engine.
+        devices: Where it computes.
+        versions: Of what answers may depend on.
+        instance: New at every start of the daemon.
+        max_message_bytes: Largest message that it takes.
+        max_k: Most neighbours per segment.
+        max_queued_work: Queries x segments x k that it admits at once.
+        max_missing_share: Share of observed sites at which a query may lack a call.
+    """
+
+    panels: Mapping[str, str]
+    engine: str
+    devices: tuple[str, ...]
+    versions: Mapping[str, str]
+    instance: str
+    max_message_bytes: int
+    max_k: int
+    max_queued_work: int
+    max_missing_share: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenIndex:
+    """An index as its opener described it: the handle, and what it takes to open it again."""
+
+    handle: str
+    panel_name: str
+    identity: Identity
+    split: Split
+    layout: SegmentLayout
+    observed: BoolArray
+    weights: F32Array
+
+
+class IndexClient:
+    """Opens indexes and searches them. Safe in threads; a forked or spawned process gets a channel of its own.
+
+    Calls that fail as UNAVAILABLE, DRAINING or OVERLOADED are tried again until the deadline. An index that the
+    daemon no longer knows, because it was restarted or had too many, is opened again, but only if this client
+    opened it.
+
+    Args:
+        addresses: HOST:PORT of a daemon, or of several that serve the same panels.
+        tls: TLS towards them; plaintext unless given.
+        token: Bearer token.
+        timeout_seconds: Deadline of every call, all its attempts together.
+    """
+
+    def __init__(
+        self,
+        addresses: str | Sequence[str],
+        *,
+        tls: TlsConfig | None = None,
+        token: str | None = None,
+        timeout_seconds: float = 300.0,
+    ) -> None:
+        self._caller = Caller((addresses,) if isinstance(addresses, str) else addresses, tls, token)
+        self._timeout_seconds = timeout_seconds
+        self._opened: dict[str, OpenIndex] = {}
+        self._info: DaemonInfo | None = None
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> IndexClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Closes the connection; the daemon keeps the indexes until they are closed or least recently used."""
+        self._caller.close()
+
+    def info(self) -> DaemonInfo:
+        """What the daemon says of itself, asked anew."""
+        reply = self._call("Info", pb.InfoRequest())
+        self._info = DaemonInfo(
+            panels={panel.name: panel.digest for panel in reply.panels},
+            engine=reply.engine,
+            devices=tuple(reply.devices),
+            versions=dict(reply.versions),
+            instance=reply.instance,
+            max_message_bytes=reply.limits.max_message_bytes,
+            max_k=reply.limits.max_k,
+            max_queued_work=reply.limits.max_queued_work,
+            max_missing_share=reply.limits.max_missing_share,
+        )
+        return self._info
+
+    def open_index(
+        self,
+        *,
+        panel_name: str,
+        identity: Identity,
+        split: Split,
+        layout: SegmentLayout,
+        observed: BoolArray,
+        weights: F32Array,
+    ) -> OpenIndex:
+        """Opens the index of an identity; again and again is the same.
+
+        Args:
+            panel_name: The name that the daemon gave the panel.
+            identity: The five digests, computed by the caller from the very arrays that it works with.
+            split: The split.
+            layout: Segment borders.
+            observed: (V,) the mask.
+            weights: (V,) float32 multiples of 2**-10.
+
+        Raises:
+            VcfragError: Any refusal of OpenIndex; see the contract.
+        """
+        index = OpenIndex(
+            handle="",
+            panel_name=panel_name,
+            identity=identity,
+            split=split,
+            layout=layout,
+            observed=np.array(observed, dtype=np.bool_),
+            weights=np.array(weights, dtype=np.float32),
+        )
+        index = dataclasses.replace(index, handle=self._open(index))
+        with self._lock:
+            self._opened[index.handle] = index
+        return index
+
+    def prepare(self, index: OpenIndex, start: int, stop: int) -> int:
+        """Builds what searches of sites [start, stop) need, ahead of the first; the number of segments."""
+        request = pb.PrepareIndexRequest(
+            handle=index.handle, identity=_identity_message(index.identity), start=start, stop=stop
+        )
+        progress = self._call("PrepareIndex", request, index)
+        return int(progress[-1].segments_total)
+
+    def search(self, index: OpenIndex, block: QueryBlock, k: int) -> SearchResult:
+        """The k nearest reference haplotypes of every query in every segment of the block's range.
+
+        Large batches go in several calls. Every reply's digests are compared with the index's.
+
+        Raises:
+            VcfragError: Any refusal of Search; see the contract.
+            IdentityError: The reply speaks of another index.
+        """
+        at_once = self._queries_per_call(index, block, k)
+        parts = []
+        for begin in range(0, max(1, len(block.samples)), at_once):
+            request = _search_request(index, block, slice(begin, begin + at_once), k)
+            parts.append(_result(self._call("Search", request, index), index, len(request.samples), k))
+        if len(parts) == 1:
+            return parts[0]
+        return dataclasses.replace(
+            parts[0],
+            ids=np.concatenate([part.ids for part in parts], axis=1),
+            distances=np.concatenate([part.distances for part in parts], axis=1),
+        )
+
+    def list_indexes(self) -> list[pb.IndexInfo]:
+        """The identities that are open on the daemon."""
+        return list(self._call("ListIndexes", pb.ListIndexesRequest()).indexes)
+
+    def close_index(self, index: OpenIndex) -> None:
+        """Tells the daemon that the index is no longer needed.
+
+        Where closing is reserved to administrators, nothing happens: the daemon lets it go in time.
+        """
+        with self._lock:
+            self._opened.pop(index.handle, None)
+        try:
+            self._call("CloseIndex", pb.CloseIndexRequest(handle=index.handle))
+        except (UnknownIndexError, NotPermittedError):
+            return
+
+    def _call(self, method: str, request: Any, index: OpenIndex | None = None) -> Any:
+        def reopen(error: VcfragError) -> bool:
+            if index is None or not isinstance(error, UnknownIndexError) or index.handle not in self._opened:
+                return False
+            return self._open(self._opened[index.handle]) == index.handle
+
+        return self._caller.call(method, request, self._timeout_seconds, mend=reopen)
+
+    def _open(self, index: OpenIndex) -> str:
+        """Opens by digest first; the arrays are sent when the daemon does not know them."""
+        request = pb.OpenIndexRequest(
+            panel=index.panel_name,
+            identity=_identity_message(index.identity),
+            split=pb.Split(
+                name=index.split.name,
+                reference=index.split.reference,
+                held_out=index.split.held_out,
+                groups=dict(index.split.groups),
+            ),
+            layout=pb.Layout(
+                n_sites=index.layout.n_sites, lengths=index.layout.lengths, min_observed=index.layout.min_observed
+            ),
+        )
+
+        def send_array(error: VcfragError) -> bool:
+            if isinstance(error, UnknownMaskError) and not request.HasField("observed"):
+                request.observed = bit.pack(index.observed).tobytes()
+                return True
+            if isinstance(error, UnknownMetricError) and not request.HasField("weights"):
+                request.weights = index.weights.astype("<f4").tobytes()
+                return True
+            return False
+
+        reply = self._caller.call("OpenIndex", request, self._timeout_seconds, mend=send_array)
+        index.identity.check(_identity(reply.identity))
+        return str(reply.handle)
+
+    def _queries_per_call(self, index: OpenIndex, block: QueryBlock, k: int) -> int:
+        info = self._info or self.info()
+        n_segments = len(index.layout.segments_within(block.start, block.stop, index.observed))
+        most_work = min(
+            WORK_PER_CALL,
+            max(1, info.max_queued_work // SHARE_OF_QUEUE),
+            info.max_message_bytes // (8 * SHARE_OF_MESSAGE),
+        )
+        row_bytes = 3 * bit.n_bytes(block.stop - block.start) + 64
+        by_message = info.max_message_bytes // (SHARE_OF_MESSAGE * row_bytes)
+        return max(1, min(most_work // max(1, n_segments * max(1, k)), by_message))
+
+
+def _search_request(index: OpenIndex, block: QueryBlock, queries: slice, k: int) -> pb.SearchRequest:
+    alleles = block.alleles[queries]
+    called = block.observed & (alleles >= 0)
+    missing = block.observed & (alleles < 0)
+    return pb.SearchRequest(
+        handle=index.handle,
+        identity=_identity_message(index.identity),
+        start=block.start,
+        stop=block.stop,
+        k=k,
+        samples=[
+            pb.QuerySample(name=who) if isinstance(who, str) else pb.QuerySample(external=True)
+            for who in block.samples[queries]
+        ],
+        observed=bit.pack(called).tobytes(),
+        missing=bit.pack(missing).tobytes() if missing.any() else b"",
+        alleles=bit.pack(called & (alleles == 1)).tobytes(),
+    )
+
+
+def _result(reply: pb.SearchReply, index: OpenIndex, n_queries: int, k: int) -> SearchResult:
+    index.identity.check(_identity(reply.identity))
+    starts = np.frombuffer(reply.starts, dtype="<i4").astype(np.int32)
+    shape = (len(starts), n_queries, k)
+    if reply.k != k or len(reply.ids) != 4 * int(np.prod(shape)) or len(reply.distances) != len(reply.ids):
+        raise ShapeError(f"the reply's arrays are not of {shape[0]} segments x {n_queries} queries x {k} neighbours")
+    return SearchResult(
+        starts=starts,
+        stops=np.frombuffer(reply.stops, dtype="<i4").astype(np.int32),
+        scales=np.frombuffer(reply.scales, dtype="<i4").astype(np.int32),
+        ids=np.frombuffer(reply.ids, dtype="<i4").reshape(shape).astype(np.int32),
+        distances=np.frombuffer(reply.distances, dtype="<f4").reshape(shape).astype(np.float32),
+    )
+
+
+def _identity(message: pb.Identity) -> Identity:
+    return Identity(
+        panel=message.panel, split=message.split, mask=message.mask, metric=message.metric, layout=message.layout
+    )
+
+
+def _identity_message(identity: Identity) -> pb.Identity:
+    return pb.Identity(
+        panel=identity.panel,
+        split=identity.split,
+        mask=identity.mask,
+        metric=identity.metric,
+        layout=identity.layout,
+    )

@@ -1,0 +1,116 @@
+"""Calls that are tried again where that helps: by reason, with backoff and jitter, within the caller's deadline."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from vcfrag_core.errors import ConfigError, DeadlineError, DrainingError, OverloadedError, UnavailableError, VcfragError
+from vcfrag_proto.status import REQUEST_ID_KEY, decode
+from vcfrag_proto.v1 import index_pb2_grpc as rpc
+from vcfrag_train.client_config import TlsConfig, open_channel
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+RETRIED = (UnavailableError, DrainingError, OverloadedError)
+
+
+class Caller:
+    """One stub per process, made at the first call, and the policy of retries.
+
+    A process that was forked makes a channel of its own. When a daemon is away or going away, the next address
+    takes over.
+
+    Args:
+        addresses: HOST:PORT of daemons that serve the same panels.
+        tls: TLS towards them.
+        token: Bearer token.
+    """
+
+    def __init__(self, addresses: Sequence[str], tls: TlsConfig | None, token: str | None) -> None:
+        if not addresses:
+            raise ConfigError("a client needs at least one address")
+        self._addresses = tuple(addresses)
+        self._tls = tls
+        self._token = token
+        self._channel: grpc.Channel | None = None
+        self._made_stub: Any = None
+        self._pid = -1
+        self._turn = 0
+        self._lock = threading.RLock()
+        self._random = random.Random()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"addresses": self._addresses, "tls": self._tls, "token": self._token}  # a channel stays where it is
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(Caller(**state)))
+
+    def call(
+        self, method: str, request: Any, timeout_seconds: float, *, mend: Callable[[VcfragError], bool] | None = None
+    ) -> Any:
+        """The reply; a streaming method's as a list.
+
+        Args:
+            method: Name of the rpc.
+            request: Its message.
+            timeout_seconds: For all attempts together.
+            mend: Asked about an error that is not retried; true if it has been seen to and the call may go again.
+
+        Raises:
+            VcfragError: The refusal, typed; for lack of time, the last one, or DeadlineError.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self._attempt(method, request, deadline - time.monotonic())
+            except grpc.RpcError as failure:
+                refusal = decode(failure)
+            if not isinstance(refusal.error, RETRIED):
+                if mend is None or not mend(refusal.error):
+                    raise refusal.error
+                continue
+            wait = max(pause, refusal.retry_after_seconds or 0.0) * self._random.uniform(0.5, 1.0)
+            if time.monotonic() + wait >= deadline:
+                raise refusal.error
+            if not isinstance(refusal.error, OverloadedError):
+                self._next_address()
+            time.sleep(wait)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Closes this process's channel; the next call opens another."""
+        with self._lock:
+            if self._channel is not None and self._pid == os.getpid():
+                self._channel.close()
+            self._channel = None
+
+    def _attempt(self, method: str, request: Any, seconds: float) -> Any:
+        if seconds <= 0:
+            raise DeadlineError(f"{method}: the deadline passed")
+        metadata = [(REQUEST_ID_KEY, uuid.uuid4().hex)]
+        if self._token is not None:
+            metadata.append(("authorization", f"Bearer {self._token}"))
+        reply = getattr(self._stub(), method)(request, timeout=seconds, metadata=metadata)
+        return list(reply) if isinstance(reply, Iterator) else reply
+
+    def _stub(self) -> Any:
+        with self._lock:
+            if self._channel is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._channel = open_channel(self._addresses[self._turn % len(self._addresses)], self._tls)
+                self._made_stub = rpc.IndexStub(self._channel)
+            return self._made_stub
+
+    def _next_address(self) -> None:
+        if len(self._addresses) > 1:
+            self.close()
+            self._turn += 1

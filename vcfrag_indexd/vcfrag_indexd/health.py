@@ -74,7 +74,7 @@ class _Bound:
         return self._method(*args, **kwargs)
 
 
-class _OnPool:
+class _OnPool(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
     # grpc_health keeps the pool on the class, where one server's would replace another's; so it is bound here.
     def __init__(self, servicer: health.HealthServicer, pool: ThreadPoolExecutor) -> None:
         self.Check = _Bound(servicer.Check, pool, non_blocking=False)

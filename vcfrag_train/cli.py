@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from vcfrag_core.errors import VcfragError
+from vcfrag_train import extras
 
 COMMANDS = {
     "fit": "Train a model against an index daemon.",
@@ -27,17 +28,6 @@ COMMANDS = {
 
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
-
-_PIP_LINES = {
-    "torch": "pip install 'vcfrag[train]'",
-    "lightning": "pip install 'vcfrag[train]'",
-    "safetensors": "pip install 'vcfrag[train]'",
-    "tensorboard": "pip install 'vcfrag[train]'",
-    "matplotlib": "pip install 'vcfrag[train]'",
-    "jinja2": "pip install 'vcfrag[train]'",
-    "msprime": "pip install 'vcfrag[demo]'",
-    "vcfrag_indexd": "pip install 'vcfrag-indexd[cpu]', or name a running daemon with --daemon",
-}
 
 
 def build_app(chosen: str | None = None) -> typer.Typer:
@@ -59,9 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _leave(error.reason, str(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _PIP_LINES:
+        if package not in extras.PIP_LINES:
             raise
-        _leave("CONFIG", f"{package} is not installed; run: {_PIP_LINES[package]}")
+        refusal = extras.missing(package)
+        _leave(refusal.reason, str(refusal))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
 

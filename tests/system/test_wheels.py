@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from vcfrag_core.panel import Panel
+from vcfrag_train.simulated_files import write_phased_vcf
+
 TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "safetensors", "tensorboard", "matplotlib", "jinja2")
 ENGINES = ("faiss",)
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +96,73 @@ def test_base_install__is_not_the_checkout(base: Environment) -> None:
     assert done.stdout.startswith(str(base.folder))
 
 
+@pytest.fixture(scope="module")
+def panel_file(make_panel: Callable[..., Panel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("panel") / "panel.vcf.gz"
+    write_phased_vcf(make_panel(n_samples=4, n_sites=20, seed=1), path)
+    return path
+
+
+def test_start_check__names_the_pip_line_without_an_engine(base: Environment, panel_file: Path) -> None:
+    done = base.run("vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert _one_line(done.stderr).startswith("error [CONFIG]: ")
+    assert "pip install 'vcfrag-indexd[cpu]'" in done.stderr
+    assert "pip install 'vcfrag-indexd[gpu]'" in done.stderr
+
+
+def test_start_check__refuses_both_engines(wheels: dict[str, Path], panel_file: Path, tmp_path: Path) -> None:
+    both = _environment(tmp_path / "both", wheels.values(), without=TRAIN_ONLY)
+    gpu = both.packages / "faiss_gpu-1.15.1.dist-info"
+    gpu.mkdir()
+    (gpu / "METADATA").write_text("Metadata-Version: 2.4\nName: faiss-gpu\nVersion: 1.15.1\n")
+    done = both.run("vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert _one_line(done.stderr).startswith("error [CONFIG]: ")
+    assert "pip uninstall -y faiss-cpu faiss-gpu" in done.stderr
+
+
+def test_base_install__training_names_the_pip_line(base: Environment) -> None:
+    done = base.run("vcfrag-train", "demo", "--quick")
+    assert done.returncode == 2
+    assert _one_line(done.stderr) == "error [CONFIG]: torch is not installed; run: pip install 'vcfrag[train]'"
+
+
+@pytest.mark.soak
+def test_pip_install__base_brings_neither_torch_nor_faiss(
+    wheels: dict[str, Path], repository: Path, tmp_path: Path
+) -> None:
+    fresh = _pip_install(tmp_path / "fresh", repository, [str(path) for path in wheels.values()])
+    installed = fresh.run("python", "-m", "pip", "list").stdout.lower()
+    assert "vcfrag-indexd" in installed
+    assert not {"torch", "faiss", "lightning", "msprime"} & set(re.findall(r"^[a-z]+", installed, re.MULTILINE))
+    assert fresh.run("python", "-m", "pip", "check").returncode == 0
+    assert fresh.run("vcfrag-train", "--help").returncode == 0
+
+
+@pytest.mark.soak
+def test_pip_install__everything_runs_the_demo(wheels: dict[str, Path], repository: Path, tmp_path: Path) -> None:
+    wanted = [f"{wheels['vcfrag']}[train,demo]", f"{wheels['vcfrag_indexd']}[cpu]"]
+    fresh = _pip_install(tmp_path / "fresh", repository, wanted)
+    assert fresh.run("python", "-m", "pip", "check").returncode == 0
+    done = fresh.run("vcfrag-train", "demo", "--quick", "--out", str(tmp_path / "out"), timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+def _pip_install(folder: Path, repository: Path, wanted: list[str]) -> Environment:
+    _check([sys.executable, "-m", "venv", str(folder)])
+    constraints = str(repository / "constraints.txt")
+    _check([str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "-c", constraints, *wanted], timeout=1800)
+    return Environment(folder)
+
+
+def _one_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
 def _environment(folder: Path, wheels: Iterable[Path], *, without: tuple[str, ...]) -> Environment:
     """A fresh environment with the wheels by pip; dependencies linked from this one's but for `without`."""
     _check([sys.executable, "-m", "venv", "--without-pip", str(folder)])
@@ -108,8 +177,8 @@ def _environment(folder: Path, wheels: Iterable[Path], *, without: tuple[str, ..
     return environment
 
 
-def _check(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+def _check(command: list[str], timeout: float = 600) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

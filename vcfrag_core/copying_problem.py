@@ -56,7 +56,7 @@ class CopyingProblem:
                 out[q],
             )
 
-        _each(one, len(self.queries), pool)
+        each_query(one, len(self.queries), pool)
         return out
 
     def gradients(
@@ -83,11 +83,12 @@ class CopyingProblem:
                 by_switch[q],
             )
 
-        _each(one, len(self.queries), pool)
+        each_query(one, len(self.queries), pool)
         return by_weight.sum(axis=0), by_switch.sum(axis=0)
 
 
-def _each(work: Callable[[int], None], count: int, pool: ThreadPoolExecutor | None) -> None:
+def each_query(work: Callable[[int], None], count: int, pool: ThreadPoolExecutor | None) -> None:
+    """work(0) to work(count - 1), in the pool's threads where there is one."""
     if pool is None:
         for q in range(count):
             work(q)

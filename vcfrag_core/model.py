@@ -1,0 +1,267 @@
+"""The model: a transformer over the retrieved candidates of every uncertain site, which corrects copying.
+
+    p        dosage of copying, from forward-backward over the candidates
+    logits   logit((1 - eta) p + eta AF) + Delta,   Delta = 0 before training
+
+Shape suffixes: Q query haplotypes, L sites of the window, M observed sites of the context, N uncertain sites of all
+queries together, T candidates shown, K = T + 1 tokens of a site, D width. The tokens of a site are the site itself
+and its best candidates; the site's token answers. Nothing is tied to the identity of a site or a sample, so that
+weights hold on another chromosome. Two inputs with equal p and different candidates give different logits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vcfrag_core.copying_layer import copy_dosage
+from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.embedding import AlleleEmbedding, EmbeddingConfig
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.features import CANDIDATE_FEATURES, SITE_FEATURES
+
+CM_SCALE = 50.0
+LEAST_PROBABILITY = 1e-4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Shape of the model.
+
+    Attributes:
+        width: D.
+        layers: Transformer blocks.
+        heads: Attention heads; divides the width.
+        expansion: Hidden units of a block's MLP, in widths.
+        candidates: T, candidates shown at every site.
+        dropout: Share of activations dropped in training.
+        learn_copying: Whether the loss also trains the emission weights and the switch rate of copying.
+        embedding: The allele embedding, which gives emission weights and retrieval metric.
+    """
+
+    width: int = 48
+    layers: int = 2
+    heads: int = 4
+    expansion: int = 2
+    candidates: int = 12
+    dropout: float = 0.0
+    learn_copying: bool = False
+    embedding: EmbeddingConfig = dataclasses.field(default_factory=EmbeddingConfig)
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.heads < 1 or self.width % self.heads:
+            raise ConfigError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
+        if self.layers < 0 or self.expansion < 1 or self.candidates < 1:
+            raise ConfigError(
+                f"layers must be >= 0, expansion and candidates >= 1, "
+                f"got {self.layers}, {self.expansion} and {self.candidates}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInput:
+    """One window for the model.
+
+    Attributes:
+        truth: (Q, L) uint8 alleles; zeros where they are not known.
+        hidden: (L,) bool, sites on which the loss counts.
+        copying: (Q, L) float32 dosages of copying under the parameters in force.
+        frequency: (L,) float32 ALT frequency in the reference.
+        query: (N,) int64 query of each uncertain site.
+        site: (N,) int64 its number in the window.
+        candidates: (N, T, 8) float32, named by `features.CANDIDATE_FEATURES`.
+        sites: (N, 6) float32, named by `features.SITE_FEATURES`.
+        observed_frequency: (M,) float32 ALT frequency at the observed sites.
+        gaps_cm: (M,) float32 distances between observed sites.
+        switch_per_cm: Switch rate that the rule gives for this mask.
+        problem: The copying problem, where copying itself is trained.
+    """
+
+    truth: Tensor
+    hidden: Tensor
+    copying: Tensor
+    frequency: Tensor
+    query: Tensor
+    site: Tensor
+    candidates: Tensor
+    sites: Tensor
+    observed_frequency: Tensor
+    gaps_cm: Tensor
+    switch_per_cm: float
+    problem: CopyingProblem | None = None
+
+    def to(self, device: torch.device) -> Self:
+        """The same with its tensors on a device."""
+        moved = {
+            field.name: getattr(self, field.name).to(device, non_blocking=True)
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **moved)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelOutput:
+    """(Q, L) log-odds of ALT, and the (Q, L) dosage of copying that they correct."""
+
+    logits: Tensor
+    copying: Tensor
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with fused attention."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.heads, self.dropout = config.heads, config.dropout
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.mlp = nn.Sequential(nn.Linear(d, config.expansion * d), nn.GELU(), nn.Linear(config.expansion * d, d))
+        self.drop = nn.Dropout(config.dropout)
+
+    def forward(self, x_NKD: Tensor, absent_NK: Tensor) -> Tensor:
+        n, k, d = x_NKD.shape
+        qkv = self.qkv(self.norm_attention(x_NKD)).view(n, k, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        mask = torch.zeros(n, 1, 1, k, dtype=qkv.dtype, device=qkv.device)
+        mask = mask.masked_fill(absent_NK[:, None, None, :], float("-inf"))
+        attended = functional.scaled_dot_product_attention(
+            qkv[0], qkv[1], qkv[2], attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        x_NKD = x_NKD + self.drop(self.out(attended.transpose(1, 2).reshape(n, k, d)))
+        answer: Tensor = x_NKD + self.drop(self.mlp(self.norm_mlp(x_NKD)))
+        return answer
+
+
+class ImputationModel(nn.Module):
+    """Corrects the dosages of copying by attending over the candidates.
+
+    Args:
+        config: Its shape.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.embedding = AlleleEmbedding(config.embedding)
+        self.log_switch_factor = nn.Parameter(torch.zeros(()))
+        self.eta_logit = nn.Parameter(torch.tensor(1e-4).logit())
+        self.embed_candidate = nn.Linear(N_CANDIDATE_INPUTS, d)
+        self.embed_site = nn.Linear(N_SITE_INPUTS, d)
+        self.rank_KD = nn.Parameter(torch.randn(config.candidates + 1, d) * 0.02)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(d)
+        self.head = nn.Linear(d, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        # The loss reaches the embedding through its weights alone, and only where copying is trained.
+        self.embedding.requires_grad_(False)
+        self.log_switch_factor.requires_grad_(config.learn_copying)
+        self.embedding.level.requires_grad_(config.learn_copying)
+        if self.embedding.gate is not None:
+            self.embedding.gate.requires_grad_(config.learn_copying)
+
+    def forward(self, batch: ModelInput) -> ModelOutput:
+        """Log-odds of ALT at every site of the window."""
+        copying_QL = self._copy(batch)
+        eta = self.eta_logit.sigmoid()
+        prior_QL = (1 - eta) * copying_QL + eta * batch.frequency
+        logits_QL = prior_QL.clamp(1e-7, 1 - 1e-7).logit()
+        if len(batch.query):
+            delta_N = self.correction(batch.candidates, batch.sites).to(logits_QL.dtype)
+            logits_QL = logits_QL.index_put((batch.query, batch.site), delta_N, accumulate=True)
+        return ModelOutput(logits=logits_QL, copying=copying_QL)
+
+    def correction(self, candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
+        """(N,) Delta, from raw features."""
+        tokens_NTD = self.embed_candidate(candidate_inputs(candidates_NTF))
+        site_N1D = self.embed_site(site_inputs(candidates_NTF, sites_NF))[:, None]
+        x_NKD = torch.cat([site_N1D, tokens_NTD], dim=1) + self.rank_KD
+        absent_NK = functional.pad(candidates_NTF[..., ALLELE] == 0, (1, 0), value=False)
+        for block in self.blocks:
+            x_NKD = block(x_NKD, absent_NK)
+        answer: Tensor = self.head(self.norm(x_NKD[:, 0]))[:, 0]
+        return answer
+
+    def site_weights(self, frequency: Tensor) -> Tensor:
+        """(V,) emission weights, which are the retrieval metric, from (V,) reference frequencies."""
+        return self.embedding.weights(frequency)
+
+    def _copy(self, batch: ModelInput) -> Tensor:
+        if not self.config.learn_copying or batch.problem is None:
+            return batch.copying
+        with torch.autocast(batch.copying.device.type, enabled=False):
+            weights_M = self.site_weights(batch.observed_frequency)
+            switch_M = -torch.expm1(-batch.switch_per_cm * self.log_switch_factor.exp() * batch.gaps_cm)
+            return copy_dosage(weights_M, switch_M, batch.problem)
+
+
+POSTERIOR, ALLELE, LEFT_CM, RIGHT_CM, LEFT_SITES, RIGHT_SITES, INFORMATION, STRANGENESS = range(len(CANDIDATE_FEATURES))
+DOSAGE, FREQUENCY, EFFECTIVE, GAP_LEFT, GAP_RIGHT, OTHER = range(len(SITE_FEATURES))
+N_CANDIDATE_INPUTS = 12
+N_SITE_INPUTS = 16
+
+
+def candidate_inputs(raw_NTF: Tensor) -> Tensor:
+    """(N, T, 12) candidate features brought to about unit size."""
+    posterior, allele = raw_NTF[..., POSTERIOR], raw_NTF[..., ALLELE]
+    left, right = raw_NTF[..., LEFT_CM], raw_NTF[..., RIGHT_CM]
+    sites_left, sites_right = raw_NTF[..., LEFT_SITES], raw_NTF[..., RIGHT_SITES]
+    return torch.stack(
+        [
+            4 * posterior,
+            (posterior + LEAST_PROBABILITY).log() / 4 + 1,
+            allele,
+            4 * posterior * allele,
+            torch.log1p(CM_SCALE * left) / 2,
+            torch.log1p(CM_SCALE * right) / 2,
+            torch.log1p(CM_SCALE * (left + right)) / 2,
+            torch.log1p(CM_SCALE * torch.minimum(left, right)) / 2,
+            torch.log1p(sites_left) / 3,
+            torch.log1p(sites_right) / 3,
+            torch.log1p(raw_NTF[..., INFORMATION]) / 3,
+            torch.log1p(raw_NTF[..., STRANGENESS]) / 2,
+        ],
+        dim=-1,
+    )
+
+
+def site_inputs(candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
+    """(N, 16) site features brought to about unit size, with what the candidates say together."""
+    dosage, frequency, other = _probability(sites_NF[:, DOSAGE]), sites_NF[:, FREQUENCY], sites_NF[:, OTHER]
+    left, right = sites_NF[:, GAP_LEFT], sites_NF[:, GAP_RIGHT]
+    posterior, allele = candidates_NTF[..., POSTERIOR], candidates_NTF[..., ALLELE]
+    length = torch.log1p(CM_SCALE * (candidates_NTF[..., LEFT_CM] + candidates_NTF[..., RIGHT_CM])) / 2
+    alt, ref = (allele > 0).to(posterior.dtype), (allele < 0).to(posterior.dtype)
+    return torch.stack(
+        [
+            dosage.logit() / 4,
+            sites_NF[:, DOSAGE],
+            _probability(frequency).logit() / 4,
+            sites_NF[:, EFFECTIVE].clamp(min=1).log() / 2,
+            torch.log1p(CM_SCALE * left),
+            torch.log1p(CM_SCALE * right),
+            torch.log1p(CM_SCALE * torch.minimum(left, right)),
+            other,
+            _probability(other).logit() / 4,
+            (length * alt).amax(dim=1),
+            (length * ref).amax(dim=1),
+            (posterior * alt).sum(dim=1),
+            (posterior * ref).sum(dim=1),
+            alt.sum(dim=1) / 6,
+            ref.sum(dim=1) / 6,
+            (length * alt).amax(dim=1) - (length * ref).amax(dim=1),
+        ],
+        dim=-1,
+    )
+
+
+def _probability(p: Tensor) -> Tensor:
+    return p.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)

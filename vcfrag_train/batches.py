@@ -1,0 +1,136 @@
+"""From a search to the model's input: candidates, copying, evidence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from vcfrag_core import copying_kernels
+from vcfrag_core.copying import copying_sites, switch_probabilities
+from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.features import Evidence, gather_evidence
+from vcfrag_core.model import ModelInput
+from vcfrag_core.panel import Panel
+from vcfrag_core.parameters import CopyingParameters
+from vcfrag_core.queries import QueryBlock
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
+from vcfrag_core.windows import Window
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What the windows of one panel have in common.
+
+    Attributes:
+        panel: The panel.
+        cm: (V,) genetic positions.
+        frequency: (V,) ALT frequency among the split's reference haplotypes.
+        n_candidates: Candidates shown to the model at every site.
+        pool: Threads for copying.
+    """
+
+    panel: Panel
+    cm: F64Array
+    frequency: F64Array
+    n_candidates: int
+    pool: ThreadPoolExecutor | None = None
+
+
+def query_block(window: Window, alleles: I8Array, observed: BoolArray, samples: Sequence[str]) -> QueryBlock:
+    """The search of a window's context.
+
+    Args:
+        window: The window.
+        alleles: (Q, V) alleles, of which only the observed ones of the context are used.
+        observed: (V,) the mask.
+        samples: Q names of the queries' samples.
+    """
+    context = slice(window.context_start, window.context_stop)
+    return QueryBlock(
+        start=window.context_start,
+        stop=window.context_stop,
+        samples=tuple(samples),
+        observed=observed[context],
+        alleles=np.where(observed[context], alleles[:, context], np.int8(-1)),
+    )
+
+
+def copying_problem(
+    ground: Ground, window: Window, alleles: I8Array, observed: BoolArray, candidates: Sequence[I32Array]
+) -> CopyingProblem:
+    """The copying problem of a window for (Q, V) alleles, a (V,) mask and Q candidate lists."""
+    in_context = observed[window.context_start : window.context_stop]
+    sites = copying_sites(
+        window.context_start + np.flatnonzero(in_context),
+        ground.cm,
+        ground.panel.positions,
+        np.arange(window.start, window.stop),
+    )
+    packed = ground.panel.packed
+    bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
+    return CopyingProblem(sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates)
+
+
+def model_input(
+    ground: Ground,
+    window: Window,
+    alleles: I8Array,
+    observed: BoolArray,
+    weights: F32Array,
+    parameters: CopyingParameters,
+    candidates: Sequence[I32Array],
+) -> tuple[ModelInput, Evidence]:
+    """The model's input for a window whose truth is known at every site, and the evidence it was made from.
+
+    Args:
+        ground: Panel, map, frequencies.
+        window: The window.
+        alleles: (Q, V) true alleles, two haplotypes of a sample beside each other; -1 where not known.
+        observed: (V,) the mask.
+        weights: (V,) the metric in force.
+        parameters: Copying under this mask.
+        candidates: Q arrays of panel rows.
+    """
+    problem = copying_problem(ground, window, alleles, observed, candidates)
+    sites = problem.sites
+    switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
+    inside = slice(window.start, window.stop)
+    evidence = gather_evidence(
+        problem,
+        weights[sites.observed],
+        switch,
+        cm=ground.cm,
+        frequency=ground.frequency,
+        wanted=~observed[inside],
+        n_candidates=ground.n_candidates,
+        pool=ground.pool,
+    )
+    given = ModelInput(
+        truth=torch.from_numpy(np.maximum(alleles[:, inside], 0).astype(np.uint8)),
+        hidden=torch.from_numpy(~observed[inside]),
+        copying=torch.from_numpy(evidence.dosage),
+        frequency=torch.from_numpy(ground.frequency[inside].astype(np.float32)),
+        query=torch.from_numpy(evidence.query),
+        site=torch.from_numpy(evidence.site),
+        candidates=torch.from_numpy(evidence.candidates),
+        sites=torch.from_numpy(evidence.sites),
+        observed_frequency=torch.from_numpy(ground.frequency[sites.observed].astype(np.float32)),
+        gaps_cm=torch.from_numpy(sites.gaps_cm.astype(np.float32)),
+        switch_per_cm=parameters.switch_per_cm,
+        problem=problem,
+    )
+    return given, evidence
+
+
+def random_candidates(
+    candidates: Sequence[I32Array], allowed: Sequence[I32Array], rng: np.random.Generator
+) -> list[I32Array]:
+    """As many candidates for every query, drawn from its allowed panel rows instead of retrieved."""
+    return [
+        np.sort(rng.choice(rows, min(len(chosen), len(rows)), replace=False)).astype(np.int32)
+        for chosen, rows in zip(candidates, allowed, strict=True)
+    ]

@@ -79,30 +79,28 @@ def read_panel_file(path: Path, key: Key, *, threads: int = 1) -> Panel:
         CacheError: Not this format, cut short, changed, or made from something else.
     """
     with path.open("rb") as file:
-        header, start = _read_header(path, file.read(_PREFIX_BYTES), file.read)
-        if header["key"] != dict(key):
-            raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
-        sections = {
-            name: _Section(start + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]
-        }
-        if file.seek(0, 2) < max(section.offset + section.n_bytes for section in sections.values()):
+        if file.seek(0, 2) < _PREFIX_BYTES:
             raise CacheError("cut short", path=path)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     mapped.madvise(mmap.MADV_WILLNEED)
+    header, start = _read_header(path, mapped)
+    if header["key"] != dict(key):
+        raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
+    sections = {name: _Section(start + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]}
     _verify(path, memoryview(mapped), sections, threads)
     return _assembled(mapped, sections, header)
 
 
-def _read_header(path: Path, prefix: bytes, read: Any) -> tuple[dict[str, Any], int]:
+def _read_header(path: Path, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
     """The header, and where the sections begin."""
-    if len(prefix) < _PREFIX_BYTES or not prefix.startswith(MAGIC):
+    if mapped[: len(MAGIC)] != MAGIC:
         raise CacheError("no panel cache of this version", path=path)
-    length = int.from_bytes(prefix[len(MAGIC) : -_CHECKSUM_BYTES], "little")
-    encoded = read(length)
-    if bytes.fromhex(_checksum(encoded)) != prefix[-_CHECKSUM_BYTES:]:
+    stop = _PREFIX_BYTES + int.from_bytes(mapped[len(MAGIC) : len(MAGIC) + 8], "little")
+    encoded = mapped[_PREFIX_BYTES:stop]
+    if bytes.fromhex(_checksum(encoded)) != mapped[len(MAGIC) + 8 : _PREFIX_BYTES]:
         raise CacheError("its header is damaged", path=path)
     header: dict[str, Any] = json.loads(encoded)
-    return header, -(-(_PREFIX_BYTES + length) // _PAGE) * _PAGE
+    return header, -(-stop // _PAGE) * _PAGE
 
 
 def _verify(path: Path, content: memoryview, sections: Mapping[str, _Section], threads: int) -> None:
@@ -113,8 +111,9 @@ def _verify(path: Path, content: memoryview, sections: Mapping[str, _Section], t
         expected.extend(section.checksums)
     # hashlib lets other threads run while it works on a chunk.
     with ThreadPoolExecutor(threads) as executor:
-        if list(executor.map(_checksum, chunks)) != expected:
-            raise CacheError("its content is damaged", path=path)
+        found = list(executor.map(_checksum, chunks))
+    if found != expected:
+        raise CacheError("its content is damaged or cut short", path=path)
 
 
 def _assembled(mapped: mmap.mmap, sections: Mapping[str, _Section], header: Mapping[str, Any]) -> Panel:

@@ -319,11 +319,11 @@ def served_name(client: IndexClient, panel: Panel) -> str:
         PanelMismatchError: It serves no such panel.
     """
     panels = client.info().panels
-    for served in panels:
-        if served.digest == panel.digest:
-            return str(served.name)
-    names = ", ".join(f"{served.name} ({served.digest})" for served in panels) or "none"
-    raise PanelMismatchError(f"the daemon does not serve {panel.source} ({panel.digest}); it has: {names}")
+    for name, digest in panels.items():
+        if digest == panel.digest:
+            return name
+    there = ", ".join(f"{name} ({digest})" for name, digest in panels.items()) or "none"
+    raise PanelMismatchError(f"the daemon does not serve {panel.source} ({panel.digest}); it has: {there}")
 
 
 def kept_records(checked: CheckedTarget) -> list[KeptRecord]:

@@ -181,8 +181,9 @@ LINE = record(5, ["0|1", "0|0"]) + "\n"
         (b"\x1f\x8bxxxxxxxx", NotVcfError, "cannot be decompressed"),
         (b"##fileformat=VCFv4.2\n", NotVcfError, "its header is not whole"),
         (HEADER.replace("\tB\n", "\tA\n").encode(), NotVcfError, "unique sample names"),
-        (HEADER.encode()[:-4], TruncatedFileError, "in the middle of a line"),
-        ((HEADER + LINE)[:-2].encode(), TruncatedFileError, "in the middle of a line"),
+        ((HEADER + LINE)[:-5].encode(), TruncatedFileError, "in the middle of a line"),
+        ((HEADER + LINE)[:-12].encode(), TruncatedFileError, "in the middle of a line"),
+        ((HEADER + LINE)[:-2].encode(), NotVcfError, "its first record is not a valid record"),
         ((HEADER + LINE + "\n").encode(), NotVcfError, "ends in blank lines"),
         ((HEADER + LINE.replace("\t0|0", "")).encode(), NotVcfError, "its first record is not a valid record"),
         ((HEADER + LINE + LINE.replace("0|0", "x|0")).encode(), NotVcfError, "the record after 20:5 is not a valid"),
@@ -196,6 +197,13 @@ def test_open_vcf__refuses_what_is_no_whole_vcf(
     with pytest.raises(error, match=message) as caught:
         positions(path)
     assert str(path) in str(caught.value)
+
+
+def test_open_vcf__last_line_may_lack_its_end(tmp_path: Path) -> None:
+    assert positions(damaged(tmp_path / "x.vcf", (HEADER + LINE)[:-1].encode())) == [5]
+    assert positions(damaged(tmp_path / "x.vcf", HEADER[:-1].encode())) == []
+    sites = vcf_text([], ["20\t5\t.\tA\tC\t.\t.\t."])
+    assert positions(damaged(tmp_path / "x.vcf", sites[:-1].encode())) == [5]
 
 
 def test_open_vcf__refuses_what_is_no_file(tmp_path: Path) -> None:

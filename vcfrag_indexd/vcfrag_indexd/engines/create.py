@@ -11,7 +11,7 @@ ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
 
 
 def create_engine(name: str, *, threads: int, budget_bytes: int) -> Engine:
-    """The engine `name`; `auto` is faiss-gpu where FAISS sees a GPU and bitscan elsewhere.
+    """The engine `name`; `auto` is faiss-gpu where FAISS sees a GPU and bitscan elsewhere, and insists on one FAISS.
 
     Args:
         name: One of ENGINES.
@@ -44,6 +44,6 @@ def create_engine(name: str, *, threads: int, budget_bytes: int) -> Engine:
 
 
 def _sees_gpu() -> bool:
-    from vcfrag_indexd.engines.installed import GPU_DISTRIBUTIONS, import_faiss, installed
+    from vcfrag_indexd.engines.installed import check_faiss, import_faiss
 
-    return bool(installed(GPU_DISTRIBUTIONS)) and int(import_faiss().get_num_gpus()) > 0
+    return check_faiss() == "gpu" and int(import_faiss().get_num_gpus()) > 0

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from vcfrag_core.curriculum import CurriculumConfig
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.masks import ArrayLikeMask, MaskPolicy, policy_from_config
+from vcfrag_core.parameters import CopyingParameters
 from vcfrag_train.toml_config import from_table, read_toml, to_table
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -138,6 +139,8 @@ class OptimiserConfig:
         final_share: Share of the peak that remains at the end.
         batch_samples: Samples of a batch; twice as many query haplotypes, all in one window.
         samples_per_visit: Samples drawn for each visit of a window; all of them unless given.
+        visits_per_epoch: Visits of windows that make an epoch; one pass over all windows and samples unless given.
+        lanes: Visits under way at once over all processes; one for each process unless given.
         accumulate_batches: Batches of one optimiser step.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         loss: `cross_entropy` or `focal`.
@@ -151,6 +154,8 @@ class OptimiserConfig:
     final_share: float = 0.05
     batch_samples: int = 8
     samples_per_visit: int | None = None
+    visits_per_epoch: int | None = None
+    lanes: int | None = None
     accumulate_batches: int = 1
     clip_norm: float = 1.0
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
@@ -162,7 +167,8 @@ class OptimiserConfig:
         _check("optimiser.warmup_steps", self.warmup_steps, 0, 10**9)
         _check("optimiser.final_share", self.final_share, 0, 1)
         _check("optimiser.batch_samples", self.batch_samples, 1, 10**6)
-        _check("optimiser.samples_per_visit", self.samples_per_visit or 1, 1, 10**9)
+        for name in ("samples_per_visit", "visits_per_epoch", "lanes"):
+            _check(f"optimiser.{name}", 1 if getattr(self, name) is None else getattr(self, name), 1, 10**9)
         _check("optimiser.accumulate_batches", self.accumulate_batches, 1, 10**6)
         _check("optimiser.clip_norm", self.clip_norm, 0, 1e9)
         _check("optimiser.focal_gamma", self.focal_gamma, 0, 10)
@@ -210,7 +216,7 @@ class TrainerConfig:
         for name in ("threads", "patience_epochs", "prefetch_batches", "progress_seconds"):
             _check(f"trainer.{name}", getattr(self, name), 0, 10**9)
         for name in ("validation_samples", "validation_windows"):
-            _check(f"trainer.{name}", getattr(self, name) or 1, 1, 10**9)
+            _check(f"trainer.{name}", 1 if getattr(self, name) is None else getattr(self, name), 1, 10**9)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +264,7 @@ class FitConfig:
     Attributes:
         seed: Of weights, batches, masks and dropout.
         epochs: Epochs; the schedule spans them.
+        retrieval: Scales, neighbours and copying; chosen by the density of each mask unless given.
         model: Fields of `vcfrag_core.model.ModelConfig`.
     """
 
@@ -267,6 +274,7 @@ class FitConfig:
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     masks: MasksConfig = dataclasses.field(default_factory=MasksConfig)
     windows: WindowsConfig = dataclasses.field(default_factory=WindowsConfig)
+    retrieval: CopyingParameters | None = None
     metric: MetricConfig = dataclasses.field(default_factory=MetricConfig)
     model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     optimiser: OptimiserConfig = dataclasses.field(default_factory=OptimiserConfig)

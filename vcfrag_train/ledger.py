@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from vcfrag_core.curriculum import MaskKey
 from vcfrag_core.errors import ProvenanceMissingError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.identity import Identity
+from vcfrag_core.masks import policy_digest
 
 Role = Literal["train", "validation"]
 ROLES: tuple[Role, ...] = ("train", "validation")
@@ -18,12 +20,24 @@ ROLES: tuple[Role, ...] = ("train", "validation")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MaskName:
-    """Where a mask comes from: `level`, `array` or a validation mask's name, its policy's table, epoch and visit."""
+    """Where a mask comes from.
+
+    Attributes:
+        kind: `level`, `array`, or the name of a validation mask.
+        policy: Digest of the policy that it is drawn from.
+        epoch: Epoch that it is drawn for.
+        visit: Visit that it is drawn for.
+    """
 
     kind: str
-    policy: Mapping[str, Any]
+    policy: str
     epoch: int
     visit: int
+
+    @classmethod
+    def of(cls, key: MaskKey) -> MaskName:
+        """The name of a curriculum's mask."""
+        return cls(kind=key.kind, policy=policy_digest(key.policy), epoch=key.epoch, visit=key.visit)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def run(tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def ledger() -> Ledger:
     ledger = Ledger()
-    name = MaskName(kind="level", policy={"kind": "random", "rate": 0.5}, epoch=0, visit=3)
+    name = MaskName(kind="level", policy="digest", epoch=0, visit=3)
     ledger.add("train", identity(), name, metric_version=0, step=4, samples=["A", "B"])
     ledger.add("train", identity(), name, metric_version=0, step=5, samples=["B"])
     ledger.add("validation", identity("v"), name, metric_version=0, step=5, samples=["V"])

@@ -12,21 +12,17 @@ from vcfrag_core.types import F32Array
 
 
 class MetricGate:
-    """Site weights by version. Versions are published in order; the last two are kept.
+    """Site weights by version, none at first. Versions only rise; the last two are kept."""
 
-    Args:
-        weights: (V,) quantised weights in force.
-        version: Their version: refreshes that came before.
-    """
-
-    def __init__(self, weights: F32Array, version: int = 0) -> None:
-        self._weights = {version: weights}
-        self._version = version
+    def __init__(self) -> None:
+        self._weights: dict[int, F32Array] = {}
+        self._version = -1
         self._closed = False
         self._changed = threading.Condition()
 
     @property
     def version(self) -> int:
+        """The version in force; -1 before the first."""
         return self._version
 
     @property
@@ -40,15 +36,16 @@ class MetricGate:
         return metric_digest(self.weights)
 
     def publish(self, version: int, weights: F32Array) -> None:
-        """Puts the next version in force.
+        """Puts a later version in force.
 
         Raises:
-            TrainingError: The version is not the next one.
+            TrainingError: The version is not later than the one in force.
         """
         with self._changed:
-            if version != self._version + 1:
+            if version <= self._version:
                 raise TrainingError(f"metric version {version} published after version {self._version}")
-            self._weights = {self._version: self._weights[self._version], version: weights}
+            kept = {self._version: self._weights[self._version]} if self._weights else {}
+            self._weights = {**kept, version: weights}
             self._version = version
             self._changed.notify_all()
 

@@ -1,0 +1,221 @@
+"""Puts a run together: plan, loaders, module, callbacks and Lightning's trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.sampler import SamplerConfig, WindowGroupedSampler
+from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_train.config import FitConfig
+from vcfrag_train.fit.data import FitData, Place
+from vcfrag_train.fit.judgement import EPOCH_COLUMNS
+from vcfrag_train.fit.keeper import Keeper
+from vcfrag_train.fit.lightning_trainer import early_stopping, make_trainer, quiet
+from vcfrag_train.fit.material import Material
+from vcfrag_train.fit.metric_gate import MetricGate
+from vcfrag_train.fit.module import FitModule
+from vcfrag_train.fit.plan import BatchPlan, TrainingPlan, validation_plans
+from vcfrag_train.fit.prefetch import WaitClock
+from vcfrag_train.fit.progress import Progress
+from vcfrag_train.fit.recorder import Recorder, Scorer, Totals
+from vcfrag_train.fit.refresh import MetricRefresh
+from vcfrag_train.fit.source import BatchSource, Prepared
+from vcfrag_train.ledger import Ledger, MaskName
+from vcfrag_train.provenance import Provenance
+from vcfrag_train.run import RunFolder
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Learner:
+    """The model's side of a run.
+
+    Attributes:
+        model: Maps a batch to logits and copying dosages.
+        table: Its configuration.
+        loss: Mean loss of (Q, L) logits against (Q, L) alleles over the (L,) hidden sites.
+        site_weights: (V,) the quantised metric of the model's embedding as it is now.
+        source: Builds batches.
+    """
+
+    model: nn.Module
+    table: Mapping[str, Any]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
+    site_weights: Callable[[], F32Array]
+    source: BatchSource
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a run goes on from: the trainer's state, the metric in force, the index uses so far."""
+
+    state: Mapping[str, Any]
+    metric: F32Array
+    ledger: Ledger
+
+
+class Loop:
+    """One process's part in a run.
+
+    Args:
+        config: The configuration.
+        material: What it names.
+        learner: The model, its loss and its batches; the weights are restored already.
+        restored: What else the run goes on from.
+
+    Raises:
+        ConfigError: `trainer.monitor` is no column of metrics.csv; the saved run cannot go on with so many processes.
+    """
+
+    def __init__(
+        self, config: FitConfig, material: Material, learner: Learner, restored: Restored | None = None
+    ) -> None:
+        if config.trainer.monitor not in EPOCH_COLUMNS:
+            raise ConfigError(f"trainer.monitor: {config.trainer.monitor!r} is no column of metrics.csv")
+        self._config = config
+        self._material = material
+        self._learner = learner
+        self._state = dict(restored.state) if restored else None
+        self.trainer = make_trainer(config, self._state["epoch"] if self._state else 0)
+        self._lanes = self._state["lanes"] if self._state else config.optimiser.lanes or self.trainer.world_size
+        first = restored if restored is not None and self.trainer.is_global_zero else None
+        self._ledger = first.ledger if first else Ledger()
+        self._totals = Totals.of(first.state["totals"]) if first else Totals()
+        self._gate = MetricGate()
+        self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else None
+        self._data = self._loaders()
+
+    def fit(self, run: RunFolder, provenance: Callable[[int], Provenance]) -> None:
+        """Trains until the last epoch, early stopping or a signal.
+
+        Raises:
+            TrainingError: A loss is not finite.
+            Stopped: A signal asked for the end; a checkpoint was written.
+        """
+        start_step = self._state["step"] if self._state else 0
+        module = self._module(start_step)
+        refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
+        recorder = Recorder(run, self._data, self._gate, refresh, self._ledger, self._totals, start_step)
+        keeper = Keeper(
+            run,
+            self._data,
+            self._gate,
+            recorder,
+            self._config.trainer,
+            provenance=provenance,
+            model_table=self._learner.table,
+            lanes=self._lanes,
+            restored=self._state,
+        )
+        progress = Progress(self._data, recorder, self._config.trainer.progress_seconds)
+        self._run([*early_stopping(self._config), refresh, recorder, progress, keeper], module, "fit")
+
+    def validate(self) -> dict[str, float]:
+        """The scores of the model as it is, the same in every process."""
+        module = self._module(0)
+        refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
+        scorer = Scorer()
+        self._run([refresh, scorer], module, "validate")
+        return scorer.scores
+
+    def _run(self, callbacks: list[Callback], module: FitModule, what: str) -> None:
+        self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]
+        try:
+            with quiet():
+                if what == "fit":
+                    self.trainer.fit(module, datamodule=self._data)
+                else:
+                    self.trainer.validate(module, datamodule=self._data, verbose=False)
+        finally:
+            self._gate.close()
+            self._learner.source.close()
+
+    def _module(self, start_step: int) -> FitModule:
+        optimiser = self._config.optimiser
+        plan = self._plan(0, self.trainer.world_size)
+        steps_per_epoch = -(-len(plan) // optimiser.accumulate_batches)
+        return FitModule(
+            self._learner.model,
+            self._learner.loss,
+            optimiser,
+            seed=self._config.seed,
+            total_steps=self._config.epochs * steps_per_epoch,
+            start_step=start_step,
+        )
+
+    def _loaders(self) -> FitData:
+        trainer = self._config.trainer
+        return FitData(
+            self._plan,
+            self._validation,
+            self._build,
+            place=self._place(),
+            depth=trainer.prefetch_batches,
+            threads=trainer.prefetch_threads,
+            clock=WaitClock(),
+        )
+
+    def _place(self) -> Place:
+        if self._state is None:
+            return Place()
+        batches, rest = divmod(self._state["position"] * self._state["processes"], self.trainer.world_size)
+        if rest or self._lanes % self.trainer.world_size:
+            raise ConfigError(
+                f"the run stands at batch {self._state['position']} of {self._state['processes']} processes with "
+                f"{self._lanes} lanes, from which {self.trainer.world_size} processes cannot go on"
+            )
+        return Place(self._state["epoch"], batches)
+
+    def _plan(self, rank: int, world_size: int) -> TrainingPlan:
+        optimiser, material = self._config.optimiser, self._material
+        sampler = SamplerConfig(
+            n_samples=len(material.splits.train_samples),
+            n_windows=len(material.windows),
+            batch_size=optimiser.batch_samples,
+            seed=self._config.seed,
+            samples_per_visit=optimiser.samples_per_visit,
+            visits_per_epoch=optimiser.visits_per_epoch,
+            lanes=self._lanes,
+        )
+        return TrainingPlan(
+            WindowGroupedSampler(sampler, rank=rank, world_size=world_size),
+            material.windows,
+            material.splits.train_samples,
+            material.masks,
+            self._config.metric,
+        )
+
+    def _validation(self) -> list[BatchPlan]:
+        trainer, material = self._config.trainer, self._material
+        masks = [
+            MaskName(kind=name, policy=digest, epoch=0, visit=0) for name, digest in material.validation_digests.items()
+        ]
+        return validation_plans(
+            evenly(material.windows, trainer.validation_windows),
+            evenly(material.splits.validation_samples, trainer.validation_samples),
+            masks,
+            batch_samples=self._config.optimiser.batch_samples,
+            version=self._gate.version,
+        )
+
+    def _build(self, plan: BatchPlan) -> Prepared:
+        return self._learner.source.build(plan, self._observed(plan), self._gate.wait_for(plan.metric_version))
+
+    def _observed(self, plan: BatchPlan) -> BoolArray:
+        if plan.role == "validation":
+            return self._material.validation[plan.mask.kind]
+        return self._data.plan.observed(plan)
+
+
+def evenly(items: Sequence[T], most: int | None) -> list[T]:
+    """At most so many of the items, evenly spaced; all of them where `most` is None."""
+    if most is None or most >= len(items):
+        return list(items)
+    return [items[(2 * i + 1) * len(items) // (2 * most)] for i in range(most)]

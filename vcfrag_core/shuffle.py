@@ -7,21 +7,20 @@ from collections.abc import Callable
 import numpy as np
 
 from vcfrag_core.errors import RangeError
+from vcfrag_core.nearest import splitmix64
 from vcfrag_core.types import I64Array, IntArray, U64Array
 
 ROUNDS = 8
 # Fewer bits would leave few of the orders of a handful of numbers within reach.
 LEAST_HALF_BITS = 4
-_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_B = np.uint64(0x94D049BB133111EB)
 
 
 class Shuffle:
     """A bijection of [0, n) onto itself, chosen by a key.
 
     The numbers are run through a Feistel network over an even number of bits that holds n, again and again until they
-    fall below n: fewer than four times on average once n exceeds 63 (Black and Rogaway, CT-RSA 2002, method 3).
-    Rounds mix with the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    fall below n: fewer than four times on average once n exceeds 64 (Black and Rogaway, CT-RSA 2002, method 3).
+    Rounds mix with SplitMix64.
 
     Args:
         n: How many numbers, 1 to 2**62.
@@ -83,7 +82,4 @@ class Shuffle:
         return (left << self._half_bits) | right
 
     def _mix(self, half: U64Array, key: np.uint64) -> U64Array:
-        x = half + key
-        x = (x ^ (x >> np.uint64(30))) * _MIX_A
-        x = (x ^ (x >> np.uint64(27))) * _MIX_B
-        return (x ^ (x >> np.uint64(31))) & self._low
+        return splitmix64(half + key) & self._low

@@ -20,6 +20,7 @@ class _Entry(Generic[T]):
     value: T
     size: int
     pins: int = 0
+    dropped: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class SegmentCache(Generic[T]):
         self.evictions = 0
         self._entries: OrderedDict[Key, _Entry[T]] = OrderedDict()
         self._held = 0
+        self._pinned = 0
         self._reserved = 0
         self._peak = 0
         self._lock = threading.RLock()
@@ -90,29 +92,34 @@ class SegmentCache(Generic[T]):
         Raises:
             OutOfBudgetError: From get: the value does not fit beside those that are pinned.
         """
-        pins: list[Key] = []
+        pins: list[_Entry[T]] = []
 
         def get(key: Key, n_bytes: int, build: Callable[[], T]) -> T:
             with self._lock:
                 entry = self._entries.get(key) or self._insert(key, n_bytes, build)
                 self._entries.move_to_end(key)
+                self._pinned += entry.size if entry.pins == 0 else 0
                 entry.pins += 1
-                pins.append(key)
+                pins.append(entry)
                 return entry.value
 
         try:
             yield get
         finally:
             with self._lock:
-                for key in pins:
-                    if key in self._entries:
-                        self._entries[key].pins -= 1
+                for entry in pins:
+                    entry.pins -= 1
+                    self._pinned -= entry.size if entry.pins == 0 else 0
+                    if entry.pins == 0 and entry.dropped:
+                        self._held -= entry.size
 
     def drop(self, handle: str) -> None:
         """Forgets every value of a handle; one in use lives on until its user lets go."""
         with self._lock:
             for key in [key for key in self._entries if key[0] == handle]:
-                self._held -= self._entries.pop(key).size
+                entry = self._entries.pop(key)
+                entry.dropped = True
+                self._held -= entry.size if entry.pins == 0 else 0
 
     def _insert(self, key: Key, n_bytes: int, build: Callable[[], T]) -> _Entry[T]:
         self._make_room(n_bytes)
@@ -128,18 +135,27 @@ class SegmentCache(Generic[T]):
         return entry
 
     def _make_room(self, n_bytes: int) -> None:
-        pinned = sum(entry.size for entry in self._entries.values() if entry.pins)
-        if pinned + self._reserved + n_bytes > self.budget_bytes:
+        used = self._pinned + self._reserved
+        if used + n_bytes > self.budget_bytes:
             raise OutOfBudgetError(
-                f"{n_bytes} more bytes are needed beside {pinned + self._reserved} in use, of a budget of "
-                f"{self.budget_bytes}: search a shorter range or fewer queries, or raise memory_budget_bytes"
+                f"{n_bytes} more bytes are needed beside {used} in use, of a budget of {self.budget_bytes}: "
+                "search a shorter range or fewer queries, or raise memory_budget_bytes"
             )
-        for key in list(self._entries):
-            if self._held + self._reserved + n_bytes <= self.budget_bytes:
-                return
-            if not self._entries[key].pins:
-                self._held -= self._entries.pop(key).size
-                self.evictions += 1
+        if self._held + self._reserved + n_bytes > self.budget_bytes:
+            self._evict(self._held + self._reserved + n_bytes - self.budget_bytes)
+
+    def _evict(self, n_bytes: int) -> None:
+        """Lets go of at least `n_bytes`, least recently used values first."""
+        going, freed = [], 0
+        for key, entry in self._entries.items():
+            if freed >= n_bytes:
+                break
+            if not entry.pins:
+                going.append(key)
+                freed += entry.size
+        for key in going:
+            self._held -= self._entries.pop(key).size
+        self.evictions += len(going)
 
     def _note_peak(self) -> None:
         self._peak = max(self._peak, self._held + self._reserved)

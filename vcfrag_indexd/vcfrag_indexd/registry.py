@@ -32,7 +32,6 @@ from vcfrag_core.identity import (
     layout_digest,
     mask_digest,
     metric_digest,
-    panel_digest,
     split_digest,
     text_digest,
 )
@@ -67,7 +66,7 @@ class HeldPanel:
     @classmethod
     def of(cls, panel: Panel) -> HeldPanel:
         names = {name: i for i, name in enumerate(panel.samples)}
-        return cls(panel, panel_digest(panel), haplotype_keys(panel), names)
+        return cls(panel, panel.digest, haplotype_keys(panel), names)
 
 
 @dataclasses.dataclass(slots=True, eq=False)

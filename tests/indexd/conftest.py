@@ -1,0 +1,193 @@
+"""What the daemon's tests share: an index described from a panel, and its queries, in the forms that both sides use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vcfrag_core import bits as bit
+from vcfrag_core import metric
+from vcfrag_core.identity import (
+    Identity,
+    haplotype_keys,
+    layout_digest,
+    mask_digest,
+    metric_digest,
+    panel_digest,
+    split_digest,
+)
+from vcfrag_core.layout import SegmentLayout, layout_for
+from vcfrag_core.panel import Panel
+from vcfrag_core.queries import EXTERNAL, QueryBlock, Who
+from vcfrag_core.splits import Split
+from vcfrag_core.types import BoolArray, F32Array, I8Array
+from vcfrag_indexd.engines.base import IndexSource, SearchTask
+from vcfrag_proto.v1 import index_pb2 as pb
+
+pytest_plugins: list[str] = []
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Described:
+    """All that a client knows of an index, and the arrays that the engine is given for it."""
+
+    panel: Panel
+    split: Split
+    layout: SegmentLayout
+    observed: BoolArray
+    weights: F32Array
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            panel=panel_digest(self.panel),
+            split=split_digest(self.split),
+            mask=mask_digest(self.observed),
+            metric=metric_digest(self.weights),
+            layout=layout_digest(self.layout),
+        )
+
+    def opening(self) -> dict[str, Any]:
+        """Arguments of `IndexClient.open_index`."""
+        return {
+            "panel_name": "panel",
+            "identity": self.identity,
+            "split": self.split,
+            "layout": self.layout,
+            "observed": self.observed,
+            "weights": self.weights,
+        }
+
+    def source(self, handle: str = "index") -> IndexSource:
+        rows = np.sort(self.panel.rows_of(self.split.reference)).astype(np.int32)
+        return IndexSource(
+            handle=handle,
+            panel_name="panel",
+            packed=self.panel.packed,
+            rows=rows,
+            keys=haplotype_keys(self.panel)[rows],
+            observed=self.observed,
+            steps=metric.steps(self.weights),
+            layout=self.layout,
+        )
+
+    def block(
+        self, alleles: I8Array, samples: Sequence[str | Who] | None = None, start: int = 0, stop: int | None = None
+    ) -> QueryBlock:
+        """Queries with alleles (Q, V) over sites [start, stop); EXTERNAL unless named."""
+        stop = self.panel.n_sites if stop is None else stop
+        return QueryBlock(
+            start=start,
+            stop=stop,
+            samples=tuple(samples) if samples is not None else (EXTERNAL,) * len(alleles),
+            observed=self.observed[start:stop],
+            alleles=np.ascontiguousarray(alleles[:, start:stop]),
+        )
+
+    def own(self, names: Sequence[str], start: int = 0, stop: int | None = None) -> QueryBlock:
+        """Both haplotypes of panel samples as queries."""
+        alleles = self.panel.haplotypes(self.panel.rows_of(names)).astype(np.int8)
+        return self.block(alleles, [name for name in names for _ in range(2)], start, stop)
+
+    def task(self, block: QueryBlock, k: int) -> SearchTask:
+        """The block as an engine is given it."""
+        source = self.source()
+        alleles = block.alleles[:, block.observed]
+        excluded = [self._excluded(who, source.rows) for who in block.samples]
+        return SearchTask(
+            start=block.start,
+            stop=block.stop,
+            k=k,
+            alleles=(alleles == 1).astype(np.uint8),
+            called=(alleles >= 0).astype(np.uint8),
+            excluded=np.concatenate([*excluded, np.zeros(0, dtype=np.int64)]).astype(np.int64),
+            excluded_starts=np.cumsum([0, *(len(rows) for rows in excluded)]).astype(np.int64),
+        )
+
+    def request(self, handle: str, block: QueryBlock, k: int = 3) -> pb.SearchRequest:
+        """A valid SearchRequest, to be spoiled by tests."""
+        called = block.observed & (block.alleles >= 0)
+        return pb.SearchRequest(
+            handle=handle,
+            identity=pb.Identity(**dataclasses.asdict(self.identity)),
+            start=block.start,
+            stop=block.stop,
+            k=k,
+            samples=[
+                pb.QuerySample(name=who) if isinstance(who, str) else pb.QuerySample(external=True)
+                for who in block.samples
+            ],
+            observed=bit.pack(called).tobytes(),
+            missing=bit.pack(block.observed & (block.alleles < 0)).tobytes(),
+            alleles=bit.pack(called & (block.alleles == 1)).tobytes(),
+        )
+
+    def open_request(self) -> pb.OpenIndexRequest:
+        """A valid OpenIndexRequest, to be spoiled by tests."""
+        return pb.OpenIndexRequest(
+            panel="panel",
+            identity=pb.Identity(**dataclasses.asdict(self.identity)),
+            split=pb.Split(
+                name=self.split.name,
+                reference=self.split.reference,
+                held_out=self.split.held_out,
+                groups=dict(self.split.groups),
+            ),
+            layout=pb.Layout(
+                n_sites=self.layout.n_sites, lengths=self.layout.lengths, min_observed=self.layout.min_observed
+            ),
+            observed=bit.pack(self.observed).tobytes(),
+            weights=self.weights.tobytes(),
+        )
+
+    def _excluded(self, who: str | Who, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        if not isinstance(who, str):
+            return np.zeros(0, dtype=np.int64)
+        group = self.split.groups.get(who)
+        mine = [name for name in self.split.reference if self.split.groups[name] == group]
+        return np.searchsorted(rows, np.sort(self.panel.rows_of(mine))) if mine else np.zeros(0, dtype=np.int64)
+
+
+def describe(
+    panel: Panel,
+    *,
+    density: float = 0.5,
+    wanted: Sequence[int] = (8, 32),
+    seed: int = 3,
+    held_out: int = 0,
+    families: int = 0,
+    weights: F32Array | None = None,
+    min_observed: int = 4,
+) -> Described:
+    """An index over a panel: a random mask, equal weights unless given, the first `held_out` samples held out,
+    and the next `families` pairs of samples of one family each."""
+    rng = np.random.default_rng(seed)
+    observed = rng.random(panel.n_sites) < density
+    names = panel.samples
+    groups = {name: name for name in names}
+    for i in range(families):
+        for name in names[held_out + 2 * i : held_out + 2 * i + 2]:
+            groups[name] = f"family{i}"
+    return Described(
+        panel=panel,
+        split=Split(name="train", reference=names[held_out:], held_out=names[:held_out], groups=groups),
+        layout=layout_for(observed, wanted, min_observed=min_observed),
+        observed=observed,
+        weights=metric.quantise(np.full(panel.n_sites, np.log(999.0)) if weights is None else weights),
+    )
+
+
+@pytest.fixture(scope="session")
+def described() -> Callable[..., Described]:
+    """The function `describe`."""
+    return describe
+
+
+@pytest.fixture
+def index(panel: Panel) -> Described:
+    """20 samples, 200 sites, half of them observed, two held out and one family."""
+    return describe(panel, held_out=2, families=1)

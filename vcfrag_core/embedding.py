@@ -22,6 +22,8 @@ MAX_WEIGHT = 14.0
 DEFAULT_MISMATCH = 1e-3
 # Keeps √w away from 0, where its slope is infinite; w is then 1e-7.
 _LEAST_LOGIT = -16.0
+# Beyond this w is 14 to the last digit; without it the difference of two large numbers would lose all of them.
+_LARGEST_LOGIT = MAX_WEIGHT + 16.0
 # About one haplotype among those of the largest panels.
 _FREQUENCY_OFFSET = 1e-4
 _N_FEATURES = 4
@@ -121,7 +123,7 @@ def frequency_features(frequency: Tensor) -> Tensor:
 
 def bounded(logit: Tensor) -> Tensor:
     """softplus(z) - softplus(z - 14): smooth, rising from 0 to 14 and close to z in between."""
-    z = logit.clamp(min=_LEAST_LOGIT)
+    z = logit.clamp(_LEAST_LOGIT, _LARGEST_LOGIT)
     return functional.softplus(z) - functional.softplus(z - MAX_WEIGHT)
 
 

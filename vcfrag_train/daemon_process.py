@@ -62,7 +62,8 @@ def _wait(process: subprocess.Popen[bytes], address: str, panels: set[str], log:
     deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(VcfragError), IndexClient(address, timeout_seconds=2.0) as client:
-            if panels <= {panel.name for panel in client.info().panels}:
+            loaded = client.info().panels
+            if all(loaded.get(name) for name in panels):
                 return
         time.sleep(_POLL_SECONDS)
     what = "was not ready in time" if process.poll() is None else f"ended with status {process.returncode}"

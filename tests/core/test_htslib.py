@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -110,6 +111,15 @@ def test_open_vcf__index_older_than_the_file_is_not_used(tmp_path: Path) -> None
     assert positions(path, "20:1-9") == [5]
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x1f\x8b\x08\x04"])
+def test_open_vcf__damaged_index_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = write_vcf(tmp_path / "x.bcf", MANY, index=True)
+    damaged(Path(f"{path}.csi"), content)
+    with pytest.raises(InputError, match=f"its index is damaged; make it again with `bcftools index -f {path}`"):
+        positions(path, "20:95-125")
+    assert len(positions(path)) == 19_999
+
+
 def test_open_vcf__bcf_under_the_name_of_a_vcf(tmp_path: Path) -> None:
     bcf = write_vcf(tmp_path / "x.bcf", MANY, index=True)
     named = tmp_path / "x.vcf.gz"
@@ -161,8 +171,6 @@ def test_open_vcf__refuses_a_damaged_block(
 
 
 def test_open_vcf__refuses_a_plain_gzip_cut_short(many: Path, tmp_path: Path) -> None:
-    import gzip
-
     whole = gzip.compress(MANY.encode())
     assert len(positions(damaged(tmp_path / "x.vcf.gz", whole))) == 19_999
     with pytest.raises(TruncatedFileError, match="the record after 20:"):
@@ -184,7 +192,9 @@ LINE = record(5, ["0|1", "0|0"]) + "\n"
         ((HEADER + LINE)[:-5].encode(), TruncatedFileError, "in the middle of a line"),
         ((HEADER + LINE)[:-12].encode(), TruncatedFileError, "in the middle of a line"),
         ((HEADER + LINE)[:-2].encode(), NotVcfError, "its first record is not a valid record"),
-        ((HEADER + LINE + "\n").encode(), NotVcfError, "ends in blank lines"),
+        ((HEADER + LINE + "\n").encode(), NotVcfError, "the record after 20:5 is a blank line; remove it"),
+        ((HEADER + "\n" + LINE).encode(), NotVcfError, "its first record is a blank line"),
+        (gzip.compress((HEADER + LINE + "\n" + LINE).encode()), NotVcfError, "the record after 20:5 is a blank line"),
         ((HEADER + LINE.replace("\t0|0", "")).encode(), NotVcfError, "its first record is not a valid record"),
         ((HEADER + LINE + LINE.replace("0|0", "x|0")).encode(), NotVcfError, "the record after 20:5 is not a valid"),
         ((HEADER + LINE.replace("\t5\t", "\tfive\t")).encode(), NotVcfError, "`bcftools view` says what is wrong"),

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
-import mmap
 import re
 import warnings
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,19 +19,15 @@ from typing import Any, Protocol
 import cyvcf2
 
 from vcfrag_core.errors import (
-    EmptyInputError,
     InputError,
     NotVcfError,
     RangeError,
     TruncatedFileError,
     UnknownContigError,
 )
+from vcfrag_core.files.wholeness import check_ends, check_last_line, is_compressed, unpacks
 from vcfrag_core.types import I32Array
 
-# SAM specification, section 4.1.2: the empty BGZF block that ends every whole file.
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-_BGZF_START = bytes.fromhex("1f8b0804")
-_GZIP_START = bytes.fromhex("1f8b")
 _CONTIGS_NAMED = 30
 
 
@@ -178,7 +172,12 @@ class VcfReader:
         with warnings.catch_warnings():
             # cyvcf2 warns of a contig without records; that is an empty answer here.
             warnings.simplefilter("ignore", UserWarning)
-            first: Record | None = next(self._vcf(f"{region.contig}:{region.start}-"), None)
+            try:
+                first: Record | None = next(self._vcf(f"{region.contig}:{region.start}-"), None)
+            except AssertionError as error:
+                # So cyvcf2 says that an index cannot be loaded.
+                message = f"its index is damaged; make it again with `bcftools index -f {self.path}`"
+                raise InputError(message, path=self.path) from error
         return first
 
     def _from_index(self, region: Region) -> Iterator[Record]:
@@ -204,14 +203,21 @@ class VcfReader:
                     raise
                 # cyvcf2 has no class of its own for a failed read.
                 raise self._read_failure(record) from error
+            if not following.CHROM:
+                # Any other field of such a record ends the process.
+                raise NotVcfError(f"{self._place_after(record)} is a blank line; remove it", path=self.path)
             record = following
             yield record
 
     def _read_failure(self, last: Record | None) -> InputError:
-        where = "its first record" if last is None else f"the record after {last.CHROM}:{last.POS}"
-        if _is_compressed(self.path) and not _unpacks(self.path):
+        where = self._place_after(last)
+        if is_compressed(self.path) and not unpacks(self.path):
             return TruncatedFileError(f"{where} cannot be read: the file is damaged or ends early", path=self.path)
         return NotVcfError(f"{where} is not a valid record; `bcftools view` says what is wrong with it", path=self.path)
+
+    @staticmethod
+    def _place_after(last: Record | None) -> str:
+        return "its first record" if last is None else f"the record after {last.CHROM}:{last.POS}"
 
 
 @contextlib.contextmanager
@@ -227,14 +233,14 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
         region: A contig, or a part of one.
 
     Raises:
-        InputError: No such file.
+        InputError: No such file; while iterating, an index that is damaged.
         EmptyInputError: A file of no bytes.
         NotVcfError: Something else than VCF or BCF.
         TruncatedFileError: The file ends early.
         UnknownContigError: The region's contig is not declared in a header that declares contigs.
     """
     path = Path(path)
-    _check_ends(path)
+    check_ends(path)
     try:
         # lazy: fields that nobody asks for are never unpacked.
         vcf = cyvcf2.VCF(str(path), lazy=True, threads=threads if threads > 1 else None)
@@ -242,51 +248,18 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
         if type(error) is not Exception and not isinstance(error, OSError):
             raise
         # cyvcf2 has no class of its own for a header that cannot be read.
-        raise NotVcfError(_why_not_vcf(path), path=path) from error
+        what = "its header is not whole (it must end in a #CHROM line with unique sample names)"
+        if is_compressed(path) and not unpacks(path):
+            what = "damaged: it cannot be decompressed"
+        raise NotVcfError(f"neither VCF nor BCF, or {what}", path=path) from error
     with contextlib.closing(vcf):
-        _check_last_line(path, len(vcf.samples))
+        check_last_line(path, len(vcf.samples))
         yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _has_index(path))
-
-
-def _check_ends(path: Path) -> None:
-    """Refuses what can be told from the first and the last bytes."""
-    if not path.is_file():
-        raise InputError("this is no regular file" if path.exists() else "no such file", path=path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - len(BGZF_END)))
-            end = file.read()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
-    if not start:
-        raise EmptyInputError("the file is empty", path=path)
-    if start == _BGZF_START and end != BGZF_END:
-        raise TruncatedFileError("the file ends early: its closing BGZF block is missing; copy it again", path=path)
-    if start.startswith(b"#") and end.endswith((b"\n\n", b"\n\r\n")):
-        raise NotVcfError("the file ends in blank lines; remove them", path=path)
-
-
-def _check_last_line(path: Path, n_samples: int) -> None:
-    """Refuses plain text that ends within a line; htslib takes a line cut before its calls for one without calls."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:1] != b"#" or content[-1:] == b"\n":
-            return
-        last_line = content[content.rfind(b"\n") + 1 :]
-    if last_line.count(b"\t") != (8 + n_samples if n_samples else 7):
-        raise TruncatedFileError("the file ends in the middle of a line; copy it again", path=path)
-
-
-def _why_not_vcf(path: Path) -> str:
-    if _is_compressed(path) and not _unpacks(path):
-        return "neither VCF nor BCF, or damaged: it cannot be decompressed"
-    return "neither VCF nor BCF, or its header is not whole (it must end in a #CHROM line with unique sample names)"
 
 
 def _has_index(path: Path) -> bool:
     """Whether there is an index to be trusted: newer than the file, for a file named by what it holds."""
-    with gzip.open(path) if _is_compressed(path) else path.open("rb") as file:
+    with gzip.open(path) if is_compressed(path) else path.open("rb") as file:
         is_bcf = file.read(3) == b"BCF"
     # cyvcf2 chooses the kind of index by the name.
     if is_bcf != (path.suffix == ".bcf"):
@@ -294,21 +267,6 @@ def _has_index(path: Path) -> bool:
     modified = path.stat().st_mtime_ns
     indexes = [Path(f"{path}{suffix}") for suffix in (".csi", ".tbi")]
     return any(index.is_file() and index.stat().st_mtime_ns >= modified for index in indexes)
-
-
-def _is_compressed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == _GZIP_START
-
-
-def _unpacks(path: Path) -> bool:
-    try:
-        with gzip.open(path) as file:
-            while file.read(1 << 24):
-                pass
-    except (EOFError, OSError, zlib.error):
-        return False
-    return True
 
 
 def raw_calls(record: Record) -> I32Array | None:

@@ -206,7 +206,7 @@ def _ratio(part: F64Array, whole: F64Array) -> F64Array:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its bootstrap percentile interval; NaN where there is none."""
+    """An estimate with its bootstrap interval; NaN where there is none."""
 
     value: float
     low: float
@@ -214,9 +214,13 @@ class Interval:
 
 
 def interval(replicates: F64Array, level: float = 0.95) -> Interval:
-    """The estimate replicates[0] with the percentile interval of the other (R - 1,) replicates; NaNs are left out."""
+    """The estimate replicates[0] with a percentile interval of the other (R - 1,) replicates; NaNs are left out.
+
+    The percentiles are moved by how far the replicates' mean lies from the estimate. That matters for the means over
+    sites: a resample often lacks a site's only carrier, which drops the hardest sites and raises the mean.
+    """
     drawn = replicates[1:][np.isfinite(replicates[1:])]
     if not drawn.size or not np.isfinite(replicates[0]):
         return Interval(float(replicates[0]), float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - (drawn.mean() - replicates[0])
     return Interval(float(replicates[0]), float(low), float(high))

@@ -111,7 +111,7 @@ def squared_correlation(
 def explained_share(
     n: FloatArray | IntArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
 ) -> F64Array:
-    """`squared_correlation`, but 0 where only the dosages x are constant: they explain nothing of a truth that varies."""
+    """`squared_correlation`, but 0 where the dosages x are constant and the truth y is not: they explain nothing."""
     r2 = squared_correlation(n, x, y, xx, yy, xy)
     return np.where(_varies(n, y, yy), np.nan_to_num(r2), np.nan)
 

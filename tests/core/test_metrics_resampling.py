@@ -125,10 +125,24 @@ def test_pairing__cancels_what_two_methods_share() -> None:
     assert paired.low <= paired.value <= paired.high
 
 
-def test_interval__percentiles_of_the_replicates_without_the_estimate() -> None:
-    replicates = np.concatenate([[500.0], np.arange(101.0), [np.nan]])
+def test_interval__percentiles_of_the_replicates_around_the_estimate() -> None:
+    replicates = np.concatenate([[50.0], np.arange(101.0), [np.nan]])
     got = resampling.interval(replicates, level=0.9)
-    assert (got.value, got.low, got.high) == pytest.approx((500.0, 5.0, 95.0))
+    assert (got.value, got.low, got.high) == pytest.approx((50.0, 5.0, 95.0))
+
+
+def test_interval__holds_the_site_mean_although_resamples_lose_rare_carriers() -> None:
+    """Sites with one carrier, half of them imputed, and common ones imputed well: resamples drop the former."""
+    rng = np.random.default_rng(8)
+    truth = np.zeros((200, 50), dtype=np.int8)
+    truth[np.arange(100), rng.integers(50, size=100)] = 1
+    truth[100:] = rng.binomial(2, 0.4, size=(100, 50))
+    dosage = np.where(np.arange(200)[:, None] < 50, 0.1 * rng.random((200, 50)), truth + 0.05 * rng.random((200, 50)))
+    scored = Scored(dosage=dosage, calls=truth, posterior=None, truth=truth, frequency=np.full(200, 0.3))
+    replicates = resampling.measure(scored, resampling.bootstrap_weights(50, 200, seed=1))[:, 1, -1]
+    assert replicates[0] < np.quantile(replicates[1:], 0.025)
+    got = resampling.interval(replicates)
+    assert got.low < got.value < got.high
 
 
 def test_interval__nan_without_replicates_or_estimate() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -22,15 +23,8 @@ from vcfrag_core.files.site_list import site_rows
 from vcfrag_core.panel import Panel
 from vcfrag_train import baselines, peers
 from vcfrag_train.baselines import Baseline
-from vcfrag_train.evaluation import (
-    EvaluationConfig,
-    EvaluationFiles,
-    Hidden,
-    Method,
-    evaluate_methods,
-    file_method,
-    load_hidden,
-)
+from vcfrag_train.evaluation import Method, evaluate_methods, file_method
+from vcfrag_train.hidden import EvaluationConfig, EvaluationFiles, Hidden, load_hidden
 from vcfrag_train.measured import Usage, run_measured
 from vcfrag_train.results import Cost, Evaluation
 
@@ -152,13 +146,14 @@ def _own_methods(
 ) -> Iterator[Method]:
     for own in _own_ways(config):
         say(f"running {own.name}")
-        output = work / f"{own.name}.vcf.gz"
+        stem = re.sub(r"[^\w.-]+", "-", own.name)
+        output = work / f"{stem}.vcf.gz"
         words = ["impute", "--panel", panel, "--target", files.target, "--out", output, "--threads", config.threads]
         words += [] if files.genetic_map is None else ["--map", files.genetic_map]
         command = [sys.executable, "-c", _RUN_CLI, *(str(word) for word in words), *own.options]
         # An empty cache: the whole process reads the panel itself, as Beagle does.
         with tempfile.TemporaryDirectory(prefix=".cache-", dir=work) as cache:
-            usage = run_measured(command, log=work / f"{own.name}.log", environment={CACHE_DIR_VARIABLE: cache})
+            usage = run_measured(command, log=work / f"{stem}.log", environment={CACHE_DIR_VARIABLE: cache})
         yield file_method(own.name, output, config.evaluation, _cost(usage, (), config.threads))
 
 

@@ -212,7 +212,7 @@ def _estimate_grid(evaluation: Evaluation) -> Grid:
             rows.append((method.name, [correlation, *(cells[g] for g in shown)]))
     return Grid(
         "Estimated r² against true r² per site",
-        "Correlation over sites with MAF ≥ 1 %; then the mean estimated r², below it the mean true one, where targets vary.",
+        "Correlation over sites with MAF ≥ 1 %; then mean estimated and, below, mean true r², where the targets vary.",
         ["correlation", *(evaluation.groups[g].label for g in shown)],
         rows,
     )

@@ -5,25 +5,23 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from vcfrag_core import metrics
 from vcfrag_core.errors import (
     DuplicateRecordError,
-    InputError,
     MissingAlleleError,
-    PloidyError,
     RangeError,
     UnknownSampleError,
 )
-from vcfrag_core.files.htslib import open_vcf, raw_calls
-from vcfrag_core.files.site_list import InfoRecord, SiteKey, key_of, label, records_of
+from vcfrag_core.files.genotype_fields import alleles_of, dosage_of, estimated_r2_of, posterior_of, record_label
+from vcfrag_core.files.htslib import open_vcf
+from vcfrag_core.files.site_list import InfoRecord, SiteKey, key_of, records_of
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 _TOLERANCE: Final = 0.011  # what two rounded decimals on each of two haplotypes may add up to
-_ESTIMATES: Final = ("R2", "DR2")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ def read_truth(
     for record in records_of(path, contig, threads=threads):
         row = _new_row(record, rows, found, path)
         if row is not None:
-            alleles = _alleles(record, path)[columns]
+            alleles = alleles_of(record, path)[columns]
             genotypes[row] = np.where((alleles < 0).any(axis=1), metrics.MISSING, alleles.sum(axis=1))
     return TrueGenotypes(found=found, genotypes=genotypes)
 
@@ -109,7 +107,7 @@ def read_haplotypes(
     for record in records_of(path, contig, threads=threads):
         row = _new_row(record, rows, found, path)
         if row is not None:
-            alleles[row] = _alleles(record, path)[columns]
+            alleles[row] = alleles_of(record, path)[columns]
     return alleles
 
 
@@ -168,16 +166,16 @@ class _Table:
         self._field = ""
 
     def add(self, row: int, record: InfoRecord) -> None:
-        field, dosage = _dosage(record, self._path)
+        field, dosage = dosage_of(record, self._path)
         dosage = dosage[self._columns]
         self._check(dosage, record)
         self._field = self._field or field
         self._dosage[row] = np.clip(dosage, 0, 2)
-        self._estimated_r2[row] = _estimate(record)
+        self._estimated_r2[row] = estimated_r2_of(record)
         self._add_posterior(row, record, field)
 
     def _add_posterior(self, row: int, record: InfoRecord, dosage_field: str) -> None:
-        posterior = _posterior(record, dosage_field, self._path)
+        posterior = posterior_of(record, dosage_field, self._path)
         if posterior is None or self._posterior is None or not bool(np.isfinite(posterior[self._columns]).all()):
             self._posterior = None
         else:
@@ -187,12 +185,12 @@ class _Table:
         missing = np.flatnonzero(~np.isfinite(dosage))
         if missing.size:
             raise MissingAlleleError(
-                "no imputed dosage", path=self._path, record=_label(record), sample=self._samples[int(missing[0])]
+                "no imputed dosage", path=self._path, record=record_label(record), sample=self._samples[int(missing[0])]
             )
         outside = np.flatnonzero((dosage < -_TOLERANCE) | (dosage > 2 + _TOLERANCE))
         if outside.size:
             raise RangeError(
-                f"{self._path}, record {_label(record)}, sample {self._samples[int(outside[0])]}: "
+                f"{self._path}, record {record_label(record)}, sample {self._samples[int(outside[0])]}: "
                 f"dosage {dosage[outside[0]]:g} is outside [0, 2]"
             )
 
@@ -206,64 +204,6 @@ class _Table:
         )
 
 
-def _dosage(record: InfoRecord, path: Path) -> tuple[str, F64Array]:
-    """The field that is there, and (S,) dosages from it."""
-    if (values := _values(record, "DS", 1, path)) is not None:
-        return "DS", values[:, 0]
-    if (values := _values(record, "HDS", 2, path)) is not None:
-        return "HDS", values.sum(axis=1)
-    if (values := _values(record, "GP", 3, path)) is not None:
-        return "GP", values[:, 1] + 2 * values[:, 2]
-    return "GT", _copies(record, path)
-
-
-def _posterior(record: InfoRecord, dosage_field: str, path: Path) -> F64Array | None:
-    """(S, 3) genotype probabilities of a record, None where it has none."""
-    if (values := _values(record, "GP", 3, path)) is not None:
-        return values
-    if (values := _values(record, "HDS", 2, path)) is not None:
-        return metrics.posterior_of_haplotypes(values)
-    if dosage_field == "GT":
-        return np.asarray(_copies(record, path)[:, None] == np.arange(3), dtype=np.float64)
-    return None
-
-
-def _values(record: InfoRecord, field: str, width: int, path: Path) -> F64Array | None:
-    """(S, width) values, None where the record has no such field.
-
-    Whether it has is asked of `format`: on a record that is not yet unpacked, cyvcf2's FORMAT reads freed memory.
-    """
-    values: Any = record.format(field, float)
-    if values is not None and values.shape[1] != width:
-        raise InputError(
-            f"{field} has {values.shape[1]} values per sample, not {width}", path=path, record=_label(record)
-        )
-    return None if values is None else np.asarray(values, dtype=np.float64)
-
-
-def _copies(record: InfoRecord, path: Path) -> F64Array:
-    alleles = _alleles(record, path).astype(np.float64)
-    return np.asarray(np.where(alleles < 0, np.nan, alleles).sum(axis=1))
-
-
-def _alleles(record: InfoRecord, path: Path) -> I64Array:
-    """(S, 2) alleles, -1 missing."""
-    calls = raw_calls(record)
-    if calls is None:
-        raise InputError("no GT here, nor a dosage", path=path, record=_label(record))
-    if calls.shape[1] != 2 or bool((calls < 0).any()):
-        raise PloidyError("a call that is not diploid", path=path, record=_label(record))
-    return (calls.astype(np.int64) >> 1) - 1
-
-
-def _estimate(record: InfoRecord) -> float:
-    for name in _ESTIMATES:
-        value = record.INFO.get(name)
-        if isinstance(value, int | float):
-            return float(value)
-    return float("nan")
-
-
 def _new_row(record: InfoRecord, rows: Mapping[SiteKey, int], found: BoolArray, path: Path) -> int | None:
     """Row of the record where it is wanted, marked as found."""
     key = key_of(record)
@@ -271,7 +211,7 @@ def _new_row(record: InfoRecord, rows: Mapping[SiteKey, int], found: BoolArray, 
     if row is None:
         return None
     if found[row]:
-        raise DuplicateRecordError("a second record of the same site", path=path, record=_label(record))
+        raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
     found[row] = True
     return row
 
@@ -289,7 +229,3 @@ def _columns(path: Path, samples: Sequence[str]) -> I64Array:
             f"{path}: {len(missing)} of {len(samples)} samples are not in it, such as {missing[0]!r}"
         )
     return np.array([index[name] for name in samples], dtype=np.int64)
-
-
-def _label(record: InfoRecord) -> str:
-    return label(record.CHROM, (record.POS, record.REF, ",".join(record.ALT)))

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from vcfrag_indexd.config import ServeConfig, split_address
+from vcfrag_indexd.config_sources import load_config
 
 DOCKERFILES = ("indexd.Dockerfile", "train.Dockerfile")
 
@@ -43,18 +44,18 @@ def instructions(path: Path) -> Iterator[tuple[str, str]]:
             yield word, rest.strip()
 
 
-def served(settings: dict[str, Any]) -> ServeConfig:
-    """The settings as the daemon's own dataclasses check them; unknown keys fail."""
-    from vcfrag_indexd import config
+@pytest.fixture(scope="module")
+def settings(docker: Path) -> ServeConfig:
+    """What the image is told, as the daemon itself reads it; unknown keys fail."""
+    return load_config(docker / "indexd.toml", environment={})
 
-    parts = {
-        "engine": config.EngineConfig,
-        "limits": config.LimitsConfig,
-        "drain": config.DrainConfig,
-        "security": config.SecurityConfig,
-        "log": config.LogConfig,
-    }
-    return ServeConfig(**{key: parts[key](**value) if key in parts else value for key, value in settings.items()})
+
+@pytest.fixture(scope="module")
+def cluster_settings(objects: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> ServeConfig:
+    """The same of the ConfigMap."""
+    path = tmp_path_factory.mktemp("cluster") / "indexd.toml"
+    path.write_text(objects["ConfigMap"]["data"]["indexd.toml"])
+    return load_config(path, environment={})
 
 
 def ports(config: ServeConfig) -> dict[str, int]:
@@ -101,10 +102,9 @@ def test_indexd_dockerfile__has_both_engines_and_a_health_check(docker: Path) ->
     assert "vcfrag-indexd" in extras["scripts"]
 
 
-def test_indexd_settings__are_the_daemons_and_agree_with_the_ports(docker: Path) -> None:
-    config = served(tomllib.loads((docker / "indexd.toml").read_text()))
+def test_indexd_settings__agree_with_the_ports(docker: Path, settings: ServeConfig) -> None:
     exposed = next(rest for word, rest in instructions(docker / "indexd.Dockerfile") if word == "EXPOSE")
-    assert sorted(ports(config).values()) == sorted(int(port) for port in exposed.split())
+    assert sorted(ports(settings).values()) == sorted(int(port) for port in exposed.split())
 
 
 def test_compose__builds_what_is_here(docker: Path) -> None:
@@ -121,14 +121,16 @@ def test_compose__builds_what_is_here(docker: Path) -> None:
     assert compose["services"]["train"]["depends_on"] == {"indexd": {"condition": "service_healthy"}}
 
 
-def test_compose__waits_longer_than_the_drain(docker: Path) -> None:
-    drain = served(tomllib.loads((docker / "indexd.toml").read_text())).drain
+def test_compose__waits_longer_than_the_drain(docker: Path, settings: ServeConfig) -> None:
+    drain = settings.drain
     grace = yaml.safe_load((docker / "compose.yaml").read_text())["services"]["indexd"]["stop_grace_period"]
     assert float(grace.removesuffix("s")) > drain.settle_seconds + drain.limit_seconds
 
 
-def test_kubernetes__settings_are_the_daemons(objects: dict[str, dict[str, Any]], container: dict[str, Any]) -> None:
-    config = served(tomllib.loads(objects["ConfigMap"]["data"]["indexd.toml"]))
+def test_kubernetes__settings_are_the_daemons(
+    objects: dict[str, dict[str, Any]], container: dict[str, Any], cluster_settings: ServeConfig
+) -> None:
+    config = cluster_settings
     named = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert named == ports(config)
     pod = objects["Deployment"]["spec"]["template"]["spec"]
@@ -139,8 +141,8 @@ def test_kubernetes__settings_are_the_daemons(objects: dict[str, dict[str, Any]]
         assert any(str(file).startswith(mount) for mount in mounts), file
 
 
-def test_kubernetes__probes_ask_grpc_health(objects: dict[str, dict[str, Any]], container: dict[str, Any]) -> None:
-    health = ports(served(tomllib.loads(objects["ConfigMap"]["data"]["indexd.toml"])))["health"]
+def test_kubernetes__probes_ask_grpc_health(container: dict[str, Any], cluster_settings: ServeConfig) -> None:
+    health = ports(cluster_settings)["health"]
     assert container["startupProbe"]["grpc"]["port"] == health
     assert container["readinessProbe"]["grpc"]["port"] == health
     assert container["livenessProbe"]["tcpSocket"]["port"] == "health"

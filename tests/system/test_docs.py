@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
+from vcfrag_indexd.config import ServeConfig
 from vcfrag_train import cli
 
 PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
@@ -88,6 +92,20 @@ def test_cli_page__is_what_the_commands_say(repository: Path) -> None:
     script = repository / "scripts" / "cli_page.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
     assert (repository / "docs" / "cli.md").read_text() == done.stdout, "the options changed; run: make docs"
+
+
+def test_daemon_page__names_every_setting(repository: Path) -> None:
+    page = (repository / "docs" / "daemon.md").read_text()
+    missing = [name for name in setting_names(ServeConfig) if f"`{name}`" not in page]
+    assert not missing
+
+
+def setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from setting_names(hint, f"{name}.")
+        else:
+            yield prefix + name
 
 
 def test_make_targets__named_in_the_documents_exist(repository: Path) -> None:

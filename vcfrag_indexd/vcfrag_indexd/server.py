@@ -17,7 +17,7 @@ from vcfrag_core.panel import Panel
 from vcfrag_indexd.admission import Call
 from vcfrag_indexd.config import ServeConfig, split_address
 from vcfrag_indexd.engines.base import Engine
-from vcfrag_indexd.engines.create import create_engine
+from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.health import CANARY_SECONDS, Canary, Health
 from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.security import Gate, server_credentials
@@ -224,8 +224,12 @@ def running(
 
 
 def _engine_of(config: ServeConfig) -> Engine:
-    return create_engine(
-        config.engine.name, threads=config.engine.threads, budget_bytes=config.limits.memory_budget_bytes
+    return engine_for_daemon(
+        config.engine.name,
+        threads=config.engine.threads,
+        budget_bytes=config.limits.memory_budget_bytes,
+        worker=config.engine.worker,
+        hang_seconds=config.engine.worker_hang_seconds,
     )
 
 

@@ -52,6 +52,7 @@ class SearchTask:
         called: (Q, M) 1 where the query has a call.
         excluded: numbers of reference rows to leave out, all queries' after each other.
         excluded_starts: (Q + 1,) where each query's begin.
+        shard: (i, n): answer only the segments that belong to the i-th of n devices.
     """
 
     start: int
@@ -61,6 +62,7 @@ class SearchTask:
     called: U8Array
     excluded: I64Array
     excluded_starts: I64Array
+    shard: tuple[int, int] = (0, 1)
 
     @property
     def n_queries(self) -> int:

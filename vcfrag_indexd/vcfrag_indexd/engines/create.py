@@ -1,30 +1,34 @@
-"""An engine by its name."""
+"""An engine by its name, in this process or in a supervised one of its own."""
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
+import sys
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_indexd.engines.base import Engine
 
 ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
+COUNT_GPUS = "import faiss; print(faiss.get_num_gpus())"
+COUNT_SECONDS = 120.0
 
 
-def create_engine(name: str, *, threads: int, budget_bytes: int) -> Engine:
-    """The engine `name`; `auto` is faiss-gpu where FAISS sees a GPU and bitscan elsewhere, and insists on one FAISS.
+def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0) -> Engine:
+    """The engine `name` in this process; `auto` is `bitscan`, the fastest without a GPU.
 
     Args:
         name: One of ENGINES.
         threads: Compute threads; 0 for one per core that this process may use.
         budget_bytes: Memory for segment indexes and searches.
+        device: The GPU of `faiss-gpu`.
 
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
     """
     threads = threads or len(os.sched_getaffinity(0))
-    if name == "auto":
-        name = "faiss-gpu" if _sees_gpu() else "bitscan"
-    if name == "bitscan":
+    if name in ("auto", "bitscan"):
         from vcfrag_indexd.engines.bitscan import BitscanEngine
 
         return BitscanEngine(threads=threads, budget_bytes=budget_bytes)
@@ -35,7 +39,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int) -> Engine:
     if name == "faiss-gpu":
         from vcfrag_indexd.engines.faiss_gpu import FaissGpuEngine
 
-        return FaissGpuEngine(threads=threads, budget_bytes=budget_bytes)
+        return FaissGpuEngine(threads=threads, budget_bytes=budget_bytes, device=device)
     if name == "reference":
         from vcfrag_indexd.engines.reference import ReferenceEngine
 
@@ -43,7 +47,53 @@ def create_engine(name: str, *, threads: int, budget_bytes: int) -> Engine:
     raise ConfigError(f"there is no engine {name!r}: choose from {', '.join(ENGINES)}")
 
 
-def _sees_gpu() -> bool:
-    from vcfrag_indexd.engines.installed import check_faiss, import_faiss
+def engine_for_daemon(
+    name: str, *, threads: int, budget_bytes: int, worker: bool | None, hang_seconds: float
+) -> Engine:
+    """The engine as a daemon runs it: GPUs each behind a worker process, others on request.
 
-    return check_faiss() == "gpu" and int(import_faiss().get_num_gpus()) > 0
+    Args:
+        name: One of ENGINES; `auto` is `faiss-gpu` where FAISS sees a GPU and `bitscan` elsewhere.
+        threads: As in `create_engine`.
+        budget_bytes: Of all devices together.
+        worker: Whether to use worker processes; None: for GPUs only.
+        hang_seconds: A worker that is silent for so long is replaced.
+
+    Raises:
+        ConfigError: No such engine, or what it needs is not installed.
+    """
+    n_gpus = count_gpus() if name in ("auto", "faiss-gpu") else 0
+    if name == "faiss-gpu" and n_gpus == 0:
+        raise ConfigError("faiss-gpu finds no GPU: start with --engine auto, or on a machine that has one")
+    if name == "auto":
+        name = "faiss-gpu" if n_gpus else "bitscan"
+    if not (name == "faiss-gpu" or worker):
+        return create_engine(name, threads=threads, budget_bytes=budget_bytes)
+    from vcfrag_indexd.engines.sharded import ShardedEngine
+    from vcfrag_indexd.worker import WorkerEngine
+
+    n_workers = max(1, n_gpus)
+    share = budget_bytes // n_workers
+    workers = [
+        WorkerEngine(
+            name,
+            functools.partial(create_engine, name, threads=threads, budget_bytes=share, device=device),
+            budget_bytes=share,
+            hang_seconds=hang_seconds,
+        )
+        for device in range(n_workers)
+    ]
+    return workers[0] if len(workers) == 1 else ShardedEngine(workers)
+
+
+def count_gpus() -> int:
+    """GPUs that FAISS sees; asked in a process of its own, so that this one never touches CUDA."""
+    from vcfrag_indexd.engines.installed import GPU_DISTRIBUTIONS, check_faiss, installed
+
+    if not installed(GPU_DISTRIBUTIONS):
+        return 0
+    check_faiss()
+    asked = subprocess.run(
+        [sys.executable, "-c", COUNT_GPUS], capture_output=True, text=True, timeout=COUNT_SECONDS, check=False
+    )
+    return int(asked.stdout.strip()) if asked.returncode == 0 and asked.stdout.strip().isdigit() else 0

@@ -1,7 +1,8 @@
-"""FAISS flat indexes on GPUs: each segment on one device, one owner of all FAISS objects.
+"""FAISS flat indexes on one GPU, whose FAISS objects all have one owner.
 
 GPU indexes ignore id selectors silently and are unsafe even for concurrent reads, so excluded groups are left out by
-over-fetching and filtering, and one process with one lane of calls owns the devices (`vcfrag_indexd.worker`).
+over-fetching and filtering, and one process with one lane of calls owns each device (`vcfrag_indexd.worker`); several
+devices are several such engines (`sharded`).
 """
 
 from __future__ import annotations
@@ -25,26 +26,25 @@ TEMPORARY_BYTES = 512 * 1024 * 1024
 
 
 class FaissGpuEngine(FlatEngine):
-    """One GpuIndexFlatIP per segment, dealt to the devices by the segment's place."""
+    """One GpuIndexFlatIP per segment, all on one device."""
 
     name = "faiss-gpu"
 
-    def __init__(self, *, threads: int, budget_bytes: int) -> None:
+    def __init__(self, *, threads: int, budget_bytes: int, device: int = 0) -> None:
         super().__init__(threads=threads, budget_bytes=budget_bytes)
         self._faiss = import_faiss()
         n_gpus = int(self._faiss.get_num_gpus()) if hasattr(self._faiss, "get_num_gpus") else 0
-        if n_gpus == 0:
+        if device >= n_gpus:
             raise ConfigError(f"faiss-gpu finds no GPU: run `{GPU_LINE}` on a machine with one, or take another engine")
-        self.devices = tuple(f"cuda:{i}" for i in range(n_gpus))
-        self._resources = [self._faiss.StandardGpuResources() for _ in range(n_gpus)]
-        for resources in self._resources:
-            resources.setTempMemory(TEMPORARY_BYTES)
+        self.devices = (f"cuda:{device}",)
+        self._resources = self._faiss.StandardGpuResources()
+        self._resources.setTempMemory(TEMPORARY_BYTES)
+        self._config = self._faiss.GpuIndexFlatConfig()
+        self._config.device = device
+        self._config.useFloat16 = False
 
     def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
-        config = self._faiss.GpuIndexFlatConfig()
-        config.device = device_of(segment, len(self.devices))
-        config.useFloat16 = False
-        index = self._faiss.GpuIndexFlatIP(self._resources[config.device], vectors.shape[1], config)
+        index = self._faiss.GpuIndexFlatIP(self._resources, vectors.shape[1], self._config)
         index.add(checked(vectors))
         return index
 
@@ -64,12 +64,6 @@ class FaissGpuEngine(FlatEngine):
     ) -> None:
         check_fetch(task.k, int(np.diff(task.excluded_starts).max(initial=0)))
         super()._search_segments(source, strip, task, segments, ids, distances, checkpoint)
-
-
-def device_of(segment: Segment, n_devices: int) -> int:
-    """The device that holds a segment: neighbours at one scale on different ones, and always the same."""
-    half = max(1, (segment.stop - segment.start) // 2)
-    return (segment.start // half + segment.scale) % n_devices
 
 
 def check_fetch(k: int, most_excluded: int) -> None:

@@ -67,7 +67,9 @@ class TiledEngine:
 
     def search(self, handle: str, task: SearchTask, checkpoint: Checkpoint) -> Answer:
         source, where = self._source(handle)
-        segments = source.layout.segments_within(task.start, task.stop, source.observed)
+        mine, n_shards = task.shard
+        laid = source.layout.segments_within(task.start, task.stop, source.observed)
+        segments = [segment for segment in laid if place_of(segment, n_shards) == mine]
         scratch = self._scratch_bytes(source, where, task, segments)
         self._build_seconds = 0.0
         with self.cache.reserve(scratch), self.cache.pinned() as get:
@@ -121,6 +123,12 @@ class TiledEngine:
         if found is None:
             raise UnknownIndexError(f"no index {handle!r} is open: open it again")
         return found
+
+
+def place_of(segment: Segment, n_devices: int) -> int:
+    """The device that a segment belongs to: neighbours at one scale to different ones, and always to the same."""
+    half = max(1, (segment.stop - segment.start) // 2)
+    return (segment.start // half + segment.scale) % n_devices
 
 
 def wide_ranges(source: IndexSource, task: SearchTask, segments: list[Segment]) -> list[tuple[int, int]]:

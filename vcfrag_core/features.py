@@ -32,6 +32,8 @@ SITE_FEATURES = (
     "gap_right_cm",
     "other_dosage",  # of the sample's other haplotype
 )
+DOSAGE_FEATURE = SITE_FEATURES.index("dosage")
+FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")
 CERTAIN = 1e-3
 
 

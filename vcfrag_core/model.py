@@ -171,13 +171,16 @@ class ImputationModel(nn.Module):
     def forward(self, batch: ModelInput) -> ModelOutput:
         """Log-odds of ALT at every site of the window."""
         copying_QL = self._copy(batch)
-        eta = self.eta_logit.sigmoid()
-        prior_QL = (1 - eta) * copying_QL + eta * batch.frequency
-        logits_QL = prior_QL.clamp(1e-7, 1 - 1e-7).logit()
+        logits_QL = self.prior(copying_QL, batch.frequency)
         if len(batch.query):
             delta_N = self.correction(batch.candidates, batch.sites).to(logits_QL.dtype)
             logits_QL = logits_QL.index_put((batch.query, batch.site), delta_N, accumulate=True)
         return ModelOutput(logits=logits_QL, copying=copying_QL)
+
+    def prior(self, dosage: Tensor, frequency: Tensor) -> Tensor:
+        """Log-odds of ALT before the correction: finite where all candidates agree."""
+        eta = self.eta_logit.sigmoid()
+        return ((1 - eta) * dosage + eta * frequency).clamp(1e-7, 1 - 1e-7).logit()
 
     def correction(self, candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
         """(N,) Delta, from raw features."""

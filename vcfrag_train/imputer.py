@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +14,20 @@ from vcfrag_core.candidates import union_of_neighbours
 from vcfrag_core.copying import copying_sites, switch_probabilities
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.features import gather_evidence
 from vcfrag_core.genetic_map import GeneticMap
-from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, panel_digest, split_digest
+from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters, parameters_for
 from vcfrag_core.queries import QueryBlock, Who
 from vcfrag_core.splits import Split
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
 from vcfrag_core.windows import Window, lay_imputation_windows
 from vcfrag_train.client import IndexClient, OpenIndex
+
+if TYPE_CHECKING:
+    from vcfrag_train.corrector import Corrector
 
 LEAST_CM_PER_WINDOW = 4.0
 FLANKS_PER_WINDOW = 4.0
@@ -49,6 +54,7 @@ class Imputer:
         parameters: Retrieval and copying; chosen by the density of the observed sites unless given.
         groups: Exclusion group of panel samples; each is its own group unless given.
         threads: Threads of the copying layer.
+        corrector: A trained model; copying alone without one.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class Imputer:
         parameters: CopyingParameters | None = None,
         groups: Mapping[str, str] | None = None,
         threads: int = 1,
+        corrector: Corrector | None = None,
     ) -> None:
         self.panel = panel
         self.cm: F64Array = genetic_map.at(panel.positions)
@@ -73,7 +80,9 @@ class Imputer:
         self._panel_name = panel_name
         self._parameters = parameters
         self._threads = threads
-        self._panel_digest = panel_digest(panel)
+        self._corrector = corrector
+        self._frequency: F64Array = panel.alt_frequency() if corrector is not None else np.empty(0)
+        self._panel_digest = panel.digest
 
     def parameters(self, observed: BoolArray) -> CopyingParameters:
         """The parameters in force for this mask: those given, or the rule's.
@@ -132,7 +141,7 @@ class Imputer:
                     if number + 1 < len(todo):
                         following = todo[number + 1]
                         coming.append(ahead.submit(self._problem, opened, following, alleles, samples, parameters))
-                    yield window, self._copy(problem, opened.weights, parameters, pool)
+                    yield window, self._dosage(problem, opened, parameters, pool)
         finally:
             self._client.close_index(opened.index)
 
@@ -184,7 +193,7 @@ class Imputer:
 
     def _open(self, observed: BoolArray, parameters: CopyingParameters) -> _Opened:
         layout = layout_for(observed, parameters.scales, min_observed=parameters.min_observed)
-        weights = metric.quantise(np.full(self.panel.n_sites, parameters.weight))
+        weights = metric.quantise(self._weights(parameters))
         identity = Identity(
             panel=self._panel_digest,
             split=split_digest(self.split),
@@ -235,8 +244,34 @@ class Imputer:
             candidates,
         )
 
+    def _weights(self, parameters: CopyingParameters) -> FloatArray:
+        if self._corrector is not None and self._corrector.learned_copying:
+            return self._corrector.site_weights(self._frequency)
+        return np.full(self.panel.n_sites, parameters.weight)
+
+    def _switch(self, problem: CopyingProblem, parameters: CopyingParameters) -> F32Array:
+        factor = 1.0 if self._corrector is None else self._corrector.switch_factor
+        return switch_probabilities(problem.sites.gaps_cm, factor * parameters.switch_per_cm).astype(np.float32)
+
     def _copy(
         self, problem: CopyingProblem, weights: F32Array, parameters: CopyingParameters, pool: ThreadPoolExecutor
     ) -> F32Array:
-        switch = switch_probabilities(problem.sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
-        return np.asarray(problem.dosage(weights[problem.sites.observed], switch, pool=pool), dtype=np.float32)
+        dosage = problem.dosage(weights[problem.sites.observed], self._switch(problem, parameters), pool=pool)
+        return np.asarray(dosage, dtype=np.float32)
+
+    def _dosage(
+        self, problem: CopyingProblem, opened: _Opened, parameters: CopyingParameters, pool: ThreadPoolExecutor
+    ) -> F32Array:
+        if self._corrector is None:
+            return self._copy(problem, opened.weights, parameters, pool)
+        evidence = gather_evidence(
+            problem,
+            opened.weights[problem.sites.observed],
+            self._switch(problem, parameters),
+            cm=self.cm,
+            frequency=self._frequency,
+            wanted=~opened.observed[problem.sites.sites],
+            n_candidates=self._corrector.n_candidates,
+            pool=pool,
+        )
+        return self._corrector.correct(evidence, pool)

@@ -1,0 +1,75 @@
+"""A trained model at work in imputation: corrects the dosages of copying at the uncertain sites."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from vcfrag_core.features import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
+from vcfrag_core.model import ImputationModel
+from vcfrag_core.types import F32Array, F64Array
+
+# Every call of the model sees this many sites of one query, padded where there are fewer: matrix products then have
+# one shape whatever the batch, and a query's answer does not depend on its company.
+SITES_PER_CALL = 256
+
+
+class Corrector:
+    """Applies a model to evidence, query by query.
+
+    Args:
+        model: The trained model; put into evaluation mode.
+        name: What it is, for records: its digest and run.
+    """
+
+    def __init__(self, model: ImputationModel, name: str) -> None:
+        self.model = model.eval()
+        self.name = name
+        self.n_candidates = model.config.candidates
+        self.learned_copying = model.config.learn_copying
+        self.switch_factor = float(model.log_switch_factor.detach().exp())
+
+    def site_weights(self, frequency: F64Array) -> F32Array:
+        """(V,) emission weights that the model learned for (V,) reference frequencies."""
+        with torch.inference_mode():
+            weights: F32Array = self.model.site_weights(torch.from_numpy(frequency.astype(np.float32))).numpy()
+        return weights
+
+    def correct(self, evidence: Evidence, pool: ThreadPoolExecutor) -> F32Array:
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites."""
+        corrected = evidence.dosage.copy()
+        borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
+        pieces = [
+            (first, min(first + SITES_PER_CALL, int(stop)))
+            for start, stop in zip(borders[:-1], borders[1:], strict=True)
+            for first in range(int(start), int(stop), SITES_PER_CALL)
+        ]
+
+        def one(piece: tuple[int, int]) -> None:
+            part = slice(*piece)
+            corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
+                evidence.candidates[part], evidence.sites[part]
+            )
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            list(pool.map(one, pieces))
+        finally:
+            torch.set_num_threads(threads)
+        return corrected
+
+    def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
+        n = len(candidates)
+        padding = SITES_PER_CALL - n
+        with torch.inference_mode():
+            padded = torch.from_numpy(np.pad(candidates, ((0, padding), (0, 0), (0, 0))))
+            padded_sites = torch.from_numpy(np.pad(sites, ((0, padding), (0, 0))))
+            delta = self.model.correction(padded, padded_sites)[:n]
+            base = self.model.prior(
+                torch.from_numpy(sites[:, DOSAGE_FEATURE]), torch.from_numpy(sites[:, FREQUENCY_FEATURE])
+            )
+            probabilities: F32Array = (base + delta).sigmoid().numpy()
+        return probabilities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -113,6 +114,8 @@ def _prepare(out: Path) -> None:
     if strange:
         raise ConfigError(f"{out} holds {strange[0]!r}, which is no demo's: name another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
+    for name in ("run", "imputed"):
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _generate(config: DemoConfig, out: Path, say: Say) -> SimulatedFiles:

@@ -58,7 +58,7 @@ def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[st
         text = page.read_text().replace("\\\n", " ")
         for line in text.splitlines():
             words = line.strip().removeprefix("$ ").strip()
-            if words.startswith(f"{program} "):
+            if re.match(rf"{program} [a-z-]", words):
                 yield f"{page.name}: {words}", shlex.split(words.partition(" # ")[0], comments=True)[1:]
 
 

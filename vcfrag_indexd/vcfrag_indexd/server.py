@@ -20,9 +20,11 @@ from vcfrag_indexd.engines.base import Engine
 from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.health import CANARY_SECONDS, Canary, Health
 from vcfrag_indexd.logs import get_log
+from vcfrag_indexd.metrics import Metrics
 from vcfrag_indexd.security import Gate, server_credentials
 from vcfrag_indexd.service import IndexService
 from vcfrag_indexd.servicer import SERVICE_NAME, IndexServicer
+from vcfrag_indexd.tracing import Tracer
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 
 SPARE_THREADS = 32
@@ -61,7 +63,9 @@ class Daemon:
         _check_panels(config.panels, self._given)
         self.health = Health()
         self.engine = engine or _engine_of(config)
-        self.service = IndexService(self.engine, config.limits)
+        self.metrics = Metrics()
+        self._tracer = Tracer(config.otlp_endpoint)
+        self.service = IndexService(self.engine, config.limits, on_search=self.metrics.searched)
         self.failure: VcfragError | None = None
         self._canary = Canary()
         self._canary_passed = False
@@ -70,6 +74,8 @@ class Daemon:
         self._address = ""
         self._server = self._make_server()
         self._health_server: grpc.Server | None = None
+        self.health_address = ""
+        self.metrics_address = ""
         self._threads: list[threading.Thread] = []
         for name in [*config.panels, *self._given]:
             self.service.registry.expect_panel(name)
@@ -92,6 +98,7 @@ class Daemon:
             self.health.add_to(self._health_server)
             self.health_address = _bind(self._health_server, self.config.health_listen, None)
             self._health_server.start()
+        self._start_metrics()
         self._server.start()
         log.info("listening", address=self._address, engine=self.engine.name, devices=self.engine.devices)
         for target in (self._load_panels, self._watch):
@@ -134,18 +141,33 @@ class Daemon:
             thread.join(5.0)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.health.close()
+        self.metrics.close()
+        self._tracer.close()
         self.engine.shutdown()
 
     def _make_server(self) -> grpc.Server:
         n_threads = self.config.limits.max_queued_calls + SPARE_THREADS
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="vcfrag-rpc")
         server = grpc.server(self._pool, options=SERVER_OPTIONS)
-        servicer = IndexServicer(self.service, Gate.of(self.config.security))
+        servicer = IndexServicer(
+            self.service,
+            Gate.of(self.config.security),
+            tracer=self._tracer,
+            on_start=self.metrics.call_started,
+            on_finish=self.metrics.call_finished,
+        )
         server.add_generic_rpc_handlers((servicer.handler(),))
         self.health.add_to(server)
         names = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         return server
+
+    def _start_metrics(self) -> None:
+        self.metrics.watch(
+            self.engine.usage, lambda: self.engine.devices, lambda: self.service.admission.load, self.health.serving
+        )
+        if self.config.metrics_listen is not None:
+            self.metrics_address = self.metrics.listen(self.config.metrics_listen)
 
     def _load_panels(self) -> None:
         try:

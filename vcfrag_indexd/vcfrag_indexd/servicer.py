@@ -15,10 +15,12 @@ from vcfrag_indexd.admission import Call
 from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.security import Gate
 from vcfrag_indexd.service import IndexService
+from vcfrag_indexd.tracing import TRACEPARENT, Tracer
 from vcfrag_proto import status
 from vcfrag_proto.v1 import index_pb2 as pb
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Index"].full_name
+LONGEST_REQUEST_ID = 64
 log = get_log()
 
 # Told of every finished call: method, status code, reason or "", and seconds.
@@ -31,6 +33,7 @@ class IndexServicer:
     Args:
         service: Does the work.
         gate: Decides who may call what.
+        tracer: Traces calls.
         on_start: Told of every call's method as it begins.
         on_finish: Told how it ended.
     """
@@ -40,11 +43,13 @@ class IndexServicer:
         service: IndexService,
         gate: Gate,
         *,
+        tracer: Tracer | None = None,
         on_start: Callable[[str], None] | None = None,
         on_finish: CallObserver | None = None,
     ) -> None:
         self.service = service
         self.gate = gate
+        self.tracer = tracer or Tracer(None)
         self.on_start = on_start or (lambda method: None)
         self.on_finish = on_finish or (lambda method, code, reason, seconds: None)
 
@@ -89,7 +94,9 @@ class _Handled:
         self._started = time.perf_counter()
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        self.call = Call(deadline=deadline, request_id=_request_id(context))
+        sent = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        self.call = Call(deadline=deadline, request_id=_request_id(sent.get(status.REQUEST_ID_KEY, "")))
+        self._span = servicer.tracer.start(method, sent.get(TRACEPARENT), self.call.request_id)
 
     def __enter__(self) -> Call:
         self._servicer.on_start(self._method)
@@ -134,6 +141,10 @@ class _Handled:
     def _finish(self, code: str, reason: str) -> None:
         seconds = time.perf_counter() - self._started
         self._servicer.on_finish(self._method, code, reason, seconds)
+        if self._span is not None:
+            self._span.set_attribute("rpc.grpc.status_code", code)
+            self._span.set_attribute("vcfrag.reason", reason)
+            self._span.end()
         log.debug(
             "call", method=self._method, code=code, reason=reason, seconds=seconds, request_id=self.call.request_id
         )
@@ -150,9 +161,6 @@ def _encode(message: Message) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def _request_id(context: grpc.ServicerContext) -> str:
+def _request_id(sent: str) -> str:
     """The caller's own request id where it sent a plausible one, else a new one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == status.REQUEST_ID_KEY and isinstance(value, str) and value.isalnum() and len(value) <= 64:
-            return value
-    return uuid.uuid4().hex
+    return sent if sent.isalnum() and len(sent) <= LONGEST_REQUEST_ID else uuid.uuid4().hex

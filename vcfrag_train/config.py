@@ -15,6 +15,7 @@ from vcfrag_core.curriculum import CurriculumConfig
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.masks import ArrayLikeMask, MaskPolicy, policy_from_config
 from vcfrag_core.parameters import CopyingParameters
+from vcfrag_train.run import RunFolder
 from vcfrag_train.toml_config import from_table, read_toml, to_table
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -116,15 +117,16 @@ class WindowsConfig:
 
     Attributes:
         sites: Most sites of a window.
-        flank_cm: Genetic distance on both sides that belongs to its context.
+        flank_cm: Genetic distance on both sides that belongs to its context; chosen by the density of each mask
+            unless given.
     """
 
     sites: int = 1020
-    flank_cm: float = 2.0
+    flank_cm: float | None = None
 
     def __post_init__(self) -> None:
         _check("windows.sites", self.sites, 1, 10**7)
-        _check("windows.flank_cm", self.flank_cm, 0, 1000)
+        _check("windows.flank_cm", self.flank_cm or 0, 0, 1000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,7 @@ class TrainerConfig:
         nodes: Machines.
         precision: `32-true`, `bf16-mixed` or `16-mixed`.
         threads: Threads of torch; 0 leaves its default.
+        copying_threads: Threads of copying, for each thread that prepares batches.
         checkpoint_steps: Optimiser steps between checkpoints within an epoch.
         patience_epochs: Epochs without improvement after which the run ends; 0 never ends it early.
         monitor: Column of metrics.csv that decides on the best checkpoint and on early stopping.
@@ -200,6 +203,7 @@ class TrainerConfig:
     nodes: int = 1
     precision: Precision = "32-true"
     threads: int = 0
+    copying_threads: int = 1
     checkpoint_steps: int = 200
     patience_epochs: int = 0
     monitor: str = "half_model_r2"
@@ -211,7 +215,7 @@ class TrainerConfig:
     progress_seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "checkpoint_steps", "prefetch_threads"):
+        for name in ("devices", "nodes", "copying_threads", "checkpoint_steps", "prefetch_threads"):
             _check(f"trainer.{name}", getattr(self, name), 1, 10**9)
         for name in ("threads", "patience_epochs", "prefetch_batches", "progress_seconds"):
             _check(f"trainer.{name}", getattr(self, name), 0, 10**9)
@@ -296,6 +300,16 @@ def load_config(path: Path) -> FitConfig:
         return from_table(FitConfig, read_toml(path), base=path.resolve().parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
+
+
+def run_config(run: Path) -> FitConfig:
+    """The configuration of a run folder.
+
+    Raises:
+        ProvenanceMissingError: The folder holds no run.
+    """
+    folder = RunFolder.open(run)
+    return from_table(FitConfig, folder.config(), base=folder.path)
 
 
 def config_table(config: FitConfig) -> dict[str, Any]:

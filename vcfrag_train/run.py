@@ -132,13 +132,14 @@ class RunFolder:
         """
         return _splits(_read_json(self.splits_path), self.splits_path)
 
-    def add_session(self, session: Mapping[str, Any], fields: Mapping[str, str] | None = None) -> None:
-        """Records a start or a resume; `fields` replaces the run's fields where a difference was accepted."""
-        record = self.record()
-        record["sessions"] = [*record.get("sessions", []), {"started": now(), **session}]
-        if fields is not None:
-            record["fields"] = dict(fields)
-        _write_json(self.record_path, record)
+    def add_session(self, session: Mapping[str, Any]) -> None:
+        """Records a start or a resume."""
+        self.note(sessions=[*self.record().get("sessions", []), {"started": now(), **session}])
+
+    def replace_config(self, config: Mapping[str, Any]) -> None:
+        """Puts another configuration in force; the one before stays in run.json."""
+        self.note(earlier_configs=[*self.record().get("earlier_configs", []), self.config()])
+        _write_text(self.config_path, dump_toml(config))
 
     def note(self, **values: Any) -> None:
         """Adds or replaces entries of run.json."""

@@ -93,11 +93,10 @@ def warnings_of(row: Mapping[str, float | int]) -> list[str]:
 
 def _scores(mask: str, parts: Sequence[ValidationPart]) -> dict[str, float]:
     count = max(1, sum(part.count for part in parts))
-    queries = max(1, sum(part.queries for part in parts))
     scores = {f"{mask}_loss": math.fsum(part.loss for part in parts) / count}
     for who in WHO:
         sums = in_order((part.position, part.sums[who]) for part in parts if who in part.sums)
         scores |= {score_name(mask, who, group): sums.r2(group) for group in GROUPS}
-    scores[f"{mask}_nearest_mass"] = math.fsum(part.nearest[0] for part in parts) / queries
-    scores[f"{mask}_nearest_chance"] = math.fsum(part.nearest[1] for part in parts) / queries
+    scores[f"{mask}_nearest_mass"] = math.fsum(part.nearest[0] for part in parts) / len(parts)
+    scores[f"{mask}_nearest_chance"] = math.fsum(part.nearest[1] for part in parts) / len(parts)
     return scores

@@ -92,6 +92,11 @@ class Loop:
         self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else None
         self._data = self._loaders()
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run that is gone on with has nothing left to do."""
+        return self._state is not None and (self._state["stopped"] or self._state["epoch"] >= self._config.epochs)
+
     def fit(self, run: RunFolder, provenance: Callable[[int], Provenance]) -> None:
         """Trains until the last epoch, early stopping or a signal.
 

@@ -96,7 +96,7 @@ def make_material(config: FitConfig, panel: Panel, genetic_map: GeneticMap) -> M
         panel=panel,
         genetic_map=genetic_map,
         splits=splits,
-        windows=lay_windows(genetic_map.at(panel.positions), config.windows.sites, config.windows.flank_cm),
+        windows=lay_windows(genetic_map.at(panel.positions), config.windows.sites, config.windows.flank_cm or 0),
         frequency=panel.alt_frequency(rows).astype(np.float32),
         masks=TrainingMasks(curriculum, sites, seed=config.seed),
         validation=fixed,
@@ -175,7 +175,6 @@ def _fields(
         "validation_masks": text_digest("masks", *(mask_digest(fixed[name]) for name in sorted(fixed))),
         "windows": readable(to_table(config.windows)),
         "retrieval": readable(to_table(config.retrieval) if config.retrieval else "by density"),
-        "metric": readable({**to_table(config.metric), "embedding": config.model.get("embedding", "default")}),
         "optimiser": readable({**to_table(config.optimiser), "epochs": config.epochs}),
         "seed": str(config.seed),
     }

@@ -32,8 +32,7 @@ class ValidationPart:
         sums: Of the model, of copying alone (`copying`), of the model with random neighbours (`random`).
         loss: Sum of the model's loss over hidden alleles.
         count: Hidden alleles.
-        nearest: Posterior mass on the nearest candidates, summed over queries, and what chance would give.
-        queries: Query haplotypes.
+        nearest: Posterior mass on the nearest candidates of one query, and what chance would give.
     """
 
     position: int
@@ -42,7 +41,6 @@ class ValidationPart:
     loss: float
     count: int
     nearest: tuple[float, float]
-    queries: int
 
 
 class FitModule(lightning.LightningModule):
@@ -69,6 +67,8 @@ class FitModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
+        self.gradient_norm = 0.0
+        self.learning_rate = 0.0
         self.last_output: tuple[Tensor, Tensor] | None = None
         self.validation_parts: list[ValidationPart] = []
         self._loss = loss
@@ -111,8 +111,8 @@ class FitModule(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
-        if norms:
-            self.gradient_norm = float(torch.stack(norms).norm())
+        self.gradient_norm = float(torch.stack(norms).norm()) if norms else 0.0
+        self.learning_rate = float(optimizer.param_groups[0]["lr"])
 
     def validation_step(self, prepared: Prepared, _: int) -> None:
         """Scores one batch; they are kept in `validation_parts` until the epoch's end."""
@@ -135,8 +135,7 @@ class FitModule(lightning.LightningModule):
                 },
                 loss=float(loss) * count if count else 0.0,
                 count=count,
-                nearest=prepared.nearest_mass(output),
-                queries=len(truth),
+                nearest=prepared.nearest,
             )
         )
 

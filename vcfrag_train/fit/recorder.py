@@ -226,7 +226,7 @@ class Recorder(Scorer):
             "batch": batch.plan.position,
             "window": batch.plan.window.number,
             "loss": loss,
-            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "learning_rate": module.learning_rate,
             "gradient_norm": module.gradient_norm,
             "metric_version": batch.plan.metric_version,
             "waiting_share": self._data.clock.share,

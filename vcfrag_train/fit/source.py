@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 
+from vcfrag_core.candidates import union_of_neighbours
 from vcfrag_core.identity import Identity
-from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_core.model import ModelInput
+from vcfrag_core.parameters import CopyingParameters, parameters_for
+from vcfrag_core.splits import Split
+from vcfrag_core.streams import Stream
+from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
+from vcfrag_core.windows import Window
+from vcfrag_train.batches import Ground, model_input, query_block, random_candidates
+from vcfrag_train.fit.indexes import OpenIndexes
+from vcfrag_train.fit.nearest_mass import nearest_mass
 from vcfrag_train.fit.plan import BatchPlan
+from vcfrag_train.ledger import Role
+
+LEAST_FLANK_CM = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,17 +32,21 @@ class Prepared:
 
     Attributes:
         plan: What it was to be.
-        batch: The model's input, with `truth` (Q, L) and `hidden` (L,).
+        batch: The model's input.
         identity: Of the index that answered.
         frequency: (L,) ALT frequency among the training reference.
-        random: The same batch with random candidates, in validation.
+        random: The same batch with random candidates; in validation only.
+        candidates: Q arrays of retrieved panel rows; in validation only.
+        nearest: Posterior mass on the nearest candidates of one query, and what chance would give; in validation only.
     """
 
     plan: BatchPlan
-    batch: Any
+    batch: ModelInput
     identity: Identity
     frequency: F32Array
-    random: Any | None = None
+    random: ModelInput | None = None
+    candidates: tuple[I32Array, ...] = ()
+    nearest: tuple[float, float] = (0.0, 0.0)
 
     def to(self, device: torch.device) -> Prepared:
         """The batch on a device."""
@@ -37,10 +55,6 @@ class Prepared:
             batch=self.batch.to(device),
             random=None if self.random is None else self.random.to(device),
         )
-
-    def nearest_mass(self, output: Any) -> tuple[float, float]:
-        """Posterior mass on the nearest candidates, summed over queries, and what chance would give."""
-        return 0.0, 0.0
 
     def __str__(self) -> str:
         return f"{self.plan}, mask digest {self.identity.mask}, metric digest {self.identity.metric}"
@@ -62,3 +76,122 @@ class BatchSource(Protocol):
     def close(self) -> None:
         """Closes the indexes that are still open."""
         ...
+
+
+class RetrievalSource:
+    """Builds batches from what daemons answer.
+
+    Args:
+        ground: Panel, map, frequencies.
+        splits: The split of each role.
+        indexes: Opens and closes indexes.
+        retrieval: Scales, neighbours and copying; chosen by the density of each mask unless given.
+        flank_cm: Context on both sides of a window; that of the parameters unless given.
+        seed: Of the random neighbours.
+        keep_problem: Whether the model trains copying itself and needs the copying problem.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        splits: dict[Role, Split],
+        indexes: OpenIndexes,
+        *,
+        retrieval: CopyingParameters | None,
+        flank_cm: float | None,
+        seed: int,
+        keep_problem: bool,
+    ) -> None:
+        self._ground = ground
+        self._splits = splits
+        self._indexes = indexes
+        self._retrieval = retrieval
+        self._flank_cm = flank_cm
+        self._seed = seed
+        self._keep_problem = keep_problem
+        self._allowed = _Allowed(ground, splits["validation"])
+
+    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
+        parameters = self.parameters(observed)
+        window = self._window(plan.window, parameters, observed)
+        split = self._splits[plan.role]
+        index = self._indexes.open(window.number, split, observed, weights, parameters)
+        alleles = self._alleles(plan.samples, window)
+        names = [name for name in plan.samples for _ in range(2)]
+        result = self._indexes.search(window.number, index, query_block(window, alleles, observed, names), parameters.k)
+        candidates = union_of_neighbours(result)
+        batch = self._input(window, alleles, observed, weights, parameters, candidates)
+        prepared = Prepared(
+            plan=plan,
+            batch=batch,
+            identity=index.identity,
+            frequency=self._ground.frequency[window.start : window.stop].astype(np.float32),
+        )
+        if plan.role == "train":
+            return prepared
+        random = random_candidates(candidates, [self._allowed.rows(name) for name in names], self._generator(plan))
+        return dataclasses.replace(
+            prepared,
+            random=self._input(window, alleles, observed, weights, parameters, random),
+            candidates=tuple(candidates),
+            nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
+        )
+
+    def close(self) -> None:
+        self._indexes.close()
+
+    def parameters(self, observed: BoolArray) -> CopyingParameters:
+        """Retrieval and copying under this mask."""
+        if self._retrieval is not None:
+            return self._retrieval
+        span_cm = max(float(self._ground.cm[-1] - self._ground.cm[0]), 1e-3)
+        return parameters_for(float(observed.sum()) / span_cm)
+
+    def _window(self, window: Window, parameters: CopyingParameters, observed: BoolArray) -> Window:
+        """The window with the context that suits the mask: wider where too few of its sites are observed."""
+        cm = self._ground.cm
+        flank_cm = parameters.flank_cm if self._flank_cm is None else self._flank_cm
+        while True:
+            start = int(np.searchsorted(cm, cm[window.start] - flank_cm, side="left"))
+            stop = int(np.searchsorted(cm, cm[window.stop - 1] + flank_cm, side="right"))
+            whole = start == 0 and stop == len(cm)
+            if whole or int(observed[start:stop].sum()) >= parameters.min_observed:
+                return Window(window.number, window.start, window.stop, start, stop)
+            flank_cm = max(2 * flank_cm, LEAST_FLANK_CM)
+
+    def _alleles(self, samples: Sequence[str], window: Window) -> I8Array:
+        """(Q, V) alleles within the context, -1 beyond."""
+        panel = self._ground.panel
+        context = slice(window.context_start, window.context_stop)
+        alleles = np.full((2 * len(samples), panel.n_sites), -1, dtype=np.int8)
+        alleles[:, context] = panel.haplotypes(panel.rows_of(samples), window.context_start, window.context_stop)
+        return alleles
+
+    def _input(
+        self,
+        window: Window,
+        alleles: I8Array,
+        observed: BoolArray,
+        weights: F32Array,
+        parameters: CopyingParameters,
+        candidates: Sequence[I32Array],
+    ) -> ModelInput:
+        batch, _ = model_input(self._ground, window, alleles, observed, weights, parameters, candidates)
+        return batch if self._keep_problem else dataclasses.replace(batch, problem=None)
+
+    def _generator(self, plan: BatchPlan) -> np.random.Generator:
+        key = Stream("random neighbours", self._seed, plan.mask.kind, plan.position).raw(2)
+        return np.random.Generator(np.random.Philox(key=key))
+
+
+class _Allowed:
+    """Panel rows that each sample may be shown: the reference without its exclusion group."""
+
+    def __init__(self, ground: Ground, split: Split) -> None:
+        self._rows = ground.panel.rows_of(split.reference).astype(np.int32)
+        self._groups = np.repeat(np.array([split.groups[name] for name in split.reference]), 2)
+        self._split = split
+
+    def rows(self, sample: str) -> I32Array:
+        others: I32Array = self._rows[self._groups != self._split.groups[sample]]
+        return others

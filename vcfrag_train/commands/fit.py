@@ -1,0 +1,49 @@
+"""`vcfrag-train fit`: trains a model against an index daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    config: Annotated[Path | None, typer.Option(help="TOML file that says what to train, on what.")] = None,
+    daemon: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST:PORT of an index daemon; again for each of several. Embedded unless given."),
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with, from its last checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given.")] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Goes on although this field of provenance differs; it is recorded."),
+    ] = None,
+) -> None:
+    """Trains a model, or goes on with a run as if it had never stopped.
+
+    Writes checkpoints, metrics and provenance to a run folder; Ctrl-C saves and stops. Under torchrun or SLURM it is
+    one process of several.
+    """
+    import dataclasses
+
+    from vcfrag_core.errors import ConfigError
+    from vcfrag_train import extras
+    from vcfrag_train.config import DaemonConfig, load_config, run_config
+
+    extras.require("torch", "lightning", "safetensors")
+    if resume is not None and out is not None:
+        raise ConfigError("--resume goes on in the run's own folder: --out has no meaning with it")
+    settings = load_config(config) if config is not None else (run_config(resume) if resume is not None else None)
+    if settings is not None and daemon:
+        addresses = DaemonConfig(
+            addresses=tuple(daemon),
+            memory_budget_bytes=settings.daemon.memory_budget_bytes,
+            threads=settings.daemon.threads,
+        )
+        settings = dataclasses.replace(settings, daemon=addresses)
+
+    from vcfrag_train.fit.session import fit
+
+    typer.echo(str(fit(settings, out, resume=resume, accept=accept or ())))

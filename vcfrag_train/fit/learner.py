@@ -1,0 +1,106 @@
+"""The model's side of a run: network, loss, metric, and the batches that daemons answer for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vcfrag_core import losses, metric
+from vcfrag_core.model import ImputationModel, ModelConfig
+from vcfrag_core.types import F32Array
+from vcfrag_train.batches import Ground
+from vcfrag_train.client import IndexClient
+from vcfrag_train.config import FitConfig, OptimiserConfig
+from vcfrag_train.embedded import embedded_daemon
+from vcfrag_train.fit.indexes import OpenIndexes
+from vcfrag_train.fit.loop import Learner
+from vcfrag_train.fit.material import Material
+from vcfrag_train.fit.source import RetrievalSource
+from vcfrag_train.toml_config import from_table, to_table
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def model_config(table: Mapping[str, Any]) -> ModelConfig:
+    """The network's shape from a configuration's table `model`.
+
+    Raises:
+        ConfigError: An unknown key or a value that makes no sense.
+    """
+    return from_table(ModelConfig, table, base=Path(), where="model")
+
+
+def make_model(config: ModelConfig, seed: int) -> ImputationModel:
+    """A new network; the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ImputationModel(config)
+
+
+def loss_of(config: OptimiserConfig) -> Loss:
+    """The loss that the configuration asks for."""
+    if config.loss == "focal":
+        return lambda logits, truth, hidden: losses.focal(logits, truth, hidden, gamma=config.focal_gamma)
+    return losses.cross_entropy
+
+
+def site_weights(model: ImputationModel, frequency: F32Array) -> F32Array:
+    """(V,) the metric of the model's embedding as it is now, quantised for retrieval."""
+    device = model.eta_logit.device
+    with torch.no_grad():
+        weights = model.site_weights(torch.from_numpy(frequency).to(device))
+    return metric.quantise(weights.double().cpu().numpy())
+
+
+@contextlib.contextmanager
+def connected(config: FitConfig, material: Material, model: ImputationModel) -> Iterator[Learner]:
+    """The learner, with clients of the daemons in the configuration or of one that is embedded here.
+
+    Raises:
+        UnknownPanelError, PanelMismatchError: A daemon does not serve this very panel.
+        ServiceError: A daemon cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, material)),)
+        clients = [stack.enter_context(IndexClient(address)) for address in addresses]
+        indexes = OpenIndexes(clients, panel_name=config.panel.name, panel_digest=material.fields["panel"])
+        threads = config.trainer.copying_threads
+        pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="vcfrag-copying"))
+        ground = Ground(
+            panel=material.panel,
+            cm=material.genetic_map.at(material.panel.positions),
+            frequency=material.frequency.astype(np.float64),
+            n_candidates=model.config.candidates,
+            pool=pool if threads > 1 else None,
+        )
+        source = RetrievalSource(
+            ground,
+            {"train": material.splits.train, "validation": material.splits.validation},
+            indexes,
+            retrieval=config.retrieval,
+            flank_cm=config.windows.flank_cm,
+            seed=config.masks.validation_seed,
+            keep_problem=model.config.learn_copying,
+        )
+        yield Learner(
+            model=model,
+            table=to_table(model.config),
+            loss=loss_of(config.optimiser),
+            site_weights=lambda: site_weights(model, material.frequency),
+            source=source,
+        )
+
+
+def _embedded(config: FitConfig, material: Material) -> contextlib.AbstractContextManager[str]:
+    return embedded_daemon(
+        {config.panel.name: material.panel},
+        threads=config.daemon.threads,
+        memory_budget_bytes=config.daemon.memory_budget_bytes,
+    )

@@ -1,0 +1,173 @@
+"""Starts a run, goes on with one, or judges a checkpoint: configuration in, run folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_train import checkpoints
+from vcfrag_train.config import FitConfig, config_table, run_config
+from vcfrag_train.fit.keeper import Stopped
+from vcfrag_train.fit.learner import connected, make_model, model_config
+from vcfrag_train.fit.loop import Loop, Restored
+from vcfrag_train.fit.material import Material, load_material, readable
+from vcfrag_train.ledger import Ledger
+from vcfrag_train.provenance import Acceptance, Provenance, check_names, versions
+from vcfrag_train.run import RunFolder, now
+from vcfrag_train.toml_config import to_table
+
+
+def fit(
+    config: FitConfig | None = None,
+    out: Path | None = None,
+    *,
+    resume: Path | None = None,
+    accept: Collection[str] = (),
+) -> Path:
+    """Trains, and returns the run folder.
+
+    Args:
+        config: The configuration; with `resume`, the run's own unless given.
+        out: Folder of a new run; `runs/` and the time unless given.
+        resume: Folder of a run to go on with.
+        accept: Fields of provenance that may differ from the run's; what differed is recorded.
+
+    Raises:
+        ConfigError: Neither a configuration nor a run; a setting that makes no sense.
+        ProvenanceMissingError: The run or its last checkpoint does not say what it was made from.
+        ProvenanceMismatchError: Something differs from the run's and is not accepted.
+        TrainingError: A loss is not finite.
+        KeyboardInterrupt: A signal asked for the end; a checkpoint was written.
+    """
+    check_names(accept)
+    if resume is not None:
+        return _go_on(resume, config, accept)
+    if config is None:
+        raise ConfigError("fit needs a configuration (--config) or a run to go on with (--resume)")
+    return _begin(config, out or Path("runs") / now().replace(":", "").replace("+0000", "Z"))
+
+
+def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
+    """Scores a run's best checkpoint on its validation samples; the same with any number of processes.
+
+    Args:
+        run: Run folder.
+        config: The run's own unless given; what gave the weights their meaning must be the same.
+
+    Raises:
+        ProvenanceMismatchError: Something differs from the run's.
+    """
+    folder = RunFolder.open(run)
+    config = config or run_config(run)
+    checkpoint = folder.checkpoint()
+    record = checkpoints.verify(checkpoint)
+    material = _prepare(config)
+    record.check(fields_of(config, material))
+    with _learning(config, material, checkpoint) as loop:
+        return loop.validate()
+
+
+def fields_of(config: FitConfig, material: Material) -> dict[str, str]:
+    """Every field of provenance for a configuration and what it names."""
+    shape = to_table(model_config(config.model))
+    metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
+    return {**material.fields, "model": readable(shape), "metric": readable(metric)}
+
+
+def _begin(config: FitConfig, out: Path) -> Path:
+    material = _prepare(config)
+    fields = fields_of(config, material)
+    with _learning(config, material, None) as loop:
+        run = RunFolder(out)
+        if loop.trainer.is_global_zero:
+            run = RunFolder.create(
+                out,
+                config=config_table(config),
+                record={
+                    "versions": versions(),
+                    "seeds": {
+                        "run": config.seed,
+                        "split": config.split.seed,
+                        "validation": config.masks.validation_seed,
+                    },
+                    "fields": fields,
+                    "described": dict(material.described),
+                    "sessions": [],
+                    "accepted": [],
+                },
+                splits=material.splits,
+            )
+        _train(loop, run, fields, material, (), 0)
+    return out
+
+
+def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Path:
+    run = RunFolder.open(path)
+    config = config or run_config(path)
+    checkpoint = run.pointed("last") or run.checkpoint()
+    record = checkpoints.verify(checkpoint)
+    material = _prepare(config)
+    fields = fields_of(config, material)
+    accepted = (*record.accepted, *record.check(fields, accept))
+    if config != run_config(path):
+        run.replace_config(config_table(config))
+    with _learning(config, material, checkpoint) as loop:
+        if not loop.finished:
+            _train(loop, run, fields, material, accepted, record.step)
+    return path
+
+
+def _train(
+    loop: Loop,
+    run: RunFolder,
+    fields: Mapping[str, str],
+    material: Material,
+    accepted: tuple[Acceptance, ...],
+    step: int,
+) -> None:
+    if loop.trainer.is_global_zero:
+        run.note(accepted=[dataclasses.asdict(item) for item in accepted], fields=dict(fields))
+        run.add_session({"from_step": step, "processes": loop.trainer.world_size, "versions": versions()})
+
+    def provenance(at_step: int) -> Provenance:
+        return Provenance(
+            fields=fields,
+            described=material.described,
+            versions=versions(),
+            step=at_step,
+            metric="",
+            files={},
+            accepted=accepted,
+        )
+
+    try:
+        loop.fit(run, provenance)
+    except Stopped:
+        raise KeyboardInterrupt from None
+
+
+def _prepare(config: FitConfig) -> Material:
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    return load_material(config)
+
+
+@contextlib.contextmanager
+def _learning(config: FitConfig, material: Material, checkpoint: Path | None) -> Iterator[Loop]:
+    model = make_model(model_config(config.model), config.seed)
+    restored = None
+    if checkpoint is not None:
+        weights, _ = checkpoints.read_weights(checkpoint)
+        model.load_state_dict(weights)
+        restored = Restored(
+            state=checkpoints.read_state(checkpoint),
+            metric=checkpoints.read_metric(checkpoint),
+            ledger=Ledger.read(checkpoint / checkpoints.LEDGER),
+        )
+    with connected(config, material, model) as learner:
+        yield Loop(config, material, learner, restored)

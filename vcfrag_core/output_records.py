@@ -133,7 +133,7 @@ def site_records(
         site_ids=[panel.site_ids[i] for i in chosen],
         refs=[panel.refs[i] for i in chosen],
         alts=[panel.alts[i] for i in chosen],
-        dosage=np.ascontiguousarray(rounded.reshape(-1, 2, len(sites)).transpose(2, 0, 1)),
+        dosage=np.ascontiguousarray(rounded.reshape(len(rounded) // 2, 2, len(sites)).transpose(2, 0, 1)),
         typed=typed,
         af=quality.af,
         maf=quality.maf,
@@ -146,6 +146,7 @@ def site_records(
 
 def _loo_dosage(loo: F32Array, known: BoolArray) -> I16Array:
     """(L, S) sums of both haplotypes' thousandths; -1 where either has none or was not typed."""
-    there = (np.isfinite(loo) & known).reshape(-1, 2, loo.shape[1]).all(axis=1)
-    both = thousandths(np.where(np.isfinite(loo), loo, 0)).reshape(-1, 2, loo.shape[1]).sum(axis=1)
+    pairs = (len(loo) // 2, 2, loo.shape[1])
+    there = (np.isfinite(loo) & known).reshape(pairs).all(axis=1)
+    both = thousandths(np.where(np.isfinite(loo), loo, 0)).reshape(pairs).sum(axis=1)
     return np.ascontiguousarray(np.where(there, both, -1).astype(np.int16).T)

@@ -22,9 +22,10 @@ _PRIOR = math.log(1e-3)
 _PRIOR_AMBIGUOUS = math.log(2e-2)
 # A dosage never counts for more than this, whatever it says of itself.
 _LEAST_DOSAGE = 0.01
-# Two haplotypes of one cohort err together: their evidence is worth half.
-_TEMPER = 0.5
+# Haplotypes of one cohort err together: correlation of their evidence, by which 32 are worth 16.
+_CORRELATION = 1 / 31
 _CONTRADICTION_NATS = 10.0
+_NEIGHBOURHOOD = 2
 # Spread of frequencies between a target cohort and a panel (Wright's F_ST between continents is 0.1 to 0.15).
 _FST = 0.1
 
@@ -47,13 +48,19 @@ class SiteEvidence:
 
     @property
     def inverted(self) -> BoolArray:
-        """(M,) sites that are more likely coded the other way round."""
-        return np.asarray(self.neighbours + self.frequency - self.prior < 0)
+        """(M,) sites that are more likely coded the other way round, the worst of each neighbourhood only.
+
+        A damaged site speaks against the sound ones beside it; those are judged again when it is gone.
+        """
+        return _worst_nearby(self.prior - self.neighbours - self.frequency)
 
     @property
     def contradicted(self) -> BoolArray:
-        """(M,) sites whose alleles the sites around them contradict under either coding."""
-        return np.asarray(self.garbage > _CONTRADICTION_NATS)
+        """(M,) sites whose alleles the sites around them contradict, the worst of each neighbourhood only.
+
+        Means something only when no site is inverted any more.
+        """
+        return _worst_nearby(self.garbage - _CONTRADICTION_NATS)
 
 
 def site_evidence(
@@ -93,6 +100,13 @@ def site_evidence(
     )
 
 
+def _worst_nearby(badness: F64Array) -> BoolArray:
+    """(M,) sites of positive badness that no site among the next few exceeds."""
+    padded = np.pad(badness, _NEIGHBOURHOOD, constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURHOOD + 1)
+    return np.asarray((badness > 0) & (badness >= windows.max(axis=1)))
+
+
 def _loo_evidence(alleles: I8Array, loo: F32Array) -> tuple[F64Array, F64Array]:
     if alleles.shape != loo.shape:
         raise ShapeError(f"alleles {alleles.shape} and leave-one-out dosages {loo.shape} differ in shape")
@@ -105,8 +119,8 @@ def _loo_evidence(alleles: I8Array, loo: F32Array) -> tuple[F64Array, F64Array]:
     own = np.clip((carriers + 0.5) / (n + 1.0), _LEAST_DOSAGE, 1 - _LEAST_DOSAGE)
     by_frequency = carriers * np.log(own) + (n - carriers) * np.log1p(-own)
     by_neighbours = np.where(known, agree, 0).sum(axis=0)
-    ratio = _TEMPER * np.where(known, agree - differ, 0).sum(axis=0)
-    return ratio, by_frequency - by_neighbours
+    ratio = np.where(known, agree - differ, 0).sum(axis=0)
+    return ratio / (1 + _CORRELATION * np.maximum(n - 1, 0)), by_frequency - by_neighbours
 
 
 def _frequency_evidence(alleles: I8Array, frequency: F64Array, panel_haplotypes: int) -> F64Array:

@@ -22,7 +22,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 from vcfrag_train.impute_config import ImputeConfig, KeepGoing
 
 Say = Callable[[str], None]
-_ROUNDS = 3
+_ROUNDS = 12
 _NAMED = 5
 
 
@@ -192,7 +192,7 @@ def weigh_sites(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfi
         damaged |= found
         target.apply(found)
         target.loo = None
-        _check_share(target, damaged, n_typed, config)
+    _check_share(target, damaged, n_typed, config)
     if target.loo is None:
         target.loo = _leave_one_out(target, imputer, config)
 
@@ -219,8 +219,8 @@ def _damaged(target: CheckedTarget) -> dict[int, Reason]:
         tested=target.tested if target.loo is not None else None,
     )
     used = target.matching.used()
-    found = dict.fromkeys(used[evidence.contradicted].tolist(), Reason.CONTRADICTED)
-    return found | dict.fromkeys(used[evidence.inverted].tolist(), Reason.INVERTED)
+    found = dict.fromkeys(used[evidence.inverted].tolist(), Reason.INVERTED)
+    return found or dict.fromkeys(used[evidence.contradicted].tolist(), Reason.CONTRADICTED)
 
 
 def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int, config: ImputeConfig) -> None:

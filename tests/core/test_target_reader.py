@@ -118,7 +118,7 @@ def test_read_target__other_ploidy_names_sample_and_site(tmp_path: Path, call: s
 
 
 def test_read_target__haploid_samples_only(tmp_path: Path) -> None:
-    with pytest.raises(PloidyError, match="sample A: has 1 allele.* as 3 of 3 samples"):
+    with pytest.raises(PloidyError, match=r"sample A: has 1 allele.* as 3 of 3 samples"):
         read_target(target(tmp_path, record(10, ["0", "1", "0"])))
 
 

@@ -1,4 +1,4 @@
-"""A random order of the numbers below n that takes no memory: a Feistel network with cycle walking."""
+"""A random order of the numbers below n that takes no memory, however large n is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vcfrag_core.nearest import splitmix64
 from vcfrag_core.types import I64Array, IntArray, U64Array
 
 ROUNDS = 8
-# Fewer bits would leave few of the orders of a handful of numbers within reach.
-LEAST_HALF_BITS = 4
+# Up to here sorting is quicker, and reaches every order of a handful of numbers.
+MOST_SORTED = 1024
 
 
 class Shuffle:
     """A bijection of [0, n) onto itself, chosen by a key.
 
-    The numbers are run through a Feistel network over an even number of bits that holds n, again and again until they
-    fall below n: fewer than four times on average once n exceeds 64 (Black and Rogaway, CT-RSA 2002, method 3).
-    Rounds mix with SplitMix64.
+    Up to 1,024 numbers are sorted by a random number each. More are run through a Feistel network over an even number
+    of bits that holds n, again and again until they fall below n: fewer than four times on average (Black and
+    Rogaway, CT-RSA 2002, method 3).
 
     Args:
         n: How many numbers, 1 to 2**62.
@@ -34,10 +34,12 @@ class Shuffle:
         if not 1 <= n <= 1 << 62:
             raise RangeError(f"a shuffle of {n} numbers")
         self.n = n
-        self._half_bits = np.uint64(max(LEAST_HALF_BITS, ((n - 1).bit_length() + 1) // 2))
-        self._low = np.uint64((1 << int(self._half_bits)) - 1)
         first, second = (int.from_bytes(key[i : i + 8], "little") for i in (0, 8))
-        self._round_keys = [np.uint64((first + r * (second | 1)) % (1 << 64)) for r in range(ROUNDS)]
+        steps = [(first + i * (second | 1)) % (1 << 64) for i in range(ROUNDS)]
+        self._round_keys = splitmix64(np.array(steps, dtype=np.uint64))
+        self._half_bits = np.uint64(((n - 1).bit_length() + 1) // 2)
+        self._low = np.uint64((1 << int(self._half_bits)) - 1)
+        self._sorted = self._sort() if n <= MOST_SORTED else None
 
     def __call__(self, places: IntArray) -> I64Array:
         """The numbers that stand at these places of the order, in an array of the same length.
@@ -45,7 +47,8 @@ class Shuffle:
         Raises:
             RangeError: A place is outside [0, n).
         """
-        return self._walk(places, self._encrypt)
+        self._check(places)
+        return self._walk(places, self._encrypt) if self._sorted is None else self._sorted[places]
 
     def at(self, place: int) -> int:
         """The number that stands at one place."""
@@ -57,11 +60,18 @@ class Shuffle:
         Raises:
             RangeError: A number is outside [0, n).
         """
-        return self._walk(numbers, self._decrypt)
+        self._check(numbers)
+        return self._walk(numbers, self._decrypt) if self._sorted is None else np.argsort(self._sorted)[numbers]
 
-    def _walk(self, values: IntArray, step: Callable[[U64Array], U64Array]) -> I64Array:
+    def _check(self, values: IntArray) -> None:
         if values.size and not 0 <= int(values.min()) <= int(values.max()) < self.n:
             raise RangeError(f"a place outside [0, {self.n})")
+
+    def _sort(self) -> I64Array:
+        numbers = splitmix64(np.arange(self.n, dtype=np.uint64) + self._round_keys[0]) ^ self._round_keys[1]
+        return np.argsort(splitmix64(numbers), kind="stable").astype(np.int64)
+
+    def _walk(self, values: IntArray, step: Callable[[U64Array], U64Array]) -> I64Array:
         out = step(values.astype(np.uint64))
         outside = np.flatnonzero(out >= self.n)
         while outside.size:
@@ -77,7 +87,7 @@ class Shuffle:
 
     def _decrypt(self, values: U64Array) -> U64Array:
         left, right = values >> self._half_bits, values & self._low
-        for key in reversed(self._round_keys):
+        for key in self._round_keys[::-1]:
             left, right = right ^ self._mix(left, key), left
         return (left << self._half_bits) | right
 

@@ -13,7 +13,12 @@ GIB = 1024**3
 
 @contextlib.contextmanager
 def embedded_daemon(
-    panels: Mapping[str, Panel], *, threads: int = 0, memory_budget_bytes: int = 2 * GIB, engine: str = "auto"
+    panels: Mapping[str, Panel],
+    *,
+    threads: int = 0,
+    memory_budget_bytes: int = 2 * GIB,
+    engine: str = "auto",
+    max_missing_share: float = 0.05,
 ) -> Iterator[str]:
     """Address of a daemon on a kernel-chosen port of 127.0.0.1 that serves panels already in memory.
 
@@ -22,6 +27,7 @@ def embedded_daemon(
         threads: Its compute threads; 0 for one per core.
         memory_budget_bytes: For its segment indexes and searches.
         engine: As `vcfrag-indexd serve --engine`.
+        max_missing_share: Share of the observed sites at which a query may lack a call.
 
     Raises:
         ConfigError: vcfrag-indexd is not installed, or the engine cannot be had.
@@ -37,7 +43,7 @@ def embedded_daemon(
     config = ServeConfig(
         listen="127.0.0.1:0",
         engine=EngineConfig(name=engine, threads=threads),
-        limits=LimitsConfig(memory_budget_bytes=memory_budget_bytes),
+        limits=LimitsConfig(memory_budget_bytes=memory_budget_bytes, max_missing_share=max_missing_share),
     )
     with running(config, panels=panels) as daemon:
         yield daemon.address

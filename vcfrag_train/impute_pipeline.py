@@ -31,7 +31,14 @@ from vcfrag_train.client import IndexClient
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
 from vcfrag_train.qc_report import QcReport
-from vcfrag_train.target_checks import CheckedTarget, check_thin, match_target, refuse_unusable, weigh_sites
+from vcfrag_train.target_checks import (
+    CheckedTarget,
+    check_missing,
+    check_thin,
+    match_target,
+    refuse_unusable,
+    weigh_sites,
+)
 
 _CELLS_PER_PIECE = 200_000
 _PASSED_THROUGH = {
@@ -296,13 +303,14 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
         if config.daemon is None:
             from vcfrag_train.embedded import embedded_daemon
 
-            address = stack.enter_context(embedded_daemon({"panel": panel}, threads=config.threads))
-            client = stack.enter_context(IndexClient(address))
+            # The limit guards a shared daemon against wrong masks; here every missing call was read from the target.
+            daemon = embedded_daemon({"panel": panel}, threads=config.threads, max_missing_share=1.0)
+            client = stack.enter_context(IndexClient(stack.enter_context(daemon)))
             name = "panel"
         else:
             client = stack.enter_context(IndexClient(config.daemon))
             name = served_name(client, panel)
-        yield Imputer(
+        imputer = Imputer(
             panel=panel,
             genetic_map=genetic_map,
             client=client,
@@ -310,6 +318,8 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             groups=exclusion_groups(checked.people),
             threads=config.threads,
         )
+        check_missing(checked, imputer.windows(checked.observed), client.info().max_missing_share)
+        yield imputer
 
 
 def served_name(client: IndexClient, panel: Panel) -> str:

@@ -19,6 +19,7 @@ from vcfrag_core.target_matching import Matching, check_build, match_records
 from vcfrag_core.target_people import PanelPerson, find_panel_people
 from vcfrag_core.target_records import MEANING, Reason, TargetRecords
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+from vcfrag_core.windows import Window
 from vcfrag_train.impute_config import ImputeConfig, KeepGoing
 
 Say = Callable[[str], None]
@@ -135,6 +136,39 @@ def refuse_unusable(target: CheckedTarget) -> None:
             f"contig {records.contig}: none of {records.n_records} records can be used ({counts}); the panel spans"
             f" {panel.contig}:{panel.positions[0]}-{panel.positions[-1]}",
             path=records.source,
+        )
+
+
+def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float) -> None:
+    """Refuses samples with too few calls to be imputed.
+
+    Args:
+        windows: All windows.
+        most: Share of a context's typed sites that the daemon lets a query miss.
+
+    Raises:
+        TargetError: A sample has no call, or misses more than that somewhere.
+    """
+    panel = target.panel
+    for window in windows:
+        context = slice(window.context_start, window.context_stop)
+        typed = target.observed[context]
+        missing = (target.alleles[:, context][:, typed] < 0).sum(axis=1)
+        worst = int(missing.argmax())
+        if missing[worst] and missing[worst] > most * typed.sum():
+            raise TargetError(
+                f"misses {missing[worst]} of {typed.sum()} typed alleles in {panel.contig}:"
+                f"{panel.positions[window.context_start]}-{panel.positions[window.context_stop - 1]}; the daemon allows"
+                f" {most:.0%} (its limits.max_missing_share). Impute without --daemon, or leave the sample out",
+                path=target.records.source,
+                sample=target.records.samples[worst // 2],
+            )
+    empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.observed) == 1)
+    if len(empty):
+        raise TargetError(
+            f"has no call at any typed site of {panel.contig}, as {len(empty)} samples; leave them out",
+            path=target.records.source,
+            sample=target.records.samples[int(empty[0])],
         )
 
 

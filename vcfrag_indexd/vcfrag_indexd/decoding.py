@@ -24,6 +24,7 @@ from vcfrag_indexd.registry import OpenIndex
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb
 
+MAX_SCALES = 32
 MESSAGE_MARGIN_BYTES = 1024 * 1024
 
 
@@ -69,6 +70,8 @@ def layout_of(message: pb.Layout) -> SegmentLayout:
     Raises:
         RangeError: A layout that makes no sense.
     """
+    if message.n_sites < 1 or len(message.lengths) > MAX_SCALES:
+        raise RangeError(f"a layout of {message.n_sites} sites and {len(message.lengths)} scales")
     try:
         return SegmentLayout(n_sites=message.n_sites, lengths=tuple(message.lengths), min_observed=message.min_observed)
     except ConfigError as error:

@@ -11,11 +11,10 @@ from vcfrag_indexd.config import ServeConfig
 from vcfrag_indexd.server import Daemon
 
 EXIT_OK = 0
-EXIT_FORCED = 3
 
 
 def serve_until_signalled(config: ServeConfig) -> int:
-    """Serves until SIGTERM or SIGINT; 0 if all work in flight was finished, 3 if it was cut off.
+    """Serves until SIGTERM or SIGINT, then drains; the log says so if work had to be cut off.
 
     Raises:
         VcfragError: It cannot be served.
@@ -30,7 +29,8 @@ def serve_until_signalled(config: ServeConfig) -> int:
     if failure is not None:
         daemon.stop()
         raise failure
-    return EXIT_OK if daemon.drain() else EXIT_FORCED
+    daemon.drain()
+    return EXIT_OK
 
 
 def _wait(daemon: Daemon, wanted: threading.Event) -> VcfragError | None:

@@ -7,6 +7,7 @@ digests and finds the same indexes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -71,6 +72,7 @@ def draw_mask(policy: MaskPolicy, sites: MaskSites, *, seed: int, split: str, ep
     return observed
 
 
+@functools.lru_cache(maxsize=256)
 def policy_digest(policy: MaskPolicy) -> str:
     """Digest of the policy's configuration; 1 and 1.0 are the same number."""
     return text_digest("policy", json.dumps(_canonical(policy_to_config(policy)), sort_keys=True))

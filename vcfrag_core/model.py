@@ -115,26 +115,27 @@ class ModelOutput:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with fused attention."""
+    """Pre-norm transformer block with fused attention; the last one of a model answers for the site's token alone."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.width
         self.heads, self.dropout = config.heads, config.dropout
         self.norm_attention, self.norm_mlp = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
         self.mlp = nn.Sequential(nn.Linear(d, config.expansion * d), nn.GELU(), nn.Linear(config.expansion * d, d))
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x_NKD: Tensor, absent_NK: Tensor) -> Tensor:
+    def forward(self, x_NKD: Tensor, bias_N11K: Tensor, tokens: int) -> Tensor:
+        """(N, tokens, D): the first `tokens` tokens after attending over all K."""
         n, k, d = x_NKD.shape
-        qkv = self.qkv(self.norm_attention(x_NKD)).view(n, k, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mask = torch.zeros(n, 1, 1, k, dtype=qkv.dtype, device=qkv.device)
-        mask = mask.masked_fill(absent_NK[:, None, None, :], float("-inf"))
+        normed_NKD, x_NKD = self.norm_attention(x_NKD), x_NKD[:, :tokens]
+        query = self.query(normed_NKD[:, :tokens]).view(n, tokens, self.heads, d // self.heads).transpose(1, 2)
+        key, value = self.key_value(normed_NKD).view(n, k, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(
-            qkv[0], qkv[1], qkv[2], attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+            query, key, value, attn_mask=bias_N11K.to(query.dtype), dropout_p=self.dropout if self.training else 0.0
         )
-        x_NKD = x_NKD + self.drop(self.out(attended.transpose(1, 2).reshape(n, k, d)))
+        x_NKD = x_NKD + self.drop(self.out(attended.transpose(1, 2).reshape(n, tokens, d)))
         answer: Tensor = x_NKD + self.drop(self.mlp(self.norm_mlp(x_NKD)))
         return answer
 
@@ -188,8 +189,10 @@ class ImputationModel(nn.Module):
         site_N1D = self.embed_site(site_inputs(candidates_NTF, sites_NF))[:, None]
         x_NKD = torch.cat([site_N1D, tokens_NTD], dim=1) + self.rank_KD
         absent_NK = functional.pad(candidates_NTF[..., ALLELE] == 0, (1, 0), value=False)
-        for block in self.blocks:
-            x_NKD = block(x_NKD, absent_NK)
+        bias_N11K = torch.zeros_like(absent_NK, dtype=x_NKD.dtype).masked_fill(absent_NK, -torch.inf)[:, None, None]
+        for number, block in enumerate(self.blocks):
+            last = number == len(self.blocks) - 1
+            x_NKD = block(x_NKD, bias_N11K, 1 if last else x_NKD.shape[1])
         answer: Tensor = self.head(self.norm(x_NKD[:, 0]))[:, 0]
         return answer
 

@@ -28,7 +28,7 @@ class Environment:
 
     folder: Path
 
-    def run(self, program: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, program: str, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
         command = [str(self.folder / "bin" / program), *arguments]
         return subprocess.run(

@@ -87,12 +87,15 @@ def engine_for_daemon(
 
 
 def count_gpus() -> int:
-    """GPUs that FAISS sees; asked in a process of its own, so that this one never touches CUDA."""
-    from vcfrag_indexd.engines.installed import GPU_DISTRIBUTIONS, check_faiss, installed
+    """GPUs that FAISS sees; asked in a process of its own, so that this one never touches CUDA.
 
-    if not installed(GPU_DISTRIBUTIONS):
+    Raises:
+        ConfigError: FAISS is not installed, or twice.
+    """
+    from vcfrag_indexd.engines.installed import check_faiss
+
+    if check_faiss() != "gpu":
         return 0
-    check_faiss()
     asked = subprocess.run(
         [sys.executable, "-c", COUNT_GPUS], capture_output=True, text=True, timeout=COUNT_SECONDS, check=False
     )

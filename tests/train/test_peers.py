@@ -35,7 +35,7 @@ def files(world: World, tmp_path_factory: pytest.TempPathFactory) -> WorldFiles:
 def peer_input(world: World, files: WorldFiles) -> PeerInput:
     positions = world.reference.positions
     genetic_map = GeneticMap(
-        positions=np.array([positions[0], positions[-1] + 1]), cm=np.array([0.0, 4.0]), contig="20"
+        positions=np.array([positions[0], positions[-1] + 1]), cm=np.array([0.0, 0.4]), contig="20"
     )
     return PeerInput(panel=files.panel, target=files.target, genetic_map=genetic_map)
 
@@ -60,7 +60,7 @@ def test_run_peer__imputes_and_is_measured(peer: Peer, world: World, files: Worl
     assert np.isfinite(got.estimated_r2).any()
     hidden = world.hidden
     r2 = metrics.aggregate_r2(got.dosage[hidden], world.copies[hidden], panel.alt_frequency()[hidden])
-    assert r2 > 0.3
+    assert r2 > 0.15  # the frequency alone is worth 0
 
 
 def test_run_peer__keeps_the_log_of_a_failure(world: World, files: WorldFiles, tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def model_input(
     weights: F32Array,
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
+    *,
+    most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
     """The model's input for a window whose truth is known at every site, and the evidence it was made from.
 
@@ -94,6 +96,8 @@ def model_input(
         weights: (V,) the metric in force.
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
+        most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
+            others keep the dosage of copying. All of them unless given.
     """
     problem = copying_problem(ground, window, alleles, observed, candidates)
     sites = problem.sites
@@ -109,6 +113,8 @@ def model_input(
         n_candidates=ground.n_candidates,
         pool=ground.pool,
     )
+    if most_uncertain is not None:
+        evidence = thin(evidence, most_uncertain)
     given = ModelInput(
         truth=torch.from_numpy(np.maximum(alleles[:, inside], 0).astype(np.uint8)),
         hidden=torch.from_numpy(~observed[inside]),
@@ -124,6 +130,23 @@ def model_input(
         problem=problem,
     )
     return given, evidence
+
+
+def thin(evidence: Evidence, most: int) -> Evidence:
+    """The evidence of at most so many uncertain sites of each query, evenly spaced among them."""
+    starts = np.searchsorted(evidence.query, np.arange(len(evidence.dosage) + 1))
+    kept = [
+        start + np.arange(min(count, most)) * count // max(1, min(count, most))
+        for start, count in zip(starts[:-1], np.diff(starts), strict=True)
+    ]
+    chosen = np.concatenate(kept)
+    return dataclasses.replace(
+        evidence,
+        query=evidence.query[chosen],
+        site=evidence.site[chosen],
+        candidates=evidence.candidates[chosen],
+        sites=evidence.sites[chosen],
+    )
 
 
 def random_candidates(

@@ -143,6 +143,8 @@ class OptimiserConfig:
         samples_per_visit: Samples drawn for each visit of a window; all of them unless given.
         visits_per_epoch: Visits of windows that make an epoch; one pass over all windows and samples unless given.
         lanes: Visits under way at once over all processes; one for each process unless given.
+        uncertain_sites: Most uncertain sites of a query haplotype that train the model, evenly spaced among them; all
+            of them unless given. Neighbouring sites repeat each other, so that a share of them teaches nearly as much.
         accumulate_batches: Batches of one optimiser step.
         clip_norm: Largest norm of the gradient; 0 does not clip.
         loss: `cross_entropy` or `focal`.
@@ -171,6 +173,7 @@ class OptimiserConfig:
         _check("optimiser.batch_samples", self.batch_samples, 1, 10**6)
         for name in ("samples_per_visit", "visits_per_epoch", "lanes"):
             _check(f"optimiser.{name}", 1 if getattr(self, name) is None else getattr(self, name), 1, 10**9)
+        _check("optimiser.uncertain_sites", self.uncertain_sites or 1, 1, 10**9)
         _check("optimiser.accumulate_batches", self.accumulate_batches, 1, 10**6)
         _check("optimiser.clip_norm", self.clip_norm, 0, 1e9)
         _check("optimiser.focal_gamma", self.focal_gamma, 0, 10)

@@ -88,6 +88,7 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
             flank_cm=config.windows.flank_cm,
             seed=config.masks.validation_seed,
             keep_problem=model.config.learn_copying,
+            most_uncertain=config.optimiser.uncertain_sites,
         )
         yield Learner(
             model=model,

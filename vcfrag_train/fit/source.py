@@ -89,6 +89,7 @@ class RetrievalSource:
         flank_cm: Context on both sides of a window; that of the parameters unless given.
         seed: Of the random neighbours.
         keep_problem: Whether the model trains copying itself and needs the copying problem.
+        most_uncertain: Most uncertain sites of a query that train the model; all unless given.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class RetrievalSource:
         flank_cm: float | None,
         seed: int,
         keep_problem: bool,
+        most_uncertain: int | None = None,
     ) -> None:
         self._ground = ground
         self._splits = splits
@@ -109,6 +111,7 @@ class RetrievalSource:
         self._flank_cm = flank_cm
         self._seed = seed
         self._keep_problem = keep_problem
+        self._most_uncertain = most_uncertain
         self._allowed = _Allowed(ground, splits["validation"])
 
     def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
@@ -120,7 +123,8 @@ class RetrievalSource:
         names = [name for name in plan.samples for _ in range(2)]
         result = self._indexes.search(window.number, index, query_block(window, alleles, observed, names), parameters.k)
         candidates = union_of_neighbours(result)
-        batch = self._input(window, alleles, observed, weights, parameters, candidates)
+        most = self._most_uncertain if plan.role == "train" else None
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
@@ -175,8 +179,11 @@ class RetrievalSource:
         weights: F32Array,
         parameters: CopyingParameters,
         candidates: Sequence[I32Array],
+        most_uncertain: int | None = None,
     ) -> ModelInput:
-        batch, _ = model_input(self._ground, window, alleles, observed, weights, parameters, candidates)
+        batch, _ = model_input(
+            self._ground, window, alleles, observed, weights, parameters, candidates, most_uncertain=most_uncertain
+        )
         return batch if self._keep_problem else dataclasses.replace(batch, problem=None)
 
     def _generator(self, plan: BatchPlan) -> np.random.Generator:

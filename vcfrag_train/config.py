@@ -160,6 +160,7 @@ class OptimiserConfig:
     samples_per_visit: int | None = None
     visits_per_epoch: int | None = None
     lanes: int | None = None
+    uncertain_sites: int | None = None
     accumulate_batches: int = 1
     clip_norm: float = 1.0
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"

@@ -15,8 +15,8 @@ GROUPS: Final = ("all", "rare", "common", *BIN_NAMES)
 
 # The gain of real over random neighbours below which retrieval is called worthless.
 LEAST_GAIN: Final = 0.01
-# Posterior mass on the nearest candidates, as a multiple of what chance gives.
-LEAST_NEAREST: Final = 1.5
+# Share of the posterior mass that chance would not give them, below which the nearest candidates are ignored.
+LEAST_NEAREST: Final = 0.1
 
 
 def score_name(mask: str, who: str, group: str = "all") -> str:
@@ -81,7 +81,7 @@ def warnings_of(row: Mapping[str, float | int]) -> list[str]:
                 f"{shuffled:.3f} with random ones"
             )
         mass, chance = row.get(f"{mask}_nearest_mass"), row.get(f"{mask}_nearest_chance")
-        if mass is not None and chance is not None and mass < LEAST_NEAREST * chance:
+        if mass is not None and chance is not None and mass - chance < LEAST_NEAREST * (1 - chance):
             found.append(
                 f"copying ignores the nearest candidates on mask {mask!r}: {mass:.3f} of the posterior, {chance:.3f} "
                 "by chance"

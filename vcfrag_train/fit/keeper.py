@@ -97,7 +97,8 @@ class Keeper(Callback):
         if processes.any_of(self._asked, pl_module.device):
             raise Stopped
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def close(self) -> None:
+        """Gives the signals back."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()

@@ -66,6 +66,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=UserWarning, module=r"lightning\..*")
+            # Lightning's own use of a part of torch that newer versions call otherwise.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=r".*LeafSpec.*")
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):

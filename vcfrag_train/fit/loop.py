@@ -120,7 +120,11 @@ class Loop:
             restored=self._state,
         )
         progress = Progress(self._data, recorder, self._config.trainer.progress_seconds)
-        self._run([*early_stopping(self._config), refresh, recorder, progress, keeper], module, "fit")
+        try:
+            self._run([*early_stopping(self._config), refresh, recorder, progress, keeper], module, "fit")
+        finally:
+            keeper.close()
+            recorder.close()
 
     def validate(self) -> dict[str, float]:
         """The scores of the model as it is, the same in every process."""

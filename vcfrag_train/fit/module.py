@@ -105,7 +105,7 @@ class FitModule(lightning.LightningModule):
         output = self.model(prepared.batch)
         loss = self._loss(output.logits, prepared.batch.truth, prepared.batch.hidden)
         if not bool(torch.isfinite(loss)):
-            raise TrainingError(f"the loss is {float(loss):g} at step {self.step}: {prepared}")
+            raise TrainingError(f"the loss is {loss.item():g} at step {self.step}: {prepared}")
         self.last_output = output.logits.detach(), loss.detach()
         return loss
 

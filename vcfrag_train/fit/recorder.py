@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning
+import numpy as np
 from lightning.pytorch.callbacks import Callback
 
+from vcfrag_core.types import I32Array
 from vcfrag_train.fit import processes
 from vcfrag_train.fit.data import FitData
 from vcfrag_train.fit.judgement import EPOCH_COLUMNS, STEP_COLUMNS, judge, warnings_of
@@ -55,12 +57,38 @@ class Totals:
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Totals:
-        import numpy as np
-
         totals = cls()
         totals.loss, totals.batches, totals.samples = state["loss"], state["batches"], state["samples"]
         totals.sums = Sums(np.array(state["sums"], dtype=np.float64))
         return totals
+
+
+class Neighbours:
+    """Candidates of some validation batches, to tell how many changed since the metric before."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[int, tuple[I32Array, ...]]] = {}
+        self._shares: list[float] = []
+
+    def add(self, batch: Prepared) -> None:
+        """Compares a batch's candidates with those under an earlier metric; one batch in eight is looked at."""
+        position, version = batch.plan.position, batch.plan.metric_version
+        if position % 8:
+            return
+        before = self._last.get(position)
+        if before is not None and before[0] != version:
+            self._shares += [changed_share(*pair) for pair in zip(before[1], batch.candidates, strict=True)]
+        self._last[position] = (version, batch.candidates)
+
+    def changed(self) -> float:
+        """Mean share of candidates that are new since the last call's metric; NaN where none was compared."""
+        shares, self._shares = self._shares, []
+        return sum(shares) / len(shares) if shares else math.nan
+
+
+def changed_share(before: I32Array, after: I32Array) -> float:
+    """Share of the candidates after a refresh that were none before it."""
+    return 1 - float(np.isin(after, before).mean()) if len(after) else 0.0
 
 
 class Scorer(Callback):
@@ -116,6 +144,7 @@ class Recorder(Scorer):
         self._start_step = start_step
         self._stepped = start_step
         self._pending: list[float] = []
+        self._neighbours = Neighbours()
         self._steps: CsvLog | None = None
         self._epochs: CsvLog | None = None
         self._board: SummaryWriter | None = None
@@ -186,6 +215,7 @@ class Recorder(Scorer):
             step=self._stepped,
             samples=plan.samples,
         )
+        self._neighbours.add(batch)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         everyones = processes.everyones((self.totals.loss, self.totals.batches, self._samples_here))
@@ -196,6 +226,7 @@ class Recorder(Scorer):
             "train_r2": self.totals.sums.r2("all"),
             "metric_version": self._gate.version,
             "metric_change": self._refresh.metric_change,
+            "neighbours_changed": self._neighbours.changed(),
             "seconds": self.train_seconds,
             "samples_per_second": sum(e[2] for e in everyones) / max(self.train_seconds, 1e-9),
             "waiting_share": self.train_wait_share,
@@ -211,7 +242,8 @@ class Recorder(Scorer):
             for text in warnings_of(row):
                 warnings.warn(f"epoch {row['epoch']}: {text}", RetrievalWarning, stacklevel=1)
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def close(self) -> None:
+        """Closes the files."""
         for log in (self._steps, self._epochs, self._board):
             if log is not None:
                 log.close()

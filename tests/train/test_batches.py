@@ -1,0 +1,127 @@
+"""From a search to the model's input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from vcfrag_core import copying
+from vcfrag_core.features import CERTAIN
+from vcfrag_core.panel import Panel
+from vcfrag_core.parameters import CopyingParameters
+from vcfrag_core.types import BoolArray, I8Array, I32Array
+from vcfrag_core.windows import Window
+from vcfrag_train.batches import Ground, copying_problem, model_input, query_block, random_candidates
+
+WINDOW = Window(2, 40, 90, 25, 110)
+PARAMETERS = CopyingParameters(scales=(8,), k=4, flank_cm=0.5, switch_per_cm=5.0)
+
+
+@pytest.fixture(scope="module")
+def ground(make_panel: Callable[..., Panel]) -> Ground:
+    panel = make_panel(n_samples=20, n_sites=150, seed=2)
+    return Ground(
+        panel=panel, cm=np.linspace(0, 3, 150), frequency=panel.alt_frequency(np.arange(4, 40)), n_candidates=4
+    )
+
+
+@pytest.fixture(scope="module")
+def observed() -> BoolArray:
+    return np.random.default_rng(1).random(150) < 0.5
+
+
+@pytest.fixture(scope="module")
+def alleles(ground: Ground) -> I8Array:
+    return ground.panel.haplotypes()[:4].astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def candidates() -> list[I32Array]:
+    return [np.arange(4 + q, 40, 2, dtype=np.int32) for q in range(4)]
+
+
+def test_query_block__holds_the_observed_alleles_of_the_context(alleles: I8Array, observed: BoolArray) -> None:
+    block = query_block(WINDOW, alleles, observed, ["A", "A", "B", "B"])
+    assert (block.start, block.stop) == (25, 110)
+    assert block.samples == ("A", "A", "B", "B")
+    np.testing.assert_array_equal(block.observed, observed[25:110])
+    np.testing.assert_array_equal(block.alleles[:, block.observed], alleles[:, 25:110][:, observed[25:110]])
+    assert bool((block.alleles[:, ~block.observed] == -1).all())
+
+
+def test_copying_problem__copies_from_the_context_for_the_window(
+    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    problem = copying_problem(ground, WINDOW, alleles, observed, candidates)
+    context = [i for i in range(25, 110) if observed[i]]
+    assert problem.sites.observed.tolist() == context
+    assert problem.sites.sites.tolist() == list(range(40, 90))
+    np.testing.assert_array_equal(problem.queries, alleles[:, context])
+    weights, switch = np.full(len(context), 5.0), np.full(len(context), 0.1)
+    haplotypes = ground.panel.haplotypes()
+    for q, dosage in enumerate(problem.dosage(weights, switch, prune=0.0)):
+        states = haplotypes[candidates[q]].astype(np.int8)
+        posterior = copying.posterior_reference(states[:, context].T, alleles[q, context], weights, switch)
+        sites = problem.sites
+        expected = copying.dosage_reference(posterior, sites.left, sites.fraction, states[:, 40:90].T)
+        np.testing.assert_allclose(dosage, expected, atol=1e-9)
+
+
+def test_model_input__describes_the_window(
+    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    weights = np.linspace(3, 7, 150).astype(np.float32)
+    given, evidence = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
+    hidden = ~observed[40:90]
+    np.testing.assert_array_equal(given.truth.numpy(), alleles[:, 40:90])
+    assert given.truth.dtype == torch.uint8
+    np.testing.assert_array_equal(given.hidden.numpy(), hidden)
+    np.testing.assert_allclose(given.frequency.numpy(), ground.frequency[40:90], rtol=1e-6)
+    in_context = 25 + np.flatnonzero(observed[25:110])
+    np.testing.assert_allclose(given.observed_frequency.numpy(), ground.frequency[in_context], rtol=1e-6)
+    np.testing.assert_allclose(given.gaps_cm.numpy(), np.diff(ground.cm[in_context], prepend=ground.cm[in_context[0]]))
+    assert given.switch_per_cm == PARAMETERS.switch_per_cm
+    problem = copying_problem(ground, WINDOW, alleles, observed, candidates)
+    switch = copying.switch_probabilities(problem.sites.gaps_cm, PARAMETERS.switch_per_cm).astype(np.float32)
+    np.testing.assert_allclose(given.copying.numpy(), problem.dosage(weights[in_context], switch), atol=1e-6)
+    dosage = given.copying.numpy()
+    uncertain = hidden & (dosage >= CERTAIN) & (dosage <= np.float32(1 - CERTAIN))
+    assert given.candidates.shape == (int(uncertain.sum()), 4, 8)
+    np.testing.assert_array_equal(np.stack([given.query, given.site]), np.stack(np.nonzero(uncertain)))
+    assert given.problem is not None
+    assert evidence.best_mass > 0
+
+
+def test_model_input__hidden_alleles_are_truth_and_nothing_else(
+    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    weights = np.full(150, 6.9, dtype=np.float32)
+    flipped = np.where(observed, alleles, 1 - alleles).astype(np.int8)
+    one, _ = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
+    two, _ = model_input(ground, WINDOW, flipped, observed, weights, PARAMETERS, candidates)
+    for name in ("copying", "query", "site", "candidates", "sites"):
+        assert torch.equal(getattr(one, name), getattr(two, name))
+    assert not torch.equal(one.truth, two.truth)
+
+
+def test_model_input__unknown_truth_becomes_zero(
+    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    gappy = alleles.copy()
+    gappy[0, 40:60] = -1
+    given, _ = model_input(ground, WINDOW, gappy, observed, np.full(150, 6.9, np.float32), PARAMETERS, candidates)
+    assert not given.truth[0, :20].any()
+
+
+def test_random_candidates__as_many_as_retrieved_from_the_allowed_rows() -> None:
+    retrieved = [np.array([1, 5, 9], np.int32), np.arange(30, dtype=np.int32)]
+    allowed = [np.arange(50, 90, dtype=np.int32), np.arange(10, 20, dtype=np.int32)]
+    drawn = random_candidates(retrieved, allowed, np.random.default_rng(3))
+    assert [len(rows) for rows in drawn] == [3, 10]
+    for rows, may in zip(drawn, allowed, strict=True):
+        assert rows.dtype == np.int32
+        assert rows.tolist() == sorted(set(rows.tolist()))
+        assert set(rows.tolist()) <= set(may.tolist())

@@ -1,0 +1,168 @@
+"""A trained model at work: the same bytes for any company and any number of threads, and what it leaves alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from vcfrag_core.features import CANDIDATE_FEATURES, SITE_FEATURES, Evidence
+from vcfrag_core.genetic_map import GeneticMap
+from vcfrag_core.model import ImputationModel, ModelConfig
+from vcfrag_core.panel import Panel
+from vcfrag_core.queries import EXTERNAL
+from vcfrag_core.types import F32Array, I64Array
+from vcfrag_train.client import IndexClient
+from vcfrag_train.corrector import SITES_PER_CALL, Corrector
+from vcfrag_train.embedded import embedded_daemon
+from vcfrag_train.imputer import Imputer
+
+N_SITES = 900
+
+
+def corrector(*, learn_copying: bool = False, awake: bool = True) -> Corrector:
+    torch.manual_seed(4)
+    model = ImputationModel(ModelConfig(width=16, heads=2, layers=2, candidates=5, learn_copying=learn_copying))
+    if awake:
+        torch.nn.init.normal_(model.head.weight, std=0.3)
+    return Corrector(model, "test")
+
+
+def random_evidence(counts: tuple[int, ...], seed: int = 1) -> Evidence:
+    """Evidence of queries with these numbers of uncertain sites."""
+    rng = np.random.default_rng(seed)
+    dosage = rng.integers(0, 2, (len(counts), N_SITES)).astype(np.float32)
+    query = np.repeat(np.arange(len(counts)), counts)
+    site = np.concatenate([np.sort(rng.choice(N_SITES, n, replace=False)) for n in counts] or [np.empty(0, np.int64)])
+    n = len(query)
+    uncertain = rng.uniform(0.01, 0.99, n).astype(np.float32)
+    dosage[query, site] = uncertain
+    candidates = rng.uniform(0, 2, (n, 5, len(CANDIDATE_FEATURES))).astype(np.float32)
+    candidates[:, :, 0] = np.sort(rng.dirichlet(np.ones(5), n), axis=1)[:, ::-1]
+    candidates[:, :, 1] = rng.choice([-1, 1], (n, 5))
+    sites = rng.uniform(0, 0.9, (n, len(SITE_FEATURES))).astype(np.float32)
+    sites[:, 0] = uncertain
+    return Evidence(dosage=dosage, query=query, site=site, candidates=candidates, sites=sites, best_mass=1.0)
+
+
+def of_queries(evidence: Evidence, queries: I64Array) -> Evidence:
+    """The evidence of some queries, in the order given."""
+    rows = np.concatenate([np.flatnonzero(evidence.query == q) for q in queries])
+    return dataclasses.replace(
+        evidence,
+        dosage=evidence.dosage[queries],
+        query=np.repeat(np.arange(len(queries)), [(evidence.query == q).sum() for q in queries]),
+        site=evidence.site[rows],
+        candidates=evidence.candidates[rows],
+        sites=evidence.sites[rows],
+    )
+
+
+def correct(tool: Corrector, evidence: Evidence, threads: int = 1) -> F32Array:
+    with ThreadPoolExecutor(threads) as pool:
+        return tool.correct(evidence, pool)
+
+
+def test_correct__same_bytes_for_any_company_and_number_of_threads() -> None:
+    tool = corrector()
+    evidence = random_evidence((3, 0, SITES_PER_CALL, 700, SITES_PER_CALL + 1, 40))
+    together = correct(tool, evidence)
+    np.testing.assert_array_equal(together, correct(tool, evidence, threads=4))
+    for q in range(6):
+        np.testing.assert_array_equal(together[[q]], correct(tool, of_queries(evidence, np.array([q]))))
+    order = np.array([5, 3, 0, 1, 4, 2])
+    np.testing.assert_array_equal(together[order], correct(tool, of_queries(evidence, order), threads=2))
+
+
+def test_correct__equals_the_models_own_answer() -> None:
+    tool = corrector()
+    evidence = random_evidence((300, 20))
+    corrected = correct(tool, evidence)
+    with torch.inference_mode():
+        base = tool.model.prior(torch.from_numpy(evidence.sites[:, 0]), torch.from_numpy(evidence.sites[:, 1]))
+        delta = tool.model.correction(torch.from_numpy(evidence.candidates), torch.from_numpy(evidence.sites))
+        expected = (base + delta).sigmoid().numpy()
+    np.testing.assert_allclose(corrected[evidence.query, evidence.site], expected, atol=1e-5)
+    assert np.abs(expected - evidence.dosage[evidence.query, evidence.site]).mean() > 0.01
+
+
+def test_correct__certain_sites_stay_as_they_are() -> None:
+    evidence = random_evidence((100, 50))
+    corrected = correct(corrector(), evidence)
+    certain = np.ones(evidence.dosage.shape, dtype=np.bool_)
+    certain[evidence.query, evidence.site] = False
+    np.testing.assert_array_equal(corrected[certain], evidence.dosage[certain])
+
+
+def test_correct__leaves_its_evidence_and_torchs_threads_alone() -> None:
+    evidence = random_evidence((60,))
+    before, threads = evidence.dosage.copy(), torch.get_num_threads()
+    correct(corrector(), evidence)
+    np.testing.assert_array_equal(evidence.dosage, before)
+    assert torch.get_num_threads() == threads
+
+
+def test_correct__an_untrained_model_hardly_moves_copying() -> None:
+    evidence = random_evidence((400,))
+    moved = correct(corrector(awake=False), evidence) - evidence.dosage
+    assert np.abs(moved).max() < 1e-3
+
+
+def test_corrector__puts_the_model_to_evaluation() -> None:
+    model = ImputationModel(ModelConfig(width=8, heads=2, dropout=0.5)).train()
+    assert not Corrector(model, "test").model.training
+
+
+@pytest.fixture(scope="module")
+def served(make_panel: Callable[..., Panel]) -> Iterator[tuple[Panel, GeneticMap, IndexClient]]:
+    panel = make_panel(n_samples=20, n_sites=240, seed=6, contig="7")
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 10.0]), contig="7")
+    with embedded_daemon({"p": panel}, threads=1) as address, IndexClient(address) as client:
+        yield panel, genetic_map, client
+
+
+@pytest.mark.parametrize("learn_copying", [False, True])
+def test_imputer_with_a_model__same_bytes_alone_and_together(
+    served: tuple[Panel, GeneticMap, IndexClient], learn_copying: bool
+) -> None:
+    panel, genetic_map, client = served
+    rng = np.random.default_rng(2)
+    observed = rng.random(panel.n_sites) < 0.4
+    alleles = np.where(observed, panel.haplotypes()[:8] ^ (rng.random((8, panel.n_sites)) < 0.02), -1).astype(np.int8)
+
+    def impute(rows: slice, threads: int, tool: Corrector | None) -> F32Array:
+        imputer = Imputer(
+            panel=panel,
+            genetic_map=genetic_map,
+            client=client,
+            panel_name="p",
+            threads=threads,
+            corrector=tool,
+        )
+        names = [name for name in panel.samples[:4] for _ in range(2)][rows]
+        return np.concatenate([d for _, d in imputer.impute(alleles[rows], observed, names)], axis=1)
+
+    tool = corrector(learn_copying=learn_copying)
+    together = impute(slice(0, 8), 3, tool)
+    for start in range(0, 8, 2):
+        np.testing.assert_array_equal(together[start : start + 2], impute(slice(start, start + 2), 1, tool))
+    copying = impute(slice(0, 8), 1, None)
+    assert not np.array_equal(together, copying)
+    assert float(together.min()) >= 0
+    assert float(together.max()) <= 1
+
+
+def test_imputer_with_a_model__outside_samples_are_corrected_too(
+    served: tuple[Panel, GeneticMap, IndexClient],
+) -> None:
+    panel, genetic_map, client = served
+    observed = np.arange(panel.n_sites) % 3 == 0
+    alleles = np.where(observed, panel.haplotypes()[[0, 9]], -1).astype(np.int8)
+    imputer = Imputer(panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector())
+    dosages = [dosage for _, dosage in imputer.impute(alleles, observed, [EXTERNAL] * 2)]
+    assert all(bool(np.isfinite(dosage).all()) for dosage in dosages)

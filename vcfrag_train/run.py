@@ -132,6 +132,21 @@ class RunFolder:
         """
         return _splits(_read_json(self.splits_path), self.splits_path)
 
+    def every_splits(self) -> list[RunSplits]:
+        """The splits in force, and those before differences that somebody accepted.
+
+        Raises:
+            As `splits`.
+        """
+        earlier = _read_json(self.splits_path).get("earlier", [])
+        return [self.splits(), *(_splits(table, self.splits_path) for table in earlier)]
+
+    def replace_splits(self, splits: RunSplits) -> None:
+        """Puts other splits in force; those before stay on record."""
+        table = _read_json(self.splits_path)
+        earlier = table.pop("earlier", [])
+        _write_json(self.splits_path, {**_splits_table(splits), "earlier": [*earlier, table]})
+
     def add_session(self, session: Mapping[str, Any]) -> None:
         """Records a start or a resume."""
         self.note(sessions=[*self.record().get("sessions", []), {"started": now(), **session}])
@@ -140,6 +155,10 @@ class RunFolder:
         """Puts another configuration in force; the one before stays in run.json."""
         self.note(earlier_configs=[*self.record().get("earlier_configs", []), self.config()])
         _write_text(self.config_path, dump_toml(config))
+
+    def every_config(self) -> list[dict[str, Any]]:
+        """The tables of the configuration in force, and of those before it."""
+        return [self.config(), *self.record().get("earlier_configs", [])]
 
     def note(self, **values: Any) -> None:
         """Adds or replaces entries of run.json."""

@@ -116,6 +116,8 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     accepted = (*record.accepted, *record.check(fields, accept))
     if config != run_config(path):
         run.replace_config(config_table(config))
+    if material.splits != run.splits():
+        run.replace_splits(material.splits)
     with _learning(config, material, checkpoint) as loop:
         if not loop.finished:
             _train(loop, run, fields, material, accepted, record.step)

@@ -20,6 +20,7 @@ DOMAIN = "vcfrag"
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+MAX_TEXT_BYTES = 1000
 
 STATUS_OF: dict[str, grpc.StatusCode] = {
     "PANEL_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
@@ -84,9 +85,15 @@ def status_of(error: VcfragError) -> grpc.StatusCode:
     return STATUS_OF.get(error.reason, grpc.StatusCode.INTERNAL)
 
 
+def message_of(error: VcfragError) -> str:
+    """The error's message, cut where it would not fit into the 8 KiB of headers that gRPC peers accept."""
+    data = str(error).encode()
+    return str(error) if len(data) <= MAX_TEXT_BYTES else f"{data[:MAX_TEXT_BYTES].decode(errors='ignore')} [...]"
+
+
 def encode(error: VcfragError, *, request_id: str = "", retry_after_seconds: float | None = None) -> bytes:
     """The serialised `google.rpc.Status` of a refusal, for the trailing metadata under `DETAILS_KEY`."""
-    status = status_pb2.Status(code=status_of(error).value[0], message=str(error))
+    status = status_pb2.Status(code=status_of(error).value[0], message=message_of(error))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     if request_id:
         info.metadata["request_id"] = request_id

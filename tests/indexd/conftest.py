@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +36,8 @@ from vcfrag_core.types import BoolArray, F32Array, I8Array
 from vcfrag_indexd.engines.base import IndexSource, SearchTask
 from vcfrag_proto.v1 import index_pb2 as pb
 
-pytest_plugins: list[str] = []
+PATIENCE_SECONDS = 90.0
+COMMAND = (sys.executable, "-m", "vcfrag_indexd.cli")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,3 +200,96 @@ def described() -> Callable[..., Described]:
 def index(panel: Panel) -> Described:
     """20 samples, 200 sites, half of them observed, two held out and one family."""
     return describe(panel, held_out=2, families=1)
+
+
+class Process:
+    """`vcfrag-indexd serve` as a child process, its log lines at hand."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "serve", "--log-format", "json", "--threads", "1", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < limit:
+            for line in list(self.lines):
+                found = re.search(pattern, line)
+                if found:
+                    return found
+            if self.process.poll() is not None and not self._reader.is_alive():
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"no line like {pattern!r} in {self.lines}")
+
+    @property
+    def address(self) -> str:
+        return self.wait_for(r'"address": "([0-9.:]+)"')[1]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.code()
+
+    def code(self) -> int:
+        """The exit code, once it has one."""
+        code = self.process.wait(PATIENCE_SECONDS)
+        self._reader.join(10)
+        self.process.stderr.close()
+        return code
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started = []
+
+    def run(*arguments: str) -> Process:
+        quick = {"VCFRAG_INDEXD_DRAIN__SETTLE_SECONDS": "0.1", "VCFRAG_CACHE_DIR": str(tmp_path / "cache")}
+        started.append(Process(*arguments, env=quick))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def panel_file(panel: Panel, tmp_path: Path) -> Path:
+    """The panel as an uncompressed VCF."""
+    lines = [
+        "##fileformat=VCFv4.2",
+        f"##contig=<ID={panel.contig}>",
+        '##FORMAT=<ID=GT,Number=1,Type=String,Description="">',
+    ]
+    lines.append("\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *panel.samples]))
+    alleles = panel.haplotypes()
+    for v in range(panel.n_sites):
+        calls = [f"{alleles[2 * s, v]}|{alleles[2 * s + 1, v]}" for s in range(panel.n_samples)]
+        fixed = [panel.contig, str(panel.positions[v]), ".", panel.refs[v], panel.alts[v], ".", ".", ".", "GT"]
+        lines.append("\t".join([*fixed, *calls]))
+    path = tmp_path / "panel.vcf"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < limit, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], bool], str], None]:
+    """A function (holds, what) that waits until holds() is true, and fails naming `what` after a long time."""
+    return wait_until

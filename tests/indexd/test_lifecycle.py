@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -28,87 +23,6 @@ from vcfrag_indexd.testing import serve
 from vcfrag_train.client import IndexClient
 
 PATIENCE_SECONDS = 90.0
-COMMAND = (sys.executable, "-m", "vcfrag_indexd.cli")
-
-
-class Process:
-    """`vcfrag-indexd serve` as a child process, its log lines at hand."""
-
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--log-format", "json", "--threads", "1", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **(env or {})},
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        limit = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < limit:
-            for line in list(self.lines):
-                found = re.search(pattern, line)
-                if found:
-                    return found
-            if self.process.poll() is not None and not self._reader.is_alive():
-                break
-            time.sleep(0.01)
-        raise AssertionError(f"no line like {pattern!r} in {self.lines}")
-
-    @property
-    def address(self) -> str:
-        return self.wait_for(r'"address": "([0-9.:]+)"')[1]
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.code()
-
-    def code(self) -> int:
-        """The exit code, once it has one."""
-        code = self.process.wait(PATIENCE_SECONDS)
-        self._reader.join(10)
-        self.process.stderr.close()
-        return code
-
-    def _read(self) -> None:
-        for line in self.process.stderr:
-            self.lines.append(line)
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    started = []
-
-    def run(*arguments: str) -> Process:
-        quick = {"VCFRAG_INDEXD_DRAIN__SETTLE_SECONDS": "0.1", "VCFRAG_CACHE_DIR": str(tmp_path / "cache")}
-        started.append(Process(*arguments, env=quick))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.stop(signal.SIGKILL)
-
-
-@pytest.fixture
-def panel_file(panel: Panel, tmp_path: Path) -> Path:
-    """The panel as an uncompressed VCF."""
-    lines = [
-        "##fileformat=VCFv4.2",
-        f"##contig=<ID={panel.contig}>",
-        '##FORMAT=<ID=GT,Number=1,Type=String,Description="">',
-    ]
-    lines.append("\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *panel.samples]))
-    alleles = panel.haplotypes()
-    for v in range(panel.n_sites):
-        calls = [f"{alleles[2 * s, v]}|{alleles[2 * s + 1, v]}" for s in range(panel.n_samples)]
-        fixed = [panel.contig, str(panel.positions[v]), ".", panel.refs[v], panel.alts[v], ".", ".", ".", "GT"]
-        lines.append("\t".join([*fixed, *calls]))
-    path = tmp_path / "panel.vcf"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 def health(address: str, service: str = "") -> int:
@@ -117,14 +31,7 @@ def health(address: str, service: str = "") -> int:
         return health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    limit = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < limit, f"never happened: {what}"
-        time.sleep(0.02)
-
-
-def test_serve__reads_a_file_answers_and_leaves_with_code_0(start, panel_file: Path, index) -> None:
+def test_serve__reads_a_file_answers_and_leaves_with_code_0(start, eventually, panel_file: Path, index) -> None:
     process = start("--panel", f"panel={panel_file}", "--listen", "127.0.0.1:0")
     address = process.address
     eventually(lambda: health(address) == health_pb2.HealthCheckResponse.SERVING, "serving")
@@ -169,7 +76,9 @@ def test_serve__a_panel_file_that_cannot_be_used_is_refused_at_start(start, pane
     assert process.code() == 2
 
 
-def test_serve__a_damaged_cache_is_rebuilt_and_never_trusted(start, panel_file: Path, tmp_path: Path, index) -> None:
+def test_serve__a_damaged_cache_is_rebuilt_and_never_trusted(
+    start, eventually, panel_file: Path, tmp_path: Path, index
+) -> None:
     for damage in (None, 0x10, 0x80):
         for entry in (tmp_path / "cache").rglob("*") if damage else ():
             if entry.is_file():

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,15 +28,8 @@ def go_on() -> None:
     """A checkpoint that never objects."""
 
 
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    limit = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < limit, f"never happened: {what}"
-        time.sleep(0.02)
-
-
 @pytest.fixture
-def worker() -> Iterator[WorkerEngine]:
+def worker(eventually) -> Iterator[WorkerEngine]:
     engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=1.5)
     eventually(engine.available, "the worker is up")
     yield engine
@@ -67,7 +60,7 @@ def test_worker__answers_like_the_oracle_and_reports(worker: WorkerEngine, index
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
-    worker: WorkerEngine, index, expected, number: signal.Signals
+    eventually, worker: WorkerEngine, index, expected, number: signal.Signals
 ) -> None:
     worker.open(index.source())
     found(worker, index)
@@ -81,7 +74,9 @@ def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
     assert worker.restarts == 1
 
 
-def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(worker: WorkerEngine, index, expected) -> None:
+def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(
+    eventually, worker: WorkerEngine, index, expected
+) -> None:
     worker.open(index.source())
     with pytest.raises(UnavailableError, match="died during the call"):
         worker.search("index", index.task(index.own(["S0007"]), ABORTING_K), go_on)
@@ -99,7 +94,7 @@ def test_worker__a_call_past_its_deadline_stops_costing(worker: WorkerEngine, in
 
 
 def test_daemon__tells_the_truth_while_its_worker_is_away_and_the_retrying_client_does_not_notice(
-    worker: WorkerEngine, index, expected
+    eventually, worker: WorkerEngine, index, expected
 ) -> None:
     with serve({"panel": index.panel}, engine=worker) as daemon, IndexClient(daemon.address) as client:
         opened = client.open_index(**index.opening())

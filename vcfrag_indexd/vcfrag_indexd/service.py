@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from importlib import metadata
 
-from vcfrag_core.errors import UnavailableError
+from vcfrag_core.errors import OverloadedError, UnavailableError
 from vcfrag_core.identity import Identity
 from vcfrag_core.panel import Panel
 from vcfrag_indexd import __version__, decoding
@@ -21,6 +22,8 @@ from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb
 
 PREPARE_SEGMENTS = 64
+# A stream whose reader stalls holds a thread; so there are fewer of them than threads.
+MAX_PREPARES = 16
 
 # What observers (metrics, tests) are told of every search: queries, and the queue, search and build seconds.
 SearchObserver = Callable[[int, float, float, float], None]
@@ -44,6 +47,7 @@ class IndexService:
         )
         self.registry = Registry(max_open=limits.max_open_indexes, on_open=engine.open, on_close=engine.close)
         self._on_search = on_search
+        self._prepares = threading.BoundedSemaphore(MAX_PREPARES)
 
     def add_panel(self, name: str, panel: Panel) -> None:
         """Takes a panel into service."""
@@ -67,8 +71,19 @@ class IndexService:
 
     def prepare_index(self, request: pb.PrepareIndexRequest, call: Call) -> Iterator[pb.PrepareIndexProgress]:
         """Builds some segments at a time and leaves the lane between, so that a slow reader holds nobody up."""
+        self.admission.check_accepting()
         index = self._checked(request.handle, decoding.identity_of(request.identity))
         decoding.check_range(request.start, request.stop, len(index.source.observed))
+        if not self._prepares.acquire(blocking=False):
+            raise OverloadedError(f"{MAX_PREPARES} preparations are under way already")
+        try:
+            yield from self._prepare(index, request, call)
+        finally:
+            self._prepares.release()
+
+    def _prepare(
+        self, index: OpenIndex, request: pb.PrepareIndexRequest, call: Call
+    ) -> Iterator[pb.PrepareIndexProgress]:
         segments = index.source.layout.segments_within(request.start, request.stop, index.source.observed)
         yield self._progress(index, 0, len(segments))
         for begin in range(0, len(segments), PREPARE_SEGMENTS):

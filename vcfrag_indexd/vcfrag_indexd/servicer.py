@@ -135,7 +135,7 @@ class _Handled:
         )
         code = status.status_of(error)
         self._finish(code.name, error.reason)
-        self._context.abort(code, str(error))
+        self._context.abort(code, status.message_of(error))
         raise InternalError("unreachable: abort raises")
 
     def _finish(self, code: str, reason: str) -> None:

@@ -92,3 +92,30 @@ def test_masks__epochs_of_every_level() -> None:
     masks = MasksConfig(levels=(0.2, 0.4), epochs_per_level=(2, 3))
     curriculum = masks.curriculum(ArrayLikeMask())
     assert [curriculum.level(epoch) for epoch in range(6)] == [0.2, 0.2, 0.4, 0.4, 0.4, 0.4]
+
+
+def test_configs__all_four_are_there() -> None:
+    assert [path.stem for path in CONFIGS] == ["chr20", "demo", "whole_chromosome_gpu", "whole_window_nearest"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configs__loads_with_a_model_that_can_be_built(path: Path) -> None:
+    from vcfrag_train.fit.learner import model_config
+
+    config = load_config(path)
+    again = from_table(FitConfig, tomllib.loads(dump_toml(config_table(config))), base=Path("/nowhere"))
+    assert again == config
+    assert model_config(config.model).width % model_config(config.model).heads == 0
+
+
+def test_configs__the_large_one_has_the_stated_shape() -> None:
+    config = load_config(next(path for path in CONFIGS if path.stem == "whole_chromosome_gpu"))
+    assert (config.model["layers"], config.model["width"], config.windows.sites) == (12, 384, 1020)
+
+
+def test_configs__the_replaced_system_retrieves_one_haplotype_of_the_whole_window() -> None:
+    config = load_config(next(path for path in CONFIGS if path.stem == "whole_window_nearest"))
+    assert config.retrieval is not None
+    assert config.retrieval.k == 1
+    assert config.windows.flank_cm == 0.0
+    assert config.model["embedding"] == {"gated": False}

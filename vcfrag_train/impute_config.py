@@ -29,7 +29,8 @@ class ImputeConfig:
         target: Targets.
         out: Output, .vcf.gz or .bcf.
         map: Genetic map; without one 1 cM per Mb is assumed.
-        checkpoint: Run folder of a trained model.
+        checkpoint: Run folder of a trained model; the model that ships with the package unless given.
+        accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
         copying_only: Imputes by copying alone, whatever model there is.
         daemon: HOST:PORT of a running daemon; without one it runs in this process.
         region: Contig, or part of one, of both files.
@@ -55,6 +56,7 @@ class ImputeConfig:
     out: Path
     map: Path | None = None
     checkpoint: Path | None = None
+    accept: tuple[str, ...] = ()
     copying_only: bool = False
     daemon: str | None = None
     region: str | None = None

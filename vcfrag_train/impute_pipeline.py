@@ -8,6 +8,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from vcfrag_core.target_records import Reason, TargetRecords
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_core.windows import Window
 from vcfrag_train.client import IndexClient
+from vcfrag_train.correctors import default_corrector, named_corrector
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
 from vcfrag_train.qc_report import QcReport
@@ -39,6 +41,9 @@ from vcfrag_train.target_checks import (
     refuse_unusable,
     weigh_sites,
 )
+
+if TYPE_CHECKING:
+    from vcfrag_train.corrector import Corrector
 
 _CELLS_PER_PIECE = 200_000
 _PASSED_THROUGH = {
@@ -317,9 +322,18 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             panel_name=name,
             groups=exclusion_groups(checked.people),
             threads=config.threads,
+            corrector=_corrector(config, panel, genetic_map),
         )
         check_missing(checked, imputer.windows(checked.observed), client.info().max_missing_share)
         yield imputer
+
+
+def _corrector(config: ImputeConfig, panel: Panel, genetic_map: GeneticMap) -> Corrector | None:
+    if config.copying_only:
+        return None
+    if config.checkpoint is None:
+        return default_corrector()
+    return named_corrector(config.checkpoint, {"panel": panel.digest, "map": genetic_map.digest}, config.accept)
 
 
 def served_name(client: IndexClient, panel: Panel) -> str:
@@ -354,4 +368,5 @@ def kept_records(checked: CheckedTarget) -> list[KeptRecord]:
 
 def _model_text(imputer: Imputer, checked: CheckedTarget) -> str:
     values = dataclasses.asdict(imputer.parameters(checked.observed))
-    return "copying " + " ".join(f"{name}={value}".replace(" ", "") for name, value in values.items())
+    copying = "copying " + " ".join(f"{name}={value}".replace(" ", "") for name, value in values.items())
+    return copying if imputer.corrector is None else f"{imputer.corrector.name} {copying}"

@@ -80,7 +80,7 @@ class Imputer:
         self._panel_name = panel_name
         self._parameters = parameters
         self._threads = threads
-        self._corrector = corrector
+        self.corrector = corrector
         self._frequency: F64Array = panel.alt_frequency() if corrector is not None else np.empty(0)
         self._panel_digest = panel.digest
 
@@ -245,12 +245,12 @@ class Imputer:
         )
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
-        if self._corrector is not None and self._corrector.learned_copying:
-            return self._corrector.site_weights(self._frequency)
+        if self.corrector is not None and self.corrector.learned_copying:
+            return self.corrector.site_weights(self._frequency)
         return np.full(self.panel.n_sites, parameters.weight)
 
     def _switch(self, problem: CopyingProblem, parameters: CopyingParameters) -> F32Array:
-        factor = 1.0 if self._corrector is None else self._corrector.switch_factor
+        factor = 1.0 if self.corrector is None else self.corrector.switch_factor
         return switch_probabilities(problem.sites.gaps_cm, factor * parameters.switch_per_cm).astype(np.float32)
 
     def _copy(
@@ -262,7 +262,7 @@ class Imputer:
     def _dosage(
         self, problem: CopyingProblem, opened: _Opened, parameters: CopyingParameters, pool: ThreadPoolExecutor
     ) -> F32Array:
-        if self._corrector is None:
+        if self.corrector is None:
             return self._copy(problem, opened.weights, parameters, pool)
         evidence = gather_evidence(
             problem,
@@ -271,7 +271,7 @@ class Imputer:
             cm=self.cm,
             frequency=self._frequency,
             wanted=~opened.observed[problem.sites.sites],
-            n_candidates=self._corrector.n_candidates,
+            n_candidates=self.corrector.n_candidates,
             pool=pool,
         )
-        return self._corrector.correct(evidence, pool)
+        return self.corrector.correct(evidence, pool)

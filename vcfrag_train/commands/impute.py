@@ -20,7 +20,12 @@ def command(
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Run folder of a trained model.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Run folder of a trained model; without it, the model that ships with vcfrag.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Use a checkpoint although it was trained with another panel or map.")
+    ] = None,
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
     daemon: Annotated[
         str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
@@ -61,6 +66,7 @@ def command(
         out=out,
         map=map,
         checkpoint=checkpoint,
+        accept=tuple(accept or ()),
         copying_only=copying_only,
         daemon=daemon,
         region=region,

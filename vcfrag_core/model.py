@@ -44,10 +44,10 @@ class ModelConfig:
     """
 
     width: int = 48
-    layers: int = 2
+    layers: int = 1
     heads: int = 4
     expansion: int = 2
-    candidates: int = 12
+    candidates: int = 16
     dropout: float = 0.0
     learn_copying: bool = False
     embedding: EmbeddingConfig = dataclasses.field(default_factory=EmbeddingConfig)
@@ -154,8 +154,8 @@ class ImputationModel(nn.Module):
         self.embedding = AlleleEmbedding(config.embedding)
         self.log_switch_factor = nn.Parameter(torch.zeros(()))
         self.eta_logit = nn.Parameter(torch.tensor(1e-4).logit())
-        self.embed_candidate = nn.Sequential(nn.Linear(N_CANDIDATE_INPUTS, d), nn.GELU(), nn.Linear(d, d))
-        self.embed_site = nn.Sequential(nn.Linear(N_SITE_INPUTS, d), nn.GELU(), nn.Linear(d, d))
+        self.embed_candidate = nn.Linear(N_CANDIDATE_INPUTS, d)
+        self.embed_site = nn.Linear(N_SITE_INPUTS, d)
         self.rank_KD = nn.Parameter(torch.randn(config.candidates + 1, d) * 0.02)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(d)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -207,9 +208,11 @@ class _Run:
         self._watcher.sites(done, n_sites)
         if not todo:
             return
-        imputed = imputer.impute(checked.alleles, checked.observed, checked.names, todo)
-        with ThreadPoolExecutor(1) as background:
-            writing: Future[None] | None = None
+        writing: Future[None] | None = None
+        # Closed before the daemon is: what is under way when a run is interrupted still needs it.
+        found = imputer.impute(checked.alleles, checked.observed, checked.names, todo)
+        dosages = contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found))
+        with ThreadPoolExecutor(1) as background, dosages as imputed:
             for window, dosage in imputed:
                 if writing is not None:
                     writing.result()

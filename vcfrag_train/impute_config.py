@@ -9,6 +9,7 @@ from pathlib import Path
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.vcf_writer import check_output
 from vcfrag_core.output_records import DEFAULT_FORMATS
+from vcfrag_core.parameters import CopyingParameters
 
 _ENDINGS = (".vcf.gz", ".vcf.bgz", ".bcf")
 
@@ -31,6 +32,7 @@ class ImputeConfig:
         map: Genetic map; without one 1 cM per Mb is assumed.
         checkpoint: Run folder of a trained model; the model that ships with the package unless given.
         accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
+        parameters: Retrieval and copying; chosen by the density of the typed sites unless given.
         copying_only: Imputes by copying alone, whatever model there is.
         daemon: HOST:PORT of a running daemon; without one it runs in this process.
         region: Contig, or part of one, of both files.
@@ -57,6 +59,7 @@ class ImputeConfig:
     map: Path | None = None
     checkpoint: Path | None = None
     accept: tuple[str, ...] = ()
+    parameters: CopyingParameters | None = None
     copying_only: bool = False
     daemon: str | None = None
     region: str | None = None

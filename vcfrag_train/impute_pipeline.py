@@ -322,6 +322,7 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             genetic_map=genetic_map,
             client=client,
             panel_name=name,
+            parameters=config.parameters,
             groups=exclusion_groups(checked.people),
             threads=config.threads,
             corrector=_corrector(config, panel, genetic_map),

@@ -11,6 +11,7 @@ import typer
 
 from vcfrag_core.output_records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.impute_config import ImputeConfig, KeepGoing
+from vcfrag_train.parameter_file import read_parameters
 
 
 def command(
@@ -25,6 +26,9 @@ def command(
     ] = None,
     accept: Annotated[
         list[str] | None, typer.Option(help="Use a checkpoint although it was trained with another panel or map.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; chosen by density without.")
     ] = None,
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
     daemon: Annotated[
@@ -67,6 +71,7 @@ def command(
         map=map,
         checkpoint=checkpoint,
         accept=tuple(accept or ()),
+        parameters=None if parameters is None else read_parameters(parameters).parameters,
         copying_only=copying_only,
         daemon=daemon,
         region=region,

@@ -10,9 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.dosage_reader import ImputedGenotypes, read_haplotypes, sample_names
@@ -21,12 +19,18 @@ from vcfrag_core.files.panel_cache import CACHE_DIR_VARIABLE
 from vcfrag_core.files.panel_reader import read_panel
 from vcfrag_core.files.site_list import site_rows
 from vcfrag_core.panel import Panel
+from vcfrag_core.types import I8Array
 from vcfrag_train import baselines, peers
 from vcfrag_train.baselines import Baseline
+from vcfrag_train.correctors import default_corrector, named_corrector
 from vcfrag_train.evaluation import Method, evaluate_methods, file_method
 from vcfrag_train.hidden import EvaluationConfig, EvaluationFiles, Hidden, load_hidden
 from vcfrag_train.measured import Usage, run_measured
+from vcfrag_train.peers import PEERS, Peer
 from vcfrag_train.results import Cost, Evaluation
+
+if TYPE_CHECKING:
+    from vcfrag_train.corrector import Corrector
 
 _RUN_CLI: Final = "import sys; from vcfrag_train.cli import main; main(sys.argv[1:])"
 
@@ -58,17 +62,19 @@ class ComparisonConfig:
 
     Attributes:
         checkpoints: Label and run folder of each trained model to add.
+        accept: Differences of panel or map to a checkpoint's training that are accepted.
         own: Whether to run vcfrag with its default settings and by copying alone.
-        peers: Whether to run Beagle and Minimac4 where they are on the PATH.
-        ablations: Whether to compute the baselines.
+        peers: The peers to run where they are on the PATH.
+        ablations: Whether to compute the baselines, and every trained model with random neighbours.
         threads: Threads of every program.
         heap_mb: Java's heap for Beagle, megabytes.
         evaluation: How to score.
     """
 
     checkpoints: tuple[tuple[str, Path], ...] = ()
+    accept: tuple[str, ...] = ()
     own: bool = True
-    peers: bool = True
+    peers: tuple[Peer, ...] = PEERS
     ablations: bool = True
     threads: int = 2
     heap_mb: int = 4096
@@ -123,7 +129,7 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, say: S
     say("reading the truth")
     hidden = load_hidden(evaluation_files, config.evaluation, panel)
     if config.ablations:
-        methods += _baseline_methods(files, panel, samples, config)
+        methods += _ablations(files, panel, samples, config)
     return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, say)
 
 
@@ -158,7 +164,8 @@ def _own_methods(
 
 
 def _own_ways(config: ComparisonConfig) -> tuple[_Own, ...]:
-    trained = tuple(_Own(name=name, options=("--checkpoint", str(run))) for name, run in config.checkpoints)
+    accept = tuple(word for field in config.accept for word in ("--accept", field))
+    trained = tuple(_Own(name=name, options=("--checkpoint", str(run), *accept)) for name, run in config.checkpoints)
     if not config.own:
         return trained
     return (*trained, _Own(name="vcfrag", options=()), _Own(name="vcfrag-copying", options=("--copying-only",)))
@@ -169,7 +176,7 @@ def _peer_methods(
 ) -> Iterator[Method]:
     if not config.peers:
         return
-    found, missing = peers.available_peers()
+    found, missing = peers.available_peers(config.peers)
     for program in missing:
         say(f"{program} is not on the PATH and is left out")
     given = peers.PeerInput(panel=panel_path, target=files.target, genetic_map=map_for(panel, files.genetic_map))
@@ -190,20 +197,59 @@ def _cost(run: Usage, preparation: Sequence[Usage], threads: int) -> Cost:
     )
 
 
-def _baseline_methods(
+def _ablations(
     files: ComparisonFiles, reference: Panel, samples: Sequence[str], config: ComparisonConfig
-) -> list[Method]:
+) -> Iterator[Method]:
     rows = site_rows(reference.positions.tolist(), reference.refs, reference.alts)
     alleles = read_haplotypes(files.target, reference.contig, rows, samples, threads=config.evaluation.threads)
+    for baseline in baselines.BASELINES:
+        yield Method(
+            name=baseline.name,
+            load=functools.partial(_load_baseline, baseline, reference, alleles, samples),
+            source="computed here",
+        )
+    for name, corrector in _correctors(files, reference, config):
+        yield Method(
+            name=f"{name}, random neighbours",
+            load=functools.partial(_load_unretrieved, corrector, files, reference, alleles, samples, config.threads),
+            source=f"computed here with {corrector.name}",
+        )
 
-    def load(baseline: Baseline, hidden: Hidden) -> ImputedGenotypes:
-        order = [samples.index(name) for name in hidden.samples]
-        return baselines.impute_baseline(baseline, reference, alleles[:, np.array(order)], hidden.panel_sites)
 
-    return [
-        Method(name=baseline.name, load=functools.partial(load, baseline), source="computed here")
-        for baseline in baselines.BASELINES
-    ]
+def _correctors(files: ComparisonFiles, reference: Panel, config: ComparisonConfig) -> Iterator[tuple[str, Corrector]]:
+    """The trained models of this comparison."""
+    if config.checkpoints:
+        found = {"panel": reference.digest, "map": map_for(reference, files.genetic_map).digest}
+        for name, run in config.checkpoints:
+            yield name, named_corrector(run, found, config.accept)
+    shipped = default_corrector() if config.own else None
+    if shipped is not None:
+        yield "vcfrag", shipped
+
+
+def _load_baseline(
+    baseline: Baseline, reference: Panel, alleles: I8Array, samples: Sequence[str], hidden: Hidden
+) -> ImputedGenotypes:
+    order = [samples.index(name) for name in hidden.samples]
+    return baselines.impute_baseline(baseline, reference, alleles[:, order], hidden.panel_sites)
+
+
+def _load_unretrieved(
+    corrector: Corrector,
+    files: ComparisonFiles,
+    reference: Panel,
+    alleles: I8Array,
+    samples: Sequence[str],
+    threads: int,
+    hidden: Hidden,
+) -> ImputedGenotypes:
+    from vcfrag_train.unretrieved import impute_unretrieved
+
+    order = [samples.index(name) for name in hidden.samples]
+    genetic_map = map_for(reference, files.genetic_map)
+    return impute_unretrieved(
+        reference, genetic_map, alleles[:, order], hidden.panel_sites, corrector=corrector, threads=threads
+    )
 
 
 @contextlib.contextmanager

@@ -19,6 +19,9 @@ def command(
     checkpoint: Annotated[
         list[str] | None, typer.Option(help="Trained run to add, as RUN or NAME=RUN; repeatable.")
     ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Use checkpoints although they were trained with another panel or map.")
+    ] = None,
     own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
     peers: Annotated[bool, typer.Option(help="Run Beagle and Minimac4, default and tuned.")] = True,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
@@ -35,14 +38,16 @@ def command(
     """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
     from vcfrag_train import comparison, evaluation, output, tables
     from vcfrag_train.commands.evaluate import labelled
+    from vcfrag_train.peers import PEERS
 
     files = comparison.ComparisonFiles(
         panel=panel, target=target, truth=truth, genetic_map=map, typed=typed, samples_table=samples_table
     )
     config = comparison.ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
+        accept=tuple(accept or ()),
         own=own,
-        peers=peers,
+        peers=PEERS if peers else (),
         ablations=ablations,
         threads=threads,
         heap_mb=heap_mb,

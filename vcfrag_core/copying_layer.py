@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vcfrag_core.copying_problem import PRUNE, CopyingProblem
+from vcfrag_core.copying import LEAST_SWITCH
+from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.types import FloatArray
 
 
@@ -20,22 +21,21 @@ class _Copy(torch.autograd.Function):
         weights: Tensor,
         switch: Tensor,
         problem: CopyingProblem,
-        prune: float,
         pool: ThreadPoolExecutor | None,
     ) -> Tensor:
         ctx.save_for_backward(weights, switch)
         ctx.problem, ctx.pool = problem, pool
-        dosage = problem.dosage(_numpy(weights), _numpy(switch), prune=prune, pool=pool)
+        dosage = problem.dosage(_numpy(weights), _numpy(switch), pool=pool)
         return torch.from_numpy(dosage).to(weights.device)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         weights, switch = ctx.saved_tensors
         by_weight, by_switch = ctx.problem.gradients(
             _numpy(weights), _numpy(switch), _numpy(gradients[0]), pool=ctx.pool
         )
         device = weights.device
-        return torch.from_numpy(by_weight).to(device), torch.from_numpy(by_switch).to(device), None, None, None
+        return torch.from_numpy(by_weight).to(device), torch.from_numpy(by_switch).to(device), None, None
 
 
 def copy_dosage(
@@ -43,14 +43,13 @@ def copy_dosage(
     switch: Tensor,
     problem: CopyingProblem,
     *,
-    prune: float = PRUNE,
     pool: ThreadPoolExecutor | None = None,
 ) -> Tensor:
     """(Q, L) dosages, differentiable in (M,) weights and (M,) switch probabilities.
 
-    The gradient is that of the unpruned dosage (source: the second derivatives of log Z, see `copying_kernels`).
+    Source of the gradient: the second derivatives of log Z, see `copying_gradient`.
     """
-    return _Copy.apply(weights, switch, problem, prune, pool)  # type: ignore[no-any-return, no-untyped-call]
+    return _Copy.apply(weights, switch.clamp_min(LEAST_SWITCH), problem, pool)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _numpy(tensor: Tensor) -> FloatArray:

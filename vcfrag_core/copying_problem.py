@@ -9,9 +9,8 @@ import numpy as np
 
 from vcfrag_core import copying_kernels as kernels
 from vcfrag_core.copying import CopyingSites
+from vcfrag_core.copying_gradient import copy_gradient
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
-
-PRUNE = 2e-4
 
 
 class CopyingProblem:
@@ -20,7 +19,8 @@ class CopyingProblem:
     Attributes:
         sites: Observed sites of the context and the sites to impute between them.
         words: (H, ceil(L / 64)) panel bits at the sites to impute.
-        observed: (H, ceil(M / 8)) panel bits at the observed sites.
+        alleles: (ceil(L / 8), H) the same, eight sites to a row.
+        observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
         queries: (Q, M) alleles, -1 where there is no call.
         candidates: Q arrays of panel rows, one or more each.
     """
@@ -28,15 +28,15 @@ class CopyingProblem:
     def __init__(
         self, sites: CopyingSites, packed: U8Array, observed: U8Array, queries: I8Array, candidates: Sequence[I32Array]
     ) -> None:
+        """Takes the panel, and of it (H, ceil(M / 8)) bits at the observed sites, from `observed_bits`."""
         self.sites = sites
         self.words = kernels.site_words(packed, sites.sites)
-        self.observed = observed
+        self.alleles = kernels.by_column(self.words.view(np.uint8)[:, : (len(sites.sites) + 7) // 8])
+        self.observed = kernels.by_column(observed)
         self.queries = queries
         self.candidates = candidates
 
-    def dosage(
-        self, weights: FloatArray, switch: FloatArray, *, prune: float = PRUNE, pool: ThreadPoolExecutor | None = None
-    ) -> FloatArray:
+    def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:
         """(Q, L) dosages for (M,) weights and switch probabilities, in their type."""
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
@@ -45,14 +45,13 @@ class CopyingProblem:
         def one(q: int) -> None:
             kernels.copy_dosage(
                 self.observed,
-                self.words,
+                self.alleles,
                 self.candidates[q],
                 self.queries[q],
                 mismatch,
                 switch,
                 self.sites.left,
                 fraction,
-                prune,
                 out[q],
             )
 
@@ -69,9 +68,9 @@ class CopyingProblem:
         fraction = self.sites.fraction.astype(mismatch.dtype)
 
         def one(q: int) -> None:
-            kernels.copy_gradient(
+            copy_gradient(
                 self.observed,
-                self.words,
+                self.alleles,
                 self.candidates[q],
                 self.queries[q],
                 mismatch,

@@ -12,13 +12,30 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.copying_kernels import BLOCK, _add_block_dosage, _block_posteriors, _forward, gather_states
-from vcfrag_core.types import F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.copying_kernels import (
+    BLOCK,
+    _step_back,
+    any_carrier,
+    fill_dosage,
+    forward_block,
+    forward_checkpoints,
+    gather,
+)
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 NEARBY_SITES = 24
+STRETCH = 64
 
 _HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype=np.int64)
 _LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _maximum(values: FloatArray) -> float:
+    found = values[0]
+    for j in range(len(values)):
+        found = values[j] if values[j] > found else found
+    return float(found)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -27,18 +44,22 @@ def _largest(score: FloatArray, chosen: I32Array) -> None:
     t = len(chosen)
     chosen[:] = -1
     filled = 0
-    least = -np.inf
-    for j in range(len(score)):
-        v = score[j]
-        if filled == t and v <= least:
+    least = score[0]
+    for begin in range(0, len(score), STRETCH):
+        stop = min(begin + STRETCH, len(score))
+        if filled == t and _maximum(score[begin:stop]) <= least:
             continue
-        at = min(filled, t - 1)
-        while at > 0 and score[chosen[at - 1]] < v:
-            chosen[at] = chosen[at - 1]
-            at -= 1
-        chosen[at] = j
-        filled = min(filled + 1, t)
-        least = score[chosen[filled - 1]]
+        for j in range(begin, stop):
+            v = score[j]
+            if filled == t and v <= least:
+                continue
+            at = min(filled, t - 1)
+            while at > 0 and score[chosen[at - 1]] < v:
+                chosen[at] = chosen[at - 1]
+                at -= 1
+            chosen[at] = j
+            filled = min(filled + 1, t)
+            least = score[chosen[filled - 1]]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -77,17 +98,29 @@ def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, 
     return (b << 3) + _LOWEST_OF_BYTE[differ] if differ else n_sites
 
 
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> float:
+    """score = a + b, scaled; returns the sum of the squares of a, scaled."""
+    squares = a.dtype.type(0)
+    for j in range(len(a)):
+        v = a[j] * a_scale
+        squares += v * v
+        score[j] = v + b[j] * b_scale
+    return squares
+
+
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def copy_with_evidence(
     observed: U8Array,
-    words: U64Array,
+    alleles: U8Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
     switch: FloatArray,
     left: I32Array,
     fraction: FloatArray,
-    prune: float,
+    wanted: BoolArray,
+    certain: float,
     dosage: FloatArray,
     best: I32Array,
     before: F32Array,
@@ -96,10 +129,12 @@ def copy_with_evidence(
     match_last: I32Array,
     effective: F32Array,
 ) -> None:
-    """Dosages as `copy_dosage`, and for the observed sites m around the sites to impute the evidence from m to m + 1.
+    """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
 
     Args:
-        observed, words, candidates, query, mismatch, switch, left, fraction, prune, dosage: As for `copy_dosage`.
+        observed, alleles, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        wanted: (L,) sites of interest.
+        certain: A wanted site is uncertain where its dosage lies in [certain, 1 - certain].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
         before: (M, T) their posterior at m.
         after: (M, T) their posterior at m + 1 (at m for the last).
@@ -108,47 +143,57 @@ def copy_with_evidence(
         effective: (M,) effective number of candidates at m: 1 / sum of squared posteriors.
     """
     m, k = len(query), len(candidates)
-    states = gather_states(observed, candidates)
-    alleles, called = _query_bytes(query)
-    n_blocks = (m + BLOCK - 1) // BLOCK
-    checkpoints = np.empty((n_blocks, k), dtype=mismatch.dtype)
-    _forward(states, query, mismatch, switch, checkpoints)
-    posterior = np.empty((BLOCK + 1, k), dtype=mismatch.dtype)
-    following = np.empty(k, dtype=mismatch.dtype)
-    backward = np.full(k, 1.0 / k, dtype=mismatch.dtype)
+    one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
+    states = gather(observed, candidates, 0, len(observed))
+    query_alleles, called = _query_bytes(query)
+    checkpoints = forward_checkpoints(states, query, mismatch, switch)
+    rows = np.empty((BLOCK, k), dtype=mismatch.dtype)
+    last_row = np.empty(k, dtype=mismatch.dtype)
+    backward = np.full(k, one / count, dtype=mismatch.dtype)
     score = np.empty(k, dtype=mismatch.dtype)
+    sums = np.empty((2, 4), dtype=mismatch.dtype)
+    keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
-    for block in range(n_blocks - 1, -1, -1):
+    for block in range(len(checkpoints) - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
-        _block_posteriors(states, query, mismatch, switch, first, stop, checkpoints[block], backward, posterior)
-        posterior[stop - first, :] = posterior[stop - first - 1] if stop == m else following
-        following[:] = posterior[0]
+        forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
         begin = np.searchsorted(left[:end], first)
-        if begin == end:
-            continue
-        _add_block_dosage(posterior, stop - first, first, words, candidates, begin, end, left, fraction, prune, dosage)
-        for i in range(max(first, left[begin]), min(stop, left[end - 1] + 1)):
-            row = i - first
-            squares = mismatch.dtype.type(0)
-            for j in range(k):
-                score[j] = posterior[row, j] + posterior[row + 1, j]
-                squares += posterior[row, j] * posterior[row, j]
-            effective[i] = 1 / squares
-            _largest(score, best[i])
-            for t in range(best.shape[1]):
-                j = best[i, t]
-                if j < 0:
-                    break
-                before[i, t], after[i, t] = posterior[row, j], posterior[row + 1, j]
-                match_first[i, t] = _mismatch_before(states, alleles, called, i, j) + 1
-                match_last[i, t] = i
-                if i + 1 < m:
-                    match_last[i, t] = _mismatch_after(states, alleles, called, i + 1, j, m) - 1
-                best[i, t] = candidates[j]
-        end = begin
-    for i in range(len(dosage)):
-        dosage[i] = min(dosage[i], 1.0)
+        first_byte = begin >> 3
+        mine = gather(alleles, candidates, first_byte, (end + 7) >> 3 if end > begin else first_byte)
+        carried = any_carrier(mine)
+        following = last_row
+        for i in range(stop - 1, first - 1, -1):
+            row = rows[i - first]
+            joint, total = _step_back(row, backward, states[i >> 3], i & 7, query[i], mismatch[i], keep, add)
+            keep, add = (one - switch[i]) / total, switch[i] / count
+            scale = one / joint
+            if i == m - 1:
+                following, after_scale = row, scale
+            at = end
+            while at > begin and left[at - 1] == i:
+                at -= 1
+            fill_dosage(
+                mine, carried, first_byte, at, end, fraction, row, scale, following, after_scale, sums, dosage
+            )  # fmt: skip
+            uncertain = False
+            for site in range(at, end):
+                uncertain |= wanted[site] and certain <= dosage[site] <= 1 - certain
+            if uncertain:
+                effective[i] = 1 / _together(row, scale, following, after_scale, score)
+                _largest(score, best[i])
+                for t in range(best.shape[1]):
+                    j = best[i, t]
+                    if j < 0:
+                        break
+                    before[i, t], after[i, t] = row[j] * scale, following[j] * after_scale
+                    match_first[i, t] = _mismatch_before(states, query_alleles, called, i, j) + 1
+                    match_last[i, t] = i
+                    if i + 1 < m:
+                        match_last[i, t] = _mismatch_after(states, query_alleles, called, i + 1, j, m) - 1
+                    best[i, t] = candidates[j]
+            end, following, after_scale = at, row, scale
+        last_row[:] = rows[0]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)

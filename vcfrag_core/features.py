@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from vcfrag_core import feature_kernels as kernels
-from vcfrag_core.copying_problem import PRUNE, CopyingProblem, each_query
+from vcfrag_core.copying_problem import CopyingProblem, each_query
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I64Array
 
 CANDIDATE_FEATURES = (
@@ -47,7 +47,8 @@ class Evidence:
         site: (N,) its number among the L sites.
         candidates: (N, T, 8) features named by CANDIDATE_FEATURES, largest posterior first.
         sites: (N, 6) features named by SITE_FEATURES.
-        best_mass: Mean posterior of the T best candidates together, over observed sites around the window.
+        best_mass: Mean posterior of the T best candidates together, over observed sites beside uncertain ones; NaN
+            where there are none.
     """
 
     dosage: F32Array
@@ -66,6 +67,7 @@ def gather_evidence(
     cm: F64Array,
     frequency: F64Array,
     wanted: BoolArray,
+    shown_frequency: F32Array | None = None,
     n_candidates: int = 12,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
@@ -79,6 +81,9 @@ def gather_evidence(
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
         frequency: (V,) ALT frequency in the reference.
+        shown_frequency: (Q, L) ALT frequency at the sites to impute among the reference haplotypes that each query may
+            be shown; that of the reference unless given. Where a query's own group is part of the reference, its
+            alleles must not count: the frequency of a rare allele would tell the answer.
         wanted: (L,) sites of interest: those that are not observed.
         n_candidates: T.
         pool: Threads to use.
@@ -88,7 +93,8 @@ def gather_evidence(
     mismatch = np.exp(-weights)
     dosage = np.empty((n_queries, length), dtype=np.float32)
     site_cm, observed_cm = cm[sites.sites], cm[sites.observed]
-    site_frequency = frequency[sites.sites].astype(np.float32)
+    if shown_frequency is None:
+        shown_frequency = np.broadcast_to(frequency[sites.sites].astype(np.float32), (n_queries, length))
     log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
     candidate_parts: list[F32Array] = [np.empty((0, t, len(CANDIDATE_FEATURES)), np.float32)] * n_queries
     site_parts: list[F32Array] = [np.empty((0, len(SITE_FEATURES)), np.float32)] * n_queries
@@ -101,8 +107,8 @@ def gather_evidence(
         first, last = np.zeros((2, m, t), dtype=np.int32)
         effective = np.zeros(m, dtype=np.float32)
         kernels.copy_with_evidence(
-            problem.observed, problem.words, problem.candidates[q], problem.queries[q], mismatch, switch,
-            sites.left, sites.fraction, PRUNE, dosage[q], best, before, after, first, last, effective,
+            problem.observed, problem.alleles, problem.candidates[q], problem.queries[q], mismatch, switch,
+            sites.left, sites.fraction, wanted, CERTAIN, dosage[q], best, before, after, first, last, effective,
         )  # fmt: skip
         certain = (dosage[q] < CERTAIN) | (dosage[q] > 1 - CERTAIN)
         chosen[q] = np.flatnonzero(wanted & ~certain)
@@ -122,7 +128,7 @@ def gather_evidence(
         right = np.minimum(left + 1, m - 1)
         part = np.empty((len(chosen[q]), len(SITE_FEATURES)), dtype=np.float32)
         part[:, 0] = dosage[q, chosen[q]]
-        part[:, 1] = site_frequency[chosen[q]]
+        part[:, 1] = shown_frequency[q, chosen[q]]
         part[:, 2] = effective[left]
         part[:, 3] = np.abs(site_cm[chosen[q]] - observed_cm[left])
         part[:, 4] = np.abs(observed_cm[right] - site_cm[chosen[q]])
@@ -139,5 +145,5 @@ def gather_evidence(
         site=np.concatenate(chosen),
         candidates=np.concatenate(candidate_parts),
         sites=np.concatenate(site_parts),
-        best_mass=float(np.nanmean(mass)),
+        best_mass=float(mass[np.isfinite(mass)].mean()) if np.isfinite(mass).any() else float("nan"),
     )

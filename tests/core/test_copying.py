@@ -69,19 +69,10 @@ def random_case(seed: int, *, n_observed: int, n_candidates: int, n_sites: int, 
 )
 def test_dosage__kernel_equals_reference(seed: int, n_observed: int, n_candidates: int, extra: int) -> None:
     case = random_case(seed, n_observed=n_observed, n_candidates=n_candidates, n_sites=n_observed + extra)
-    double = case.problem.dosage(case.weights, case.switch, prune=0.0)
+    double = case.problem.dosage(case.weights, case.switch)
     np.testing.assert_allclose(double, case.reference(), atol=1e-9)
-    single = case.problem.dosage(case.weights.astype(np.float32), case.switch.astype(np.float32), prune=0.0)
+    single = case.problem.dosage(case.weights.astype(np.float32), case.switch.astype(np.float32))
     np.testing.assert_allclose(single, case.reference(), atol=2e-4)
-
-
-@given(seed=st.integers(0, 2**32 - 1), prune=st.sampled_from([1e-4, 1e-2, 0.3]))
-def test_dosage__pruning_takes_no_more_than_its_bound(seed: int, prune: float) -> None:
-    case = random_case(seed, n_observed=90, n_candidates=30, n_sites=200)
-    whole = case.problem.dosage(case.weights, case.switch, prune=0.0)
-    pruned = case.problem.dosage(case.weights, case.switch, prune=prune)
-    assert np.all(pruned <= whole + 1e-12)
-    assert np.all(whole - pruned <= prune + 1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -89,7 +80,7 @@ def test_gradient__equals_finite_differences(seed: int) -> None:
     case = random_case(seed, n_observed=70, n_candidates=12, n_sites=160)
     weights = torch.tensor(case.weights / 3, requires_grad=True)
     switch = torch.tensor(np.clip(case.switch, 0.01, 0.9), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda w, s: copy_dosage(w, s, case.problem, prune=0.0), (weights, switch))
+    assert torch.autograd.gradcheck(lambda w, s: copy_dosage(w, s, case.problem), (weights, switch))
 
 
 def test_dosage__finite_where_no_candidate_matches() -> None:
@@ -107,6 +98,19 @@ def test_dosage__finite_where_no_candidate_matches() -> None:
     by_weight, by_switch = problem.gradients(weights, np.zeros(200, np.float32), np.ones((1, 400), np.float32))
     assert np.isfinite(by_weight).all()
     assert np.isfinite(by_switch).all()
+
+
+def test_dosage__finite_where_each_side_of_a_flat_stretch_rules_the_other_out() -> None:
+    haplotypes = np.zeros((2, 400), dtype=np.int8)
+    haplotypes[0, 200:] = haplotypes[1, :200] = 1
+    panel = Panel.from_haplotypes(haplotypes)
+    sites = copying.copying_sites(np.arange(400), np.zeros(400), panel.positions, np.arange(400))
+    bits = copying_kernels.observed_bits(panel.packed, 0, 2, sites.observed)
+    query = np.zeros((1, 400), dtype=np.int8)
+    problem = CopyingProblem(sites, panel.packed, bits, query, [np.arange(2, dtype=np.int32)])
+    switch = copying.switch_probabilities(sites.gaps_cm, 3.0).astype(np.float32)
+    dosage = problem.dosage(np.full(400, 7, dtype=np.float32), switch)
+    np.testing.assert_allclose(dosage, np.zeros((1, 400)), atol=1e-3)
 
 
 def test_dosage__an_exact_copy_is_found() -> None:

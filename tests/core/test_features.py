@@ -81,8 +81,9 @@ def best_of(case: Case, q: int, n_best: int) -> Best:
         effective=np.zeros(m, dtype=np.float32),
     )
     copy_with_evidence(
-        problem.observed, problem.words, problem.candidates[q], problem.queries[q],
-        np.exp(-case.weights), case.switch, problem.sites.left, problem.sites.fraction.astype(np.float64), 0.0,
+        problem.observed, problem.alleles, problem.candidates[q], problem.queries[q],
+        np.exp(-case.weights), case.switch, problem.sites.left, problem.sites.fraction.astype(np.float64),
+        np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0,
         found.dosage, found.rows, found.before, found.after, found.first, found.last, found.effective,
     )  # fmt: skip
     return found
@@ -141,7 +142,7 @@ def test_effective_candidates__is_the_inverse_of_the_summed_squares(seed: int) -
 @given(seed=seeds)
 def test_dosage__with_evidence_is_that_without(seed: int) -> None:
     case = random_case(seed)
-    alone = case.problem.dosage(case.weights, case.switch, prune=0.0)
+    alone = case.problem.dosage(case.weights, case.switch)
     np.testing.assert_allclose(best_of(case, 0, 4).dosage, alone[0], atol=1e-9)
 
 

@@ -241,7 +241,6 @@ def test_learn_copying__gradient_of_the_switch_rate_is_the_slope_of_the_loss(bat
     model.log_switch_factor.data.fill_(0.3)
     cross_entropy(model(exact).logits, exact.truth, exact.hidden).backward()
     assert model.log_switch_factor.grad is not None
-    # The forward pass leaves out up to 2e-4 of posterior (`PRUNE`), the gradient does not.
     assert float(model.log_switch_factor.grad) == pytest.approx(slope, rel=0.1)
 
 

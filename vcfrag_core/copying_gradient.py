@@ -1,0 +1,230 @@
+"""The gradient of the compiled copying layer, by a second forward-backward that carries tangents.
+
+With S = sum_i g_i p_i = sum_mk c_mk gamma_mk and gamma = d log Z / d log e, dS / d log e_mk is the derivative of
+gamma_mk along the direction log e + t c (the Hessian of log Z is symmetric), and dS / d switch_m that of
+d log Z / d switch_m. So the backward pass is one more forward-backward that carries tangents along c.
+"""
+
+# Scalars are of the arrays' own float type, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,return-value"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vcfrag_core.copying_kernels import BLOCK, gather
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _add_carried(alleles: U8Array, bit: int, amount: float, out: FloatArray) -> None:
+    zero = out.dtype.type(0)
+    mask = np.uint8(1 << bit)
+    for j in range(len(out)):
+        out[j] += amount if np.uint8(alleles[j] & mask) else zero
+
+
+@numba.njit(cache=True, nogil=True)
+def _direction(
+    alleles: U8Array,
+    candidates: I32Array,
+    left: I32Array,
+    fraction: FloatArray,
+    gradient: FloatArray,
+    m: int,
+    first: int,
+    stop: int,
+    out: FloatArray,
+) -> None:
+    """c of sites [first, stop) into out: how much each candidate's posterior there moves sum_i g_i p_i."""
+    out[: stop - first] = 0
+    begin = np.searchsorted(left, first - 1)
+    end = np.searchsorted(left, stop)
+    if begin == end:
+        return
+    first_byte = begin >> 3
+    mine = gather(alleles, candidates, first_byte, (end + 7) >> 3)
+    for i in range(begin, end):
+        row, bit = mine[(i >> 3) - first_byte], i & 7
+        right = min(left[i] + 1, m - 1)
+        if left[i] >= first:
+            _add_carried(row, bit, gradient[i] * (1 - fraction[i]), out[left[i] - first])
+        if first <= right < stop and fraction[i] > 0:
+            _add_carried(row, bit, gradient[i] * fraction[i], out[right - first])
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _step_both(
+    value: FloatArray, tangent: FloatArray, new_value: FloatArray, new_tangent: FloatArray, states: U8Array, bit: int,
+    allele: int, mismatch: float, keep: float, add: float,
+) -> float:  # fmt: skip
+    """One step of a vector and of its tangent, up to their emission; returns the vector's sum."""
+    one = value.dtype.type(1)
+    total = one - one
+    mask = np.uint8(1 << bit) if allele >= 0 else np.uint8(0)
+    ref = mismatch if allele == 1 else one
+    alt = mismatch if allele == 0 else one
+    for j in range(len(value)):
+        e = alt if np.uint8(states[j] & mask) else ref
+        v = (value[j] * keep + add) * e
+        new_value[j] = v
+        new_tangent[j] = tangent[j] * keep * e
+        total += v
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _normalise_tangent(value: FloatArray, tangent: FloatArray, direction: FloatArray, total: float) -> None:
+    """Adds direction * value to the tangent, scales the value to sum 1 and takes the scale's own tangent out."""
+    scale = value.dtype.type(1) / total
+    drift = value.dtype.type(0)
+    for j in range(len(value)):
+        value[j] *= scale
+        tangent[j] = tangent[j] * scale + direction[j] * value[j]
+        drift += tangent[j]
+    for j in range(len(value)):
+        tangent[j] -= drift * value[j]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+def _advance_both(value: FloatArray, tangent: FloatArray, keep: float, add: float) -> None:
+    for j in range(len(value)):
+        value[j] = value[j] * keep + add
+        tangent[j] *= keep
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def copy_gradient(
+    observed: U8Array,
+    alleles: U8Array,
+    candidates: I32Array,
+    query: I8Array,
+    mismatch: FloatArray,
+    switch: FloatArray,
+    left: I32Array,
+    fraction: FloatArray,
+    gradient: FloatArray,
+    weight_gradient: FloatArray,
+    switch_gradient: FloatArray,
+) -> None:
+    """Adds the gradient of sum_i gradient_i * dosage_i to those of the weights and the switch probabilities.
+
+    Args:
+        observed, alleles, candidates, query, mismatch, switch, left, fraction: As for `copy_dosage`.
+        gradient: (L,) derivative of the loss with respect to each dosage.
+        weight_gradient: (M,) derivative with respect to each weight w = -log(mismatch), added to.
+        switch_gradient: (M,) derivative with respect to each switch probability, added to.
+    """
+    m, k = len(query), len(candidates)
+    kind = mismatch.dtype
+    one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
+    states = gather(observed, candidates, 0, len(observed))
+    n_blocks = (m + BLOCK - 1) // BLOCK
+    direction = np.zeros((BLOCK, k), dtype=kind)
+    # Row 0 of a block is the site before it: the block's own sites are then rows 1 to BLOCK.
+    values = np.empty((BLOCK + 1, k), dtype=kind)
+    tangents = np.empty((BLOCK + 1, k), dtype=kind)
+    start_values = np.empty((n_blocks, k), dtype=kind)
+    start_tangents = np.empty((n_blocks, k), dtype=kind)
+    values[0, :] = 1.0 / k
+    tangents[0, :] = 0
+    for block in range(n_blocks):
+        first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
+        start_values[block, :] = values[0]
+        start_tangents[block, :] = tangents[0]
+        _direction(alleles, candidates, left, fraction, gradient, m, first, stop, direction)
+        _forward_tangents(states, query, mismatch, switch, first, stop, direction, values, tangents)
+        values[0, :] = values[stop - first]
+        tangents[0, :] = tangents[stop - first]
+    backward = np.full(k, 1.0 / k, dtype=kind)
+    slope = np.zeros(k, dtype=kind)
+    for block in range(n_blocks - 1, -1, -1):
+        first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
+        values[0, :] = start_values[block]
+        tangents[0, :] = start_tangents[block]
+        _direction(alleles, candidates, left, fraction, gradient, m, first, stop, direction)
+        _forward_tangents(states, query, mismatch, switch, first, stop, direction, values, tangents)
+        for i in range(stop - 1, first - 1, -1):
+            row = i - first + 1
+            weight_gradient[i] += _weight_slope(
+                values[row], tangents[row], backward, slope, states[i >> 3], i & 7, query[i]
+            )
+            total = _step_both(
+                backward, slope, backward, slope, states[i >> 3], i & 7, query[i], mismatch[i], one, one - one
+            )  # fmt: skip
+            _normalise_tangent(backward, slope, direction[i - first], total)
+            if i > 0:
+                switch_gradient[i] += _switch_slope(values[row - 1], tangents[row - 1], backward, slope, switch[i])
+                _advance_both(backward, slope, one - switch[i], switch[i] / count)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _forward_tangents(
+    states: U8Array,
+    query: I8Array,
+    mismatch: FloatArray,
+    switch: FloatArray,
+    first: int,
+    stop: int,
+    direction: FloatArray,
+    values: FloatArray,
+    tangents: FloatArray,
+) -> None:
+    """Forward values of sites [first, stop), which sum to 1, and their tangents, which sum to 0, from row 1 on."""
+    one, count = mismatch.dtype.type(1), mismatch.dtype.type(states.shape[1])
+    for i in range(first, stop):
+        row = i - first
+        chance = switch[i] if i > 0 else one - one
+        total = _step_both(
+            values[row], tangents[row], values[row + 1], tangents[row + 1], states[i >> 3], i & 7, query[i],
+            mismatch[i], one - chance, chance / count,
+        )  # fmt: skip
+        _normalise_tangent(values[row + 1], tangents[row + 1], direction[row], total)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _weight_slope(
+    value: FloatArray,
+    tangent: FloatArray,
+    backward: FloatArray,
+    slope: FloatArray,
+    states: U8Array,
+    bit: int,
+    allele: int,
+) -> float:
+    """-d/dt of the posterior mass of the candidates that disagree with the query at this site."""
+    zero = value.dtype.type(0)
+    total, moved, wrong, wrong_moved = zero, zero, zero, zero
+    mask = np.uint8(1 << bit)
+    flip = np.uint8(0 if allele != 0 else 255)
+    for j in range(len(value)):
+        mass = value[j] * backward[j]
+        change = tangent[j] * backward[j] + value[j] * slope[j]
+        total += mass
+        moved += change
+        disagrees = np.uint8((np.uint8(~states[j]) ^ flip) & mask)
+        wrong += mass if disagrees else zero
+        wrong_moved += change if disagrees else zero
+    if allele < 0:
+        return zero
+    return -(wrong_moved - wrong * moved / total) / total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _switch_slope(value: FloatArray, tangent: FloatArray, ahead: FloatArray, slope: FloatArray, switch: float) -> float:
+    """d/dt of d log Z / d switch, between a site with forward values and the next with emission times backward."""
+    k = len(value)
+    zero = value.dtype.type(0)
+    same, same_moved, anywhere, anywhere_moved = zero, zero, zero, zero
+    for j in range(k):
+        same += value[j] * ahead[j]
+        same_moved += tangent[j] * ahead[j] + value[j] * slope[j]
+        anywhere += ahead[j]
+        anywhere_moved += slope[j]
+    anywhere /= k
+    anywhere_moved /= k
+    z = (1 - switch) * same + switch * anywhere
+    z_moved = (1 - switch) * same_moved + switch * anywhere_moved
+    rise = anywhere - same
+    return (anywhere_moved - same_moved) / z - rise * z_moved / (z * z)

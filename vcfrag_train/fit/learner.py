@@ -77,6 +77,7 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
             panel=material.panel,
             cm=material.genetic_map.at(material.panel.positions),
             frequency=material.frequency.astype(np.float64),
+            n_reference=2 * len(material.splits.train.reference),
             n_candidates=model.config.candidates,
             pool=pool if threads > 1 else None,
         )

@@ -69,13 +69,19 @@ class Loop:
         material: What it names.
         learner: The model, its loss and its batches; the weights are restored already.
         restored: What else the run goes on from.
+        metric: Version and (V,) weights of the metric to judge under, without going on with a run.
 
     Raises:
         ConfigError: `trainer.monitor` is no column of metrics.csv; the saved run cannot go on with so many processes.
     """
 
     def __init__(
-        self, config: FitConfig, material: Material, learner: Learner, restored: Restored | None = None
+        self,
+        config: FitConfig,
+        material: Material,
+        learner: Learner,
+        restored: Restored | None = None,
+        metric: tuple[int, F32Array] | None = None,
     ) -> None:
         if config.trainer.monitor not in EPOCH_COLUMNS:
             raise ConfigError(f"trainer.monitor: {config.trainer.monitor!r} is no column of metrics.csv")
@@ -89,7 +95,7 @@ class Loop:
         self._ledger = first.ledger if first else Ledger()
         self._totals = Totals.of(first.state["totals"]) if first else Totals()
         self._gate = MetricGate()
-        self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else None
+        self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else metric
         self._data = self._loaders()
 
     @property
@@ -105,7 +111,7 @@ class Loop:
             Stopped: A signal asked for the end; a checkpoint was written.
         """
         start_step = self._state["step"] if self._state else 0
-        module = self._module(start_step)
+        module = self._module(start_step, self._total_steps())
         refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
         recorder = Recorder(run, self._data, self._gate, refresh, self._ledger, self._totals, start_step)
         keeper = Keeper(
@@ -128,7 +134,7 @@ class Loop:
 
     def validate(self) -> dict[str, float]:
         """The scores of the model as it is, the same in every process."""
-        module = self._module(0)
+        module = self._module(0, 0)
         refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
         scorer = Scorer()
         self._run([refresh, scorer], module, "validate")
@@ -146,16 +152,17 @@ class Loop:
             self._gate.close()
             self._learner.source.close()
 
-    def _module(self, start_step: int) -> FitModule:
-        optimiser = self._config.optimiser
-        plan = self._plan(0, self.trainer.world_size)
-        steps_per_epoch = -(-len(plan) // optimiser.accumulate_batches)
+    def _total_steps(self) -> int:
+        batches = len(self._plan(0, self.trainer.world_size))
+        return self._config.epochs * -(-batches // self._config.optimiser.accumulate_batches)
+
+    def _module(self, start_step: int, total_steps: int) -> FitModule:
         return FitModule(
             self._learner.model,
             self._learner.loss,
-            optimiser,
+            self._config.optimiser,
             seed=self._config.seed,
-            total_steps=self._config.epochs * steps_per_epoch,
+            total_steps=total_steps,
             start_step=start_step,
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.model import ImputationModel
 from vcfrag_train import checkpoints
 from vcfrag_train.config import FitConfig, config_table, run_config
 from vcfrag_train.fit.keeper import Stopped
@@ -68,8 +69,9 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     record = checkpoints.verify(checkpoint)
     material = _prepare(config)
     record.check(fields_of(config, material))
-    with _learning(config, material, checkpoint) as loop:
-        return loop.validate()
+    metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
+    with connected(config, material, _model(config, checkpoint)) as learner:
+        return Loop(config, material, learner, metric=metric).validate()
 
 
 def fields_of(config: FitConfig, material: Material) -> dict[str, str]:
@@ -161,11 +163,9 @@ def _prepare(config: FitConfig) -> Material:
 
 @contextlib.contextmanager
 def _learning(config: FitConfig, material: Material, checkpoint: Path | None) -> Iterator[Loop]:
-    model = make_model(model_config(config.model), config.seed)
+    model = _model(config, checkpoint)
     restored = None
     if checkpoint is not None:
-        weights, _ = checkpoints.read_weights(checkpoint)
-        model.load_state_dict(weights)
         restored = Restored(
             state=checkpoints.read_state(checkpoint),
             metric=checkpoints.read_metric(checkpoint),
@@ -173,3 +173,10 @@ def _learning(config: FitConfig, material: Material, checkpoint: Path | None) ->
         )
     with connected(config, material, model) as learner:
         yield Loop(config, material, learner, restored)
+
+
+def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:
+    model = make_model(model_config(config.model), config.seed)
+    if checkpoint is not None:
+        model.load_state_dict(checkpoints.read_weights(checkpoint)[0])
+    return model

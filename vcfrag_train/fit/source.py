@@ -112,7 +112,7 @@ class RetrievalSource:
         self._seed = seed
         self._keep_problem = keep_problem
         self._most_uncertain = most_uncertain
-        self._allowed = _Allowed(ground, splits["validation"])
+        self._rows = {role: _ReferenceRows(ground, split) for role, split in splits.items()}
 
     def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
         parameters = self.parameters(observed)
@@ -124,7 +124,8 @@ class RetrievalSource:
         result = self._indexes.search(window.number, index, query_block(window, alleles, observed, names), parameters.k)
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, most)
+        own = [self._rows[plan.role].own(name) for name in names]
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, own, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
@@ -133,10 +134,12 @@ class RetrievalSource:
         )
         if plan.role == "train":
             return prepared
-        random = random_candidates(candidates, [self._allowed.rows(name) for name in names], self._generator(plan))
+        random = random_candidates(
+            candidates, [self._rows[plan.role].others(name) for name in names], self._generator(plan)
+        )
         return dataclasses.replace(
             prepared,
-            random=self._input(window, alleles, observed, weights, parameters, random),
+            random=self._input(window, alleles, observed, weights, parameters, random, own),
             candidates=tuple(candidates),
             nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
         )
@@ -179,10 +182,19 @@ class RetrievalSource:
         weights: F32Array,
         parameters: CopyingParameters,
         candidates: Sequence[I32Array],
+        own: Sequence[I32Array],
         most_uncertain: int | None = None,
     ) -> ModelInput:
         batch, _ = model_input(
-            self._ground, window, alleles, observed, weights, parameters, candidates, most_uncertain=most_uncertain
+            self._ground,
+            window,
+            alleles,
+            observed,
+            weights,
+            parameters,
+            candidates,
+            own=own,
+            most_uncertain=most_uncertain,
         )
         return batch if self._keep_problem else dataclasses.replace(batch, problem=None)
 
@@ -191,14 +203,20 @@ class RetrievalSource:
         return np.random.Generator(np.random.Philox(key=key))
 
 
-class _Allowed:
-    """Panel rows that each sample may be shown: the reference without its exclusion group."""
+class _ReferenceRows:
+    """Panel rows of a split's reference: those of a sample's own exclusion group, and the others."""
 
     def __init__(self, ground: Ground, split: Split) -> None:
         self._rows = ground.panel.rows_of(split.reference).astype(np.int32)
         self._groups = np.repeat(np.array([split.groups[name] for name in split.reference]), 2)
         self._split = split
 
-    def rows(self, sample: str) -> I32Array:
+    def own(self, sample: str) -> I32Array:
+        """Rows that the sample must not be shown; none for a sample that is not of the reference's groups."""
+        own: I32Array = self._rows[self._groups == self._split.groups[sample]]
+        return own
+
+    def others(self, sample: str) -> I32Array:
+        """Rows that it may be shown."""
         others: I32Array = self._rows[self._groups != self._split.groups[sample]]
         return others

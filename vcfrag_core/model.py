@@ -72,7 +72,7 @@ class ModelInput:
         truth: (Q, L) uint8 alleles; zeros where they are not known.
         hidden: (L,) bool, sites on which the loss counts.
         copying: (Q, L) float32 dosages of copying under the parameters in force.
-        frequency: (L,) float32 ALT frequency in the reference.
+        frequency: (Q, L) float32 ALT frequency among the reference haplotypes that each query may be shown.
         query: (N,) int64 query of each uncertain site.
         site: (N,) int64 its number in the window.
         candidates: (N, T, 8) float32, named by `features.CANDIDATE_FEATURES`.

@@ -29,6 +29,7 @@ class Ground:
         panel: The panel.
         cm: (V,) genetic positions.
         frequency: (V,) ALT frequency among the split's reference haplotypes.
+        n_reference: Number of those haplotypes.
         n_candidates: Candidates shown to the model at every site.
         pool: Threads for copying.
     """
@@ -36,6 +37,7 @@ class Ground:
     panel: Panel
     cm: F64Array
     frequency: F64Array
+    n_reference: int
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
 
@@ -84,6 +86,7 @@ def model_input(
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
     *,
+    own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
     """The model's input for a window whose truth is known at every site, and the evidence it was made from.
@@ -96,6 +99,7 @@ def model_input(
         weights: (V,) the metric in force.
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
+        own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """
@@ -103,6 +107,7 @@ def model_input(
     sites = problem.sites
     switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
     inside = slice(window.start, window.stop)
+    frequency = shown_frequency(ground, window, own or [np.empty(0, np.int32)] * len(alleles))
     evidence = gather_evidence(
         problem,
         weights[sites.observed],
@@ -110,6 +115,7 @@ def model_input(
         cm=ground.cm,
         frequency=ground.frequency,
         wanted=~observed[inside],
+        shown_frequency=frequency,
         n_candidates=ground.n_candidates,
         pool=ground.pool,
     )
@@ -119,7 +125,7 @@ def model_input(
         truth=torch.from_numpy(np.maximum(alleles[:, inside], 0).astype(np.uint8)),
         hidden=torch.from_numpy(~observed[inside]),
         copying=torch.from_numpy(evidence.dosage),
-        frequency=torch.from_numpy(ground.frequency[inside].astype(np.float32)),
+        frequency=torch.from_numpy(frequency),
         query=torch.from_numpy(evidence.query),
         site=torch.from_numpy(evidence.site),
         candidates=torch.from_numpy(evidence.candidates),
@@ -130,6 +136,23 @@ def model_input(
         problem=problem,
     )
     return given, evidence
+
+
+def shown_frequency(ground: Ground, window: Window, own: Sequence[I32Array]) -> F32Array:
+    """(Q, L) ALT frequency of the window's sites among the reference haplotypes that each query may be shown.
+
+    Args:
+        ground: The reference.
+        window: The window.
+        own: Q arrays of reference rows that are left out for each query.
+    """
+    counts = ground.frequency[window.start : window.stop] * ground.n_reference
+    rows = [
+        (counts - ground.panel.haplotypes(mine, window.start, window.stop).sum(axis=0))
+        / (ground.n_reference - len(mine))
+        for mine in own
+    ]
+    return np.clip(np.array(rows, dtype=np.float32), 0, 1)
 
 
 def thin(evidence: Evidence, most: int) -> Evidence:

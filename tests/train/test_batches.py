@@ -14,7 +14,15 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 from vcfrag_core.windows import Window
-from vcfrag_train.batches import Ground, copying_problem, model_input, query_block, random_candidates
+from vcfrag_train.batches import (
+    Ground,
+    copying_problem,
+    model_input,
+    query_block,
+    random_candidates,
+    shown_frequency,
+    thin,
+)
 
 WINDOW = Window(2, 40, 90, 25, 110)
 PARAMETERS = CopyingParameters(scales=(8,), k=4, flank_cm=0.5, switch_per_cm=5.0)
@@ -24,7 +32,11 @@ PARAMETERS = CopyingParameters(scales=(8,), k=4, flank_cm=0.5, switch_per_cm=5.0
 def ground(make_panel: Callable[..., Panel]) -> Ground:
     panel = make_panel(n_samples=20, n_sites=150, seed=2)
     return Ground(
-        panel=panel, cm=np.linspace(0, 3, 150), frequency=panel.alt_frequency(np.arange(4, 40)), n_candidates=4
+        panel=panel,
+        cm=np.linspace(0, 3, 150),
+        frequency=panel.alt_frequency(np.arange(4, 40)),
+        n_reference=36,
+        n_candidates=4,
     )
 
 
@@ -62,7 +74,7 @@ def test_copying_problem__copies_from_the_context_for_the_window(
     np.testing.assert_array_equal(problem.queries, alleles[:, context])
     weights, switch = np.full(len(context), 5.0), np.full(len(context), 0.1)
     haplotypes = ground.panel.haplotypes()
-    for q, dosage in enumerate(problem.dosage(weights, switch, prune=0.0)):
+    for q, dosage in enumerate(problem.dosage(weights, switch)):
         states = haplotypes[candidates[q]].astype(np.int8)
         posterior = copying.posterior_reference(states[:, context].T, alleles[q, context], weights, switch)
         sites = problem.sites
@@ -79,7 +91,7 @@ def test_model_input__describes_the_window(
     np.testing.assert_array_equal(given.truth.numpy(), alleles[:, 40:90])
     assert given.truth.dtype == torch.uint8
     np.testing.assert_array_equal(given.hidden.numpy(), hidden)
-    np.testing.assert_allclose(given.frequency.numpy(), ground.frequency[40:90], rtol=1e-6)
+    np.testing.assert_allclose(given.frequency.numpy(), np.tile(ground.frequency[40:90], (4, 1)), rtol=1e-6)
     in_context = 25 + np.flatnonzero(observed[25:110])
     np.testing.assert_allclose(given.observed_frequency.numpy(), ground.frequency[in_context], rtol=1e-6)
     np.testing.assert_allclose(given.gaps_cm.numpy(), np.diff(ground.cm[in_context], prepend=ground.cm[in_context[0]]))
@@ -125,3 +137,26 @@ def test_random_candidates__as_many_as_retrieved_from_the_allowed_rows() -> None
         assert rows.dtype == np.int32
         assert rows.tolist() == sorted(set(rows.tolist()))
         assert set(rows.tolist()) <= set(may.tolist())
+
+
+def test_shown_frequency__leaves_the_query_s_own_group_out(ground: Ground) -> None:
+    own = [np.array([6, 7], dtype=np.int32), np.empty(0, dtype=np.int32)]
+    shown = shown_frequency(ground, WINDOW, own)
+    others = [row for row in range(4, 40) if row not in (6, 7)]
+    np.testing.assert_allclose(shown[0], ground.panel.alt_frequency(np.array(others))[40:90], atol=1e-6)
+    np.testing.assert_allclose(shown[1], ground.frequency[40:90], atol=1e-6)
+
+
+def test_thin__keeps_evenly_spaced_sites_of_every_query(
+    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    weights = np.full(150, 5, dtype=np.float32)
+    _, whole = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
+    thinned = thin(whole, 3)
+    counts = np.bincount(whole.query, minlength=4)
+    np.testing.assert_array_equal(np.bincount(thinned.query, minlength=4), np.minimum(counts, 3))
+    pairs = {(int(q), int(s)): i for i, (q, s) in enumerate(zip(whole.query, whole.site, strict=True))}
+    chosen = [pairs[int(q), int(s)] for q, s in zip(thinned.query, thinned.site, strict=True)]
+    np.testing.assert_array_equal(thinned.candidates, whole.candidates[chosen])
+    np.testing.assert_array_equal(thinned.sites, whole.sites[chosen])
+    np.testing.assert_array_equal(thinned.dosage, whole.dosage)

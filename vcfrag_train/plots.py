@@ -1,6 +1,7 @@
 """The report's figures as inline SVG: for a screen, a printer, and readers who do not see colours alike.
 
-Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/); every method also has its own marker and dash.
+Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), with Tol's wine for their yellow; every method
+also has its own marker and dash. Baselines, which come from no file, are grey.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from vcfrag_core.calibration import CalibrationCurve
 from vcfrag_core.metric_resampling import Interval
 from vcfrag_train.results import EVERYONE, Evaluation
 
-_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F7F7F")
+_COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#882255")
+_GREYS: Final = ("#6E6E6E", "#9A9A9A")
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 _DASHES: Final = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _SPREAD: Final = 0.6
@@ -60,16 +62,26 @@ def look(number: int) -> Look:
     return Look(_COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)], _DASHES[number % len(_DASHES)])
 
 
+def looks(evaluation: Evaluation) -> list[Look]:
+    """The look of every method."""
+    found = [look(number) for number in range(len(evaluation.methods))]
+    return [
+        one if method.digest else dataclasses.replace(one, colour=_GREYS[number % len(_GREYS)])
+        for number, (one, method) in enumerate(zip(found, evaluation.methods, strict=True))
+    ]
+
+
 def r2_by_maf(evaluation: Evaluation) -> str:
     """Aggregate r² by MAF bin, and the error 1 − r² on a logarithmic axis, with intervals."""
     bins = [g for g in range(metrics.N_BINS) if evaluation.groups[g].n_sites]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for number, method in enumerate(evaluation.methods):
+        crowd = len(evaluation.methods)
+        for place, (method, style) in enumerate(zip(evaluation.methods, looks(evaluation), strict=True)):
             values = [method.metrics["aggregate_r2"][g] for g in bins]
-            _dots(left, values, number, len(evaluation.methods), method.name, joined=True)
-            _dots(right, [_error(value) for value in values], number, len(evaluation.methods), method.name, joined=True)
+            _dots(left, values, style, (place, crowd), method.name, joined=True)
+            _dots(right, [_error(value) for value in values], style, (place, crowd), method.name, joined=True)
         left.set(title="Aggregate dosage r²", ylim=(-0.02, 1.02))
         right.set(title="Error, 1 − r² (log scale)")
         _log_axis(right)
@@ -83,7 +95,7 @@ def r2_by_maf(evaluation: Evaluation) -> str:
 def error_changes(evaluation: Evaluation) -> str:
     """Error of the first method against others of its rank, by MAF bin, with paired intervals; empty without any."""
     shown = [d for d in evaluation.differences if (d.metric, d.population) == ("aggregate_r2", EVERYONE)]
-    looks = {method.name: number for number, method in enumerate(evaluation.methods)}
+    styles = dict(zip((method.name for method in evaluation.methods), looks(evaluation), strict=True))
     # A baseline with several times the error would leave the others no room on the axis; the table has it.
     shown = [d for d in shown if d.error_change[-1].value > _FAR_WORSE]
     if not shown:
@@ -95,7 +107,7 @@ def error_changes(evaluation: Evaluation) -> str:
         axes.axhline(0, color="#000000", linewidth=1)
         for place, difference in enumerate(shown):
             values = [difference.error_change[g] for g in groups]
-            _dots(axes, values, looks[difference.against], len(shown), f"against {difference.against}", place=place)
+            _dots(axes, values, styles[difference.against], (place, len(shown)), f"against {difference.against}")
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set_title(f"Change of error, {evaluation.methods[0].name} against the others (below 0: less error)")
         _bin_axis(axes, [evaluation.groups[g].label for g in groups])
@@ -112,11 +124,11 @@ def calibration(evaluation: Evaluation) -> str:
         for axes in (left, right):
             axes.plot([0, 1], [0, 1], color="#555555", linewidth=0.8)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        for number, method in enumerate(evaluation.methods):
+        for method, style in zip(evaluation.methods, looks(evaluation), strict=True):
             if method.calibration is not None:
-                _curve(left, method.calibration, number, method.name)
+                _curve(left, method.calibration, style, method.name)
             if method.estimated_r2 is not None:
-                _curve(right, method.estimated_r2.curve, number, method.name)
+                _curve(right, method.estimated_r2.curve, style, method.name)
         left.set(title="Genotype probabilities", xlabel="stated probability", ylabel="share that was true")
         right.set(title="Estimated r²", xlabel="mean estimated r²", ylabel="mean true r² per site")
         _legend(figure, left, len(evaluation.methods))
@@ -132,7 +144,7 @@ def along_region(evaluation: Evaluation) -> str:
         for number in chosen:
             region = evaluation.methods[number].region
             middles = [(a + b) / 2e6 for a, b in zip(region.starts, region.stops, strict=True)]
-            style = look(number)
+            style = looks(evaluation)[number]
             axes.plot(
                 middles,
                 [max(1 - r2, 1e-4) if math.isfinite(r2) else math.nan for r2 in region.r2],
@@ -160,7 +172,7 @@ def by_population(evaluation: Evaluation) -> str:
         for place, number in enumerate(chosen):
             method = evaluation.methods[number]
             values = [_error(method.populations[name][-1]) for name in evaluation.populations]
-            _dots(axes, values, number, len(chosen), method.name, place=place)
+            _dots(axes, values, looks(evaluation)[number], (place, len(chosen)), method.name)
         _bin_axis(axes, [f"{name}\n{count} samples" for name, count in evaluation.populations.items()])
         axes.set_title("Error by super-population, 1 − r² over all bins (log scale)")
         _log_axis(axes)
@@ -212,16 +224,14 @@ def _error(value: Interval) -> Interval:
 def _dots(
     axes: Axes,
     values: Sequence[Interval],
-    number: int,
-    crowd: int,
+    style: Look,
+    place: tuple[int, int],
     label: str,
     *,
     joined: bool = False,
-    place: int | None = None,
 ) -> None:
-    """One method's estimates with intervals, side by side with the others' at whole numbers of the x axis."""
-    style = look(number)
-    shift = _SPREAD * (((number if place is None else place) + 0.5) / crowd - 0.5)
+    """One method's estimates with intervals at whole numbers of the x axis, beside the others'; `place`: (i, of n)."""
+    shift = _SPREAD * ((place[0] + 0.5) / place[1] - 0.5)
     xs = [x + shift for x in range(len(values))]
     down = [max(0.0, v.value - v.low) if math.isfinite(v.low) else 0.0 for v in values]
     up = [max(0.0, v.high - v.value) if math.isfinite(v.high) else 0.0 for v in values]
@@ -238,8 +248,7 @@ def _dots(
     )
 
 
-def _curve(axes: Axes, curve: CalibrationCurve, number: int, label: str) -> None:
-    style = look(number)
+def _curve(axes: Axes, curve: CalibrationCurve, style: Look, label: str) -> None:
     filled = curve.count > 0
     axes.plot(
         curve.stated[filled],

@@ -93,25 +93,25 @@ def render(evaluation: Evaluation, training: Sequence[Mapping[str, str]] = ()) -
 
 
 def headline(evaluation: Evaluation) -> str:
-    """One sentence: the first method's r², and its error beside the best other one's."""
+    """One sentence: the first method's r², and its error beside the best one that differs from it."""
     first = evaluation.methods[0]
     r2 = first.metrics["aggregate_r2"][-1]
     text = f"{first.name} imputes the hidden sites with an aggregate dosage r² of {tables.number(r2.value)}"
-    others = [method for method in evaluation.methods[1:] if math.isfinite(method.metrics["aggregate_r2"][-1].value)]
+    others = [
+        difference
+        for difference in evaluation.differences
+        if (difference.metric, difference.population) == ("aggregate_r2", EVERYONE)
+        and math.isfinite(difference.error_change[-1].value)
+        and any(value.value for value in difference.difference if math.isfinite(value.value))
+    ]
     if not others:
         return f"{text}."
-    best = max(others, key=lambda method: method.metrics["aggregate_r2"][-1].value)
-    change = next(
-        difference.error_change[-1]
-        for difference in evaluation.differences
-        if (difference.against, difference.metric, difference.population) == (best.name, "aggregate_r2", EVERYONE)
-    )
-    if not math.isfinite(change.value):
-        return f"{text}."
+    best = max(others, key=lambda difference: evaluation.method(difference.against).metrics["aggregate_r2"][-1].value)
+    change = best.error_change[-1]
     word = "less" if change.value < 0 else "more"
     sure = "" if change.low > 0 or change.high < 0 else ", which the samples do not settle"
     span = f" ({_percent_span(change)})" if math.isfinite(change.low) else ""
-    return f"{text}: {abs(100 * change.value):.1f} % {word} error than {best.name}{span}{sure}."
+    return f"{text}: {abs(100 * change.value):.1f} % {word} error than {best.against}{span}{sure}."
 
 
 def _percent_span(change: Interval) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -144,6 +145,24 @@ def test_headline__says_what_was_found(result: Evaluation) -> None:
 def test_training_rows__refuses_a_folder_without_metrics(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no metrics\.csv"):
         report.training_rows(tmp_path)
+
+
+def test_headline__passes_over_a_method_that_is_the_same(result: Evaluation, files: WorldFiles) -> None:
+    first, second = (Path(method.source) for method in result.methods[:2])
+    given = EvaluationFiles(
+        imputed=(("ours", first), ("twin", first), ("other", second)),
+        truth=files.truth,
+        panel=files.panel,
+        typed=files.typed,
+    )
+    assert "than other" in report.headline(evaluation.evaluate(given, EvaluationConfig(resamples=5)))
+
+
+def test_looks__baselines_are_grey_and_keep_their_markers(result: Evaluation) -> None:
+    methods = [*result.methods[:2], dataclasses.replace(result.methods[2], digest="")]
+    styles = plots.looks(dataclasses.replace(result, methods=tuple(methods)))
+    assert styles[2].colour not in {plots.look(number).colour for number in range(8)}
+    assert len({style.marker for style in styles}) == 3
 
 
 def test_looks__are_distinct_without_colour() -> None:

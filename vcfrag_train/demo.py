@@ -29,14 +29,14 @@ class DemoConfig:
     Attributes:
         simulation: What is generated.
         epochs: Epochs of training.
-        samples_per_visit: Samples that a visit of a window trains on.
+        visits_per_epoch: Masks of an epoch; each trains on 16 samples.
         threads: Threads of every step.
         resamples: Bootstrap resamples behind the intervals.
     """
 
     simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
-    epochs: int = 8
-    samples_per_visit: int = 48
+    epochs: int = 4
+    visits_per_epoch: int = 16
     threads: int = 2
     resamples: int = 500
 
@@ -44,7 +44,7 @@ class DemoConfig:
     def quick(cls) -> DemoConfig:
         """Everything once, in seconds: enough to see that it works, too little to learn much."""
         small = SimulationConfig(reference_per_population=40, targets_per_population=6, length_bases=400_000)
-        return cls(simulation=small, epochs=1, samples_per_visit=8, resamples=50)
+        return cls(simulation=small, epochs=1, visits_per_epoch=2, resamples=50)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +149,7 @@ def fit_config(config: DemoConfig, files: SimulatedFiles, address: str) -> FitCo
         PanelConfig,
         SplitConfig,
         TrainerConfig,
+        WindowsConfig,
     )
 
     return FitConfig(
@@ -156,8 +157,19 @@ def fit_config(config: DemoConfig, files: SimulatedFiles, address: str) -> FitCo
         epochs=config.epochs,
         panel=PanelConfig(path=files.panel, name=PANEL_NAME, map=files.genetic_map),
         split=SplitConfig(samples=files.samples, validation_fraction=0.05),
-        masks=MasksConfig(levels=(0.5, 0.8), array_share=0.7),
-        optimiser=OptimiserConfig(samples_per_visit=config.samples_per_visit),
-        trainer=TrainerConfig(accelerator="cpu", threads=config.threads, validation_samples=24),
+        masks=MasksConfig(
+            levels=(0.5, 0.8), array_share=0.7, array={"kind": "array", "least_hidden": 0.93, "most_hidden": 0.98}
+        ),
+        # One window: the region is short, and nothing of a context is copied twice.
+        windows=WindowsConfig(sites=32_768),
+        optimiser=OptimiserConfig(
+            learning_rate=2.5e-3,
+            warmup_steps=20,
+            batch_samples=4,
+            samples_per_visit=16,
+            visits_per_epoch=config.visits_per_epoch,
+            uncertain_sites=400,
+        ),
+        trainer=TrainerConfig(accelerator="cpu", threads=config.threads, validation_samples=16),
         daemon=DaemonConfig(addresses=(address,)),
     )

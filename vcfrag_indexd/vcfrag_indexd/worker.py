@@ -25,7 +25,7 @@ from vcfrag_indexd.engines.base import Answer, Checkpoint, Engine, IndexSource, 
 from vcfrag_indexd.logs import get_log
 from vcfrag_proto.status import ERROR_OF
 
-STALE_SECONDS = 2.0
+STALE_SECONDS = 3.0
 START_SECONDS = 120.0
 WATCH_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.1
@@ -135,12 +135,11 @@ class WorkerEngine:
     def close(self, handle: str) -> None:
         with self._lock:
             source = self._sources.pop(handle, None)
+            if handle in self._process.opened:
+                self._process.opened.discard(handle)
+                self._post("close", handle)
             if source is not None and not any(other.packed is source.packed for other in self._sources.values()):
                 self._unshare(source.packed)
-            opened = handle in self._process.opened
-            self._process.opened.discard(handle)
-        if opened:
-            self._post("close", handle)
 
     def prepare(self, handle: str, segments: Sequence[Segment], checkpoint: Checkpoint) -> None:
         self._request(checkpoint, "prepare", handle, segments)
@@ -162,6 +161,7 @@ class WorkerEngine:
             self._shared.clear()
 
     def _request(self, checkpoint: Checkpoint, method: str, handle: str, argument: Any) -> Any:
+        checkpoint()
         process = self._process
         if not self.available():
             raise UnavailableError("the engine's worker is being restarted: try again")
@@ -256,11 +256,12 @@ class WorkerEngine:
             descriptor = os.memfd_create("vcfrag-panel")
             with os.fdopen(os.dup(descriptor), "wb") as stream:
                 stream.write(np.ascontiguousarray(packed).data)
-            bits = worker_process.SharedBits(f"/proc/{os.getpid()}/fd/{descriptor}", packed.shape)
+            bits = worker_process.SharedBits(next(self._numbers), f"/proc/{os.getpid()}/fd/{descriptor}", packed.shape)
             found = self._shared[id(packed)] = (descriptor, bits, packed)
         return found[1]
 
     def _unshare(self, packed: U8Array) -> None:
         found = self._shared.pop(id(packed), None)
         if found is not None:
+            self._post("forget", found[1].serial)
             os.close(found[0])

@@ -33,8 +33,12 @@ GONE = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SharedBits:
-    """Where a panel's bits lie in memory that the parent shares: a file of its descriptors."""
+    """Where a panel's bits lie in memory that the parent shares: a file of its descriptors.
 
+    The serial names them; the path does not, since descriptors are used again.
+    """
+
+    serial: int
     path: str
     shape: tuple[int, ...]
 
@@ -58,7 +62,7 @@ class _Worker:
         self._cancelled: set[int] = set()
         self._current = 0
         self._send_lock = threading.Lock()
-        self._bits: dict[str, U8Array] = {}
+        self._bits: dict[int, U8Array] = {}
         self._engine = make_engine()
 
     def serve(self) -> None:
@@ -80,13 +84,16 @@ class _Worker:
 
     def _open(self, source: IndexSource, bits: SharedBits | None) -> None:
         if bits is not None:
-            if bits.path not in self._bits:
-                self._bits[bits.path] = bits.load()
-            source = dataclasses.replace(source, packed=self._bits[bits.path])
+            if bits.serial not in self._bits:
+                self._bits[bits.serial] = bits.load()
+            source = dataclasses.replace(source, packed=self._bits[bits.serial])
         self._engine.open(source)
 
     def _close(self, handle: str) -> None:
         self._engine.close(handle)
+
+    def _forget(self, serial: int) -> None:
+        self._bits.pop(serial, None)
 
     def _prepare(self, handle: str, segments: Sequence[Segment]) -> None:
         self._engine.prepare(handle, segments, self._checkpoint)

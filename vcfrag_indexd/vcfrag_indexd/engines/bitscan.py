@@ -15,7 +15,6 @@ from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes
 
 QUERIES_PER_PIECE = 8
 PREFIX_BYTES = 64 * 1024 * 1024
-INT32_MAX = 2**31 - 1
 
 
 class BitscanEngine(TiledEngine):
@@ -59,10 +58,11 @@ def scan_segments(
     """Fills (G, Q, K) ids and distances by comparing every reference."""
     weights = strip.byte_weights(source.steps)
     wide = wide_ranges(source, task, segments)
-    fits = int(weights.sum(dtype=np.int64)) < INT32_MAX
-    dtype: np.dtype[Any] = np.dtype(np.int32 if fits else np.int64)
+    unit = common_weight(weights)
+    largest = int(weights.sum(dtype=np.int64)) // max(unit, 1)
+    dtype = next(np.dtype(kind) for kind in (np.int16, np.int32, np.int64) if largest < np.iinfo(kind).max)
     max_borders = max(4, PREFIX_BYTES // (dtype.itemsize * len(source.rows)))
-    passes = plan_passes(strip, weights, segments, wide, max_borders)
+    passes = plan_passes(strip, weights, segments, wide, max_borders, by_count=unit > 0)
     alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
     hashes = segment_hashes(segments)
     piece = max(1, min(QUERIES_PER_PIECE, -(-task.n_queries // engine.threads)))
@@ -71,10 +71,18 @@ def scan_segments(
         queries = slice(begin, min(begin + piece, task.n_queries))
         for one in passes:
             checkpoint()
-            _run_pass(one, source, strip, task, queries, alleles, called, hashes[one.numbers], dtype, ids, distances)
+            _run_pass(
+                one, source, strip, task, queries, alleles, called, hashes[one.numbers], unit, dtype, ids, distances
+            )  # fmt: skip
 
     for _ in engine.pool.map(run, range(0, task.n_queries, piece)):
         pass
+
+
+def common_weight(weights: I32Array) -> int:
+    """The weight that all bits have but those of none; 0 where they differ."""
+    present = weights[weights > 0]
+    return int(present[0]) if len(present) and bool((present == present[0]).all()) else 0
 
 
 def _run_pass(
@@ -86,6 +94,7 @@ def _run_pass(
     alleles: U8Array,
     called: U8Array,
     hashes: U64Array,
+    unit: int,
     dtype: np.dtype[Any],
     ids: I32Array,
     distances: F32Array,
@@ -96,8 +105,10 @@ def _run_pass(
     scan(
         strip.bits,
         one.step_byte,
+        one.step_mask,
         one.piece_steps,
         one.base,
+        unit,
         alleles[queries],
         called[queries],
         excluded,

@@ -122,13 +122,20 @@ class ScanPass:
 
     numbers: I64Array
     step_byte: I32Array
+    step_mask: U8Array
     piece_steps: I32Array
     base: I32Array
     pieces: I32Array
 
 
 def plan_passes(
-    strip: Strip, weights: I32Array, segments: list[Segment], wide: list[tuple[int, int]], max_borders: int
+    strip: Strip,
+    weights: I32Array,
+    segments: list[Segment],
+    wide: list[tuple[int, int]],
+    max_borders: int,
+    *,
+    by_count: bool = False,
 ) -> list[ScanPass]:
     """Groups segments so that the borders of each group, enclosing ones included, number at most `max_borders`.
 
@@ -138,6 +145,7 @@ def plan_passes(
         segments: What is searched.
         wide: The enclosing range of each.
         max_borders: Bounds the memory of the prefix sums; a single segment needs four.
+        by_count: Bits are to be counted, so that no table of costs is needed.
     """
     passes: list[ScanPass] = []
     group: list[int] = []
@@ -145,12 +153,12 @@ def plan_passes(
     for g, (segment, (a, b)) in enumerate(zip(segments, wide, strict=True)):
         mine = {segment.start, segment.stop, a, b}
         if group and len(borders | mine) > max_borders:
-            passes.append(_pass(strip, weights, segments, wide, group, borders))
+            passes.append(_pass(strip, weights, segments, wide, group, borders, by_count))
             group, borders = [], set()
         group.append(g)
         borders |= mine
     if group:
-        passes.append(_pass(strip, weights, segments, wide, group, borders))
+        passes.append(_pass(strip, weights, segments, wide, group, borders, by_count))
     return passes
 
 
@@ -161,6 +169,7 @@ def _pass(
     wide: list[tuple[int, int]],
     group: list[int],
     borders: set[int],
+    by_count: bool,
 ) -> ScanPass:
     edges = np.array(sorted(borders), dtype=np.int64)
     a, b = np.searchsorted(strip.sites, [edges[0], edges[-1]])
@@ -173,8 +182,9 @@ def _pass(
     return ScanPass(
         numbers=np.array(group, dtype=np.int64),
         step_byte=(step_key % len(strip.bits)).astype(np.int32),
+        step_mask=np.packbits(masked > 0, axis=1, bitorder="little").reshape(-1),
         piece_steps=np.searchsorted(step_key // len(strip.bits), np.arange(len(edges))).astype(np.int32),
-        base=costs(masked, 8),
+        base=costs(masked[:0] if by_count else masked, 8),
         pieces=np.searchsorted(edges, np.array(ranges, dtype=np.int64)).astype(np.int32),
     )
 

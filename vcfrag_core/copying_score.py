@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Self
 
 import numpy as np
@@ -115,14 +115,14 @@ class Change:
 
 
 def changes(before: CopyingScore, after: CopyingScore, *, resamples: int = 1000, seed: int = 1) -> dict[str, Change]:
-    """By name: the objective, the log-loss, and the error of every MAF bin, over resamples of the samples."""
+    """By name: `mean_error`, `log_loss` and the error of every MAF bin, such as `error_maf_1_to_5_permille`."""
     weights = bootstrap_weights(before.n_samples, resamples, seed)
     pairs: list[tuple[str, F64Array, F64Array]] = [
         ("mean_error", before.loss(weights), after.loss(weights)),
         ("log_loss", before.mean_log_loss(weights), after.mean_log_loss(weights)),
     ]
     old, new = before.errors(weights), after.errors(weights)
-    pairs += [(metrics.GROUPS[b].label, old[:, b], new[:, b]) for b in range(metrics.N_BINS)]
+    pairs += [(_bin_name(b), old[:, b], new[:, b]) for b in range(metrics.N_BINS)]
     return {
         name: Change(before=float(x[0]), after=float(y[0]), difference=interval(y - x))
         for name, x, y in pairs
@@ -130,6 +130,6 @@ def changes(before: CopyingScore, after: CopyingScore, *, resamples: int = 1000,
     }
 
 
-def bin_labels(bins: Sequence[int] = SCORED_BINS) -> list[str]:
-    """Names of MAF bins in tables."""
-    return [metrics.GROUPS[b].label for b in bins]
+def _bin_name(b: int) -> str:
+    low, high = (round(1000 * edge) for edge in metrics.MAF_EDGES[b : b + 2])
+    return f"error_maf_{low}_to_{high}_permille"

@@ -29,6 +29,7 @@ from vcfrag_core.types import BoolArray
 from vcfrag_train.client import IndexClient
 from vcfrag_train.copying_bench import CopyingBench
 from vcfrag_train.parameter_file import ParameterFile, write_parameters
+from vcfrag_train.toml_config import to_table
 
 Density = Literal["dense", "array"]
 DENSE_HIDDEN_SHARE: Final = 0.5
@@ -247,10 +248,10 @@ def _provenance(
         "observed_per_cm": round(bench.observed_per_cm, 3),
         "groups": text_digest("groups", *(f"{k}={v}" for k, v in sorted(bench.groups.items()))),
         "seed": config.seed,
-        "fit_samples": fitted,
-        "check_samples": checked,
+        "fit_samples": list(fitted),
+        "check_samples": list(checked),
         "parameters_tried": found.n_tried,
-        "start": {name: getattr(start, name) for name in ("scales", "k", "flank_cm", "switch_per_cm", "mismatch")},
+        "start": to_table(start),
     }
 
 

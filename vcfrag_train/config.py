@@ -213,7 +213,7 @@ class TrainerConfig:
     monitor: str = "half_model_r2"
     monitor_mode: Literal["max", "min"] = "max"
     prefetch_batches: int = 4
-    prefetch_threads: int = 1
+    prefetch_threads: int = 2
     validation_samples: int | None = None
     validation_windows: int | None = None
     progress_seconds: float = 5.0

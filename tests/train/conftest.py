@@ -85,7 +85,7 @@ def steps_of() -> Callable[[Path], list[dict[str, str]]]:
 
     def read(run: Path) -> list[dict[str, str]]:
         with (run / "steps.csv").open(newline="") as file:
-            return [{k: v for k, v in row.items() if k != "waiting_share"} for row in csv.DictReader(file)]
+            return [{k: v for k, v in row.items() if not k.startswith("waiting")} for row in csv.DictReader(file)]
 
     return read
 

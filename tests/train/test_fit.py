@@ -42,7 +42,7 @@ def ledger_of(run: Path) -> Ledger:
 
 
 def timeless(run: Path) -> list[dict[str, str]]:
-    clock = ("seconds", "samples_per_second", "waiting_share")
+    clock = ("seconds", "samples_per_second", "waiting_share", "waiting_for_index_share")
     return [{k: v for k, v in row.items() if k not in clock} for row in epochs_of(run)]
 
 
@@ -72,7 +72,7 @@ def test_fit__two_runs_with_one_seed_are_the_same(
 def test_fit__how_batches_are_prepared_changes_nothing(
     trained: Path, fit_config: Make, tmp_path: Path, steps_of: Make
 ) -> None:
-    other = fit_config(trainer={"prefetch_batches": 0, "copying_threads": 2})
+    other = fit_config(trainer={"prefetch_batches": 0, "prefetch_threads": 1, "copying_threads": 2})
     assert steps_of(fit(other, tmp_path / "run")) == steps_of(trained)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,18 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "copied"))
 
 
-def start(config: Any, folder: Path) -> subprocess.Popen[bytes]:
-    """`vcfrag-train fit` in a process of its own."""
+@contextlib.contextmanager
+def started(config: Any, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`vcfrag-train fit` in a process of its own, which does not outlive the block."""
     (folder / "run.toml").write_text(dump_toml(config_table(config)))
     words = ["fit", "--config", str(folder / "run.toml"), "--out", str(folder / "run")]
     program = "from vcfrag_train.cli import main; main()"
-    return subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [sys.executable, "-c", program, *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for_steps(process: subprocess.Popen[bytes], run: Path, count: int) -> None:
@@ -76,10 +83,10 @@ def learning(fit_config: Make) -> Any:
 def test_resume__after_kill_9_in_the_middle_of_an_epoch(fit_config: Make, tmp_path: Path, steps_of: Make) -> None:
     config = learning(fit_config)
     undisturbed = fit(config, tmp_path / "undisturbed")
-    process = start(config, tmp_path)
-    wait_for_steps(process, tmp_path / "run", 7)
-    process.kill()
-    _, message = process.communicate()
+    with started(config, tmp_path) as process:
+        wait_for_steps(process, tmp_path / "run", 7)
+        process.kill()
+        _, message = process.communicate()
     assert process.returncode == -signal.SIGKILL, message.decode()
     assert len(steps_of(tmp_path / "run")) < len(steps_of(undisturbed))
     fit(resume=tmp_path / "run")
@@ -95,21 +102,21 @@ def test_resume__after_kill_9_at_random_steps_several_times(fit_config: Make, tm
     for attempt in range(6):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        process = start(config, folder)
-        wait_for_steps(process, folder / "run", dice.randint(3, len(steps_of(undisturbed)) - 2))
-        time.sleep(dice.random() * 0.05)
-        process.kill()
-        process.communicate()
+        with started(config, folder) as process:
+            wait_for_steps(process, folder / "run", dice.randint(3, len(steps_of(undisturbed)) - 2))
+            time.sleep(dice.random() * 0.05)
+            process.kill()
+            process.communicate()
         fit(resume=folder / "run")
         assert same_run(folder / "run", undisturbed, steps_of)
 
 
 def test_resume__ctrl_c_saves_and_the_run_goes_on(fit_config: Make, tmp_path: Path, steps_of: Make) -> None:
     config = dataclasses.replace(learning(fit_config), epochs=40)
-    process = start(config, tmp_path)
-    wait_for_steps(process, tmp_path / "run", 5)
-    process.send_signal(signal.SIGINT)
-    _, message = process.communicate(timeout=60)
+    with started(config, tmp_path) as process:
+        wait_for_steps(process, tmp_path / "run", 5)
+        process.send_signal(signal.SIGINT)
+        _, message = process.communicate(timeout=120)
     assert process.returncode == 130, message.decode()
     saved = checkpoints.verify(RunFolder.open(tmp_path / "run").pointed("last"))
     assert saved.step == int(steps_of(tmp_path / "run")[-1]["step"])

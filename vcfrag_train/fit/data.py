@@ -53,7 +53,12 @@ class PlanLoader:
         return self._length
 
     def __iter__(self) -> Iterator[Prepared]:
-        yield from Prefetcher(self._plans(), self._build, depth=self._depth, threads=self._threads, clock=self._clock)
+        batches = Prefetcher(self._plans(), self._build, depth=self._depth, threads=self._threads, clock=self._clock)
+        before = self._clock.waited_seconds
+        for batch in batches:
+            self._clock.index_seconds += (self._clock.waited_seconds - before) * batch.search_share
+            yield batch
+            before = self._clock.waited_seconds
 
 
 class FitData(lightning.LightningDataModule):

@@ -46,6 +46,7 @@ EPOCH_COLUMNS: Final = (
     "seconds",
     "samples_per_second",
     "waiting_share",
+    "waiting_for_index_share",
 )
 STEP_COLUMNS: Final = (
     "step",
@@ -57,6 +58,7 @@ STEP_COLUMNS: Final = (
     "gradient_norm",
     "metric_version",
     "waiting_share",
+    "waiting_for_index_share",
 )
 
 

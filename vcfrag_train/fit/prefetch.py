@@ -13,14 +13,21 @@ Item = TypeVar("Item")
 
 
 class WaitClock:
-    """Seconds spent waiting for batches, against seconds of everything."""
+    """Seconds spent waiting for batches, against seconds of everything.
+
+    Attributes:
+        waited_seconds: Waiting for batches to be prepared.
+        index_seconds: The part of it that the daemon's answers took.
+    """
 
     def __init__(self) -> None:
         self.waited_seconds = 0.0
+        self.index_seconds = 0.0
         self._started = time.monotonic()
 
     def restart(self) -> None:
         self.waited_seconds = 0.0
+        self.index_seconds = 0.0
         self._started = time.monotonic()
 
     @property
@@ -31,6 +38,11 @@ class WaitClock:
     def share(self) -> float:
         """Share of the time since the last restart that was spent waiting."""
         return self.waited_seconds / max(self.elapsed_seconds, 1e-9)
+
+    @property
+    def index_share(self) -> float:
+        """Share of the time since the last restart that was spent waiting for the daemon."""
+        return self.index_seconds / max(self.elapsed_seconds, 1e-9)
 
 
 class Prefetcher(Generic[Plan, Item]):

@@ -50,7 +50,7 @@ class Progress(Callback):
                 f"epoch {batch.plan.epoch} [{batch.plan.position + 1}/{len(self._data.plan)}] "
                 f"step {pl_module.step} loss {totals.loss / max(1, totals.batches):.4f} "
                 f"r² {totals.sums.r2('all'):.4f} {self._samples / max(now - self._started, 1e-9):.1f} samples/s "
-                f"waiting {100 * self._data.clock.share:.1f} %"
+                f"waiting {100 * self._data.clock.share:.1f} % (index {100 * self._data.clock.index_share:.1f} %)"
             )
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -59,7 +59,8 @@ class Progress(Callback):
         row = self._recorder.last_row
         self._say(
             f"epoch {row['epoch']} done: loss {row['train_loss']:.4f}; r² half "
-            f"{_of(row, 'half')}; array {_of(row, 'array')}; waiting {100 * row['waiting_share']:.1f} %"
+            f"{_of(row, 'half')}; array {_of(row, 'array')}; waiting {100 * row['waiting_share']:.1f} % "
+            f"(index {100 * row['waiting_for_index_share']:.1f} %)"
         )
 
     def _speaks(self, trainer: lightning.Trainer) -> bool:

@@ -194,6 +194,7 @@ class Recorder(Scorer):
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.train_wait_share = self._data.clock.share
+        self.train_index_share = self._data.clock.index_share
         self.train_seconds = time.monotonic() - self._epoch_started
         super().on_validation_start(trainer, pl_module)
 
@@ -230,6 +231,7 @@ class Recorder(Scorer):
             "seconds": self.train_seconds,
             "samples_per_second": sum(e[2] for e in everyones) / max(self.train_seconds, 1e-9),
             "waiting_share": self.train_wait_share,
+            "waiting_for_index_share": self.train_index_share,
             **self.scores,
         }
         self.last_row = row
@@ -262,6 +264,7 @@ class Recorder(Scorer):
             "gradient_norm": module.gradient_norm,
             "metric_version": batch.plan.metric_version,
             "waiting_share": self._data.clock.share,
+            "waiting_for_index_share": self._data.clock.index_share,
         }
         if self._steps is not None:
             self._steps.add(row)

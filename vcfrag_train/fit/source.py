@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -35,6 +36,7 @@ class Prepared:
         batch: The model's input.
         identity: Of the index that answered.
         frequency: (L,) ALT frequency among the training reference.
+        search_share: Share of the time of its preparation that the daemon took.
         random: The same batch with random candidates; in validation only.
         candidates: Q arrays of retrieved panel rows; in validation only.
         nearest: Posterior mass on the nearest candidates of one query, and what chance would give; in validation only.
@@ -44,6 +46,7 @@ class Prepared:
     batch: ModelInput
     identity: Identity
     frequency: F32Array
+    search_share: float = 0.0
     random: ModelInput | None = None
     candidates: tuple[I32Array, ...] = ()
     nearest: tuple[float, float] = (0.0, 0.0)
@@ -115,6 +118,7 @@ class RetrievalSource:
         self._rows = {role: _ReferenceRows(ground, split) for role, split in splits.items()}
 
     def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
+        started = time.monotonic()
         parameters = self.parameters(observed)
         window = self._window(plan.window, parameters, observed)
         split = self._splits[plan.role]
@@ -122,6 +126,7 @@ class RetrievalSource:
         alleles = self._alleles(plan.samples, window)
         names = [name for name in plan.samples for _ in range(2)]
         result = self._indexes.search(window.number, index, query_block(window, alleles, observed, names), parameters.k)
+        searched = time.monotonic()
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
         own = [self._rows[plan.role].own(name) for name in names]
@@ -131,6 +136,7 @@ class RetrievalSource:
             batch=batch,
             identity=index.identity,
             frequency=self._ground.frequency[window.start : window.stop].astype(np.float32),
+            search_share=(searched - started) / max(time.monotonic() - started, 1e-9),
         )
         if plan.role == "train":
             return prepared

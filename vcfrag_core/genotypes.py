@@ -42,7 +42,7 @@ def thousandths(dosage: FloatArray) -> I16Array:
         raise NotFiniteError("an imputed dosage is not a finite number")
     if dosage.size and (float(dosage.min()) < -1e-4 or float(dosage.max()) > 1 + 1e-4):
         raise RangeError(f"imputed dosages must lie in [0, 1], got {float(dosage.min())} to {float(dosage.max())}")
-    return np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE).astype(np.int16)
+    return np.asarray(np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE), dtype=np.int16)
 
 
 def genotype_columns(first: IntArray, second: IntArray) -> GenotypeColumns:
@@ -92,7 +92,7 @@ def _rounded_to_one(millionths: IntArray) -> I16Array:
     order = np.argsort(-rest, axis=-1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(3), axis=-1)
-    return (floor + (rank < spare[:, None])).astype(np.int16)
+    return np.asarray(floor + (rank < spare[:, None]), dtype=np.int16)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

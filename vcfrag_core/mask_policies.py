@@ -148,7 +148,7 @@ class SitesMask:
     sites: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not self.sites or any(not isinstance(i, int) or isinstance(i, bool) for i in self.sites):
+        if not self.sites or any(type(i) is not int for i in self.sites):
             raise ConfigError("a sites mask needs at least one site index, all of them integers")
         if self.sites[0] < 0 or any(b <= a for a, b in zip(self.sites, self.sites[1:], strict=False)):
             raise ConfigError("the site indices of a sites mask must ascend from 0 without repeats")

@@ -65,7 +65,7 @@ def parameters_for(observed_per_cm: float) -> CopyingParameters:
     share = min(1.0, max(0.0, share))
 
     def between(sparse: float, dense: float) -> float:
-        return sparse * (dense / sparse) ** share
+        return float(sparse * (dense / sparse) ** share)
 
     return CopyingParameters(
         scales=tuple(round(between(a, b)) for a, b in zip(SPARSE.scales, DENSE.scales, strict=True)),

@@ -153,4 +153,4 @@ def mismatches(queries: I8Array, references: U8Array) -> I64Array:
     has_alt = (queries[:, typed] == 1).astype(np.float32)
     has_ref = (queries[:, typed] == 0).astype(np.float32)
     # Sums of at most 2**24 ones are exact in float32.
-    return np.rint(has_alt @ (1 - alt).T + has_ref @ alt.T).astype(np.int64)
+    return np.asarray(np.rint(has_alt @ (1 - alt).T + has_ref @ alt.T), dtype=np.int64)

@@ -31,7 +31,10 @@ def configure(config: LogConfig) -> None:
     """Sends the daemon's events to stderr, as `console` or `json` lines."""
     renderer: Any = structlog.processors.JSONRenderer()
     if config.format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # A plain traceback: the pretty one prints local variables, and those are people's alleles.
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     tail = [meta, structlog.processors.format_exc_info, renderer] if config.format == "json" else [meta, renderer]
     handler = logging.StreamHandler()

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.panel import Panel
+from vcfrag_core.panel_columns import alleles_at, frequency_at
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 SAME_PERSON_CONCORDANCE = 0.98
 LEAST_SITES = 50
-_MOST_SITES = 4096
+_MOST_SITES = 1024
 _COMMON = 0.05
 
 
@@ -105,7 +106,7 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array) -> F64
     equal = np.empty((target.shape[1], panel.n_samples))
     for start in range(0, panel.n_samples, 512):
         rows = slice(2 * start, 2 * (start + 512))
-        reference = _one_hot(_copies(panel.haplotypes(rows)[:, sites].astype(np.int8)))
+        reference = _one_hot(_copies(alleles_at(panel, sites, rows).astype(np.int8)))
         equal[:, start : start + 512] = sum(target[g] @ reference[g].T for g in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(equal / called[:, None], dtype=np.float64)
@@ -113,11 +114,14 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array) -> F64
 
 def _informative(panel: Panel, observed: BoolArray) -> I64Array:
     """Typed sites that tell people apart: common ones if there are enough, evenly along the contig."""
-    sites = np.flatnonzero(observed)
-    frequency = panel.select_sites(sites).alt_frequency() if len(sites) else np.zeros(0)
+    sites = _evenly(np.flatnonzero(observed), 4 * _MOST_SITES)
+    frequency = frequency_at(panel, sites)
     common = sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
-    chosen = common if len(common) >= LEAST_SITES else sites
-    return chosen[np.unique(np.linspace(0, max(0, len(chosen) - 1), min(len(chosen), _MOST_SITES)).astype(np.int64))]
+    return _evenly(common if len(common) >= LEAST_SITES else sites, _MOST_SITES)
+
+
+def _evenly(sites: I64Array, most: int) -> I64Array:
+    return sites if len(sites) <= most else sites[np.arange(most) * len(sites) // most]
 
 
 def _copies(alleles: I8Array) -> I8Array:

@@ -47,7 +47,7 @@ class ImputeConfig:
         least_typed: Typed sites that every site needs within the flank on both sides.
         max_damaged_share: Share of damaged sites among typed ones above which the run stops.
         loo_samples: Samples whose leave-one-out dosages test the typed sites; 0 tests by frequency alone.
-        loo_folds: Folds in which typed sites are hidden for that.
+        loo_folds: Folds in which typed sites are hidden for that; by their density unless given.
         pass_through: Writes target records that are no panel sites to the output, too.
         allow_panel_samples: Lets targets that are in the panel copy from themselves.
         command: The command line, for the header.
@@ -74,7 +74,7 @@ class ImputeConfig:
     least_typed: int = 8
     max_damaged_share: float = 0.1
     loo_samples: int = 16
-    loo_folds: int = 5
+    loo_folds: int | None = None
     pass_through: bool = False
     allow_panel_samples: bool = False
     command: str = "vcfrag-train impute"
@@ -87,7 +87,8 @@ class ImputeConfig:
             raise ConfigError(f"--qc {self.qc}: this is the table; the JSON summary is written beside it")
         if self.out in (self.panel, self.target):
             raise ConfigError(f"--out {self.out} is an input")
-        if self.threads < 1 or self.loo_samples < 0 or self.loo_folds < 2 or self.least_typed < 4:
+        folds = 2 if self.loo_folds is None else self.loo_folds
+        if self.threads < 1 or self.loo_samples < 0 or folds < 2 or self.least_typed < 4:
             raise ConfigError("--threads >= 1, --loo-samples >= 0, --loo-folds >= 2 and --least-typed >= 4 are needed")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")

@@ -14,6 +14,7 @@ from vcfrag_core.errors import TargetError
 from vcfrag_core.files.qc_file import QcEntry, apply_qc, entries
 from vcfrag_core.genotypes import empirical_r2
 from vcfrag_core.panel import Panel
+from vcfrag_core.panel_columns import frequency_at
 from vcfrag_core.queries import EXTERNAL, Who
 from vcfrag_core.target_matching import Matching, check_build, match_records
 from vcfrag_core.target_people import PanelPerson, find_panel_people
@@ -25,10 +26,16 @@ from vcfrag_train.impute_config import ImputeConfig, KeepGoing
 Say = Callable[[str], None]
 _ROUNDS = 12
 _NAMED = 5
+# Where typed sites are dense, half of them foretell the others well, and every fold builds its own indexes.
+_DENSE_PER_CM = 250.0
+_FOLDS = 5
+_FOLDS_DENSE = 2
 
 
 class LeaveOneOut(Protocol):
     """What is needed of an Imputer to test sites."""
+
+    cm: F64Array
 
     def leave_one_out(
         self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | Who], *, folds: int
@@ -48,6 +55,7 @@ class CheckedTarget:
         names: (Q,) what each query is called when neighbours are searched.
         alleles: (Q, V) alleles, -1 where not typed or missing.
         observed: (V,) typed and used sites.
+        frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         thin: Ranges of sites that are left out of the output.
         tested: Haplotypes that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
@@ -60,6 +68,7 @@ class CheckedTarget:
     names: tuple[str | Who, ...]
     alleles: I8Array
     observed: BoolArray
+    frequency: F64Array
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     tested: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
@@ -109,6 +118,8 @@ def match_target(
     else:
         matching = apply_qc(records, matching, listed)
     alleles, observed = target_qc.target_alleles(records, matching, panel.n_sites)
+    frequency = np.full(panel.n_sites, np.nan)
+    frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
     people = [] if config.allow_panel_samples else find_panel_people(records.samples, alleles, observed, panel)
     found = {person.sample: person.panel_samples[0] for person in people}
     return CheckedTarget(
@@ -119,6 +130,7 @@ def match_target(
         names=tuple(found.get(sample, EXTERNAL) for sample in records.samples for _ in range(2)),
         alleles=alleles,
         observed=observed,
+        frequency=frequency,
     )
 
 
@@ -233,7 +245,8 @@ def weigh_sites(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfi
 
 def _leave_one_out(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfig) -> F32Array | None:
     n_observed = int(target.observed.sum())
-    folds = min(config.loo_folds, n_observed)
+    dense = n_observed > _DENSE_PER_CM * max(float(imputer.cm[-1] - imputer.cm[0]), 1e-3)
+    folds = min(config.loo_folds or (_FOLDS_DENSE if dense else _FOLDS), n_observed)
     if not len(target.tested) or folds < 2:
         return None
     names = [target.names[q] for q in target.tested.tolist()]
@@ -246,7 +259,7 @@ def _damaged(target: CheckedTarget) -> dict[int, Reason]:
     panel = target.panel
     evidence = target_qc.site_evidence(
         target.alleles[:, sites],
-        panel.select_sites(sites).alt_frequency(),
+        target.frequency[sites],
         panel.n_haplotypes,
         target_qc.ambiguous_sites(panel, sites),
         loo=target.loo,

@@ -55,7 +55,9 @@ def command(
     loo_samples: Annotated[
         int, typer.Option(help="Samples that test the typed sites by leave-one-out; 0: by frequency alone.")
     ] = 16,
-    loo_folds: Annotated[int, typer.Option(help="Folds of leave-one-out.")] = 5,
+    loo_folds: Annotated[
+        int | None, typer.Option(help="Folds of leave-one-out; 5, or 2 where typed sites are dense.")
+    ] = None,
     pass_through: Annotated[
         bool, typer.Option("--pass-through", help="Write target records that are no panel sites, too.")
     ] = False,

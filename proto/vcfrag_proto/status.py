@@ -14,7 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from vcfrag_core import errors
-from vcfrag_core.errors import InternalError, VcfragError
+from vcfrag_core.errors import InternalError, UnavailableError, VcfragError
 
 DOMAIN = "vcfrag"
 DETAILS_KEY = "grpc-status-details-bin"
@@ -57,6 +57,9 @@ REASON_WITHOUT_DETAILS: dict[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAUTHENTICATED: "UNAUTHENTICATED",
     grpc.StatusCode.PERMISSION_DENIED: "PERMISSION",
 }
+
+# gRPC reports a peer that died during a call as UNAVAILABLE, but sometimes as UNKNOWN or INTERNAL with these words.
+BROKEN_CONNECTION = ("Stream removed", "RST_STREAM", "Socket closed", "Connection reset")
 
 
 def _leaves(base: type[VcfragError]) -> dict[str, type[VcfragError]]:
@@ -117,7 +120,8 @@ def decode(call: grpc.RpcError) -> Refusal:
         overloaded = "oncurrent RPC limit" in message
         error = errors.OverloadedError if overloaded else errors.OutOfBudgetError
         return Refusal(error(message))
-    kind = ERROR_OF[REASON_WITHOUT_DETAILS.get(code, "INTERNAL")]
+    broken = any(text in message for text in BROKEN_CONNECTION)
+    kind = UnavailableError if broken else ERROR_OF[REASON_WITHOUT_DETAILS.get(code, "INTERNAL")]
     return Refusal(kind(f"{code.name}: {message}"))
 
 

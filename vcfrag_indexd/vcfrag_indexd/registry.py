@@ -43,7 +43,9 @@ from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U64Array
 from vcfrag_indexd.engines.base import IndexSource
 
 A = TypeVar("A", BoolArray, I32Array)
-KNOWN_ARRAYS = 256
+# Masks change all the time and are a byte a site; metrics are four, and change with a refresh.
+KNOWN_MASKS = 256
+KNOWN_METRICS = 16
 NO_ROWS: I64Array = np.zeros(0, dtype=np.int64)
 
 
@@ -219,7 +221,7 @@ class Registry:
         if len(observed) != n_sites:
             raise ShapeError(f"the mask is of {len(observed)} sites, the panel has {n_sites}")
         _expect(MaskMismatchError, "the mask", mask_digest(observed), digest)
-        return _remember(self._masks, digest, observed)
+        return _remember(self._masks, digest, observed, KNOWN_MASKS)
 
     def _metric(self, digest: str, weights: F32Array | None, n_sites: int) -> I32Array:
         if weights is None:
@@ -228,7 +230,7 @@ class Registry:
             raise ShapeError(f"{len(weights)} weights for {n_sites} sites")
         whole = steps(weights)
         _expect(MetricMismatchError, "the metric", metric_digest(weights), digest)
-        return _remember(self._metrics, digest, whole)
+        return _remember(self._metrics, digest, whole, KNOWN_METRICS)
 
     def _forget(self, handle: str) -> None:
         del self._open[handle]
@@ -254,10 +256,10 @@ def _known(arrays: OrderedDict[str, A], digest: str, error: type[VcfragError], n
     return arrays[digest]
 
 
-def _remember(arrays: OrderedDict[str, A], digest: str, array: A) -> A:
+def _remember(arrays: OrderedDict[str, A], digest: str, array: A, most: int) -> A:
     arrays[digest] = array
     arrays.move_to_end(digest)
-    if len(arrays) > KNOWN_ARRAYS:
+    if len(arrays) > most:
         arrays.popitem(last=False)
     return array
 

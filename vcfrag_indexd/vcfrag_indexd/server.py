@@ -30,6 +30,7 @@ from vcfrag_proto.status import MAX_MESSAGE_BYTES
 SPARE_THREADS = 32
 WATCH_SECONDS = 0.5
 CANARY_EVERY_SECONDS = 30.0
+PROGRESS_SECONDS = 2.0
 log = get_log()
 
 SERVER_OPTIONS = (
@@ -184,8 +185,13 @@ class Daemon:
     def _read(self, name: str, path: Path) -> Panel:
         from vcfrag_core.files.panel_cache import load_panel
 
+        said = time.monotonic()
+
         def progress(n_records: int) -> None:
-            log.info("reading panel", panel=name, records=n_records)
+            nonlocal said
+            if time.monotonic() - said >= PROGRESS_SECONDS:
+                said = time.monotonic()
+                log.info("reading panel", panel=name, records=n_records)
 
         return load_panel(path, cache_dir=self.config.cache_dir, progress=progress)
 

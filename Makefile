@@ -71,7 +71,7 @@ docs: $(VENV)/.ready-dev
 	mv docs/.cli.md docs/cli.md
 
 bench: $(VENV)/.ready-dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --work bench-out
 
 debian:
 	sh scripts/debian_packages.sh

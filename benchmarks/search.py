@@ -48,16 +48,11 @@ def main() -> None:
         for engine in options.engine or ("bitscan", "faiss-cpu")
     ]
     print(f"{platform.machine()}, {options.threads} threads")
-    print(
-        "| task | segments | k | engine | first search, s | of it building, s | second search, s | its CPU, s | peak, MB |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ("task", "segments", "k", "engine", "first, s", "building, s", "second, s", "CPU, s", "peak, MB")
+    print("|", " | ".join(columns), "|")
+    print("|", " | ".join("---" for _ in columns), "|")
     for row in rows:
-        print(
-            "| {task} | {segments} | {k} | {engine} | {first:.2f} | {build:.2f} | {second:.2f} | {cpu:.2f} | {peak:.0f} |".format(
-                **row
-            )
-        )
+        print("|", " | ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()), "|")
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vcfrag_train.results import Evaluation
 
 PANEL_NAME: Final = "demo"
-TRAINED: Final = "vcfrag, trained"
+TRAINED: Final = "vcfrag-trained"
 
 Say = Callable[[str], None]
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
+from vcfrag_core.neighbour_order import emit, keep, settle
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
 CLASSES_PER_NEIGHBOUR = 4
 ROWS_PER_CLASS = 32
+FEW = 64
 
 
 @njit(cache=True, nogil=True)
@@ -35,165 +38,6 @@ def pack_observed(packed: U8Array, rows: I64Array, sites: I64Array, bit_index: I
         for j in range(len(sites)):
             allele = (haplotype[sites[j] >> 3] >> (sites[j] & 7)) & 1
             strip[bit_index[j] >> 3, r] |= np.uint8(allele << (bit_index[j] & 7))
-
-
-@njit(cache=True, nogil=True)
-def _splitmix64(x: np.uint64) -> np.uint64:
-    z = x + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-@njit(cache=True, nogil=True)
-def _kth(values: Any, n: int, k: int) -> Any:
-    """The k-th smallest (from 0) of values[:n], which it reorders (Hoare's quickselect)."""
-    low, high = 0, n - 1
-    while low < high:
-        pivot = values[(low + high) >> 1]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return values[k]
-
-
-@njit(cache=True, nogil=True)
-def _keep(key: Any, first: Any, second: Any, start: int, n: int, k: int, scratch: Any) -> tuple[int, int]:
-    """Keeps of entries [start, start + n) those that may be among the k smallest by key, smaller ones first.
-
-    Entries are the aligned arrays key, first and second. Returns how many are certainly in, and how many tie at the
-    k-th key and come right after those.
-    """
-    if n <= k:
-        return n, 0
-    for i in range(n):
-        scratch[i] = key[start + i]
-    kth = _kth(scratch, n, k - 1)
-    less = 0
-    for i in range(start, start + n):
-        if key[i] < kth:
-            at = start + less
-            key[i], key[at] = key[at], key[i]
-            first[i], first[at] = first[at], first[i]
-            second[i], second[at] = second[at], second[i]
-            less += 1
-    ties = less
-    for i in range(start + less, start + n):
-        if key[i] == kth:
-            at = start + ties
-            key[i], key[at] = key[at], key[i]
-            first[i], first[at] = first[at], first[i]
-            second[i], second[at] = second[at], second[i]
-            ties += 1
-    return less, ties - less
-
-
-@njit(cache=True, nogil=True)
-def _hashes(rows: I64Array, start: int, n: int, keys: U64Array, segment_hash: np.uint64, hashes: U64Array) -> None:
-    for i in range(start, start + n):
-        hashes[i] = _splitmix64(keys[rows[i]] ^ segment_hash)
-
-
-@njit(cache=True, nogil=True)
-def _before(a: int, b: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array) -> bool:
-    if near[a] != near[b]:
-        return bool(near[a] < near[b])
-    if wide[a] != wide[b]:
-        return bool(wide[a] < wide[b])
-    if hashes[a] != hashes[b]:
-        return bool(hashes[a] < hashes[b])
-    return bool(rows[a] < rows[b])
-
-
-@njit(cache=True, nogil=True)
-def _order(n: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array, order: I64Array) -> None:
-    """Shell sort of 0..n-1 into the full order."""
-    for i in range(n):
-        order[i] = i
-    gap = 1
-    while gap < n // 3:
-        gap = 3 * gap + 1
-    while gap >= 1:
-        for i in range(gap, n):
-            entry = order[i]
-            j = i
-            while j >= gap and _before(entry, order[j - gap], near, wide, hashes, rows):
-                order[j] = order[j - gap]
-                j -= gap
-            order[j] = entry
-        gap //= 3
-
-
-@njit(cache=True, nogil=True)
-def _settle(
-    less: int,
-    ties: int,
-    k: int,
-    near: I64Array,
-    wide: I64Array,
-    hashes: U64Array,
-    rows: I64Array,
-    keys: U64Array,
-    segment_hash: np.uint64,
-    scratch: I64Array,
-    scratch_hash: U64Array,
-) -> int:
-    """From `less` certain entries and `ties` at the k-th distance, leaves the k nearest in front; returns how many."""
-    if ties == 0:
-        _hashes(rows, 0, less, keys, segment_hash, hashes)
-        return less
-    sure, open_ties = _keep(wide, near, rows, less, ties, k - less, scratch)
-    less += sure
-    _hashes(rows, 0, less + open_ties, keys, segment_hash, hashes)
-    if open_ties == 0:
-        return less
-    sure, equal = _keep(hashes, wide, rows, less, open_ties, k - less, scratch_hash)
-    less += sure
-    while less < k and equal > 0:
-        smallest = less
-        for i in range(less + 1, less + equal):
-            if rows[i] < rows[smallest]:
-                smallest = i
-        rows[less], rows[smallest] = rows[smallest], rows[less]
-        less += 1
-        equal -= 1
-    return less
-
-
-@njit(cache=True, nogil=True)
-def _emit(
-    n: int,
-    k: int,
-    near: I64Array,
-    wide: I64Array,
-    hashes: U64Array,
-    rows: I64Array,
-    order: I64Array,
-    ids: I32Array,
-    out_ids: I32Array,
-    out_distances: F32Array,
-) -> None:
-    _order(n, near, wide, hashes, rows, order)
-    for i in range(k):
-        if i < n:
-            out_ids[i] = ids[rows[order[i]]]
-            out_distances[i] = np.float32(near[order[i]] / 1024.0)
-        else:
-            out_ids[i] = -1
-            out_distances[i] = np.inf
 
 
 @njit(cache=True, nogil=True)
@@ -226,6 +70,42 @@ def _prefix(strip: U8Array, step_byte: I32Array, piece_steps: I32Array, tables: 
                 after[r] += table_a[bytes_a[r]]
 
 
+def _count_ones(_typing: Any, byte: Any) -> Any:
+    """Number of bits set in a byte, as LLVM's own operation, which it turns into vector code."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint8(types.uint8), generate if byte == types.uint8 else None
+
+
+_ones: Any = intrinsic(_count_ones)
+
+
+@njit(cache=True, nogil=True)
+def _add_two(a: U8Array, mine_a: int, mask_a: int, b: U8Array, mine_b: int, mask_b: int, total: Any) -> None:
+    x, y, p, q = np.uint8(mine_a), np.uint8(mine_b), np.uint8(mask_a), np.uint8(mask_b)
+    for r in range(len(total)):
+        total[r] += _ones(np.uint8((a[r] ^ x) & p)) + _ones(np.uint8((b[r] ^ y) & q))
+
+
+@njit(cache=True, nogil=True)
+def _prefix_counts(
+    strip: U8Array, step_byte: I32Array, step_mask: U8Array, piece_steps: I32Array, alleles: U8Array, called: U8Array,
+    prefix: Any,
+) -> None:  # fmt: skip
+    """`_prefix` where every weight is 1: bits are counted instead of looked up."""
+    prefix[0, :] = 0
+    for piece in range(len(piece_steps) - 1):
+        after = prefix[piece + 1]
+        after[:] = prefix[piece]
+        stop = piece_steps[piece + 1]
+        for step in range(piece_steps[piece], stop, 2):
+            a, b = step_byte[step], step_byte[min(step + 1, stop - 1)]
+            mask_b = called[b] & step_mask[step + 1] if step + 1 < stop else 0
+            _add_two(strip[a], alleles[a], called[a] & step_mask[step], strip[b], alleles[b], mask_b, after)
+
+
 @njit(cache=True, nogil=True)
 def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
     """near = high - low, and least the smaller of itself and near; a loop of its own so that it becomes SIMD."""
@@ -238,11 +118,13 @@ def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
 def _candidates(
     low: Any, high: Any, n_rows: int, excluded: I64Array, k: int, far: Any, near: Any, least: Any, scratch: Any,
     rows: I64Array, found: I64Array,
-) -> int:  # fmt: skip
+) -> tuple[int, int, int]:  # fmt: skip
     """Rows that may be among the k nearest by high - low: at least k where so many exist, and every tie.
 
+    Returns how many these are, the bound that they do not exceed, and how many are below it.
+
     Rows fall into classes by their number modulo `n_classes`; the k-th smallest of the classes' least distances
-    bounds the k-th smallest distance from above, so only classes below that bound are looked into.
+    bounds the k-th smallest distance from above.
     """
     n_classes = min(n_rows, max(CLASSES_PER_NEIGHBOUR * k, (n_rows + ROWS_PER_CLASS - 1) // ROWS_PER_CLASS))
     least[:n_classes] = far
@@ -257,25 +139,25 @@ def _candidates(
             least[e % n_classes] = min(least[e % n_classes], near[r])
     bound = far - 1
     if n_classes >= k:
-        scratch[:n_classes] = least[:n_classes]
-        bound = min(bound, _kth(scratch, n_classes, k - 1))
-    n = 0
-    for i in range(n_classes):
-        if least[i] <= bound:
-            for r in range(i, n_rows, n_classes):
-                if near[r] <= bound:
-                    rows[n] = r
-                    found[n] = near[r]
-                    n += 1
-    return n
+        bound = min(bound, _kth_of_few(least, n_classes, k - 1, scratch))
+    n, below = 0, 0
+    # Without a branch: a row that does not belong is overwritten by the next.
+    for r in range(n_rows):
+        rows[n] = r
+        found[n] = near[r]
+        n += near[r] <= bound
+        below += near[r] < bound
+    return n, bound, below
 
 
 @njit(cache=True, nogil=True)
 def scan(
     strip: U8Array,
     step_byte: I32Array,
+    step_mask: U8Array,
     piece_steps: I32Array,
     base: I32Array,
+    unit: int,
     alleles: U8Array,
     called: U8Array,
     excluded: I64Array,
@@ -294,8 +176,10 @@ def scan(
     Args:
         strip: (B, R) observed bits.
         step_byte: (T,) the byte that each step reads; a byte that lies in two pieces is read by two steps.
+        step_mask: (T,) the bits of the byte that belong to the step's piece and have a weight.
         piece_steps: (P + 1,) first step of each piece, and T.
-        base: (T, 256) cost of a byte of differences, counting only the bits of the step's piece.
+        base: (T, 256) cost of a byte of differences, counting only those bits; not read where `unit` is above 0.
+        unit: The one weight that all bits have, in which case prefix sums count bits; 0 where weights differ.
         alleles: (Q, B) query strips.
         called: (Q, B) bits that count.
         excluded: rows left out, all queries' after each other.
@@ -305,29 +189,35 @@ def scan(
         keys: (R,) tie-breaking keys.
         ids: (R,) panel haplotype ids, ascending.
         far: the largest number of the type of prefix; no distance reaches it.
-        prefix: (P + 1, R) int32 or int64 scratch, wide enough for the sum of all weights.
+        prefix: (P + 1, R) int16, int32 or int64 scratch, wide enough for the sum of all weights or the count.
         out_ids: (G, Q, K) receives the ids.
         out_distances: (G, Q, K) receives the distances.
     """
     n_rows, k = strip.shape[1], out_ids.shape[2]
-    tables = np.empty((len(step_byte), 256), dtype=np.int32)
+    tables = np.empty((len(step_byte) if unit == 0 else 0, 256), dtype=np.int32)
     near_all, least, scratch_all = np.empty_like(prefix[0]), np.empty_like(prefix[0]), np.empty_like(prefix[0])
     work = np.empty((5, n_rows), dtype=np.int64)
     rows, near, wide, scratch, order = work[0], work[1], work[2], work[3], work[4]
     hashes, scratch_hash = np.empty(n_rows, dtype=np.uint64), np.empty(n_rows, dtype=np.uint64)
     for q in range(len(alleles)):
-        _tables(base, step_byte, alleles[q], called[q], tables)
-        _prefix(strip, step_byte, piece_steps, tables, prefix)
+        if unit == 0:
+            _tables(base, step_byte, alleles[q], called[q], tables)
+            _prefix(strip, step_byte, piece_steps, tables, prefix)
+        else:
+            _prefix_counts(strip, step_byte, step_mask, piece_steps, alleles[q], called[q], prefix)
         mine = excluded[excluded_starts[q] : excluded_starts[q + 1]]
         for g in range(len(pieces)):
             low, high = prefix[pieces[g, 0]], prefix[pieces[g, 1]]
-            n = _candidates(low, high, n_rows, mine, k, far, near_all, least, scratch_all, rows, near)
-            less, ties = _keep(near, rows, wide, 0, n, k, scratch)
+            n, bound, below = _candidates(low, high, n_rows, mine, k, far, near_all, least, scratch_all, rows, near)
+            if below < k < n:
+                less, ties = _part(near, rows, wide, 0, n, bound)
+            else:
+                less, ties = keep(near, rows, wide, 0, n, k, scratch)
             low, high = prefix[pieces[g, 2]], prefix[pieces[g, 3]]
             for i in range(less + ties):
                 wide[i] = high[rows[i]] - low[rows[i]]
-            n = _settle(less, ties, k, near, wide, hashes, rows, keys, segment_hashes[g], scratch, scratch_hash)
-            _emit(n, k, near, wide, hashes, rows, order, ids, out_ids[g, q], out_distances[g, q])
+            n = settle(less, ties, k, near, wide, hashes, rows, keys, segment_hashes[g], scratch, scratch_hash)
+            emit(n, k, near, wide, hashes, rows, order, ids, max(unit, 1), out_ids[g, q], out_distances[g, q])
 
 
 @njit(cache=True, nogil=True)
@@ -405,12 +295,12 @@ def rank_fetched(
                 n += 1
         for e in mine:
             left_out[e] = 0
-        less, ties = _keep(near, rows, wide, 0, n, k, scratch)
+        less, ties = keep(near, rows, wide, 0, n, k, scratch)
         furthest = np.int64(-1)
         for i in range(less + ties):
             furthest = max(furthest, near[i])
             wide[i] = _row_distance(strip, halves, alleles[q], called[q], wide_bits, rows[i])
         complete = n_fetched >= strip.shape[1]
         resolved[q] = complete or (n >= k and furthest < beyond[q])
-        n = _settle(less, ties, k, near, wide, hashes, rows, keys, segment_hash, scratch, scratch_hash)
-        _emit(n, k, near, wide, hashes, rows, order, ids, out_ids[q], out_distances[q])
+        n = settle(less, ties, k, near, wide, hashes, rows, keys, segment_hash, scratch, scratch_hash)
+        emit(n, k, near, wide, hashes, rows, order, ids, 1, out_ids[q], out_distances[q])

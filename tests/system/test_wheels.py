@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core.panel import Panel
-from vcfrag_train.simulated_files import write_phased_vcf
+from vcfrag_train.simulate import SimulationConfig, simulate
+from vcfrag_train.simulated_files import write_phased_vcf, write_simulation
 
 TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "safetensors", "tensorboard", "matplotlib", "jinja2")
 ENGINES = ("faiss",)
@@ -111,15 +113,33 @@ def test_start_check__names_the_pip_line_without_an_engine(base: Environment, pa
     assert "pip install 'vcfrag-indexd[gpu]'" in done.stderr
 
 
-def test_start_check__refuses_both_engines(wheels: dict[str, Path], panel_file: Path, tmp_path: Path) -> None:
-    both = _environment(tmp_path / "both", wheels.values(), without=TRAIN_ONLY)
-    gpu = both.packages / "faiss_gpu-1.15.1.dist-info"
+@pytest.fixture(scope="module")
+def without_torch(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Both wheels and FAISS, nothing of the extra `train`."""
+    return _environment(tmp_path_factory.mktemp("without-torch"), wheels.values(), without=TRAIN_ONLY)
+
+
+def test_start_check__refuses_both_engines(without_torch: Environment, panel_file: Path) -> None:
+    gpu = without_torch.packages / "faiss_gpu-1.15.1.dist-info"
     gpu.mkdir()
-    (gpu / "METADATA").write_text("Metadata-Version: 2.4\nName: faiss-gpu\nVersion: 1.15.1\n")
-    done = both.run("vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0")
+    try:
+        (gpu / "METADATA").write_text("Metadata-Version: 2.4\nName: faiss-gpu\nVersion: 1.15.1\n")
+        done = without_torch.run("vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0")
+    finally:
+        shutil.rmtree(gpu)
     assert done.returncode == 2
     assert _one_line(done.stderr).startswith("error [CONFIG]: ")
     assert "pip uninstall -y faiss-cpu faiss-gpu" in done.stderr
+
+
+def test_install_without_torch__imputes_by_copying(without_torch: Environment, tmp_path: Path) -> None:
+    small = SimulationConfig(reference_per_population=20, targets_per_population=2, length_bases=200_000)
+    files = write_simulation(simulate(small), tmp_path)
+    out = tmp_path / "imputed.vcf.gz"
+    words = ["--panel", str(files.panel), "--map", str(files.genetic_map), "--target", str(files.target)]
+    done = without_torch.run("vcfrag-train", "impute", *words, "--out", str(out), timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert out.stat().st_size > files.target.stat().st_size
 
 
 def test_base_install__training_names_the_pip_line(base: Environment) -> None:

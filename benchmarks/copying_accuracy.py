@@ -80,13 +80,29 @@ def variations(rule: CopyingParameters) -> Iterator[Variation]:
     yield from (
         Variation(name=f"k {ks[0]}/{ks[1]}/{ks[2]}", k=ks) for ks in ((4, 8, 16), (4, 8, 32), (8, 16, 32), (16, 8, 4))
     )
-    for scales in (
-        (a, c), (b, c), (a, b), (b,), (c,), (2 * a, 2 * b), (a, 2 * b), (2 * a, 2 * b, 2 * c),
-        (a // 2, b // 2, c // 2), (a, 2 * a, 4 * a, 8 * a), (a, b, c, 2 * c),
-    ):  # fmt: skip
-        yield Variation(name="scales " + "/".join(map(str, scales)), scales=scales)
+    for label, scales in (
+        ("shortest scale alone", (a,)),
+        ("middle scale alone", (b,)),
+        ("longest scale alone", (c,)),
+        ("two shorter scales", (a, b)),
+        ("shortest and longest scale", (a, c)),
+        ("two longer scales", (b, c)),
+        ("two shorter scales, doubled", (2 * a, 2 * b)),
+        ("shortest and doubled middle scale", (a, 2 * b)),
+        ("all scales doubled", (2 * a, 2 * b, 2 * c)),
+        ("all scales halved", (a // 2, b // 2, c // 2)),
+        ("four scales from the shortest, doubling", (a, 2 * a, 4 * a, 8 * a)),
+        ("a fourth scale, twice the longest", (a, b, c, 2 * c)),
+    ):
+        yield Variation(name=label, scales=scales)
+    for together in (8, 12, 16, (8, 16, 32)):
+        label = "/".join(map(str, together)) if isinstance(together, tuple) else str(together)
+        yield Variation(name=f"mismatch 0.003 and k {label}", mismatch=3e-3, k=together)
     yield from (Variation(name=f"near in {n} segments", least_hits=n) for n in (2, 3))
     yield from (Variation(name=f"mismatch by frequency, a = {x:g}", rare=x) for x in (-0.3, 0.3, 0.6))
+    for m, x in ((3e-3, 0.6), (1e-2, 0.6), (1e-2, 1.0)):
+        yield Variation(name=f"mismatch {m:g} by frequency, a = {x:g}", mismatch=m, rare=x)
+    yield Variation(name="mismatch 0.003 and near in 2 segments", mismatch=3e-3, least_hits=2)
     yield Variation(name="candidates shared by both haplotypes", share=True)
     yield Variation(name="mean over switch x 0.5, 1, 2", blend=(0.5, 1.0, 2.0))
     yield Variation(name="mean with each scale alone", by_scale=True)

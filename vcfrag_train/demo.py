@@ -35,7 +35,7 @@ class DemoConfig:
     """
 
     simulation: SimulationConfig = dataclasses.field(default_factory=SimulationConfig)
-    epochs: int = 4
+    epochs: int = 3
     visits_per_epoch: int = 16
     threads: int = 2
     resamples: int = 500

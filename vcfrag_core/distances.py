@@ -14,12 +14,11 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from vcfrag_core.neighbour_order import emit, keep, settle
+from vcfrag_core.neighbour_order import emit, keep, kth_of_few, part, settle
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
 CLASSES_PER_NEIGHBOUR = 4
 ROWS_PER_CLASS = 32
-FEW = 64
 
 
 @njit(cache=True, nogil=True)
@@ -139,7 +138,7 @@ def _candidates(
             least[e % n_classes] = min(least[e % n_classes], near[r])
     bound = far - 1
     if n_classes >= k:
-        bound = min(bound, _kth_of_few(least, n_classes, k - 1, scratch))
+        bound = min(bound, kth_of_few(least, n_classes, k - 1, scratch))
     n, below = 0, 0
     # Without a branch: a row that does not belong is overwritten by the next.
     for r in range(n_rows):
@@ -210,7 +209,7 @@ def scan(
             low, high = prefix[pieces[g, 0]], prefix[pieces[g, 1]]
             n, bound, below = _candidates(low, high, n_rows, mine, k, far, near_all, least, scratch_all, rows, near)
             if below < k < n:
-                less, ties = _part(near, rows, wide, 0, n, bound)
+                less, ties = part(near, rows, wide, 0, n, bound)
             else:
                 less, ties = keep(near, rows, wide, 0, n, k, scratch)
             low, high = prefix[pieces[g, 2]], prefix[pieces[g, 3]]

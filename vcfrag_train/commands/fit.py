@@ -27,6 +27,7 @@ def command(
     one process of several.
     """
     import dataclasses
+    import os
 
     from vcfrag_core.errors import ConfigError
     from vcfrag_train import extras
@@ -46,4 +47,6 @@ def command(
 
     from vcfrag_train.fit.session import fit
 
-    typer.echo(str(fit(settings, out, resume=resume, accept=accept or ())))
+    run = fit(settings, out, resume=resume, accept=accept or ())
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(str(run))

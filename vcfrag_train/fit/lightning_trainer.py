@@ -77,6 +77,4 @@ def quiet() -> Iterator[None]:
 def _strategy(config: FitConfig) -> Strategy | str:
     if config.trainer.devices * config.trainer.nodes == 1:
         return "auto"
-    # Buffers are the same everywhere; sending them at every forward would hang where one process has a batch more.
-    # A batch that copying leaves nothing uncertain in uses no layer of the network.
-    return DDPStrategy(broadcast_buffers=False, find_unused_parameters=True)
+    return DDPStrategy()

@@ -47,6 +47,13 @@ class Totals:
         self.samples += samples
         self.sums = self.sums + sums
 
+    def merge(self, other: Totals) -> None:
+        """Takes in another process's sums."""
+        self.loss += other.loss
+        self.batches += other.batches
+        self.samples += other.samples
+        self.sums = self.sums + other.sums
+
     def state(self) -> dict[str, Any]:
         return {
             "loss": self.loss,
@@ -219,17 +226,20 @@ class Recorder(Scorer):
         self._neighbours.add(batch)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        everyones = processes.everyones((self.totals.loss, self.totals.batches, self._samples_here))
+        everyones = processes.everyones((self.totals, self._samples_here))
+        total = Totals()
+        for theirs, _ in everyones:
+            total.merge(theirs)
         row: dict[str, float | int] = {
             "epoch": self._data.place.epoch,
             "step": pl_module.step,
-            "train_loss": sum(e[0] for e in everyones) / max(1, sum(e[1] for e in everyones)),
-            "train_r2": self.totals.sums.r2("all"),
+            "train_loss": total.loss / max(1, total.batches),
+            "train_r2": total.sums.r2("all"),
             "metric_version": self._gate.version,
             "metric_change": self._refresh.metric_change,
             "neighbours_changed": self._neighbours.changed(),
             "seconds": self.train_seconds,
-            "samples_per_second": sum(e[2] for e in everyones) / max(self.train_seconds, 1e-9),
+            "samples_per_second": sum(samples for _, samples in everyones) / max(self.train_seconds, 1e-9),
             "waiting_share": self.train_wait_share,
             "waiting_for_index_share": self.train_index_share,
             **self.scores,

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
     "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
     "inspect": "Say what a training run was made from, and whether it can be trusted.",
+    "export": "Write a trained model to hand on.",
     "calibrate": "Fit the copying parameters to a panel by leave-one-out.",
     "demo": "Generate a panel, train, impute and evaluate: the whole road in minutes.",
 }

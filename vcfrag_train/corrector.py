@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,11 +24,15 @@ class Corrector:
     Args:
         model: The trained model; put into evaluation mode.
         name: What it is, for records: its digest and run.
+        left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
     """
 
-    def __init__(self, model: ImputationModel, name: str) -> None:
+    def __init__(
+        self, model: ImputationModel, name: str, *, left_to_copying: Sequence[tuple[float, float]] = ()
+    ) -> None:
         self.model = model.eval()
-        self.name = name
+        self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
+        self.left_to_copying = tuple(left_to_copying)
         self.n_candidates = model.config.candidates
         self.learned_copying = model.config.learn_copying
         self.switch_factor = float(model.log_switch_factor.detach().exp())
@@ -40,6 +46,7 @@ class Corrector:
     def correct(self, evidence: Evidence, pool: ThreadPoolExecutor) -> F32Array:
         """(Q, L) dosages: those of copying, corrected at the uncertain sites."""
         corrected = evidence.dosage.copy()
+        evidence = self._to_correct(evidence)
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
         pieces = [
             (first, min(first + SITES_PER_CALL, int(stop)))
@@ -60,6 +67,22 @@ class Corrector:
         finally:
             torch.set_num_threads(threads)
         return corrected
+
+    def _to_correct(self, evidence: Evidence) -> Evidence:
+        frequency = evidence.sites[:, FREQUENCY_FEATURE]
+        maf = np.minimum(frequency, 1 - frequency)
+        keep = np.ones(len(maf), dtype=np.bool_)
+        for low, high in self.left_to_copying:
+            keep &= ~((maf > low) & (maf <= high))
+        if keep.all():
+            return evidence
+        return dataclasses.replace(
+            evidence,
+            query=evidence.query[keep],
+            site=evidence.site[keep],
+            candidates=evidence.candidates[keep],
+            sites=evidence.sites[keep],
+        )
 
     def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
         n = len(candidates)

@@ -40,7 +40,7 @@ def named_corrector(checkpoint: Path, found: Mapping[str, str], accept: Collecti
         f"trained weights={record.files['weights.safetensors']} step={record.step} "
         f"panel={record.fields['panel']} map={record.fields['map']}{accepted}"
     )
-    return Corrector(trained.model, name)
+    return Corrector(trained.model, name, left_to_copying=trained.left_to_copying)
 
 
 def default_corrector() -> Corrector | None:

@@ -7,13 +7,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcfrag_core.errors import ProvenanceMismatchError
-from vcfrag_core.types import F32Array
+from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_train import checkpoints
-from vcfrag_train.config import FitConfig
+from vcfrag_train.exported import Scores, bins_left_to_copying, is_exported, read_exported, validation_scores
 from vcfrag_train.provenance import Acceptance, Provenance
 from vcfrag_train.run import RunFolder
-from vcfrag_train.toml_config import from_table, read_toml
+from vcfrag_train.toml_config import from_table
 
 if TYPE_CHECKING:
     from vcfrag_core.model import ImputationModel
@@ -26,25 +25,23 @@ class TrainedModel:
     Attributes:
         model: In evaluation mode, on the CPU.
         provenance: What it was made from.
-        config: The configuration of its training.
         accepted: Differences that the caller accepted just now.
-        folder: The checkpoint.
-        metric: (V,) site weights in force on the panel that it was trained on.
+        folder: The checkpoint, or the exported model.
+        left_to_copying: MAF bins (low, high] in which copying did better on held-out samples.
     """
 
     model: ImputationModel
     provenance: Provenance
-    config: FitConfig
     accepted: tuple[Acceptance, ...]
     folder: Path
-    metric: F32Array
+    left_to_copying: tuple[tuple[float, float], ...]
 
 
 def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: Collection[str] = ()) -> TrainedModel:
-    """The model of a run's best checkpoint, or of the very checkpoint that is named.
+    """The model of a run's best checkpoint, of the very checkpoint that is named, or one that was exported.
 
     Args:
-        path: A run folder or a checkpoint's folder.
+        path: A run folder, a checkpoint's folder or an exported model's.
         found: What the model shall be used with, by field of `vcfrag_train.provenance.FIELDS`: `panel` and `map`.
         accept: Fields that may differ, such as `panel` for a panel that it was not trained on.
 
@@ -55,7 +52,7 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     from vcfrag_core.model import ImputationModel, ModelConfig
 
     folder = checkpoint_of(path)
-    record = checkpoints.verify(folder)
+    record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
     accepted = record.check(found or {}, accept)
     weights, table = checkpoints.read_weights(folder)
     model = ImputationModel(from_table(ModelConfig, table, base=folder, where="model"))
@@ -66,11 +63,20 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     return TrainedModel(
         model=model.eval(),
         provenance=record,
-        config=from_table(FitConfig, read_toml(folder / checkpoints.CONFIG), base=folder),
         accepted=accepted,
         folder=folder,
-        metric=checkpoints.read_metric(folder),
+        left_to_copying=bins_left_to_copying(scores),
     )
+
+
+def _checkpoint(folder: Path) -> tuple[Provenance, Scores]:
+    """The record of a run's checkpoint, and its validation where it closed an epoch and lies in its run."""
+    record = checkpoints.verify(folder)
+    run = RunFolder(folder.parent.parent)
+    try:
+        return record, validation_scores(run, record.step)
+    except (OSError, ProvenanceMissingError):
+        return record, {}
 
 
 def checkpoint_of(path: Path) -> Path:

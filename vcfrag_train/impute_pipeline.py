@@ -10,11 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-
 from vcfrag_core.errors import PanelMismatchError, TargetError, UnknownContigError
 from vcfrag_core.files.genetic_map import map_for
-from vcfrag_core.files.htslib import contig_alias, name_contigs, open_vcf, parse_region
+from vcfrag_core.files.htslib import name_contigs, parse_region
 from vcfrag_core.files.panel_cache import load_panel
 from vcfrag_core.files.qc_file import QcEntry, read_qc
 from vcfrag_core.files.target_reader import read_target
@@ -22,16 +20,16 @@ from vcfrag_core.files.vcf_header import Header
 from vcfrag_core.files.vcf_writer import ImputedWriter
 from vcfrag_core.genetic_map import GeneticMap
 from vcfrag_core.identity import mask_digest, text_digest
-from vcfrag_core.output_records import KeptRecord, OutputRecords, site_records
 from vcfrag_core.panel import Panel
 from vcfrag_core.target_people import exclusion_groups
-from vcfrag_core.target_records import Reason, TargetRecords
-from vcfrag_core.types import F32Array, I64Array
+from vcfrag_core.target_records import TargetRecords
+from vcfrag_core.types import F32Array
 from vcfrag_core.windows import Window
 from vcfrag_train.client import IndexClient
 from vcfrag_train.correctors import default_corrector, named_corrector
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
+from vcfrag_train.panel_source import PanelSource, panel_sources, with_margin
 from vcfrag_train.qc_report import QcReport
 from vcfrag_train.target_checks import (
     CheckedTarget,
@@ -41,18 +39,10 @@ from vcfrag_train.target_checks import (
     refuse_unusable,
     weigh_sites,
 )
+from vcfrag_train.window_pieces import WindowPieces
 
 if TYPE_CHECKING:
     from vcfrag_train.corrector import Corrector
-
-_CELLS_PER_PIECE = 200_000
-_PASSED_THROUGH = {
-    Reason.NOT_IN_PANEL,
-    Reason.OTHER_ALLELES,
-    Reason.NO_ALT,
-    Reason.MULTIALLELIC,
-    Reason.DUPLICATE,
-}
 
 
 class Watcher:
@@ -96,7 +86,8 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
     """
     watcher = watcher or Watcher()
     watcher.stage("reading the target")
-    target = read_target(config.target, region=config.region, threads=config.threads)
+    around = None if config.region is None else str(with_margin(parse_region(config.region)))
+    target = read_target(config.target, region=around, threads=config.threads)
     listed = None if config.qc_from is None else read_qc(config.qc_from)
     report = QcReport(config.target, target[0].samples)
     try:
@@ -122,7 +113,9 @@ class _Run:
     def go(self, target: Sequence[TargetRecords]) -> ImputeResult:
         """Imputes every contig that the panel has."""
         config = self._config
-        sources = panel_sources(config.panel, config.region, [records.contig for records in target])
+        # A daemon serves whole panels, and its digest must be ours.
+        region = config.region if config.daemon is None else None
+        sources = panel_sources(config.panel, region, [records.contig for records in target])
         for records in target:
             if records.contig not in sources:
                 self._watcher.say(self._report.add_foreign(records))
@@ -159,6 +152,7 @@ class _Run:
                 weigh_sites(checked, imputer, config)
                 check_thin(checked, imputer.cm, flank_cm, config)
                 self._tell(checked)
+                self._watcher.say(_way(imputer))
                 yield checked, imputer, self._identity(checked, imputer, genetic_map)
         except TargetError:
             self._report.add(checked)
@@ -183,7 +177,7 @@ class _Run:
             "map": genetic_map.digest,
             "model": model,
             "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
-            "left out": text_digest("thin", repr(checked.thin)),
+            "left out": text_digest("written", checked.written.tobytes()),
             "passed through": str(self._config.pass_through),
         }
 
@@ -226,80 +220,6 @@ class _Run:
         provenance += [("model", model) for model in self._models]
         provenance += [("input", line) for line in self._inputs]
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
-
-
-class WindowPieces:
-    """Makes the records of windows, a few at a time."""
-
-    def __init__(self, checked: CheckedTarget, config: ImputeConfig) -> None:
-        self._target = checked
-        self._written = checked.written
-        self._er2 = checked.er2
-        self._column = np.cumsum(checked.observed) - 1
-        self._with_loo = "LOO" in config.formats and checked.loo is not None
-        self._kept = kept_records(checked) if config.pass_through else []
-        self._step = max(1, _CELLS_PER_PIECE // len(checked.records.samples))
-
-    def is_written(self, window: Window) -> bool:
-        """Whether any site of the window goes to the output."""
-        return bool(self._written[window.start : window.stop].any())
-
-    def of(self, window: Window, dosage: F32Array) -> Iterator[OutputRecords]:
-        """The window's records; `dosage` is (Q, L)."""
-        for start in range(window.start, window.stop, self._step):
-            stop = min(start + self._step, window.stop)
-            sites = start + np.flatnonzero(self._written[start:stop])
-            target = self._target
-            yield site_records(
-                target.panel,
-                sites,
-                dosage=dosage[:, sites - window.start],
-                alleles=target.alleles[:, sites],
-                typed=target.observed[sites],
-                er2=self._er2[sites],
-                loo=self._loo(sites) if self._with_loo else None,
-                kept=self._between(start, stop),
-            )
-
-    def _loo(self, sites: I64Array) -> F32Array:
-        """(Q, L) leave-one-out dosages, NaN at sites that are not typed."""
-        loo = self._target.loo
-        out = np.full((len(self._target.alleles), len(sites)), np.nan, dtype=np.float32)
-        typed = self._target.observed[sites]
-        if loo is not None:
-            out[:, typed] = loo[:, self._column[sites[typed]]]
-        return out
-
-    def _between(self, start: int, stop: int) -> list[KeptRecord]:
-        """Kept records from site `start` to just before site `stop`; the contig's ends take what lies beyond."""
-        positions = self._target.panel.positions
-        low = int(positions[start]) if start else 0
-        high = int(positions[stop]) if stop < len(positions) else np.iinfo(np.int64).max
-        return [kept for kept in self._kept if low <= kept.position < high]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PanelSource:
-    """What is read of the panel for a contig of the target: the contig's name there, and the region or all."""
-
-    contig: str
-    region: str | None
-
-
-def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dict[str, PanelSource]:
-    """Target contig to its source in the panel, for those that the panel has, by name or alias.
-
-    The whole file is asked for where it holds one contig, so that the panel's cache is shared with other commands.
-    """
-    with open_vcf(path) as reader:
-        indexed = any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
-        known = reader.contigs if reader.contigs and not indexed else reader.contigs_with_records()
-    names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
-    if region is not None:
-        wanted = parse_region(region)
-        return {c: PanelSource(n, str(dataclasses.replace(wanted, contig=n))) for c, n in names.items()}
-    alone = len(names) == 1 and (len(known) == 1 or not indexed)
-    return {contig: PanelSource(name, None if alone else name) for contig, name in names.items()}
 
 
 @contextlib.contextmanager
@@ -353,20 +273,14 @@ def served_name(client: IndexClient, panel: Panel) -> str:
     raise PanelMismatchError(f"the daemon does not serve {panel.source} ({panel.digest}); it has: {there}")
 
 
-def kept_records(checked: CheckedTarget) -> list[KeptRecord]:
-    """Target records that are no panel sites, as they go through to the output."""
-    records = checked.records
-    return [
-        KeptRecord(
-            position=int(records.positions[i]),
-            site_id=records.site_ids[i],
-            ref=records.refs[i],
-            alts=records.alts[i],
-            alleles=records.alleles[i],
-        )
-        for i, reason in enumerate(checked.matching.reasons)
-        if reason in _PASSED_THROUGH
-    ]
+def _way(imputer: Imputer) -> str:
+    """How the sites are imputed, in one line."""
+    corrector = imputer.corrector
+    if corrector is None:
+        return "imputing by copying alone"
+    bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
+    kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
+    return f"imputing by copying, corrected by the trained model{kept}"
 
 
 def _model_text(imputer: Imputer, checked: CheckedTarget) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vcfrag_core import target_qc
 from vcfrag_core.errors import TargetError
+from vcfrag_core.files.htslib import parse_region
 from vcfrag_core.files.qc_file import QcEntry, apply_qc, entries
 from vcfrag_core.genotypes import empirical_r2
 from vcfrag_core.panel import Panel
@@ -56,6 +57,7 @@ class CheckedTarget:
         alleles: (Q, V) alleles, -1 where not typed or missing.
         observed: (V,) typed and used sites.
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
+        inside: Range of the sites that were asked for; those around it are context.
         thin: Ranges of sites that are left out of the output.
         tested: Haplotypes that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
@@ -69,6 +71,7 @@ class CheckedTarget:
     alleles: I8Array
     observed: BoolArray
     frequency: F64Array
+    inside: tuple[int, int]
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     tested: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
@@ -81,10 +84,11 @@ class CheckedTarget:
     @property
     def written(self) -> BoolArray:
         """(V,) sites that go to the output."""
-        outside = np.ones(self.panel.n_sites, dtype=np.bool_)
+        written = np.zeros(self.panel.n_sites, dtype=np.bool_)
+        written[slice(*self.inside)] = True
         for start, stop in self.thin:
-            outside[start:stop] = False
-        return outside
+            written[start:stop] = False
+        return written
 
     @property
     def er2(self) -> F64Array:
@@ -131,7 +135,17 @@ def match_target(
         alleles=alleles,
         observed=observed,
         frequency=frequency,
+        inside=_inside(panel, config),
     )
+
+
+def _inside(panel: Panel, config: ImputeConfig) -> tuple[int, int]:
+    """Sites of the region that was asked for; all without one."""
+    if config.region is None:
+        return 0, panel.n_sites
+    region = parse_region(config.region)
+    start = int(np.searchsorted(panel.positions, region.start, side="left"))
+    return start, panel.n_sites if region.stop is None else int(np.searchsorted(panel.positions, region.stop, "right"))
 
 
 def refuse_unusable(target: CheckedTarget) -> None:
@@ -142,6 +156,8 @@ def refuse_unusable(target: CheckedTarget) -> None:
     """
     records, panel, matching = target.records, target.panel, target.matching
     check_build(records, panel, matching.build)
+    if target.inside[0] >= target.inside[1]:
+        raise TargetError("the panel has no site in the region", path=records.source)
     if not target.observed.any():
         counts = ", ".join(f"{n} {MEANING[reason]}" for reason, n in Counter(matching.reasons).most_common())
         raise TargetError(
@@ -191,7 +207,9 @@ def check_thin(target: CheckedTarget, cm: F64Array, flank_cm: float, config: Imp
         TargetError: There are such stretches and the run is not to go on, or they leave nothing.
     """
     while True:
-        target.thin = target_qc.thin_stretches(cm, target.observed, flank_cm=flank_cm, least=config.least_typed)
+        thin = target_qc.thin_stretches(cm, target.observed, flank_cm=flank_cm, least=config.least_typed)
+        low, high = target.inside
+        target.thin = [(max(a, low), min(b, high)) for a, b in thin if a < high and b > low]
         if not target.thin:
             return
         if KeepGoing.SPARSE not in config.keep_going or not bool(target.written.any()):

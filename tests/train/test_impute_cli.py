@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import json
 from collections.abc import Callable, Sequence
@@ -151,11 +152,18 @@ class Outcome:
 
 @pytest.fixture
 def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Runs the command on a target file: `impute(file, "--threads", "2", out="other.vcf.gz")`."""
+    """Runs the command on a target file, by copying alone: `impute(file, "--threads", "2", out="other.vcf.gz")`."""
 
-    def run(target: Path, *options: str, out: str = "out.vcf.gz", map: Path | None = cohort.map_file) -> Outcome:
+    def run(
+        target: Path,
+        *options: str,
+        out: str = "out.vcf.gz",
+        map: Path | None = cohort.map_file,
+        by_copying: bool = True,
+    ) -> Outcome:
         words = ["impute", "--panel", cohort.panel_file, "--target", target, "--out", cohort.folder / out]
         words += [] if map is None else ["--map", map]
+        words += ["--copying-only"] if by_copying else []
         with pytest.raises(SystemExit) as stop:
             cli.main([str(word) for word in (*words, *options)])
         code = stop.value.code
@@ -252,7 +260,7 @@ def test_impute__is_quiet_when_piped(cohort: Cohort, impute: Impute) -> None:
     stderr = impute(cohort.target(cohort.lines())).stderr
     assert "\x1b" not in stderr
     assert "\r" not in stderr
-    assert len(stderr.splitlines()) == 1
+    assert len(stderr.splitlines()) == 2
 
 
 def test_impute__without_a_map_it_warns(cohort: Cohort, impute: Impute) -> None:
@@ -600,6 +608,18 @@ def test_impute__region_of_an_unindexed_target(cohort: Cohort, impute: Impute) -
     assert outcome.code == 0
     positions = [int(row[1]) for row in outcome.rows]
     assert positions == [p for p in cohort.panel.positions.tolist() if 300_000 <= p <= 700_000]
+    # What lies around it is its context: the same answers as from the whole contig.
+    whole = {int(row[1]): row for row in impute(cohort.target(cohort.lines()), out="whole.vcf.gz").format_columns}
+    assert outcome.format_columns == [whole[position] for position in positions]
+    empty = refused(impute(cohort.target(cohort.lines()), "--region", "20:950000-990000", out="e.vcf.gz"), "TARGET")
+    assert "the panel has no site in the region" in empty
+
+
+def test_impute__region_against_a_daemon_of_the_whole_panel(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines())
+    with serve({"chr20": cohort.panel}) as daemon:
+        remote = impute(target, "--daemon", daemon.address, "--region", "20:300000-700000", out="remote.vcf.gz")
+    assert remote.format_columns == impute(target, "--region", "20:300000-700000").format_columns
 
 
 def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
@@ -679,7 +699,11 @@ def test_impute__qc_from_refuses_other_files(cohort: Cohort, impute: Impute, tex
 # --- what must not change the output
 
 
-def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(cohort: Cohort, impute: Impute) -> None:
+@pytest.mark.parametrize("by_copying", [True, False], ids=["copying", "default model"])
+def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
+    cohort: Cohort, impute: Impute, by_copying: bool
+) -> None:
+    impute = functools.partial(impute, by_copying=by_copying)
     lines = cohort.lines()
     lines[6][9 + 1] = ".|."
     together = impute(cohort.target(lines))
@@ -719,6 +743,7 @@ def config_for(cohort: Cohort, target: Path, **options: object) -> ImputeConfig:
         target=target,
         out=cohort.folder / "out.vcf.gz",
         map=cohort.long_map_file,
+        copying_only=True,
         **options,  # type: ignore[arg-type]
     )
 
@@ -770,7 +795,7 @@ def test_impute__another_input_is_not_taken_up(cohort: Cohort, impute: Impute) -
         (["--loo-folds", "1"], "--loo-folds >= 2"),
         (["--max-damaged-share", "2"], "[0, 1]"),
         (["--qc", "nowhere/x.tsv"], "there is no folder"),
-        (["--copying-only", "--checkpoint", "run"], "--copying-only uses no --checkpoint"),
+        (["--checkpoint", "run"], "--copying-only uses no --checkpoint"),
     ],
 )
 def test_impute__settings_that_make_no_sense(cohort: Cohort, impute: Impute, options: list[str], message: str) -> None:

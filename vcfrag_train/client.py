@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from vcfrag_core import bits as bit
 from vcfrag_core.errors import (
     NotPermittedError,
-    ShapeError,
     UnknownIndexError,
     UnknownMaskError,
     UnknownMetricError,
@@ -26,54 +25,16 @@ from vcfrag_core.queries import QueryBlock, SearchResult
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array
 from vcfrag_proto.v1 import index_pb2 as pb
+from vcfrag_train import client_messages as messages
 from vcfrag_train.client_calls import Caller
 from vcfrag_train.client_config import TlsConfig, tls_of, token_of
+from vcfrag_train.client_messages import DaemonInfo, OpenIndex
 
 __all__ = ["DaemonInfo", "IndexClient", "OpenIndex", "TlsConfig"]
 
 WORK_PER_CALL = 4_000_000
 SHARE_OF_QUEUE = 8
 SHARE_OF_MESSAGE = 2
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonInfo:
-    """What a daemon says of itself.
-
-    Attributes:
-        panels: Digest of every panel by name; "" while it is being read.
-        engine: Name of its engine.
-        devices: Where it computes.
-        versions: Of what answers may depend on.
-        instance: New at every start of the daemon.
-        max_message_bytes: Largest message that it takes.
-        max_k: Most neighbours per segment.
-        max_queued_work: Queries x segments x k that it admits at once.
-        max_missing_share: Share of observed sites at which a query may lack a call.
-    """
-
-    panels: Mapping[str, str]
-    engine: str
-    devices: tuple[str, ...]
-    versions: Mapping[str, str]
-    instance: str
-    max_message_bytes: int
-    max_k: int
-    max_queued_work: int
-    max_missing_share: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OpenIndex:
-    """An index as its opener described it: the handle, and what it takes to open it again."""
-
-    handle: str
-    panel_name: str
-    identity: Identity
-    split: Split
-    layout: SegmentLayout
-    observed: BoolArray
-    weights: F32Array
 
 
 class IndexClient:
@@ -130,17 +91,7 @@ class IndexClient:
     def info(self) -> DaemonInfo:
         """What the daemon says of itself, asked anew."""
         reply = self._call("Info", pb.InfoRequest())
-        self._info = DaemonInfo(
-            panels={panel.name: panel.digest for panel in reply.panels},
-            engine=reply.engine,
-            devices=tuple(reply.devices),
-            versions=dict(reply.versions),
-            instance=reply.instance,
-            max_message_bytes=reply.limits.max_message_bytes,
-            max_k=reply.limits.max_k,
-            max_queued_work=reply.limits.max_queued_work,
-            max_missing_share=reply.limits.max_missing_share,
-        )
+        self._info = messages.info_of(reply)
         return self._info
 
     def open_index(
@@ -183,7 +134,7 @@ class IndexClient:
     def prepare(self, index: OpenIndex, start: int, stop: int) -> int:
         """Builds what searches of sites [start, stop) need, ahead of the first; the number of segments."""
         request = pb.PrepareIndexRequest(
-            handle=index.handle, identity=_identity_message(index.identity), start=start, stop=stop
+            handle=index.handle, identity=messages.identity_message(index.identity), start=start, stop=stop
         )
         progress = self._call("PrepareIndex", request, index)
         return int(progress[-1].segments_total)
@@ -200,8 +151,8 @@ class IndexClient:
         at_once = self._queries_per_call(index, block, k)
         parts = []
         for begin in range(0, max(1, len(block.samples)), at_once):
-            request = _search_request(index, block, slice(begin, begin + at_once), k)
-            parts.append(_result(self._call("Search", request, index), index, len(request.samples), k))
+            request = messages.search_request(index, block, slice(begin, begin + at_once), k)
+            parts.append(messages.result_of(self._call("Search", request, index), index, len(request.samples), k))
         if len(parts) == 1:
             return parts[0]
         return dataclasses.replace(
@@ -236,19 +187,7 @@ class IndexClient:
 
     def _open(self, index: OpenIndex) -> str:
         """Opens by digest first; the arrays are sent when the daemon does not know them."""
-        request = pb.OpenIndexRequest(
-            panel=index.panel_name,
-            identity=_identity_message(index.identity),
-            split=pb.Split(
-                name=index.split.name,
-                reference=index.split.reference,
-                held_out=index.split.held_out,
-                groups=dict(index.split.groups),
-            ),
-            layout=pb.Layout(
-                n_sites=index.layout.n_sites, lengths=index.layout.lengths, min_observed=index.layout.min_observed
-            ),
-        )
+        request = messages.opening(index)
 
         def send_array(error: VcfragError) -> bool:
             if isinstance(error, UnknownMaskError) and not request.HasField("observed"):
@@ -260,7 +199,7 @@ class IndexClient:
             return False
 
         reply = self._caller.call("OpenIndex", request, self._timeout_seconds, mend=send_array)
-        index.identity.check(_identity(reply.identity))
+        index.identity.check(messages.identity_of(reply.identity))
         return str(reply.handle)
 
     def _queries_per_call(self, index: OpenIndex, block: QueryBlock, k: int) -> int:
@@ -274,54 +213,3 @@ class IndexClient:
         row_bytes = 3 * bit.n_bytes(block.stop - block.start) + 64
         by_message = info.max_message_bytes // (SHARE_OF_MESSAGE * row_bytes)
         return max(1, min(most_work // max(1, n_segments * max(1, k)), by_message))
-
-
-def _search_request(index: OpenIndex, block: QueryBlock, queries: slice, k: int) -> pb.SearchRequest:
-    alleles = block.alleles[queries]
-    called = block.observed & (alleles >= 0)
-    missing = block.observed & (alleles < 0)
-    return pb.SearchRequest(
-        handle=index.handle,
-        identity=_identity_message(index.identity),
-        start=block.start,
-        stop=block.stop,
-        k=k,
-        samples=[
-            pb.QuerySample(name=who) if isinstance(who, str) else pb.QuerySample(external=True)
-            for who in block.samples[queries]
-        ],
-        observed=bit.pack(called).tobytes(),
-        missing=bit.pack(missing).tobytes() if missing.any() else b"",
-        alleles=bit.pack(called & (alleles == 1)).tobytes(),
-    )
-
-
-def _result(reply: pb.SearchReply, index: OpenIndex, n_queries: int, k: int) -> SearchResult:
-    index.identity.check(_identity(reply.identity))
-    starts = np.frombuffer(reply.starts, dtype="<i4").astype(np.int32)
-    shape = (len(starts), n_queries, k)
-    if reply.k != k or len(reply.ids) != 4 * int(np.prod(shape)) or len(reply.distances) != len(reply.ids):
-        raise ShapeError(f"the reply's arrays are not of {shape[0]} segments x {n_queries} queries x {k} neighbours")
-    return SearchResult(
-        starts=starts,
-        stops=np.frombuffer(reply.stops, dtype="<i4").astype(np.int32),
-        scales=np.frombuffer(reply.scales, dtype="<i4").astype(np.int32),
-        ids=np.frombuffer(reply.ids, dtype="<i4").reshape(shape).astype(np.int32),
-        distances=np.frombuffer(reply.distances, dtype="<f4").reshape(shape).astype(np.float32),
-    )
-
-
-def _identity(message: pb.Identity) -> Identity:
-    return Identity(
-        panel=message.panel, split=message.split, mask=message.mask, metric=message.metric, layout=message.layout
-    )
-
-
-def _identity_message(identity: Identity) -> pb.Identity:
-    return pb.Identity(
-        panel=identity.panel,
-        split=identity.split,
-        mask=identity.mask,
-        metric=identity.metric,
-        layout=identity.layout,
-    )

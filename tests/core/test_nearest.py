@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core import distances as compiled
+from vcfrag_core import neighbour_order as compiled
 from vcfrag_core.layout import Segment
 from vcfrag_core.nearest import distances, nearest, splitmix64, tie_hash
 
@@ -20,7 +20,7 @@ def test_splitmix64__golden_values() -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_splitmix64__compiled_equals_numpy(x: int) -> None:
-    assert int(compiled._splitmix64(np.uint64(x))) == int(splitmix64(np.array([x], dtype=np.uint64))[0])
+    assert int(compiled.splitmix64(np.uint64(x))) == int(splitmix64(np.array([x], dtype=np.uint64))[0])
 
 
 def test_tie_hash__depends_on_the_segment() -> None:
@@ -69,4 +69,4 @@ def test_nearest__equal_distances_go_by_hash_and_equal_keys_by_id() -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.data())
 def test_kth__is_the_kth_smallest(values: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(0, len(values) - 1))
-    assert int(compiled._kth(np.array(values, dtype=np.int64), len(values), k)) == sorted(values)[k]
+    assert int(compiled.kth(np.array(values, dtype=np.int64), len(values), k)) == sorted(values)[k]

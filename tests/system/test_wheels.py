@@ -66,6 +66,8 @@ def test_wheels__carry_data_and_licence(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["vcfrag"]).namelist()
     assert "vcfrag_proto/v1/index_pb2.pyi" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "vcfrag_train/default_model/weights.safetensors" in names
+    assert any(name.startswith("vcfrag_train/templates/") for name in names)
     assert {"vcfrag_core/py.typed", "vcfrag_train/py.typed", "vcfrag_proto/py.typed"} <= set(names)
 
 

@@ -130,10 +130,12 @@ def _expect(kind: type[Any], value: Any, where: str) -> Any:
 
 def _path(text: str, base: Path, where: str) -> Path:
     def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match["name"], match["default"])
-        if found is None:
+        if match["name"] in os.environ:
+            # What a shell sets is meant from where the shell stands.
+            return str(Path(os.environ[match["name"]]).expanduser().absolute())
+        if match["default"] is None:
             raise ConfigError(f"{where}: {text!r} names the environment variable {match['name']}, which is not set")
-        return found
+        return match["default"]
 
     return (base / Path(_VARIABLE.sub(value, text)).expanduser()).resolve()
 

@@ -36,6 +36,8 @@ def test_load__environment_in_paths(write, tmp_path: Path, monkeypatch: pytest.M
     assert load_config(path).panel.path == tmp_path / "elsewhere" / "panel.bcf"
     monkeypatch.setenv("FOLDER_OF_DATA", "/data")
     assert load_config(path).panel.path == Path("/data/panel.bcf")
+    monkeypatch.setenv("FOLDER_OF_DATA", "here")
+    assert load_config(path).panel.path == Path.cwd() / "here" / "panel.bcf"
 
 
 def test_load__environment_variable_that_is_not_set_is_refused(write, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vcfrag_core import bits
 from vcfrag_core.layout import SegmentLayout
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import BoolArray, I32Array
@@ -38,7 +39,7 @@ def source(panel: Panel, observed: BoolArray, lengths: tuple[int, ...], handle: 
 def task(panel: Panel, observed: BoolArray, start: int, stop: int, n_queries: int, k: int) -> SearchTask:
     """Panel haplotypes as queries, each person's own two left out."""
     rows = np.arange(n_queries) * (panel.n_haplotypes // n_queries)
-    alleles = panel.haplotypes(rows)[:, start:stop][:, observed[start:stop]]
+    alleles = bits.unpack(panel.packed[rows], start, stop)[:, observed[start:stop]]
     own = np.stack([rows & ~1, rows | 1], axis=1).astype(np.int64).reshape(-1)
     return SearchTask(
         start=start,

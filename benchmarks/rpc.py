@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import retrieval, synthetic
 from benchmarks.figures import Figure, Topic, seconds
-from vcfrag_core import metric
+from vcfrag_core import bits, metric
 from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
 from vcfrag_core.layout import SegmentLayout
 from vcfrag_core.panel import Panel
@@ -48,22 +48,39 @@ def _compare(panel: Panel, observed: BoolArray, n_queries: int) -> dict[str, flo
     task = retrieval.task(panel, observed, 0, panel.n_sites, n_queries, K)
     built = retrieval.source(panel, observed, retrieval.THREE_SCALES)
     engine = create_engine("bitscan", threads=retrieval.THREADS, budget_bytes=2 * 1024**3)
-    with embedded_daemon({"bench": panel}, threads=retrieval.THREADS, engine="bitscan") as address:
-        with IndexClient(address) as client:
-            index, block = _open(client, panel, observed), _block(panel, observed, n_queries)
-            engine.open(built)
-            client.search(index, block, K)
-            engine.search(built.handle, task, retrieval.nothing)
-            pairs = [
-                (
-                    seconds(lambda: client.search(index, block, K), repeats=1),
-                    seconds(lambda: engine.search(built.handle, task, retrieval.nothing), repeats=1),
-                )
-                for _ in range(5)
-            ]
+    served = embedded_daemon({"bench": panel}, threads=retrieval.THREADS, engine="bitscan")
+    with served as address, IndexClient(address) as client:
+        index, block = _open(client, panel, observed), _block(panel, observed, n_queries)
+        engine.open(built)
+        client.search(index, block, K)
+        engine.search(built.handle, task, retrieval.nothing)
+        pairs = [
+            (
+                seconds(lambda: client.search(index, block, K), repeats=1),
+                seconds(lambda: engine.search(built.handle, task, retrieval.nothing), repeats=1),
+            )
+            for _ in range(5)
+        ]
     engine.shutdown()
     over_grpc, in_process = (min(values) for values in zip(*pairs, strict=True))
     return {"queries": n_queries, "grpc_seconds": over_grpc, "process_seconds": in_process}
+
+
+def first_search(panel: Panel, window: int, n_queries: int) -> None:
+    """A daemon, an open index and one answered search of the panel's middle window."""
+    observed = retrieval.half_mask(panel.n_sites)
+    start = panel.n_sites // 2 // window * window
+    rows = np.arange(n_queries) * (panel.n_haplotypes // n_queries)
+    block = QueryBlock(
+        start=start,
+        stop=start + window,
+        samples=tuple(panel.samples[row // 2] for row in rows),
+        observed=observed[start : start + window],
+        alleles=bits.unpack(panel.packed[rows], start, start + window).astype(np.int8),
+    )
+    served = embedded_daemon({"bench": panel}, threads=retrieval.THREADS, engine="bitscan")
+    with served as address, IndexClient(address) as client:
+        client.search(_open(client, panel, observed), block, K)
 
 
 def _block(panel: Panel, observed: BoolArray, n_queries: int) -> QueryBlock:

@@ -1,0 +1,94 @@
+"""Whole processes: `vcfrag-train impute` by copying alone beside Beagle and Minimac4, on both development tasks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.development_tasks import SOURCE, TASKS, Task, build_task, default_data
+from benchmarks.figures import Figure, Topic
+from vcfrag_core.files.genetic_map import read_genetic_map
+from vcfrag_train.measured import Usage, run_measured
+from vcfrag_train.peers import PEERS, PeerInput, run_peer
+
+THREADS = 2
+HEAP_MB = 4096
+REPEATS = 3
+DEFAULTS = tuple(peer for peer in PEERS if not peer.options)
+
+
+def run(*, quick: bool) -> Topic:
+    """Wall time and peak memory from process start to indexed VCF, 2 threads."""
+    data = default_data()
+    if not (data / SOURCE).is_file():
+        return Topic(missing=f"not measured: {data / SOURCE} is not there; give --data")
+    absent = [name for name in ("bcftools", *(peer.program for peer in DEFAULTS)) if shutil.which(name) is None]
+    if absent:
+        return Topic(missing=f"not measured: {', '.join(absent)} not on the PATH")
+    work = Path(os.environ.get("VCFRAG_BENCH_OUT", "bench-out"))
+    figures: list[Figure] = []
+    for name in TASKS[-1:] if quick else TASKS:
+        figures += _figures(build_task(name, data, work), repeats=1 if quick else REPEATS)
+    return Topic(figures=figures)
+
+
+def _figures(task: Task, repeats: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        runs: dict[str, Callable[[], Usage]] = {"vcfrag": lambda: _ours(task, out)}
+        for peer in DEFAULTS:
+            runs[peer.program] = lambda peer=peer: _peer(peer, task, out)  # type: ignore[misc]
+        # The first run of vcfrag reads the panel into its cache and may compile; the peers' panels are prepared too.
+        first = _ours(task, out)
+        taken: dict[str, list[Usage]] = {name: [] for name in runs}
+        for _ in range(repeats):
+            for name, work in runs.items():
+                taken[name].append(work())
+    wall = {name: min(u.wall_seconds for u in usages) for name, usages in taken.items()}
+    cpu = {name: min(u.cpu_seconds for u in usages) for name, usages in taken.items()}
+    peak = {name: float(max(u.peak_bytes for u in usages)) for name, usages in taken.items()}
+    label = f"impute {task.name} by copying alone, {THREADS} threads, best of {repeats}"
+    figures = []
+    for name in ("beagle", "minimac4"):
+        least = 1.0 if name == "beagle" else None
+        title = "Beagle, default, -Xmx4096m" if name == "beagle" else "Minimac4, default"
+        goal = "<= Beagle" if least else ""
+        for what, values, unit, judged in (
+            ("wall time", wall, "s", True),
+            ("CPU time", cpu, "s", False),
+            ("peak memory", peak, "bytes", True),
+        ):
+            figures.append(
+                Figure(
+                    name=f"{label}: {what}",
+                    value=values["vcfrag"],
+                    unit=unit,
+                    baseline=title,
+                    baseline_value=values[name],
+                    goal=goal if judged else "",
+                    least_ratio=least if judged else None,
+                )
+            )
+    return [*figures, Figure(name=f"{label}: first run, panel not cached", value=first.wall_seconds, unit="s")]
+
+
+def _ours(task: Task, out: Path) -> Usage:
+    program = Path(sys.executable).with_name("vcfrag-train")
+    return run_measured(
+        [
+            program, "impute", "--panel", task.panel, "--target", task.target, "--map", task.genetic_map,
+            "--out", out / "imputed.vcf.gz", "--threads", str(THREADS), "--copying-only",
+        ],
+        log=out / "log",
+        environment={"VCFRAG_CACHE_DIR": str(out / "cache")},
+    )  # fmt: skip
+
+
+def _peer(peer: object, task: Task, out: Path) -> Usage:
+    files = PeerInput(panel=task.panel, target=task.target, genetic_map=read_genetic_map(task.genetic_map, "20"))
+    chosen = next(known for known in DEFAULTS if known is peer)
+    return run_peer(chosen, files, out / f"{chosen.program}.vcf.gz", threads=THREADS, heap_mb=HEAP_MB).imputation

@@ -1,0 +1,77 @@
+"""The speed benchmarks run, say what they compare, and judge their goals as stated; how fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import copying, plain_copying, speed, synthetic
+from benchmarks.figures import Figure, amount
+
+
+@pytest.mark.parametrize("name", ["copying", "sampler"])
+def test_quick_topic__prints_and_keeps_every_figure(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert speed.main(["--quick", "--only", name, "--out", str(tmp_path)]) == 0
+    kept = json.loads((tmp_path / "speed.json").read_text())
+    figures = kept["topics"][name]["figures"]
+    printed = capsys.readouterr().out
+    assert kept["quick"] is True
+    assert len(figures) >= 3
+    for figure in figures:
+        assert figure["name"] in printed
+        assert figure["value"] > 0
+        assert (figure["ratio"] is None) == (figure["baseline_value"] is None)
+
+
+def test_impute__says_what_is_missing_without_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VCFRAG_DATA", str(tmp_path))
+    assert speed.main(["--only", "impute", "--out", str(tmp_path / "out")]) == 0
+    assert "not measured" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "baseline", "least_ratio", "most", "reached"),
+    [
+        (1.0, 10.0, 5.0, None, True),
+        (1.0, 4.0, 5.0, None, False),
+        (1.0, None, None, 2.0, True),
+        (3.0, None, None, 2.0, False),
+        (3.0, 30.0, None, None, None),
+        (3.0, None, 2.0, None, False),
+    ],
+)
+def test_figure__judges_its_goal(
+    value: float, baseline: float | None, least_ratio: float | None, most: float | None, reached: bool | None
+) -> None:
+    figure = Figure(name="n", value=value, unit="s", baseline_value=baseline, least_ratio=least_ratio, most=most)
+    assert figure.reached is reached
+
+
+def test_amount__chooses_a_readable_size() -> None:
+    assert amount(0.0123, "s") == "12.3 ms"
+    assert amount(45e-6, "s") == "45 us"
+    assert amount(2**21, "bytes") == "2 MiB"
+    assert amount(1.5, "x") == "1.5 x"
+
+
+def test_synthetic_panel__has_no_bits_beyond_its_sites_and_both_alleles() -> None:
+    panel = synthetic.panel(40, 1021)
+    assert not (panel.packed[:, -1] >> 5).any()
+    frequency = panel.alt_frequency()
+    assert 0 < frequency.mean() < 0.5
+    np.testing.assert_array_equal(panel.packed, synthetic.panel(40, 1021).packed)
+
+
+def test_copying_baselines__agree_with_the_kernel() -> None:
+    case = copying.make(2, 120, 40)
+    got = case.problem.dosage(case.weights, case.switch)
+    for work in (plain_copying.by_numpy, plain_copying.by_loops):
+        answers = [work(case.problem, case.haplotypes, q, case.weights, case.switch) for q in range(2)]
+        np.testing.assert_allclose(got, answers, atol=1e-4)

@@ -102,7 +102,9 @@ def variations(rule: CopyingParameters) -> Iterator[Variation]:
     yield from (Variation(name=f"mismatch by frequency, a = {x:g}", rare=x) for x in (-0.3, 0.3, 0.6))
     for m, x in ((3e-3, 0.6), (1e-2, 0.6), (1e-2, 1.0)):
         yield Variation(name=f"mismatch {m:g} by frequency, a = {x:g}", mismatch=m, rare=x)
-    yield Variation(name="mismatch 0.003 and near in 2 segments", mismatch=3e-3, least_hits=2)
+    for hits, k in dict.fromkeys(((2, rule.k), (2, 24), (2, 32), (3, 32))):
+        yield Variation(name=f"mismatch 0.003, k {k}, near in {hits} segments", mismatch=3e-3, k=k, least_hits=hits)
+    yield from (Variation(name=f"mismatch 0.003 and switch x {f:g}", mismatch=3e-3, switch=f) for f in (0.7, 1.4))
     yield Variation(name="candidates shared by both haplotypes", share=True)
     yield Variation(name="mean over switch x 0.5, 1, 2", blend=(0.5, 1.0, 2.0))
     yield Variation(name="mean with each scale alone", by_scale=True)

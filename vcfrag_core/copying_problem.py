@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -35,6 +36,12 @@ class CopyingProblem:
         self.observed = kernels.by_column(observed)
         self.queries = queries
         self.candidates = candidates
+
+    def part(self, start: int, stop: int) -> CopyingProblem:
+        """The same for queries [start, stop) alone; nothing is copied."""
+        part = copy.copy(self)
+        part.queries, part.candidates = self.queries[start:stop], self.candidates[start:stop]
+        return part
 
     def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:
         """(Q, L) dosages for (M,) weights and switch probabilities, in their type."""

@@ -69,6 +69,7 @@ def gather_evidence(
     wanted: BoolArray,
     shown_frequency: F32Array | None = None,
     n_candidates: int = 12,
+    certain: float = CERTAIN,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
@@ -86,6 +87,7 @@ def gather_evidence(
             alleles must not count: the frequency of a rare allele would tell the answer.
         wanted: (L,) sites of interest: those that are not observed.
         n_candidates: T.
+        certain: Dosages nearer than this to 0 or 1 are left out.
         pool: Threads to use.
     """
     sites, n_queries = problem.sites, len(problem.queries)
@@ -108,10 +110,9 @@ def gather_evidence(
         effective = np.zeros(m, dtype=np.float32)
         kernels.copy_with_evidence(
             problem.observed, problem.alleles, problem.candidates[q], problem.queries[q], mismatch, switch,
-            sites.left, sites.fraction, wanted, CERTAIN, dosage[q], best, before, after, first, last, effective,
+            sites.left, sites.fraction, wanted, certain, dosage[q], best, before, after, first, last, effective,
         )  # fmt: skip
-        certain = (dosage[q] < CERTAIN) | (dosage[q] > 1 - CERTAIN)
-        chosen[q] = np.flatnonzero(wanted & ~certain)
+        chosen[q] = np.flatnonzero(wanted & (dosage[q] >= certain) & (dosage[q] <= 1 - certain))
         clipped = np.clip(dosage[q], 0.01, 0.99)
         surprise = np.where(wanted[:, None], -np.log(np.stack([1 - clipped, clipped], axis=1)), 0).astype(np.float32)
         called = problem.queries[q]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,6 +16,17 @@ from vcfrag_core.types import F32Array, F64Array
 # Every call of the model sees this many sites of one query, padded where there are fewer: matrix products then have
 # one shape whatever the batch, and a query's answer does not depend on its company.
 SITES_PER_CALL = 256
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within it torch computes in the calling thread, so that the threads of imputation do not fight for cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Corrector:
@@ -43,29 +54,17 @@ class Corrector:
             weights: F32Array = self.model.site_weights(torch.from_numpy(frequency.astype(np.float32))).numpy()
         return weights
 
-    def correct(self, evidence: Evidence, pool: ThreadPoolExecutor) -> F32Array:
-        """(Q, L) dosages: those of copying, corrected at the uncertain sites."""
+    def correct(self, evidence: Evidence) -> F32Array:
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites. Call it within `one_thread_each`."""
         corrected = evidence.dosage.copy()
         evidence = self._to_correct(evidence)
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
-        pieces = [
-            (first, min(first + SITES_PER_CALL, int(stop)))
-            for start, stop in zip(borders[:-1], borders[1:], strict=True)
-            for first in range(int(start), int(stop), SITES_PER_CALL)
-        ]
-
-        def one(piece: tuple[int, int]) -> None:
-            part = slice(*piece)
-            corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
-                evidence.candidates[part], evidence.sites[part]
-            )
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            list(pool.map(one, pieces))
-        finally:
-            torch.set_num_threads(threads)
+        for start, stop in zip(borders[:-1], borders[1:], strict=True):
+            for first in range(int(start), int(stop), SITES_PER_CALL):
+                part = slice(first, min(first + SITES_PER_CALL, int(stop)))
+                corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
+                    evidence.candidates[part], evidence.sites[part]
+                )
         return corrected
 
     def _to_correct(self, evidence: Evidence) -> Evidence:

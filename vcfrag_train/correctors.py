@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.resources
 import importlib.util
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +43,12 @@ def named_corrector(checkpoint: Path, found: Mapping[str, str], accept: Collecti
         f"panel={record.fields['panel']} map={record.fields['map']}{accepted}"
     )
     return Corrector(trained.model, name, left_to_copying=trained.left_to_copying)
+
+
+def preload() -> None:
+    """Starts to import torch in the background, for a run that will need it once its files are read."""
+    if importlib.util.find_spec("torch") is not None:
+        threading.Thread(target=importlib.import_module, args=("vcfrag_train.corrector",), daemon=True).start()
 
 
 def default_corrector() -> Corrector | None:

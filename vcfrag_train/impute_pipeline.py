@@ -26,7 +26,7 @@ from vcfrag_core.target_records import TargetRecords
 from vcfrag_core.types import F32Array
 from vcfrag_core.windows import Window
 from vcfrag_train.client import IndexClient
-from vcfrag_train.correctors import default_corrector, named_corrector
+from vcfrag_train.correctors import default_corrector, named_corrector, preload
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
 from vcfrag_train.panel_source import PanelSource, panel_sources, with_margin
@@ -85,6 +85,8 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
     watcher = watcher or Watcher()
+    if not config.copying_only:
+        preload()
     watcher.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)

@@ -17,7 +17,7 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.client import IndexClient
-from vcfrag_train.corrector import SITES_PER_CALL, Corrector
+from vcfrag_train.corrector import Corrector, SITES_PER_CALL, one_thread_each
 from vcfrag_train.embedded import embedded_daemon
 from vcfrag_train.imputer import Imputer
 
@@ -63,8 +63,11 @@ def of_queries(evidence: Evidence, queries: I64Array) -> Evidence:
 
 
 def correct(tool: Corrector, evidence: Evidence, threads: int = 1) -> F32Array:
-    with ThreadPoolExecutor(threads) as pool:
-        return tool.correct(evidence, pool)
+    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        if threads == 1:
+            return tool.correct(evidence)
+        alone = [of_queries(evidence, np.array([q])) for q in range(len(evidence.dosage))]
+        return np.concatenate(list(pool.map(tool.correct, alone)))
 
 
 def test_correct__same_bytes_for_any_company_and_number_of_threads() -> None:

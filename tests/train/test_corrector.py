@@ -17,7 +17,7 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.client import IndexClient
-from vcfrag_train.corrector import Corrector, SITES_PER_CALL, one_thread_each
+from vcfrag_train.corrector import SITES_PER_CALL, Corrector, one_thread_each
 from vcfrag_train.embedded import embedded_daemon
 from vcfrag_train.imputer import Imputer
 

@@ -6,6 +6,9 @@ import dataclasses
 import functools
 import gzip
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +16,11 @@ import numpy as np
 import pytest
 
 from tests.vcf_text import record, vcf_text, write_vcf
+from vcfrag_core.files.vcf_header import Header
+from vcfrag_core.files.vcf_writer import ImputedWriter
+from vcfrag_core.output_records import site_records
 from vcfrag_core.panel import Panel
+from vcfrag_core.panel_columns import alleles_at
 from vcfrag_indexd.testing import serve
 from vcfrag_train import cli, impute_pipeline
 from vcfrag_train.impute_config import ImputeConfig
@@ -809,3 +816,58 @@ def test_impute__output_names(cohort: Cohort, impute: Impute) -> None:
         assert outcome.code == 2
         assert message in outcome.stderr
     assert target.is_file()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+def test_impute__whole_chromosome_within_four_gib(tmp_path: Path) -> None:
+    """100 targets x 170,000 panel sites of a panel file, in a process of its own."""
+    n_sites, n_panel, n_targets = 170_000, 400, 100
+    rng = np.random.default_rng(1)
+    founders = (rng.random((60, n_sites)) < rng.beta(0.15, 1.2, n_sites)).astype(np.int8)
+    rows = []
+    for _ in range(2 * (n_panel + n_targets)):
+        cuts = np.sort(rng.integers(0, n_sites, 600))
+        lengths = np.diff(np.concatenate(([0], cuts, [n_sites])))
+        rows.append(founders[np.repeat(rng.integers(0, 60, 601), lengths), np.arange(n_sites)])
+    haplotypes = np.stack(rows)
+    positions = np.sort(rng.choice(np.arange(60_000, 63_000_000), n_sites, replace=False))
+    panel = Panel.from_haplotypes(haplotypes[: 2 * n_panel], contig="20", positions=positions)
+    targets = Panel.from_haplotypes(haplotypes[2 * n_panel :], contig="20", positions=positions)
+    typed = np.sort(rng.choice(n_sites, 10_000, replace=False))
+    write_haplotypes(tmp_path / "panel.bcf", panel)
+    names = [f"T{i}" for i in range(n_targets)]
+    chosen = targets.select_sites(typed)
+    write_haplotypes(tmp_path / "target.bcf", dataclasses.replace(chosen, samples=tuple(names)))
+    (tmp_path / "map.gmap").write_text("pos\tchr\tcM\n60000\t20\t0\n63000000\t20\t108\n")
+    words = "impute --panel panel.bcf --target target.bcf --map map.gmap --out out.vcf.gz --threads 2 --copying-only"
+    code = (
+        "import resource, sys\nfrom vcfrag_train.cli import main\n"
+        f"try:\n    main({words.split()!r})\n"
+        "finally:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "VCFRAG_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "170000 records of 100 samples" in done.stdout
+    assert int(done.stderr.split()[-1]) * 1024 < 4 * 1024**3
+
+
+def write_haplotypes(path: Path, panel: Panel) -> None:
+    """A phased BCF of known alleles, by our own writer: a text of this size would take minutes."""
+    with ImputedWriter(path, formats=("GT",), contigs=[panel.contig]) as writer:
+        writer.begin(panel.contig, {})
+        for number, sites in enumerate(np.array_split(np.arange(panel.n_sites), 20)):
+            alleles = alleles_at(panel, sites).astype(np.int8)
+            typed = np.ones(len(sites), dtype=np.bool_)
+            records = site_records(panel, sites, dosage=alleles.astype(np.float32), alleles=alleles, typed=typed)
+            writer.write(panel.contig, number, [records])
+        header = Header(samples=panel.samples, contigs={panel.contig: 63_025_520}, formats=("GT",), provenance=())
+        writer.finish(header)

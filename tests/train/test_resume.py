@@ -208,7 +208,6 @@ def test_load_trained__the_model_that_was_saved(trained: Path) -> None:
     loaded = load_trained(trained, found={"panel": RunFolder.open(trained).record()["fields"]["panel"]})
     weights, _ = checkpoints.read_weights(loaded.folder)
     assert all(torch.equal(value, weights[name]) for name, value in loaded.model.state_dict().items())
-    assert loaded.config.seed == 3
     assert not loaded.model.training
 
 

@@ -17,12 +17,17 @@ from vcfrag_core.copying_kernels import BLOCK, gather
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _add_carried(alleles: U8Array, bit: int, amount: float, out: FloatArray) -> None:
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _add_carried(alleles: U8Array, shift: int, amounts: FloatArray, out: FloatArray) -> None:
+    """Adds to each candidate amounts[b] for each of the four bits shift + b that it carries."""
     zero = out.dtype.type(0)
-    mask = np.uint8(1 << bit)
+    a0, a1, a2, a3 = amounts[0], amounts[1], amounts[2], amounts[3]
+    m0, m1, m2, m3 = np.uint8(1 << shift), np.uint8(2 << shift), np.uint8(4 << shift), np.uint8(8 << shift)
     for j in range(len(out)):
-        out[j] += amount if np.uint8(alleles[j] & mask) else zero
+        c = alleles[j]
+        low = (a0 if np.uint8(c & m0) else zero) + (a1 if np.uint8(c & m1) else zero)
+        high = (a2 if np.uint8(c & m2) else zero) + (a3 if np.uint8(c & m3) else zero)
+        out[j] += low + high
 
 
 @numba.njit(cache=True, nogil=True)
@@ -45,13 +50,22 @@ def _direction(
         return
     first_byte = begin >> 3
     mine = gather(alleles, candidates, first_byte, (end + 7) >> 3)
-    for i in range(begin, end):
-        row, bit = mine[(i >> 3) - first_byte], i & 7
-        right = min(left[i] + 1, m - 1)
-        if left[i] >= first:
-            _add_carried(row, bit, gradient[i] * (1 - fraction[i]), out[left[i] - first])
-        if first <= right < stop and fraction[i] > 0:
-            _add_carried(row, bit, gradient[i] * fraction[i], out[right - first])
+    amounts = np.empty((2, 4), dtype=out.dtype)
+    site = begin
+    while site < end:
+        here, after = left[site], min(site | 3, end - 1) + 1
+        while left[after - 1] != here:
+            after -= 1
+        amounts[:] = 0
+        for i in range(site, after):
+            amounts[0, i & 3] = gradient[i] * (1 - fraction[i])
+            amounts[1, i & 3] = gradient[i] * fraction[i]
+        row, right = mine[(site >> 3) - first_byte], min(here + 1, m - 1)
+        if here >= first:
+            _add_carried(row, site & 4, amounts[0], out[here - first])
+        if first <= right < stop:
+            _add_carried(row, site & 4, amounts[1], out[right - first])
+        site = after
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True, inline="always")

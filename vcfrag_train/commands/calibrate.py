@@ -79,5 +79,6 @@ def command(
     for name, scores in content.scores.items():
         change = scores["mean_error"]
         interval = f" [{change['low']:+.5f}, {change['high']:+.5f}]" if "low" in change else ""
-        typer.echo(f"{name}: mean error {change['before']:.5f} -> {change['after']:.5f}{interval}")
+        figures = f"{change['before']:.5f} -> {change['after']:.5f}, difference {change['difference']:+.5f}{interval}"
+        typer.echo(f"{name}: mean error {figures}")
     typer.echo(f"wrote {out}: {brief(content.parameters)}")

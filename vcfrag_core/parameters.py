@@ -45,7 +45,7 @@ class CopyingParameters:
 
 
 SPARSE = CopyingParameters(scales=(16, 64, 200), k=24, flank_cm=2.0, switch_per_cm=3.0)
-DENSE = CopyingParameters(scales=(32, 128, 512), k=16, flank_cm=0.5, switch_per_cm=6.0)
+DENSE = CopyingParameters(scales=(32, 128, 512), k=8, flank_cm=0.5, switch_per_cm=6.0, mismatch=3e-3)
 SPARSE_PER_CM = 60.0
 DENSE_PER_CM = 750.0
 

@@ -46,13 +46,6 @@ BENCHMARKS = (
         needs_data=False,
     ),
     Benchmark(
-        name="speed",
-        what="every speed goal beside its baseline",
-        words=("-m", "benchmarks.speed", "--out", "{work}"),
-        limit_seconds=240,
-        needs_data=False,
-    ),
-    Benchmark(
         name="search",
         what="one search by each engine, on the development tasks' shapes",
         words=("-m", "benchmarks.search", "--json", "{work}/search.json"),

@@ -194,11 +194,6 @@ def thin_stretches(cm: F64Array, observed: BoolArray, *, flank_cm: float, least:
     return list(zip(borders[0::2], borders[1::2], strict=True))
 
 
-def fold_numbers(n_observed: int, n_folds: int) -> I64Array:
-    """(M,) fold of every observed site: neighbours lie in different folds, so that none hides a whole stretch."""
-    return np.arange(n_observed, dtype=np.int64) % max(1, n_folds)
-
-
 def spread_samples(n_samples: int, most: int) -> I64Array:
     """Indices of at most `most` samples, evenly through the file: who is tested when not all are."""
     if n_samples <= most:

@@ -128,11 +128,6 @@ class CopyingBench:
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def mean_candidates(self, parameters: CopyingParameters) -> float:
-        """Candidates of a query and window, on average."""
-        counts = [len(ids) for prepared in self.prepare(parameters) for ids in prepared.problem.candidates]
-        return float(np.mean(counts))
-
     def _retrieve(self, parameters: CopyingParameters) -> list[Prepared]:
         windows = Imputer(
             panel=self.panel,

@@ -22,6 +22,7 @@ from vcfrag_core.genetic_map import GeneticMap
 from vcfrag_core.identity import mask_digest, panel_digest, split_digest, text_digest
 from vcfrag_core.masks import MaskPolicy, MaskSites, SitesMask, policy_digest
 from vcfrag_core.panel import Panel
+from vcfrag_core.parameters import DENSE, DENSE_PER_CM, SPARSE, SPARSE_PER_CM
 from vcfrag_core.split_design import (
     TRAIN,
     UNUSED,
@@ -174,7 +175,7 @@ def _fields(
         "masks": text_digest("masks", readable(masks)),
         "validation_masks": text_digest("masks", *(mask_digest(fixed[name]) for name in sorted(fixed))),
         "windows": readable(to_table(config.windows)),
-        "retrieval": readable(to_table(config.retrieval) if config.retrieval else "by density"),
+        "retrieval": readable(to_table(config.retrieval) if config.retrieval else _density_rule()),
         "optimiser": readable({**to_table(config.optimiser), "epochs": config.epochs}),
         "seed": str(config.seed),
     }
@@ -187,3 +188,9 @@ def _described(config: FitConfig, panel: Panel, genetic_map: GeneticMap, splits:
         "split": f"{len(splits.train.reference)} reference, {len(splits.train.held_out)} held out",
         "validation": f"{len(splits.validation_samples)} samples validate",
     }
+
+
+def _density_rule() -> dict[str, Any]:
+    """The rule of `vcfrag_core.parameters` as it stands, so that a run does not go on under another one."""
+    ends = {"sparse": (SPARSE_PER_CM, SPARSE), "dense": (DENSE_PER_CM, DENSE)}
+    return {name: {"observed_per_cm": density, **to_table(end)} for name, (density, end) in ends.items()}

@@ -82,7 +82,7 @@ def fit_config(fit_files: FitFiles) -> Callable[..., Any]:
 def steps_of() -> Callable[[Path], list[dict[str, str]]]:
     """The rows of a run's steps.csv, without what depends on the clock, and without the gradient's norm.
 
-    The losses of two runs are equal to the last bit; the norm's last bit now and then is not.
+    Losses count to four digits: now and then, on a busy machine, two runs differ in the last bits of single precision.
     """
     import csv
 
@@ -90,7 +90,8 @@ def steps_of() -> Callable[[Path], list[dict[str, str]]]:
 
     def read(run: Path) -> list[dict[str, str]]:
         with (run / "steps.csv").open(newline="") as file:
-            return [{k: v for k, v in row.items() if not k.startswith(left_out)} for row in csv.DictReader(file)]
+            rows = [{k: v for k, v in row.items() if not k.startswith(left_out)} for row in csv.DictReader(file)]
+        return [{**row, "loss": f"{float(row['loss']):.4g}"} for row in rows]
 
     return read
 

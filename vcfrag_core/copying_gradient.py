@@ -13,11 +13,11 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.copying_kernels import BLOCK, gather
+from vcfrag_core.copying_kernels import BLOCK, gather, total_of
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _add_carried(alleles: U8Array, shift: int, amounts: FloatArray, out: FloatArray) -> None:
     """Adds to each candidate amounts[b] for each of the four bits shift + b that it carries."""
     zero = out.dtype.type(0)
@@ -68,47 +68,43 @@ def _direction(
         site = after
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, inline="always")
 def _step_both(
     value: FloatArray, tangent: FloatArray, new_value: FloatArray, new_tangent: FloatArray, states: U8Array, bit: int,
     allele: int, mismatch: float, keep: float, add: float,
 ) -> float:  # fmt: skip
     """One step of a vector and of its tangent, up to their emission; returns the vector's sum."""
     one = value.dtype.type(1)
-    total = one - one
     mask = np.uint8(1 << bit) if allele >= 0 else np.uint8(0)
     ref = mismatch if allele == 1 else one
     alt = mismatch if allele == 0 else one
     for j in range(len(value)):
         e = alt if np.uint8(states[j] & mask) else ref
-        v = (value[j] * keep + add) * e
-        new_value[j] = v
+        new_value[j] = (value[j] * keep + add) * e
         new_tangent[j] = tangent[j] * keep * e
-        total += v
-    return total
+    return total_of(new_value)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, inline="always")
 def _normalise_tangent(value: FloatArray, tangent: FloatArray, direction: FloatArray, total: float) -> None:
     """Adds direction * value to the tangent, scales the value to sum 1 and takes the scale's own tangent out."""
     scale = value.dtype.type(1) / total
-    drift = value.dtype.type(0)
     for j in range(len(value)):
         value[j] *= scale
         tangent[j] = tangent[j] * scale + direction[j] * value[j]
-        drift += tangent[j]
+    drift = total_of(tangent)
     for j in range(len(value)):
         tangent[j] -= drift * value[j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, inline="always")
 def _advance_both(value: FloatArray, tangent: FloatArray, keep: float, add: float) -> None:
     for j in range(len(value)):
         value[j] = value[j] * keep + add
         tangent[j] *= keep
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def copy_gradient(
     observed: U8Array,
     alleles: U8Array,
@@ -173,7 +169,7 @@ def copy_gradient(
                 _advance_both(backward, slope, one - switch[i], switch[i] / count)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _forward_tangents(
     states: U8Array,
     query: I8Array,

@@ -5,7 +5,10 @@ A pass keeps one vector of K values every BLOCK sites and recomputes the rest in
 so that memory is K * (M / BLOCK + BLOCK) and not K * M. The loops over candidates are all of one form, which the
 compiler turns into vector code: test a mask in eight bits, select one of two floats, multiply, add to a sum.
 Kernels work in the type of `mismatch`: float32 in use, float64 in tests. Every kernel handles one query, releases the
-GIL and depends on nothing but its arguments, so that any number of threads gives the same bytes.
+GIL and depends on nothing but its arguments, so that any number of threads gives the same bytes. To that end a loop
+either writes or adds up. Of a loop that writes, the compiler makes two forms, and takes the one without vectors where
+arrays lie so close together that they might overlap; a sum in such a loop would be taken in another order now and
+then, by the place of its arrays in memory. So only functions that add up and write nothing may reorder (`fastmath`).
 """
 
 # Scalars are of the arrays' own float type, which Python's annotations cannot say.
@@ -92,31 +95,31 @@ def gather(columns: U8Array, candidates: I32Array, first: int, stop: int) -> U8A
     return out
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def total_of(values: FloatArray) -> float:
+    """The sum of the values."""
+    total = values.dtype.type(0)
+    for k in range(len(values)):
+        total += values[k]
+    return total
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
 def _step(
     source: FloatArray, target: FloatArray, states: U8Array, bit: int, allele: int, mismatch: float,
     keep: float, add: float,
 ) -> float:  # fmt: skip
     """target = (source * keep + add) * emission of one site; returns the sum of target."""
     one = source.dtype.type(1)
-    total = source.dtype.type(0)
-    if allele < 0:
-        for k in range(len(source)):
-            v = source[k] * keep + add
-            target[k] = v
-            total += v
-        return total
-    mask = np.uint8(1 << bit)
-    ref = one if allele == 0 else mismatch
+    mask = np.uint8(1 << bit) if allele >= 0 else np.uint8(0)
+    ref = mismatch if allele == 1 else one
     alt = mismatch if allele == 0 else one
     for k in range(len(source)):
-        v = (source[k] * keep + add) * (alt if np.uint8(states[k] & mask) else ref)
-        target[k] = v
-        total += v
-    return total
+        target[k] = (source[k] * keep + add) * (alt if np.uint8(states[k] & mask) else ref)
+    return total_of(target)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, inline="always")
 def _step_back(
     values: FloatArray, backward: FloatArray, states: U8Array, bit: int, allele: int, mismatch: float,
     keep: float, add: float,
@@ -126,22 +129,17 @@ def _step_back(
     Returns the sum of the one and of the other.
     """
     one = values.dtype.type(1)
-    joint, total = one - one, one - one
     mask = np.uint8(1 << bit) if allele >= 0 else np.uint8(0)
     ref = mismatch if allele == 1 else one
     alt = mismatch if allele == 0 else one
     for k in range(len(values)):
         b = backward[k] * keep + add
-        v = values[k] * b
-        values[k] = v
-        joint += v
-        b *= alt if np.uint8(states[k] & mask) else ref
-        backward[k] = b
-        total += b
-    return joint, total
+        values[k] *= b
+        backward[k] = b * (alt if np.uint8(states[k] & mask) else ref)
+    return total_of(values), total_of(backward)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def forward_checkpoints(states: U8Array, query: I8Array, mismatch: FloatArray, switch: FloatArray) -> FloatArray:
     """(ceil(M / BLOCK), K) forward values, summing to 1, at the first site of each block."""
     m, k = len(query), states.shape[1]
@@ -160,7 +158,7 @@ def forward_checkpoints(states: U8Array, query: I8Array, mismatch: FloatArray, s
     return checkpoints
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def forward_block(
     states: U8Array, query: I8Array, mismatch: FloatArray, switch: FloatArray, first: int, stop: int,
     checkpoint: FloatArray, rows: FloatArray,
@@ -188,7 +186,7 @@ def any_carrier(alleles: U8Array) -> U8Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _carried(alleles: U8Array, bit: int, a: FloatArray, b: FloatArray) -> tuple[float, float]:
     """Sums of a and of b over the candidates that carry ALT."""
     zero = a.dtype.type(0)
@@ -200,7 +198,7 @@ def _carried(alleles: U8Array, bit: int, a: FloatArray, b: FloatArray) -> tuple[
     return x, y
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _carried_by_four(alleles: U8Array, shift: int, a: FloatArray, b: FloatArray, out: FloatArray) -> None:
     """`_carried` of bits shift to shift + 3 in one reading of a and b, into (2, 4) sums."""
     zero = a.dtype.type(0)
@@ -220,7 +218,7 @@ def _carried_by_four(alleles: U8Array, shift: int, a: FloatArray, b: FloatArray,
     out[1, 0], out[1, 1], out[1, 2], out[1, 3] = y0, y1, y2, y3
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def fill_dosage(
     alleles: U8Array, carried: U8Array, first_byte: int, begin: int, end: int, fraction: FloatArray,
     a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, sums: FloatArray, dosage: FloatArray,
@@ -258,7 +256,7 @@ def fill_dosage(
         site = stop
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def copy_dosage(
     observed: U8Array,
     alleles: U8Array,

@@ -30,7 +30,7 @@ _HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype
 _LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def _maximum(values: FloatArray) -> float:
     found = values[0]
     for j in range(len(values)):
@@ -98,18 +98,24 @@ def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, 
     return (b << 3) + _LOWEST_OF_BYTE[differ] if differ else n_sites
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
-def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> float:
-    """score = a + b, scaled; returns the sum of the squares of a, scaled."""
-    squares = a.dtype.type(0)
+@numba.njit(cache=True, nogil=True)
+def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> None:
+    """score = a + b, scaled."""
     for j in range(len(a)):
-        v = a[j] * a_scale
-        squares += v * v
-        score[j] = v + b[j] * b_scale
-    return squares
+        score[j] = a[j] * a_scale + b[j] * b_scale
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def _squares(values: FloatArray, scale: float) -> float:
+    """The sum of the squares of the values, scaled."""
+    total = values.dtype.type(0)
+    for j in range(len(values)):
+        v = values[j] * scale
+        total += v * v
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
     observed: U8Array,
     alleles: U8Array,
@@ -180,7 +186,8 @@ def copy_with_evidence(
             for site in range(at, end):
                 uncertain |= wanted[site] and certain <= dosage[site] <= 1 - certain
             if uncertain:
-                effective[i] = 1 / _together(row, scale, following, after_scale, score)
+                effective[i] = 1 / _squares(row, scale)
+                _together(row, scale, following, after_scale, score)
                 _largest(score, best[i])
                 for t in range(best.shape[1]):
                     j = best[i, t]
@@ -196,7 +203,7 @@ def copy_with_evidence(
         last_row[:] = rows[0]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def read_candidates(
     words: U64Array,
     chosen: I64Array,

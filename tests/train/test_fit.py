@@ -43,8 +43,7 @@ def ledger_of(run: Path) -> Ledger:
 
 def timeless(run: Path) -> list[dict[str, str]]:
     clock = ("seconds", "samples_per_second", "waiting_share", "waiting_for_index_share")
-    # Four digits, as in `steps_of`: the last bits of single precision do not always repeat on a busy machine.
-    return [{k: f"{float(v):.4g}" for k, v in row.items() if k not in clock} for row in epochs_of(run)]
+    return [{k: v for k, v in row.items() if k not in clock} for row in epochs_of(run)]
 
 
 def test_fit__leaves_a_whole_run_folder(trained: Path, fit_config: Make) -> None:

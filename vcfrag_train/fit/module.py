@@ -116,21 +116,9 @@ class FitModule(lightning.LightningModule):
         )
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.gradient_norm = gradient_norm(self.model)
+        norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
+        self.gradient_norm = float(torch.stack(norms).norm()) if norms else 0.0
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Scales the gradient to the largest norm allowed, by a norm that repeats to the last bit."""
-        norm = gradient_norm(self.model)
-        if gradient_clip_val and norm > gradient_clip_val:
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(gradient_clip_val / norm)
 
     def validation_step(self, prepared: Prepared, _: int) -> None:
         """Scores one batch; they are kept in `validation_parts` until the epoch's end."""
@@ -156,16 +144,6 @@ class FitModule(lightning.LightningModule):
                 nearest=prepared.nearest,
             )
         )
-
-
-def gradient_norm(model: nn.Module) -> float:
-    """Euclidean norm of the gradient, summed in double precision and rounded to single.
-
-    A sum in single precision differs in its last bit with the place of the tensors in memory, and a run would not
-    repeat.
-    """
-    squares = [p.grad.double().square().sum() for p in model.parameters() if p.grad is not None]
-    return float(torch.stack(squares).sum().sqrt().float()) if squares else 0.0
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

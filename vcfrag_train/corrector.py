@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,17 +15,6 @@ from vcfrag_core.types import F32Array, F64Array
 # Every call of the model sees this many sites of one query, padded where there are fewer: matrix products then have
 # one shape whatever the batch, and a query's answer does not depend on its company.
 SITES_PER_CALL = 256
-
-
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Within it torch computes in the calling thread, so that the threads of imputation do not fight for cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class Corrector:
@@ -55,7 +43,7 @@ class Corrector:
         return weights
 
     def correct(self, evidence: Evidence) -> F32Array:
-        """(Q, L) dosages: those of copying, corrected at the uncertain sites. Call it within `one_thread_each`."""
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites. Call it within `torch_threads(1)`."""
         corrected = evidence.dosage.copy()
         evidence = self._to_correct(evidence)
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))

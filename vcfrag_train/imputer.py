@@ -270,7 +270,7 @@ class Imputer:
         corrector = self.corrector
         if corrector is None:
             return self._copy(problem, opened.weights, parameters, pool)
-        from vcfrag_train.corrector import one_thread_each
+        from vcfrag_train.torch_threads import torch_threads
 
         weights = opened.weights[problem.sites.observed]
         switch = self._switch(problem, parameters)
@@ -291,6 +291,7 @@ class Imputer:
             )
             return corrector.correct(evidence)
 
-        with one_thread_each():
+        # So that the threads of imputation do not fight for cores.
+        with torch_threads(1):
             parts = list(pool.map(some, range(0, len(problem.queries), QUERIES_AT_ONCE)))
         return np.concatenate(parts)

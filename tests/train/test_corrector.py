@@ -17,9 +17,10 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.client import IndexClient
-from vcfrag_train.corrector import SITES_PER_CALL, Corrector, one_thread_each
+from vcfrag_train.corrector import SITES_PER_CALL, Corrector
 from vcfrag_train.embedded import embedded_daemon
 from vcfrag_train.imputer import Imputer
+from vcfrag_train.torch_threads import torch_threads
 
 N_SITES = 900
 
@@ -63,7 +64,7 @@ def of_queries(evidence: Evidence, queries: I64Array) -> Evidence:
 
 
 def correct(tool: Corrector, evidence: Evidence, threads: int = 1) -> F32Array:
-    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
+    with torch_threads(1), ThreadPoolExecutor(threads) as pool:
         if threads == 1:
             return tool.correct(evidence)
         alone = [of_queries(evidence, np.array([q])) for q in range(len(evidence.dosage))]

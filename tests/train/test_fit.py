@@ -69,6 +69,12 @@ def test_fit__two_runs_with_one_seed_are_the_same(
     assert timeless(again) == timeless(trained)
 
 
+def test_fit__its_number_of_threads_ends_with_it(fit_config: Make, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    fit(fit_config(epochs=1, trainer={"threads": before + 1}), tmp_path / "run")
+    assert torch.get_num_threads() == before
+
+
 def test_fit__how_batches_are_prepared_changes_nothing(
     trained: Path, fit_config: Make, tmp_path: Path, steps_of: Make
 ) -> None:

@@ -24,6 +24,7 @@ from vcfrag_train.fit.loop import Learner
 from vcfrag_train.fit.material import Material
 from vcfrag_train.fit.source import RetrievalSource
 from vcfrag_train.toml_config import from_table, to_table
+from vcfrag_train.torch_threads import torch_threads
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -63,11 +64,14 @@ def site_weights(model: ImputationModel, frequency: F32Array) -> F32Array:
 def connected(config: FitConfig, material: Material, model: ImputationModel) -> Iterator[Learner]:
     """The learner, with clients of the daemons in the configuration or of one that is embedded here.
 
+    While it lasts, torch computes with the configuration's number of threads.
+
     Raises:
         UnknownPanelError, PanelMismatchError: A daemon does not serve this very panel.
         ServiceError: A daemon cannot be reached.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(torch_threads(config.trainer.threads))
         addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, material)),)
         clients = [stack.enter_context(IndexClient(address)) for address in addresses]
         indexes = OpenIndexes(clients, panel_name=config.panel.name, panel_digest=material.fields["panel"])

@@ -7,8 +7,6 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-import torch
-
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.model import ImputationModel
 from vcfrag_train import checkpoints
@@ -67,7 +65,7 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     config = config or run_config(run)
     checkpoint = folder.checkpoint()
     record = checkpoints.verify(checkpoint)
-    material = _prepare(config)
+    material = load_material(config)
     record.check(fields_of(config, material))
     metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
     with connected(config, material, _model(config, checkpoint)) as learner:
@@ -82,7 +80,7 @@ def fields_of(config: FitConfig, material: Material) -> dict[str, str]:
 
 
 def _begin(config: FitConfig, out: Path) -> Path:
-    material = _prepare(config)
+    material = load_material(config)
     fields = fields_of(config, material)
     with _learning(config, material, None) as loop:
         run = RunFolder(out)
@@ -113,7 +111,7 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     config = config or run_config(path)
     checkpoint = run.pointed("last") or run.checkpoint()
     record = checkpoints.verify(checkpoint)
-    material = _prepare(config)
+    material = load_material(config)
     fields = fields_of(config, material)
     accepted = (*record.accepted, *record.check(fields, accept))
     if config != run_config(path):
@@ -153,12 +151,6 @@ def _train(
         loop.fit(run, provenance)
     except Stopped:
         raise KeyboardInterrupt from None
-
-
-def _prepare(config: FitConfig) -> Material:
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    return load_material(config)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""From haplotype dosages to what a genotype file says: GT, DS, HDS, GP, and the quality of a site.
+"""From haplotype dosages to what a genotype file says: GT, DS, HDS, GP, and the leave-one-out r² of a site.
 
 Everything that is written follows from haplotype dosages rounded to thousandths, by integer arithmetic, so that the
 columns agree with each other exactly: DS is the sum of HDS, GP sums to 1, GT has the largest GP.
@@ -93,33 +93,6 @@ def _rounded_to_one(millionths: IntArray) -> I16Array:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(3), axis=-1)
     return np.asarray(floor + (rank < spare[:, None]), dtype=np.int16)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SiteQuality:
-    """(L,) statistics of the cohort per site: the values of INFO AF, MAF and R2."""
-
-    af: F64Array
-    maf: F64Array
-    r2: F64Array
-
-
-def site_quality(dosage: FloatArray) -> SiteQuality:
-    """Frequency and estimated r² of each site from its haplotype dosages.
-
-    R2 is the variance of the haplotype dosages over p (1 - p), what it would be if every allele were known; 0 where
-    no haplotype carries ALT or all do (Das et al., Nature Genetics 48, 1284-1287, 2016; minimac's Rsq).
-
-    Args:
-        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
-    """
-    if dosage.ndim != 2 or not len(dosage):
-        raise ShapeError(f"dosages of at least one haplotype are (Q, L), got {dosage.shape}")
-    values = np.clip(dosage.astype(np.float64), 0.0, 1.0)
-    af = values.mean(axis=0)
-    most = af * (1.0 - af)
-    r2 = np.divide(values.var(axis=0), most, out=np.zeros_like(af), where=most > 1e-12)
-    return SiteQuality(af, np.minimum(af, 1.0 - af), np.minimum(r2, 1.0))
 
 
 def empirical_r2(dosage: FloatArray, alleles: I8Array) -> F64Array:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.genotypes import ONE, site_quality, thousandths
+from vcfrag_core.estimated_r2 import estimated_r2
+from vcfrag_core.genotypes import ONE, thousandths
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
 
@@ -64,7 +65,7 @@ class OutputRecords:
         typed: (L,) sites typed in the target and used.
         af: (L,) frequency of ALT in the cohort.
         maf: (L,) the lesser of af and 1 - af.
-        r2: (L,) estimated r².
+        r2: (L,) estimated r², `estimated_r2`.
         er2: (L,) leave-one-out r² at typed sites, NaN elsewhere and where it is not known.
         loo: (L, S) leave-one-out dosage in thousandths, -1 where there is none; or None.
         kept: Records of the target to be written among these, by position.
@@ -122,10 +123,14 @@ def site_records(
         er2: (L,) leave-one-out r², NaN where there is none.
         loo: (Q, L) leave-one-out haplotype dosages to be written, NaN where there is none.
         kept: Records of the target to be written among these.
+
+    Raises:
+        ShapeError: No haplotype, or the arrays do not fit each other.
     """
     known = (alleles >= 0) & typed
     rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
-    quality = site_quality(np.where(known, alleles.astype(np.float32), dosage))
+    believed = np.clip(np.where(known, alleles.astype(np.float32), dosage), 0, 1)
+    af = believed.mean(axis=0, dtype=np.float64)
     chosen = sites.tolist()
     return OutputRecords(
         contig=panel.contig,
@@ -135,9 +140,9 @@ def site_records(
         alts=[panel.alts[i] for i in chosen],
         dosage=np.ascontiguousarray(rounded.reshape(len(rounded) // 2, 2, len(sites)).transpose(2, 0, 1)),
         typed=typed,
-        af=quality.af,
-        maf=quality.maf,
-        r2=quality.r2,
+        af=af,
+        maf=np.minimum(af, 1 - af),
+        r2=estimated_r2(panel, sites, believed, known),
         er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
         loo=None if loo is None else _loo_dosage(loo, known),
         kept=tuple(kept),

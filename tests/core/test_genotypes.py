@@ -15,7 +15,6 @@ from vcfrag_core.genotypes import (
     empirical_r2,
     genotype_columns,
     pair_key,
-    site_quality,
     thousandths,
 )
 
@@ -81,28 +80,6 @@ def test_thousandths() -> None:
         thousandths(np.array([0.1, np.nan], dtype=np.float32))
     with pytest.raises(RangeError, match=r"0\.2 to 1\.5"):
         thousandths(np.array([0.2, 1.5], dtype=np.float64))
-
-
-def test_site_quality__known_alleles_have_r2_of_one_and_constants_of_zero() -> None:
-    dosage = np.array([[0, 0, 0.3, 1], [1, 0, 0.3, 1], [1, 0, 0.3, 1], [0, 0, 0.3, 1]], dtype=np.float32)
-    quality = site_quality(dosage)
-    np.testing.assert_allclose(quality.af, [0.5, 0, 0.3, 1], atol=1e-6)
-    np.testing.assert_allclose(quality.maf, [0.5, 0, 0.3, 0], atol=1e-6)
-    np.testing.assert_allclose(quality.r2, [1, 0, 0, 0], atol=1e-6)
-
-
-def test_site_quality__is_the_ratio_of_variances() -> None:
-    rng = np.random.default_rng(2)
-    dosage = rng.beta(0.2, 0.6, (40, 25))
-    quality = site_quality(dosage)
-    for site in range(25):
-        p = dosage[:, site]
-        assert quality.r2[site] == pytest.approx(np.var(p) / (p.mean() * (1 - p.mean())))
-
-
-def test_site_quality__needs_haplotypes() -> None:
-    with pytest.raises(ShapeError):
-        site_quality(np.zeros((0, 3)))
 
 
 def test_empirical_r2__is_the_squared_correlation_of_called_alleles() -> None:

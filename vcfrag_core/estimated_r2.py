@@ -28,9 +28,9 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.panel_columns import frequency_at
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I64Array
 
-# An imputed allele is also the other one with this many counts, the reference's haplotypes being the rest: what nobody
-# in the reference carries beside it may still be true. Chosen on panel samples, see docs/accuracy.md.
-PSEUDO_COUNT: Final = 0.25
+# Jeffreys' prior of an allele, beside the reference's haplotypes: an imputed allele may be the other one though none of
+# the haplotypes that it is copied from carries it. Compared with other counts on panel samples in docs/accuracy.md.
+PSEUDO_COUNT: Final = 0.5
 # The r² of fewer samples is mostly chance, and of one there is none.
 FEWEST_SAMPLES: Final = 20
 _MANY_ALLELES: Final = 20.0
@@ -56,13 +56,16 @@ def estimated_r2(panel: Panel, sites: I64Array, dosage: FloatArray, known: BoolA
     return expected_r2(dosage, probability)
 
 
-def allele_probabilities(dosage: FloatArray, known: BoolArray, n_reference: int) -> F64Array:
-    """(Q, L) probabilities of ALT: known alleles as they are, imputed dosages with PSEUDO_COUNT of each allele.
+def allele_probabilities(
+    dosage: FloatArray, known: BoolArray, n_reference: int, *, pseudo_count: float = PSEUDO_COUNT
+) -> F64Array:
+    """(Q, L) probabilities of ALT: known alleles as they are, imputed dosages with more counts of each allele.
 
     Args:
         dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
         known: (Q, L) which of them are known.
         n_reference: Haplotypes of the reference panel.
+        pseudo_count: Counts of each allele beside them.
 
     Raises:
         ShapeError: No haplotype, or the shapes differ.
@@ -70,7 +73,7 @@ def allele_probabilities(dosage: FloatArray, known: BoolArray, n_reference: int)
     if dosage.ndim != 2 or not len(dosage) or len(dosage) % 2 or dosage.shape != known.shape:
         raise ShapeError(f"dosages of both haplotypes are (Q, L), got {dosage.shape} and known {known.shape}")
     p = np.clip(dosage.astype(np.float64), 0.0, 1.0)
-    return np.where(known, p, (n_reference * p + PSEUDO_COUNT) / (n_reference + 2 * PSEUDO_COUNT))
+    return np.where(known, p, (n_reference * p + pseudo_count) / (n_reference + 2 * pseudo_count))
 
 
 def expected_r2(dosage: FloatArray, probability: F64Array) -> F64Array:

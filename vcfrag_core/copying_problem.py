@@ -24,10 +24,17 @@ class CopyingProblem:
         observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
         queries: (Q, M) alleles, -1 where there is no call.
         candidates: Q arrays of panel rows, one or more each.
+        wider: Other candidates to compare with, see `wider_candidates`: Q arrays each; none of them unless given.
     """
 
     def __init__(
-        self, sites: CopyingSites, packed: U8Array, observed: U8Array, queries: I8Array, candidates: Sequence[I32Array]
+        self,
+        sites: CopyingSites,
+        packed: U8Array,
+        observed: U8Array,
+        queries: I8Array,
+        candidates: Sequence[I32Array],
+        wider: Sequence[Sequence[I32Array]] = (),
     ) -> None:
         """Takes the panel, and of it (H, ceil(M / 8)) bits at the observed sites, from `observed_bits`."""
         self.sites = sites
@@ -36,11 +43,13 @@ class CopyingProblem:
         self.observed = kernels.by_column(observed)
         self.queries = queries
         self.candidates = candidates
+        self.wider = wider
 
     def part(self, start: int, stop: int) -> CopyingProblem:
         """The same for queries [start, stop) alone; nothing is copied."""
         part = copy.copy(self)
         part.queries, part.candidates = self.queries[start:stop], self.candidates[start:stop]
+        part.wider = [candidates[start:stop] for candidates in self.wider]
         return part
 
     def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from vcfrag_core import copying_kernels
 from vcfrag_core import feature_kernels as kernels
 from vcfrag_core.copying_problem import CopyingProblem, each_query
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I64Array
@@ -31,10 +32,19 @@ SITE_FEATURES = (
     "gap_left_cm",  # to the nearest observed site on the left
     "gap_right_cm",
     "other_dosage",  # of the sample's other haplotype
+    "middle_dosage",  # of copying from the candidates of the middle scale alone
+    "longest_dosage",  # of copying from those of the longest scale alone
+    "seldom_dosage",  # of copying with a switch rate of 0.4 times the one in force
+    "often_dosage",  # of copying with 2.5 times that rate
 )
 DOSAGE_FEATURE = SITE_FEATURES.index("dosage")
 FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")
-CERTAIN = 1e-3
+FIRST_VARIANT = SITE_FEATURES.index("middle_dosage")
+SWITCH_FACTORS = (0.4, 2.5)
+# Sparse data leave many sites a little uncertain. To correct those below 2 % took as long again and moved r² by less
+# than 0.0001 (docs/accuracy.md).
+CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
+SPARSE_BELOW_PER_CM = 250.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +56,7 @@ class Evidence:
         query: (N,) query of each uncertain site.
         site: (N,) its number among the L sites.
         candidates: (N, T, 8) features named by CANDIDATE_FEATURES, largest posterior first.
-        sites: (N, 6) features named by SITE_FEATURES.
+        sites: (N, 10) features named by SITE_FEATURES.
         best_mass: Mean posterior of the T best candidates together, over observed sites beside uncertain ones; NaN
             where there are none.
     """
@@ -59,6 +69,11 @@ class Evidence:
     best_mass: float
 
 
+def certain_dosage(observed_per_cm: float) -> float:
+    """Dosages nearer than this to 0 or 1 are left as they are, for data with so many observed sites per centimorgan."""
+    return CERTAIN_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else CERTAIN_WHERE_DENSE
+
+
 def gather_evidence(
     problem: CopyingProblem,
     weights: FloatArray,
@@ -69,7 +84,7 @@ def gather_evidence(
     wanted: BoolArray,
     shown_frequency: F32Array | None = None,
     n_candidates: int = 12,
-    certain: float = CERTAIN,
+    certain: float = CERTAIN_WHERE_DENSE,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
@@ -77,7 +92,7 @@ def gather_evidence(
     Queries 2s and 2s + 1 must be the two haplotypes of one sample.
 
     Args:
-        problem: The copying problem.
+        problem: The copying problem; without its `wider` candidates their dosages are those of all.
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
@@ -102,6 +117,10 @@ def gather_evidence(
     site_parts: list[F32Array] = [np.empty((0, len(SITE_FEATURES)), np.float32)] * n_queries
     chosen: list[I64Array] = [np.empty(0, np.int64)] * n_queries
     mass = np.zeros(n_queries)
+    wider = problem.wider or [problem.candidates] * (len(SITE_FEATURES) - FIRST_VARIANT - len(SWITCH_FACTORS))
+    variants = [(candidates, switch) for candidates in wider] + [
+        (problem.candidates, -np.expm1(np.float32(factor) * np.log1p(-switch))) for factor in SWITCH_FACTORS
+    ]
 
     def one(q: int) -> None:
         best = np.full((m, t), -1, dtype=np.int32)
@@ -134,6 +153,14 @@ def gather_evidence(
         part[:, 3] = np.abs(site_cm[chosen[q]] - observed_cm[left])
         part[:, 4] = np.abs(observed_cm[right] - site_cm[chosen[q]])
         site_parts[q] = part
+        for number, (candidates, rate) in enumerate(variants):
+            if len(part):
+                varied = np.empty(length, dtype=np.float32)
+                copying_kernels.copy_dosage(
+                    problem.observed, problem.alleles, candidates[q], problem.queries[q], mismatch, rate,
+                    sites.left, sites.fraction, varied,
+                )  # fmt: skip
+                part[:, FIRST_VARIANT + number] = varied[chosen[q]]
         used = effective > 0
         mass[q] = before[used].sum(axis=1).mean() if used.any() else np.nan
 

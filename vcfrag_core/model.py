@@ -22,7 +22,7 @@ from vcfrag_core.copying_layer import copy_dosage
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.embedding import AlleleEmbedding, EmbeddingConfig
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.features import CANDIDATE_FEATURES, SITE_FEATURES
+from vcfrag_core.features import CANDIDATE_FEATURES, FIRST_VARIANT, SITE_FEATURES
 
 CM_SCALE = 50.0
 LEAST_PROBABILITY = 1e-4
@@ -76,7 +76,7 @@ class ModelInput:
         query: (N,) int64 query of each uncertain site.
         site: (N,) int64 its number in the window.
         candidates: (N, T, 8) float32, named by `features.CANDIDATE_FEATURES`.
-        sites: (N, 6) float32, named by `features.SITE_FEATURES`.
+        sites: (N, 10) float32, named by `features.SITE_FEATURES`.
         observed_frequency: (M,) float32 ALT frequency at the observed sites.
         gaps_cm: (M,) float32 distances between observed sites.
         switch_per_cm: Switch rate that the rule gives for this mask.
@@ -115,29 +115,55 @@ class ModelOutput:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with fused attention; the last one of a model answers for the site's token alone."""
+    """Pre-norm transformer block with fused attention; the last one of a model answers for the site's token alone.
+
+    For one token, keys and values need not be made: q · (W x) = (W' q) · x, and a weighted sum of W x + b is W of the
+    weighted sum, plus b. So every head brings its query to the width of the tokens, attends over them as they are, and
+    takes its own part of what comes back.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         d = config.width
         self.heads, self.dropout = config.heads, config.dropout
         self.norm_attention, self.norm_mlp = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.query, self.key_value, self.out = nn.Linear(d, d), nn.Linear(d, 2 * d), nn.Linear(d, d)
+        # A key's bias moves all scores of a query alike.
+        self.query, self.key, self.value = nn.Linear(d, d), nn.Linear(d, d, bias=False), nn.Linear(d, d)
+        self.out = nn.Linear(d, d)
         self.mlp = nn.Sequential(nn.Linear(d, config.expansion * d), nn.GELU(), nn.Linear(config.expansion * d, d))
         self.drop = nn.Dropout(config.dropout)
 
     def forward(self, x_NKD: Tensor, bias_N11K: Tensor, tokens: int) -> Tensor:
         """(N, tokens, D): the first `tokens` tokens after attending over all K."""
-        n, k, d = x_NKD.shape
-        normed_NKD, x_NKD = self.norm_attention(x_NKD), x_NKD[:, :tokens]
-        query = self.query(normed_NKD[:, :tokens]).view(n, tokens, self.heads, d // self.heads).transpose(1, 2)
-        key, value = self.key_value(normed_NKD).view(n, k, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias_N11K.to(query.dtype), dropout_p=self.dropout if self.training else 0.0
-        )
-        x_NKD = x_NKD + self.drop(self.out(attended.transpose(1, 2).reshape(n, tokens, d)))
-        answer: Tensor = x_NKD + self.drop(self.mlp(self.norm_mlp(x_NKD)))
+        normed_NKD, x_NTD = self.norm_attention(x_NKD), x_NKD[:, :tokens]
+        attend = self._attend_once if tokens == 1 else self._attend
+        x_NTD = x_NTD + self.drop(self.out(attend(normed_NKD, bias_N11K.to(normed_NKD.dtype), tokens)))
+        answer: Tensor = x_NTD + self.drop(self.mlp(self.norm_mlp(x_NTD)))
         return answer
+
+    def _attend(self, x_NKD: Tensor, bias_N11K: Tensor, tokens: int) -> Tensor:
+        """(N, tokens, D): values of all heads together, for any number of tokens."""
+        n, _, d = x_NKD.shape
+        query, key, value = (
+            layer(x).view(n, -1, self.heads, d // self.heads).transpose(1, 2)
+            for layer, x in ((self.query, x_NKD[:, :tokens]), (self.key, x_NKD), (self.value, x_NKD))
+        )
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias_N11K, dropout_p=self.dropout if self.training else 0.0
+        )
+        return attended.transpose(1, 2).reshape(n, tokens, d)
+
+    def _attend_once(self, x_NKD: Tensor, bias_N11K: Tensor, tokens: int = 1) -> Tensor:
+        """The same for the first token alone: so few products that fusing them costs more than it saves."""
+        n, _, d = x_NKD.shape
+        by_head_HED = self.key.weight.view(self.heads, d // self.heads, d)
+        query_NHE = self.query(x_NKD[:, 0]).view(n, self.heads, d // self.heads)
+        query_NHD = torch.einsum("nhe,hed->nhd", query_NHE, by_head_HED) * (d // self.heads) ** -0.5
+        score_NHK = torch.baddbmm(bias_N11K[:, 0], query_NHD, x_NKD.transpose(1, 2))
+        share_NHK = functional.dropout(score_NHK.softmax(dim=-1), self.dropout, self.training)
+        value_HED = self.value.weight.view(self.heads, d // self.heads, d)
+        value_NHE = torch.einsum("nhd,hed->nhe", torch.bmm(share_NHK, x_NKD), value_HED)
+        return value_NHE.reshape(n, 1, d) + self.value.bias
 
 
 class ImputationModel(nn.Module):
@@ -210,9 +236,9 @@ class ImputationModel(nn.Module):
 
 
 POSTERIOR, ALLELE, LEFT_CM, RIGHT_CM, LEFT_SITES, RIGHT_SITES, INFORMATION, STRANGENESS = range(len(CANDIDATE_FEATURES))
-DOSAGE, FREQUENCY, EFFECTIVE, GAP_LEFT, GAP_RIGHT, OTHER = range(len(SITE_FEATURES))
+DOSAGE, FREQUENCY, EFFECTIVE, GAP_LEFT, GAP_RIGHT, OTHER = range(FIRST_VARIANT)
 N_CANDIDATE_INPUTS = 12
-N_SITE_INPUTS = 16
+N_SITE_INPUTS = 16 + 2 * (len(SITE_FEATURES) - FIRST_VARIANT)
 
 
 def candidate_inputs(raw_NTF: Tensor) -> Tensor:
@@ -240,13 +266,14 @@ def candidate_inputs(raw_NTF: Tensor) -> Tensor:
 
 
 def site_inputs(candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
-    """(N, 16) site features brought to about unit size, with what the candidates say together."""
+    """(N, 24) site features brought to about unit size, with what the candidates say together."""
     dosage, frequency, other = _probability(sites_NF[:, DOSAGE]), sites_NF[:, FREQUENCY], sites_NF[:, OTHER]
     left, right = sites_NF[:, GAP_LEFT], sites_NF[:, GAP_RIGHT]
     posterior, allele = candidates_NTF[..., POSTERIOR], candidates_NTF[..., ALLELE]
     length = torch.log1p(CM_SCALE * (candidates_NTF[..., LEFT_CM] + candidates_NTF[..., RIGHT_CM])) / 2
     alt, ref = (allele > 0).to(posterior.dtype), (allele < 0).to(posterior.dtype)
-    return torch.stack(
+    variants = _probability(sites_NF[:, FIRST_VARIANT:])
+    together = torch.stack(
         [
             dosage.logit() / 4,
             sites_NF[:, DOSAGE],
@@ -267,6 +294,7 @@ def site_inputs(candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+    return torch.cat([together, variants.logit() / 4, 4 * (variants - dosage[:, None])], dim=-1)
 
 
 def _probability(p: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from vcfrag_core import copying_kernels
 from vcfrag_core.copying import copying_sites, switch_probabilities
 from vcfrag_core.copying_problem import CopyingProblem
-from vcfrag_core.features import Evidence, gather_evidence
+from vcfrag_core.features import Evidence, certain_dosage, gather_evidence
 from vcfrag_core.model import ModelInput
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
@@ -41,6 +41,10 @@ class Ground:
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
 
+    def observed_per_cm(self, observed: BoolArray) -> float:
+        """Density of a (V,) mask's observed sites."""
+        return float(observed.sum()) / max(float(self.cm[-1] - self.cm[0]), 1e-3)
+
 
 def query_block(window: Window, alleles: I8Array, observed: BoolArray, samples: Sequence[str]) -> QueryBlock:
     """The search of a window's context.
@@ -62,9 +66,14 @@ def query_block(window: Window, alleles: I8Array, observed: BoolArray, samples: 
 
 
 def copying_problem(
-    ground: Ground, window: Window, alleles: I8Array, observed: BoolArray, candidates: Sequence[I32Array]
+    ground: Ground,
+    window: Window,
+    alleles: I8Array,
+    observed: BoolArray,
+    candidates: Sequence[I32Array],
+    wider: Sequence[Sequence[I32Array]] = (),
 ) -> CopyingProblem:
-    """The copying problem of a window for (Q, V) alleles, a (V,) mask and Q candidate lists."""
+    """The copying problem of a window for (Q, V) alleles, a (V,) mask, Q candidate lists and those to compare with."""
     in_context = observed[window.context_start : window.context_stop]
     sites = copying_sites(
         window.context_start + np.flatnonzero(in_context),
@@ -74,7 +83,7 @@ def copying_problem(
     )
     packed = ground.panel.packed
     bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
-    return CopyingProblem(sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates)
+    return CopyingProblem(sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates, wider)
 
 
 def model_input(
@@ -86,6 +95,7 @@ def model_input(
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
     *,
+    wider: Sequence[Sequence[I32Array]] = (),
     own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
@@ -99,11 +109,12 @@ def model_input(
         weights: (V,) the metric in force.
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
+        wider: Candidates of the middle and of the longest scale alone; those of all scales unless given.
         own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """
-    problem = copying_problem(ground, window, alleles, observed, candidates)
+    problem = copying_problem(ground, window, alleles, observed, candidates, wider)
     sites = problem.sites
     switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
     inside = slice(window.start, window.stop)
@@ -117,6 +128,7 @@ def model_input(
         wanted=~observed[inside],
         shown_frequency=frequency,
         n_candidates=ground.n_candidates,
+        certain=certain_dosage(ground.observed_per_cm(observed)),
         pool=ground.pool,
     )
     if most_uncertain is not None:

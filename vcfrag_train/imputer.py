@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vcfrag_core import copying_kernels, metric
-from vcfrag_core.candidates import union_of_neighbours
+from vcfrag_core.candidates import union_of_neighbours, wider_candidates
 from vcfrag_core.copying import copying_sites, switch_probabilities
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError
-from vcfrag_core.features import CERTAIN, gather_evidence
+from vcfrag_core.features import certain_dosage, gather_evidence
 from vcfrag_core.genetic_map import GeneticMap
 from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
 from vcfrag_core.layout import layout_for
@@ -33,10 +33,6 @@ LEAST_CM_PER_WINDOW = 4.0
 FLANKS_PER_WINDOW = 4.0
 SITES_PER_WINDOW = 32_768
 QUERIES_AT_ONCE = 4
-# Sparse data leave many sites a little uncertain. To correct those below this dosage took as long again and moved r²
-# by less than 0.0001 (docs/accuracy.md).
-DENSE_PER_CM = 250.0
-CERTAIN_WHERE_SPARSE = 2e-2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,8 +95,7 @@ class Imputer:
             return self._parameters
         if not bool(observed.any()):
             raise RangeError("no site is observed: there is nothing to impute from")
-        span = max(float(self.cm[-1] - self.cm[0]), 1e-3)
-        return parameters_for(float(observed.sum()) / span)
+        return parameters_for(self._observed_per_cm(observed))
 
     def windows(self, observed: BoolArray) -> list[Window]:
         """The windows that `impute` will go through."""
@@ -240,14 +235,18 @@ class Imputer:
             self.panel.positions,
             np.arange(window.start, window.stop) if wanted is None else wanted,
         )
-        candidates = union_of_neighbours(self._client.search(opened.index, block, parameters.k))
+        result = self._client.search(opened.index, block, parameters.k)
         return CopyingProblem(
             sites,
             self.panel.packed,
             copying_kernels.observed_bits(self.panel.packed, 0, self.panel.n_haplotypes, sites.observed),
             np.ascontiguousarray(alleles[:, sites.observed]),
-            candidates,
+            union_of_neighbours(result),
+            () if self.corrector is None or wanted is not None else wider_candidates(result),
         )
+
+    def _observed_per_cm(self, observed: BoolArray) -> float:
+        return float(observed.sum()) / max(float(self.cm[-1] - self.cm[0]), 1e-3)
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
         if self.corrector is not None and self.corrector.learned_copying:
@@ -275,8 +274,7 @@ class Imputer:
         weights = opened.weights[problem.sites.observed]
         switch = self._switch(problem, parameters)
         wanted = ~opened.observed[problem.sites.sites]
-        span_cm = max(float(self.cm[-1] - self.cm[0]), 1e-3)
-        certain = CERTAIN if opened.observed.sum() > DENSE_PER_CM * span_cm else CERTAIN_WHERE_SPARSE
+        certain = certain_dosage(self._observed_per_cm(opened.observed))
 
         def some(start: int) -> F32Array:
             evidence = gather_evidence(

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.candidates import union_of_neighbours
+from vcfrag_core.candidates import union_of_neighbours, wider_candidates
 from vcfrag_core.errors import RangeError
 from vcfrag_core.queries import SearchResult
 
 
-def result_of(ids: np.ndarray) -> SearchResult:
+def result_of(ids: np.ndarray, scales: list[int] | None = None) -> SearchResult:
     g = len(ids)
     return SearchResult(
         starts=np.arange(g, dtype=np.int32),
         stops=np.arange(g, dtype=np.int32) + 4,
-        scales=np.zeros(g, dtype=np.int32),
+        scales=np.array(scales or [0] * g, dtype=np.int32),
         ids=ids.astype(np.int32),
         distances=np.where(ids < 0, np.inf, 0).astype(np.float32),
     )
@@ -43,3 +43,22 @@ def test_union_of_neighbours__refuses_a_query_without_any() -> None:
 def test_union_of_neighbours__refuses_a_search_without_segments() -> None:
     with pytest.raises(RangeError, match="2 queries have no neighbour, the first is query 0"):
         union_of_neighbours(result_of(np.empty((0, 2, 4), dtype=np.int64)))
+
+
+def test_wider_candidates__are_those_of_the_middle_and_of_the_longest_scale() -> None:
+    ids = np.array([[[1, 2]], [[3, 4]], [[5, 4]], [[9, 8]]])
+    middle, longest = wider_candidates(result_of(ids, scales=[0, 1, 1, 2]))
+    assert (middle[0].tolist(), longest[0].tolist()) == ([3, 4, 5], [8, 9])
+
+
+def test_wider_candidates__of_one_scale_are_all() -> None:
+    ids = np.array([[[1, 2]], [[3, -1]]])
+    middle, longest = wider_candidates(result_of(ids))
+    assert middle[0].tolist() == longest[0].tolist() == [1, 2, 3]
+
+
+def test_wider_candidates__a_query_without_any_at_a_scale_has_those_of_all() -> None:
+    ids = np.array([[[1, 2], [5, 6]], [[3, 4], [-1, -1]]])
+    middle, longest = wider_candidates(result_of(ids, scales=[0, 1]))
+    assert [rows.tolist() for rows in longest] == [[3, 4], [5, 6]]
+    assert middle[0].tolist() == [3, 4]

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from vcfrag_core import copying, copying_kernels
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.feature_kernels import NEARBY_SITES, copy_with_evidence, read_candidates
-from vcfrag_core.features import CANDIDATE_FEATURES, CERTAIN, SITE_FEATURES, Evidence, gather_evidence
+from vcfrag_core.features import (
+    CANDIDATE_FEATURES,
+    CERTAIN_WHERE_DENSE,
+    SITE_FEATURES,
+    SWITCH_FACTORS,
+    Evidence,
+    certain_dosage,
+    gather_evidence,
+)
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import F32Array, F64Array, FloatArray, I8Array, I32Array
 
@@ -51,7 +59,8 @@ def random_case(seed: int, *, n_observed: int = 40, n_candidates: int = 20, n_si
     candidates = [np.sort(rng.choice(len(haplotypes), n_candidates, replace=False)).astype(np.int32) for _ in range(2)]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (2, n_observed), p=[0.1, 0.45, 0.45])
     bits = copying_kernels.observed_bits(panel.packed, 0, len(haplotypes), sites.observed)
-    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates)
+    wider = [[chosen[::step] for chosen in candidates] for step in (2, 5)]
+    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates, wider)
     weights = np.round(rng.uniform(0.5, 6, n_observed), 2)
     return Case(problem, haplotypes, cm, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(1, 20)))
 
@@ -230,11 +239,37 @@ def test_gather_evidence__describes_the_wanted_uncertain_sites(seed: int) -> Non
         (q, i)
         for q in range(2)
         for i in range(len(sites.sites))
-        if hidden[i] and CERTAIN <= evidence.dosage[q, i] <= np.float32(1 - CERTAIN)
+        if hidden[i] and CERTAIN_WHERE_DENSE <= evidence.dosage[q, i] <= np.float32(1 - CERTAIN_WHERE_DENSE)
     ]
     assert list(zip(evidence.query.tolist(), evidence.site.tolist(), strict=True)) == expected
     assert evidence.candidates.shape == (len(expected), 5, len(CANDIDATE_FEATURES))
     assert evidence.sites.shape == (len(expected), len(SITE_FEATURES))
+
+
+def variants_of(case: Case) -> list[FloatArray]:
+    """Dosages of copying from each of the wider candidates, and at each of the other switch rates."""
+    gaps = case.problem.sites.gaps_cm
+    rate = -np.log1p(-case.switch[gaps > 0][0]) / gaps[gaps > 0][0]
+    problem, found = case.problem.part(0, 2), []
+    for candidates in case.problem.wider:
+        problem.candidates = candidates
+        found.append(problem.dosage(case.weights, case.switch))
+    switches = [copying.switch_probabilities(gaps, factor * rate) for factor in SWITCH_FACTORS]
+    return found + [case.problem.dosage(case.weights, switch) for switch in switches]
+
+
+def test_gather_evidence__without_wider_candidates_shows_those_of_all() -> None:
+    case = random_case(13)
+    case.problem.wider = ()
+    evidence = evidence_of(case)
+    here = evidence.query, evidence.site
+    for name in ("middle_dosage", "longest_dosage"):
+        shown = evidence.sites[:, SITE_FEATURES.index(name)]
+        np.testing.assert_allclose(shown, evidence.dosage[here], atol=1e-6)
+
+
+def test_certain_dosage__more_is_left_alone_where_data_are_sparse() -> None:
+    assert certain_dosage(80) > certain_dosage(1000) == CERTAIN_WHERE_DENSE
 
 
 @given(seed=seeds)
@@ -256,6 +291,7 @@ def test_gather_evidence__equals_the_definitions(seed: int) -> None:
             abs(site_cm[i] - observed_cm[m]),
             abs(observed_cm[right] - site_cm[i]),
             evidence.dosage[1 - q, i],
+            *(variant[q, i] for variant in variants_of(case)),
         ]
         np.testing.assert_allclose(evidence.sites[n], slow_site, rtol=2e-3, atol=1e-5)
         assert set(np.unique(evidence.candidates[n, :, 1])) <= {-1.0, 1.0}

@@ -14,7 +14,7 @@ from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.features import CANDIDATE_FEATURES, gather_evidence
 from vcfrag_core.losses import cross_entropy
-from vcfrag_core.model import ImputationModel, ModelConfig, ModelInput, candidate_inputs, site_inputs
+from vcfrag_core.model import Block, ImputationModel, ModelConfig, ModelInput, candidate_inputs, site_inputs
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import I64Array
 
@@ -191,6 +191,15 @@ def test_model__any_depth_and_number_of_candidates(layers: int, candidates: int)
     logits = logits_of(model, given)
     assert logits.shape == given.copying.shape
     assert bool(torch.isfinite(logits).all())
+
+
+def test_block__the_first_token_alone_is_what_it_is_among_all() -> None:
+    torch.manual_seed(2)
+    block = Block(SMALL).eval()
+    tokens = torch.randn(20, 7, SMALL.width)
+    bias = torch.where(torch.rand(20, 1, 1, 7) < 0.3, -torch.inf, 0.0)
+    bias[..., 0] = 0
+    torch.testing.assert_close(block(tokens, bias, 1), block(tokens, bias, 7)[:, :1], atol=1e-5, rtol=1e-5)
 
 
 def test_inputs__are_finite_and_about_unit_size(batch: ModelInput) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vcfrag_core import copying
-from vcfrag_core.features import CERTAIN
+from vcfrag_core.features import CERTAIN_WHERE_SPARSE
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
 from vcfrag_core.types import BoolArray, I8Array, I32Array
@@ -100,7 +100,8 @@ def test_model_input__describes_the_window(
     switch = copying.switch_probabilities(problem.sites.gaps_cm, PARAMETERS.switch_per_cm).astype(np.float32)
     np.testing.assert_allclose(given.copying.numpy(), problem.dosage(weights[in_context], switch), atol=1e-6)
     dosage = given.copying.numpy()
-    uncertain = hidden & (dosage >= CERTAIN) & (dosage <= np.float32(1 - CERTAIN))
+    certain = CERTAIN_WHERE_SPARSE
+    uncertain = hidden & (dosage >= certain) & (dosage <= np.float32(1 - certain))
     assert given.candidates.shape == (int(uncertain.sum()), 4, 8)
     np.testing.assert_array_equal(np.stack([given.query, given.site]), np.stack(np.nonzero(uncertain)))
     assert given.problem is not None

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from vcfrag_core.candidates import union_of_neighbours
+from vcfrag_core.candidates import union_of_neighbours, wider_candidates
 from vcfrag_core.identity import Identity
 from vcfrag_core.model import ModelInput
 from vcfrag_core.parameters import CopyingParameters, parameters_for
@@ -130,7 +130,9 @@ class RetrievalSource:
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
         own = [self._rows[plan.role].own(name) for name in names]
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, own, most)
+        batch = self._input(
+            window, alleles, observed, weights, parameters, candidates, own, most, wider_candidates(result)
+        )
         prepared = Prepared(
             plan=plan,
             batch=batch,
@@ -157,8 +159,7 @@ class RetrievalSource:
         """Retrieval and copying under this mask."""
         if self._retrieval is not None:
             return self._retrieval
-        span_cm = max(float(self._ground.cm[-1] - self._ground.cm[0]), 1e-3)
-        return parameters_for(float(observed.sum()) / span_cm)
+        return parameters_for(self._ground.observed_per_cm(observed))
 
     def _window(self, window: Window, parameters: CopyingParameters, observed: BoolArray) -> Window:
         """The window with the context that suits the mask: wider where too few of its sites are observed."""
@@ -190,6 +191,7 @@ class RetrievalSource:
         candidates: Sequence[I32Array],
         own: Sequence[I32Array],
         most_uncertain: int | None = None,
+        wider: Sequence[Sequence[I32Array]] = (),
     ) -> ModelInput:
         batch, _ = model_input(
             self._ground,
@@ -199,6 +201,7 @@ class RetrievalSource:
             weights,
             parameters,
             candidates,
+            wider=wider,
             own=own,
             most_uncertain=most_uncertain,
         )

@@ -24,10 +24,12 @@ from vcfrag_core.layout import SegmentLayout
 from vcfrag_core.queries import QueryBlock, SearchResult
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_proto.channel import TlsConfig
+from vcfrag_proto.messages import identity_message, identity_of
 from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_train import client_messages as messages
 from vcfrag_train.client_calls import Caller
-from vcfrag_train.client_config import TlsConfig, tls_of, token_of
+from vcfrag_train.client_config import tls_of, token_of
 from vcfrag_train.client_messages import DaemonInfo, OpenIndex
 
 __all__ = ["DaemonInfo", "IndexClient", "OpenIndex", "TlsConfig"]
@@ -134,7 +136,7 @@ class IndexClient:
     def prepare(self, index: OpenIndex, start: int, stop: int) -> int:
         """Builds what searches of sites [start, stop) need, ahead of the first; the number of segments."""
         request = pb.PrepareIndexRequest(
-            handle=index.handle, identity=messages.identity_message(index.identity), start=start, stop=stop
+            handle=index.handle, identity=identity_message(index.identity), start=start, stop=stop
         )
         progress = self._call("PrepareIndex", request, index)
         return int(progress[-1].segments_total)
@@ -199,7 +201,7 @@ class IndexClient:
             return False
 
         reply = self._caller.call("OpenIndex", request, self._timeout_seconds, mend=send_array)
-        index.identity.check(messages.identity_of(reply.identity))
+        index.identity.check(identity_of(reply.identity))
         return str(reply.handle)
 
     def _queries_per_call(self, index: OpenIndex, block: QueryBlock, k: int) -> int:

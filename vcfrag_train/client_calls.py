@@ -13,9 +13,9 @@ from typing import Any
 import grpc
 
 from vcfrag_core.errors import ConfigError, DeadlineError, DrainingError, OverloadedError, UnavailableError, VcfragError
+from vcfrag_proto.channel import TlsConfig, open_channel
 from vcfrag_proto.status import REQUEST_ID_KEY, decode
 from vcfrag_proto.v1 import index_pb2_grpc as rpc
-from vcfrag_train.client_config import TlsConfig, open_channel
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0

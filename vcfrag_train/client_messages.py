@@ -14,6 +14,7 @@ from vcfrag_core.layout import SegmentLayout
 from vcfrag_core.queries import QueryBlock, SearchResult
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_proto.messages import identity_message, identity_of
 from vcfrag_proto.v1 import index_pb2 as pb
 
 
@@ -128,20 +129,4 @@ def result_of(reply: pb.SearchReply, index: OpenIndex, n_queries: int, k: int) -
         scales=np.frombuffer(reply.scales, dtype="<i4").astype(np.int32),
         ids=np.frombuffer(reply.ids, dtype="<i4").reshape(shape).astype(np.int32),
         distances=np.frombuffer(reply.distances, dtype="<f4").reshape(shape).astype(np.float32),
-    )
-
-
-def identity_of(message: pb.Identity) -> Identity:
-    return Identity(
-        panel=message.panel, split=message.split, mask=message.mask, metric=message.metric, layout=message.layout
-    )
-
-
-def identity_message(identity: Identity) -> pb.Identity:
-    return pb.Identity(
-        panel=identity.panel,
-        split=identity.split,
-        mask=identity.mask,
-        metric=identity.metric,
-        layout=identity.layout,
     )

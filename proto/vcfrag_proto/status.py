@@ -76,11 +76,19 @@ ERROR_OF: dict[str, type[VcfragError]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call's failure as it arrived: the typed error, and what the server said about trying again."""
+    """A call's failure as it arrived.
+
+    Attributes:
+        error: The typed error.
+        retry_after_seconds: What the server said about trying again.
+        request_id: The call's, for the daemon's log.
+        answered: Whether somebody refused; False where there may be no daemon, and gRPC itself spoke.
+    """
 
     error: VcfragError
     retry_after_seconds: float | None = None
     request_id: str = ""
+    answered: bool = True
 
 
 def status_of(error: VcfragError) -> grpc.StatusCode:
@@ -122,7 +130,8 @@ def decode(call: grpc.RpcError) -> Refusal:
         return Refusal(error(message))
     broken = any(text in message for text in BROKEN_CONNECTION)
     kind = UnavailableError if broken else ERROR_OF[REASON_WITHOUT_DETAILS.get(code, "INTERNAL")]
-    return Refusal(kind(f"{code.name}: {message}"))
+    known = issubclass(kind, errors.AuthenticationError | errors.NotPermittedError)
+    return Refusal(kind(f"{code.name}: {message}"), answered=known)
 
 
 def _from_details(value: bytes, message: str) -> Refusal | None:

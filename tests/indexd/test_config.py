@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_indexd.config import ServeConfig, split_address
+from vcfrag_indexd.config import ServeConfig
 from vcfrag_indexd.config_sources import as_toml, load_config
+from vcfrag_proto.channel import split_address
 
 TEXT = """
 listen = "0.0.0.0:1"

@@ -15,6 +15,7 @@ from vcfrag_core.errors import (
     ConfigError,
     PanelMismatchError,
     RangeError,
+    UnavailableError,
     UnknownIndexError,
     UnknownPanelError,
     VcfragError,
@@ -94,6 +95,23 @@ def test_main__a_refusal_is_one_line_and_code_2(capsys: pytest.CaptureFixture[st
         main()
     assert caught.value.code == 2
     assert re.fullmatch(r"error \[UNAVAILABLE\]: 127\.0\.0\.1:1: .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["ls", "--address", "127.0.0.1:1"], UnavailableError, r"127\.0\.0\.1:1: no vcfrag-indexd answered \(.*refused"),
+        (["health", "--address", "127.0.0.1"], ConfigError, "must be HOST:PORT, got '127.0.0.1'"),
+        (["ls", "--certificate", "mine.pem"], ConfigError, "a client certificate and its key belong together"),
+        (["ls", "--certificate", "mine.pem", "--key", "mine.key"], ConfigError, "cannot read mine.key"),
+        (["verify", "panel=", "--address", "127.0.0.1:1"], ConfigError, "give NAME=FILE, got 'panel='"),
+    ],
+    ids=["nobody there", "no port", "no key", "no such file", "no file"],
+)
+def test_commands__say_what_to_check(arguments: list[str], error: type[VcfragError], message: str) -> None:
+    found = runner.invoke(app, arguments).exception
+    assert isinstance(found, error)
+    assert re.search(message, str(found))
 
 
 def test_ls_and_close__of_a_running_daemon(daemon: Daemon, index) -> None:

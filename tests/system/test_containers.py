@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from vcfrag_indexd.config import ServeConfig, split_address
+from vcfrag_indexd.config import ServeConfig
 from vcfrag_indexd.config_sources import load_config
+from vcfrag_proto.channel import split_address
 
 DOCKERFILES = ("indexd.Dockerfile", "train.Dockerfile")
 

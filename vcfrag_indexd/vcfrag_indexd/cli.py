@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vcfrag_core.errors import VcfragError
+from vcfrag_core.errors import ConfigError, VcfragError
+from vcfrag_indexd.options import takes
 
 if TYPE_CHECKING:
     from vcfrag_indexd.commands import Remote
@@ -24,47 +26,84 @@ app = typer.Typer(
 
 EXIT_REFUSED = 2
 EXIT_NOT_SERVING = 1
-
-PanelOption = Annotated[list[str] | None, typer.Option("--panel", help="NAME=FILE, once for every panel.")]
-ListenOption = Annotated[str | None, typer.Option(help="HOST:PORT of the service; port 0 lets the kernel choose.")]
-HealthListenOption = Annotated[str | None, typer.Option(help="HOST:PORT of a plaintext port for health only.")]
-MetricsListenOption = Annotated[str | None, typer.Option(help="HOST:PORT of Prometheus metrics.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="TOML file; VCFRAG_INDEXD_* variables and flags override it.")
-]
-EngineOption = Annotated[str | None, typer.Option(help="auto, bitscan, faiss-cpu, faiss-gpu or reference.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Compute threads; 0 for one per core.")]
-WorkerOption = Annotated[
-    bool | None, typer.Option("--worker/--no-worker", help="Run the engine in a supervised process of its own.")
-]
-BudgetOption = Annotated[int | None, typer.Option(help="Bytes for segment indexes and searches.")]
-LogFormatOption = Annotated[str | None, typer.Option(help="console or json.")]
-
-AddressOption = Annotated[str, typer.Option(help="HOST:PORT of the daemon.")]
-CaOption = Annotated[Path | None, typer.Option(help="PEM of the authority that signed its certificate.")]
-CertificateOption = Annotated[Path | None, typer.Option(help="PEM chain of your own, for mutual TLS.")]
-KeyOption = Annotated[Path | None, typer.Option(help="Its private key.")]
-TokenOption = Annotated[Path | None, typer.Option(help="File with the bearer token.")]
 DEFAULT_ADDRESS = "127.0.0.1:50510"
 
 
-@app.command()
-def serve(
-    panel: PanelOption = None,
-    listen: ListenOption = None,
-    config: ConfigOption = None,
-    engine: EngineOption = None,
-    threads: ThreadsOption = None,
-    worker: WorkerOption = None,
-    memory_budget_bytes: BudgetOption = None,
-    health_listen: HealthListenOption = None,
-    metrics_listen: MetricsListenOption = None,
-    log_format: LogFormatOption = None,
-) -> None:
-    """Serve panels until SIGTERM or SIGINT, then finish the work in flight."""
-    settings = _settings(
-        config, panel, listen, engine, threads, worker, memory_budget_bytes, health_listen, metrics_listen, log_format
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServeFlags:
+    """What a daemon can be told by flags."""
+
+    panel: Annotated[list[str] | None, typer.Option(help="NAME=FILE, once for every panel.")] = None
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT of the service; port 0 lets the kernel choose.")] = None
+    config: Annotated[Path | None, typer.Option(help="TOML file; VCFRAG_INDEXD_* variables and flags override it.")] = (
+        None
     )
+    engine: Annotated[str | None, typer.Option(help="auto, bitscan, faiss-cpu, faiss-gpu or reference.")] = None
+    threads: Annotated[int | None, typer.Option(help="Compute threads; 0 for one per core.")] = None
+    worker: Annotated[
+        bool | None, typer.Option("--worker/--no-worker", help="Run the engine in a supervised process of its own.")
+    ] = None
+    memory_budget_bytes: Annotated[int | None, typer.Option(help="Bytes for segment indexes and searches.")] = None
+    health_listen: Annotated[str | None, typer.Option(help="HOST:PORT of a plaintext port for health only.")] = None
+    metrics_listen: Annotated[str | None, typer.Option(help="HOST:PORT of Prometheus metrics.")] = None
+    log_format: Annotated[str | None, typer.Option(help="console or json.")] = None
+
+    def settings(self) -> ServeConfig:
+        """The configuration in force.
+
+        Raises:
+            ConfigError: A setting makes no sense.
+        """
+        from vcfrag_indexd.config_sources import load_config
+
+        flags = {
+            "listen": self.listen,
+            "health_listen": self.health_listen,
+            "metrics_listen": self.metrics_listen,
+            "engine.name": self.engine,
+            "engine.threads": self.threads,
+            "engine.worker": self.worker,
+            "limits.memory_budget_bytes": self.memory_budget_bytes,
+            "log.format": self.log_format,
+        }
+        return load_config(self.config, panels=self.panel or [], flags=flags)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HealthFlags:
+    """Which daemon is asked, and how it is reached."""
+
+    address: Annotated[str, typer.Option(help="HOST:PORT of the daemon.")] = DEFAULT_ADDRESS
+    ca: Annotated[Path | None, typer.Option(help="PEM of the authority that signed its certificate.")] = None
+    certificate: Annotated[Path | None, typer.Option(help="PEM chain of your own, for mutual TLS.")] = None
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None
+
+    def remote(self) -> Remote:
+        """The daemon to ask."""
+        from vcfrag_indexd.commands import Remote
+        from vcfrag_proto.channel import TlsConfig
+
+        tls = None
+        if self.ca or self.certificate or self.key:
+            tls = TlsConfig(ca_file=self.ca, certificate_file=self.certificate, key_file=self.key)
+        return Remote(address=self.address, tls=tls)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemoteFlags(HealthFlags):
+    """The same for calls that may need a token."""
+
+    token: Annotated[Path | None, typer.Option(help="File with the bearer token.")] = None
+
+    def remote(self) -> Remote:
+        return dataclasses.replace(super().remote(), token_file=self.token)
+
+
+@app.command()
+@takes(ServeFlags)
+def serve(flags: ServeFlags) -> None:
+    """Serve panels until SIGTERM or SIGINT, then finish the work in flight."""
+    settings = flags.settings()
     from vcfrag_indexd.main import serve_until_signalled
 
     code = serve_until_signalled(settings)
@@ -75,91 +114,61 @@ def serve(
 
 
 @app.command("config")
-def show_config(
-    panel: PanelOption = None,
-    listen: ListenOption = None,
-    config: ConfigOption = None,
-    engine: EngineOption = None,
-    threads: ThreadsOption = None,
-    worker: WorkerOption = None,
-    memory_budget_bytes: BudgetOption = None,
-    health_listen: HealthListenOption = None,
-    metrics_listen: MetricsListenOption = None,
-    log_format: LogFormatOption = None,
-) -> None:
+@takes(ServeFlags)
+def show_config(flags: ServeFlags) -> None:
     """Print, as TOML, the settings that `serve` would run with."""
-    settings = _settings(
-        config, panel, listen, engine, threads, worker, memory_budget_bytes, health_listen, metrics_listen, log_format
-    )
     from vcfrag_indexd.config_sources import as_toml
 
-    typer.echo(as_toml(settings), nl=False)
+    typer.echo(as_toml(flags.settings()), nl=False)
 
 
 @app.command()
+@takes(HealthFlags)
 def health(
-    address: AddressOption = DEFAULT_ADDRESS,
+    flags: HealthFlags,
     service: Annotated[str, typer.Option(help="Empty for the daemon, or panel/NAME.")] = "",
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
 ) -> None:
     """Print the health of a daemon; exit code 0 if it is SERVING, 1 if not, 2 if nobody answers."""
     from vcfrag_indexd.commands import health_of
 
-    status = health_of(_remote(address, ca, certificate, key, None), service)
+    status = health_of(flags.remote(), service)
     typer.echo(status)
     if status != "SERVING":
         raise typer.Exit(EXIT_NOT_SERVING)
 
 
 @app.command("ls")
-def list_indexes(
-    address: AddressOption = DEFAULT_ADDRESS,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    token: TokenOption = None,
-) -> None:
+@takes(RemoteFlags)
+def list_indexes(flags: RemoteFlags) -> None:
     """List the indexes that are open on a daemon."""
     from vcfrag_indexd.commands import list_lines
 
-    for line in list_lines(_remote(address, ca, certificate, key, token)):
+    for line in list_lines(flags.remote()):
         typer.echo(line)
 
 
 @app.command()
+@takes(RemoteFlags)
 def verify(
-    panel: Annotated[str, typer.Argument(help="NAME=FILE: the daemon's name and your file.")],
-    address: AddressOption = DEFAULT_ADDRESS,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    token: TokenOption = None,
+    flags: RemoteFlags,
+    panel: Annotated[str, typer.Argument(metavar="NAME=FILE", help="The daemon's name and your file.")],
 ) -> None:
     """Compare a panel file with the panel that a daemon holds."""
-    from vcfrag_core.errors import ConfigError
     from vcfrag_indexd.commands import verify_panel
 
     name, equals, file = panel.partition("=")
-    if not equals:
+    if not (name and equals and file):
         raise ConfigError(f"give NAME=FILE, got {panel!r}")
-    typer.echo(f"same panel: {verify_panel(_remote(address, ca, certificate, key, token), name, Path(file))}")
+    typer.echo(f"same panel: {verify_panel(flags.remote(), name, Path(file))}")
 
 
 @app.command("close")
-def close_index(
-    handle: Annotated[str, typer.Argument(help="As printed by ls.")],
-    address: AddressOption = DEFAULT_ADDRESS,
-    ca: CaOption = None,
-    certificate: CertificateOption = None,
-    key: KeyOption = None,
-    token: TokenOption = None,
-) -> None:
+@takes(RemoteFlags)
+def close_index(flags: RemoteFlags, handle: Annotated[str, typer.Argument(help="As printed by ls.")]) -> None:
     """Close an index of a daemon and free what it holds."""
     from vcfrag_indexd.commands import close
 
-    close(_remote(address, ca, certificate, key, token), handle)
+    close(flags.remote(), handle)
 
 
 def main() -> None:
@@ -169,39 +178,6 @@ def main() -> None:
     except VcfragError as error:
         typer.echo(f"error [{error.reason}]: {error}", err=True)
         raise SystemExit(EXIT_REFUSED) from None
-
-
-def _settings(
-    config: Path | None,
-    panel: list[str] | None,
-    listen: str | None,
-    engine: str | None,
-    threads: int | None,
-    worker: bool | None,
-    memory_budget_bytes: int | None,
-    health_listen: str | None,
-    metrics_listen: str | None,
-    log_format: str | None,
-) -> ServeConfig:
-    from vcfrag_indexd.config_sources import load_config
-
-    flags = {
-        "listen": listen,
-        "health_listen": health_listen,
-        "metrics_listen": metrics_listen,
-        "engine.name": engine,
-        "engine.threads": threads,
-        "engine.worker": worker,
-        "limits.memory_budget_bytes": memory_budget_bytes,
-        "log.format": log_format,
-    }
-    return load_config(config, panels=panel or [], flags=flags)
-
-
-def _remote(address: str, ca: Path | None, certificate: Path | None, key: Path | None, token: Path | None) -> Remote:
-    from vcfrag_indexd.commands import Remote
-
-    return Remote(address=address, ca_file=ca, certificate_file=certificate, key_file=key, token_file=token)
 
 
 if __name__ == "__main__":

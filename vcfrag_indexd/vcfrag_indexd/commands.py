@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from vcfrag_core.errors import ConfigError, PanelMismatchError, UnavailableError, UnknownPanelError
-from vcfrag_proto.status import MAX_MESSAGE_BYTES, decode
+from vcfrag_core.errors import PanelMismatchError, UnknownPanelError
+from vcfrag_proto.channel import TlsConfig, open_channel, read_token, unreachable
+from vcfrag_proto.status import decode
 from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_proto.v1 import index_pb2_grpc as rpc
 
@@ -25,43 +24,31 @@ class Remote:
 
     Attributes:
         address: HOST:PORT.
-        ca_file: PEM of the authority that signed its certificate; plaintext unless given.
-        certificate_file: PEM chain of the asker, for mutual TLS.
-        key_file: Its private key.
+        tls: TLS towards it; plaintext unless given.
         token_file: Holds the bearer token, for `ls` and `close` the administration's.
     """
 
     address: str
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    tls: TlsConfig | None = None
     token_file: Path | None = None
 
-    @contextmanager
-    def channel(self) -> Iterator[grpc.Channel]:
-        options = (("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),)
-        if self.ca_file is None:
-            channel = grpc.insecure_channel(self.address, options=options)
-        else:
-            credentials = grpc.ssl_channel_credentials(
-                _read(self.ca_file), _read(self.key_file), _read(self.certificate_file)
-            )
-            channel = grpc.secure_channel(self.address, credentials, options=options)
-        with channel:
-            yield channel
+    def channel(self) -> grpc.Channel:
+        """A channel to it, to be closed."""
+        return open_channel(self.address, self.tls)
 
     def call(self, method: str, request: Any) -> Any:
         """
         Raises:
             VcfragError: The daemon's refusal.
         """
-        token = _read(self.token_file)
-        metadata = () if token is None else (("authorization", f"Bearer {token.decode().strip()}"),)
+        token = None if self.token_file is None else read_token(self.token_file)
+        metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         with self.channel() as channel:
             try:
                 return getattr(rpc.IndexStub(channel), method)(request, timeout=SECONDS, metadata=metadata)
             except grpc.RpcError as failure:
-                raise decode(failure).error from failure
+                refusal = decode(failure)
+                raise refusal.error if refusal.answered else unreachable(self.address, refusal) from failure
 
 
 def health_of(remote: Remote, service: str) -> str:
@@ -69,6 +56,7 @@ def health_of(remote: Remote, service: str) -> str:
 
     Raises:
         UnavailableError: Nobody answers.
+        ConfigError: The address is not HOST:PORT, or a certificate file cannot be read.
     """
     with remote.channel() as channel:
         try:
@@ -78,7 +66,7 @@ def health_of(remote: Remote, service: str) -> str:
         except grpc.RpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
-            raise UnavailableError(f"{remote.address}: {failure.code().name}: {failure.details()}") from failure
+            raise unreachable(remote.address, decode(failure)) from failure
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 
@@ -103,8 +91,10 @@ def verify_panel(remote: Remote, name: str, file: Path) -> str:
     from vcfrag_core.files.panel_cache import load_panel
 
     held = {panel.name: panel for panel in remote.call("Info", pb.InfoRequest()).panels}
-    if name not in held or not held[name].ready:
-        raise UnknownPanelError(f"{remote.address} has no panel {name!r} ready: it has {sorted(held)}")
+    if name not in held:
+        raise UnknownPanelError(f"{remote.address} has no panel {name!r}; it has: {', '.join(sorted(held))}")
+    if not held[name].ready:
+        raise UnknownPanelError(f"{remote.address} is still reading panel {name!r}: ask again later")
     digest = load_panel(file).digest
     if digest != held[name].digest:
         raise PanelMismatchError(f"{file} has the digest {digest}, panel {name!r} there has {held[name].digest}")
@@ -117,12 +107,3 @@ def close(remote: Remote, handle: str) -> None:
         UnknownIndexError: No such index is open.
     """
     remote.call("CloseIndex", pb.CloseIndexRequest(handle=handle))
-
-
-def _read(path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What the daemon can be told, with its defaults. `config_files` reads it from a file, the environment and flags."""
+"""What the daemon can be told, with its defaults. `config_sources` reads it from a file, the environment and flags."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_indexd.engines.create import ENGINES
+from vcfrag_proto.channel import split_address
 
 GIB = 1024**3
 LOG_FORMATS = ("console", "json")
@@ -156,15 +157,3 @@ class ServeConfig:
             value = getattr(self, name)
             if value is not None:
                 split_address(value, name)
-
-
-def split_address(address: str, setting: str = "address") -> tuple[str, int]:
-    """Host and port of HOST:PORT.
-
-    Raises:
-        ConfigError: Not of that form.
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ConfigError(f"{setting} must be HOST:PORT, got {address!r}")
-    return host, int(port)

@@ -14,7 +14,6 @@ from vcfrag_core.errors import (
     ShapeError,
     TooManyMissingError,
 )
-from vcfrag_core.identity import Identity
 from vcfrag_core.layout import SegmentLayout
 from vcfrag_core.queries import EXTERNAL, Who
 from vcfrag_core.splits import Split
@@ -26,26 +25,6 @@ from vcfrag_proto.v1 import index_pb2 as pb
 
 MAX_SCALES = 32
 MESSAGE_MARGIN_BYTES = 1024 * 1024
-
-
-def identity_of(message: pb.Identity) -> Identity:
-    return Identity(
-        panel=message.panel,
-        split=message.split,
-        mask=message.mask,
-        metric=message.metric,
-        layout=message.layout,
-    )
-
-
-def identity_message(identity: Identity) -> pb.Identity:
-    return pb.Identity(
-        panel=identity.panel,
-        split=identity.split,
-        mask=identity.mask,
-        metric=identity.metric,
-        layout=identity.layout,
-    )
 
 
 def split_of(message: pb.Split) -> Split:

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_indexd.admission import Load
-from vcfrag_indexd.config import split_address
 from vcfrag_indexd.engines.base import Usage
+from vcfrag_proto.channel import split_address
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import grpc
 
-from vcfrag_core.errors import AuthenticationError, ConfigError, NotPermittedError
+from vcfrag_core.errors import AuthenticationError, NotPermittedError
 from vcfrag_indexd.config import SecurityConfig
+from vcfrag_proto.channel import read_secret, read_token
 
 ADMIN_METHODS = frozenset({"ListIndexes", "CloseIndex"})
 SCHEME = "Bearer "
@@ -37,7 +37,8 @@ class Gate:
         Raises:
             ConfigError: A token file cannot be read, or is empty.
         """
-        return cls(_token(config.token_file), _token(config.admin_token_file))
+        files = (config.token_file, config.admin_token_file)
+        return cls(*(None if file is None else read_token(file) for file in files))
 
     def check(self, method: str, metadata: Iterable[tuple[str, Any]] | None) -> None:
         """
@@ -67,9 +68,9 @@ def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
     """
     if config.certificate_file is None or config.key_file is None:
         return None
-    authority = _read(config.client_ca_file) if config.client_ca_file is not None else None
+    authority = read_secret(config.client_ca_file) if config.client_ca_file is not None else None
     return grpc.ssl_server_credentials(
-        [(_read(config.key_file), _read(config.certificate_file))],
+        [(read_secret(config.key_file), read_secret(config.certificate_file))],
         root_certificates=authority,
         require_client_auth=authority is not None,
     )
@@ -80,19 +81,3 @@ def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> bytes:
         if key == "authorization" and isinstance(value, str) and value.startswith(SCHEME):
             return value[len(SCHEME) :].encode()
     return b""
-
-
-def _token(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    token = _read(path).decode(errors="replace").strip()
-    if not token:
-        raise ConfigError(f"the token file {path} is empty")
-    return token
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error

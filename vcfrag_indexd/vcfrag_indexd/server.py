@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from vcfrag_core.errors import ConfigError, UnavailableError, VcfragError
 from vcfrag_core.panel import Panel
 from vcfrag_indexd.admission import Call
-from vcfrag_indexd.config import ServeConfig, split_address
+from vcfrag_indexd.config import ServeConfig
 from vcfrag_indexd.engines.base import Engine
 from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.health import CANARY_SECONDS, Canary, Health
@@ -25,6 +25,7 @@ from vcfrag_indexd.security import Gate, server_credentials
 from vcfrag_indexd.service import IndexService
 from vcfrag_indexd.servicer import SERVICE_NAME, IndexServicer
 from vcfrag_indexd.tracing import Tracer
+from vcfrag_proto.channel import split_address
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 
 SPARE_THREADS = 32

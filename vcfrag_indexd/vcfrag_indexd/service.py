@@ -18,6 +18,7 @@ from vcfrag_indexd.cache import Holding
 from vcfrag_indexd.config import LimitsConfig
 from vcfrag_indexd.engines.base import Engine
 from vcfrag_indexd.registry import HeldPanel, OpenIndex, Registry
+from vcfrag_proto.messages import identity_message, identity_of
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb
 
@@ -59,20 +60,18 @@ class IndexService:
         layout = decoding.layout_of(request.layout)
         index, already = self.registry.open(
             request.panel,
-            decoding.identity_of(request.identity),
+            identity_of(request.identity),
             decoding.split_of(request.split),
             layout,
             decoding.mask_of(request.observed, layout.n_sites) if request.HasField("observed") else None,
             decoding.weights_of(request.weights) if request.HasField("weights") else None,
         )
-        return pb.OpenIndexReply(
-            handle=index.handle, identity=decoding.identity_message(index.identity), already_open=already
-        )
+        return pb.OpenIndexReply(handle=index.handle, identity=identity_message(index.identity), already_open=already)
 
     def prepare_index(self, request: pb.PrepareIndexRequest, call: Call) -> Iterator[pb.PrepareIndexProgress]:
         """Builds some segments at a time and leaves the lane between, so that a slow reader holds nobody up."""
         self.admission.check_accepting()
-        index = self._checked(request.handle, decoding.identity_of(request.identity))
+        index = self._checked(request.handle, identity_of(request.identity))
         decoding.check_range(request.start, request.stop, len(index.source.observed))
         if not self._prepares.acquire(blocking=False):
             raise OverloadedError(f"{MAX_PREPARES} preparations are under way already")
@@ -95,7 +94,7 @@ class IndexService:
 
     def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchReply:
         self.admission.check_accepting()
-        index = self._checked(request.handle, decoding.identity_of(request.identity))
+        index = self._checked(request.handle, identity_of(request.identity))
         task = decoding.task_of(
             request, index, max_k=self.limits.max_k, max_missing_share=self.limits.max_missing_share
         )
@@ -113,7 +112,7 @@ class IndexService:
             self._on_search(task.n_queries, queue_seconds, seconds, answer.build_seconds)
         result = answer.result
         return pb.SearchReply(
-            identity=decoding.identity_message(index.identity),
+            identity=identity_message(index.identity),
             starts=decoding.int32_bytes(result.starts),
             stops=decoding.int32_bytes(result.stops),
             scales=decoding.int32_bytes(result.scales),
@@ -183,7 +182,7 @@ def _index_info(index: OpenIndex, held: Holding) -> pb.IndexInfo:
         handle=index.handle,
         panel=index.panel_name,
         split=index.split.name,
-        identity=decoding.identity_message(index.identity),
+        identity=identity_message(index.identity),
         segments=held.entries,
         bytes=held.n_bytes,
         searches=index.searches,

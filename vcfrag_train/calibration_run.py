@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from vcfrag_core.calibrate_search import Found, SearchConfig, search
 from vcfrag_core.copying_score import Change, CopyingScore, changes
-from vcfrag_core.errors import ConfigError, PanelMismatchError
+from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.genetic_map import map_for
 from vcfrag_core.files.panel_cache import load_panel
 from vcfrag_core.files.sample_table import read_sample_table
@@ -26,8 +25,9 @@ from vcfrag_core.parameters import CopyingParameters, parameters_for
 from vcfrag_core.split_design import exclusion_groups
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
-from vcfrag_train.client import IndexClient
 from vcfrag_train.copying_bench import CopyingBench
+from vcfrag_train.daemon_wait import wait_until_answering
+from vcfrag_train.panel_daemon import panel_client
 from vcfrag_train.parameter_file import ParameterFile, write_parameters
 from vcfrag_train.toml_config import to_table
 
@@ -87,6 +87,10 @@ class CalibrateConfig:
             raise ConfigError(f"--observed-share lies between 0 and 1, got {self.observed_share}")
         if self.samples < 2 or self.threads < 1 or self.resamples < 0 or self.seed < 0:
             raise ConfigError("--samples >= 2, --threads >= 1, --resamples >= 0 and --seed >= 0 are needed")
+        if self.region is not None and self.daemon is not None:
+            raise ConfigError(
+                "--region takes a part of the panel, but a daemon serves whole ones: leave one of them out"
+            )
         if self.out.suffix != ".toml":
             raise ConfigError(f"--out {self.out} must end in .toml")
         if not self.out.parent.is_dir():
@@ -102,6 +106,8 @@ def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> Paramete
         RangeError: Nothing at the hidden sites can be scored.
         ServiceError, IdentityError: The daemon cannot serve this, or serves something else.
     """
+    if config.daemon is not None:
+        wait_until_answering(config.daemon)
     panel = load_panel(config.panel, region=config.region, threads=config.threads)
     genetic_map = map_for(panel, config.map)
     table = None if config.samples_table is None else read_sample_table(config.samples_table)
@@ -109,7 +115,7 @@ def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> Paramete
     fitted, checked = choose_samples(panel, config.samples, config.seed)
     observed = observed_sites(config, panel)
     say(f"{int(observed.sum())} of {panel.n_sites} sites observed, {len(fitted)} samples fit, {len(checked)} check")
-    with _client(config, panel) as (client, name):
+    with panel_client(panel, config.daemon, threads=config.threads) as (client, name):
 
         def bench(samples: Sequence[str]) -> CopyingBench:
             return CopyingBench(
@@ -164,25 +170,6 @@ def observed_sites(config: CalibrateConfig, panel: Panel) -> BoolArray:
     else:
         policy = RandomMask(DENSE_HIDDEN_SHARE if config.observed_share is None else 1 - config.observed_share)
     return draw_mask(policy, MaskSites.of(panel), seed=config.seed, split="calibrate", epoch=0, visit=0)
-
-
-@contextlib.contextmanager
-def _client(config: CalibrateConfig, panel: Panel) -> Iterator[tuple[IndexClient, str]]:
-    """A client, and the daemon's name for the panel."""
-    with contextlib.ExitStack() as stack:
-        if config.daemon is None:
-            from vcfrag_train.embedded import embedded_daemon
-
-            address = stack.enter_context(embedded_daemon({"panel": panel}, threads=config.threads))
-            yield stack.enter_context(IndexClient(address)), "panel"
-        else:
-            client = stack.enter_context(IndexClient(config.daemon))
-            names = [name for name, digest in client.info().panels.items() if digest == panel.digest]
-            if not names:
-                raise PanelMismatchError(
-                    f"the daemon at {config.daemon} does not serve {config.panel} ({panel.digest})"
-                )
-            yield client, names[0]
 
 
 def _told(bench: CopyingBench, say: Say) -> Callable[[CopyingParameters], float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import random
 import threading
@@ -13,13 +15,16 @@ from typing import Any
 import grpc
 
 from vcfrag_core.errors import ConfigError, DeadlineError, DrainingError, OverloadedError, UnavailableError, VcfragError
-from vcfrag_proto.channel import TlsConfig, open_channel
+from vcfrag_proto.channel import TlsConfig, open_channel, unreachable
 from vcfrag_proto.status import REQUEST_ID_KEY, decode
 from vcfrag_proto.v1 import index_pb2_grpc as rpc
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
+NOTICE_SECONDS = 3.0
+NOTICE_EVERY_SECONDS = 60.0
 RETRIED = (UnavailableError, DrainingError, OverloadedError)
+_log = logging.getLogger(__name__)
 
 
 class Caller:
@@ -45,6 +50,7 @@ class Caller:
         self._pid = -1
         self._turn = 0
         self._lock = threading.RLock()
+        self._quiet_until = -math.inf
         self._random = random.Random()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,7 +73,8 @@ class Caller:
         Raises:
             VcfragError: The refusal, typed; for lack of time, the last one, or DeadlineError.
         """
-        deadline = time.monotonic() + timeout_seconds
+        started = time.monotonic()
+        deadline = started + timeout_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -79,9 +86,12 @@ class Caller:
                     raise refusal.error
                 continue
             wait = max(pause, refusal.retry_after_seconds or 0.0) * self._random.uniform(0.5, 1.0)
-            if time.monotonic() + wait >= deadline:
-                raise refusal.error
+            now = time.monotonic()
+            if now + wait >= deadline:
+                raise refusal.error if refusal.answered else unreachable(self._address, refusal.error)
             if not isinstance(refusal.error, OverloadedError):
+                if now - started >= NOTICE_SECONDS:
+                    self._notice(refusal.error, deadline - now)
                 self._next_address()
             time.sleep(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
@@ -106,9 +116,22 @@ class Caller:
         with self._lock:
             if self._channel is None or self._pid != os.getpid():
                 self._pid = os.getpid()
-                self._channel = open_channel(self._addresses[self._turn % len(self._addresses)], self._tls)
+                self._channel = open_channel(self._address, self._tls)
                 self._made_stub = rpc.IndexStub(self._channel)
             return self._made_stub
+
+    @property
+    def _address(self) -> str:
+        return self._addresses[self._turn % len(self._addresses)]
+
+    def _notice(self, error: VcfragError, seconds: float) -> None:
+        """Says that a call is being tried again; every minute at most, however many threads wait."""
+        with self._lock:
+            if time.monotonic() < self._quiet_until:
+                return
+            self._quiet_until = time.monotonic() + NOTICE_EVERY_SECONDS
+        why = str(error).rpartition("last error: ")[2]
+        _log.warning("the daemon at %s is away (%s); trying again for up to %.0f s", self._address, why, seconds)
 
     def _next_address(self) -> None:
         if len(self._addresses) > 1:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from vcfrag_core.errors import ConfigError
 from vcfrag_proto.channel import TlsConfig, read_token
 
 PREFIX = "VCFRAG_DAEMON_"
@@ -36,3 +38,20 @@ def token_of(environment: Mapping[str, str]) -> str | None:
     """
     file = environment.get(f"{PREFIX}TOKEN_FILE")
     return read_token(Path(file)) if file else None
+
+
+def seconds_of(environment: Mapping[str, str], name: str, otherwise: float) -> float:
+    """The number in VCFRAG_DAEMON_`name`_SECONDS, or another if it is not set.
+
+    Raises:
+        ConfigError: It is no positive number.
+    """
+    variable = f"{PREFIX}{name}_SECONDS"
+    text = environment.get(variable) or str(otherwise)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{variable} must be a number of seconds above 0, got {text!r}")
+    return seconds

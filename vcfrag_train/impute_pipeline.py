@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from vcfrag_core.errors import PanelMismatchError, TargetError, UnknownContigError
+from vcfrag_core.errors import TargetError, UnknownContigError
 from vcfrag_core.files.genetic_map import map_for
 from vcfrag_core.files.htslib import name_contigs, parse_region
 from vcfrag_core.files.panel_cache import load_panel
@@ -25,10 +25,11 @@ from vcfrag_core.target_people import exclusion_groups
 from vcfrag_core.target_records import TargetRecords
 from vcfrag_core.types import F32Array
 from vcfrag_core.windows import Window
-from vcfrag_train.client import IndexClient
 from vcfrag_train.correctors import default_corrector, named_corrector, preload
+from vcfrag_train.daemon_wait import wait_until_answering
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
+from vcfrag_train.panel_daemon import panel_client
 from vcfrag_train.panel_source import PanelSource, panel_sources, with_margin
 from vcfrag_train.qc_report import QcReport
 from vcfrag_train.target_checks import (
@@ -87,6 +88,9 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
     watcher = watcher or Watcher()
     if not config.copying_only:
         preload()
+    if config.daemon is not None:
+        watcher.stage("connecting to the daemon")
+        wait_until_answering(config.daemon)
     watcher.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)
@@ -228,17 +232,8 @@ class _Run:
 def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
     """An imputer against the daemon named, or one in this process."""
     panel = checked.panel
-    with contextlib.ExitStack() as stack:
-        if config.daemon is None:
-            from vcfrag_train.embedded import embedded_daemon
-
-            # The limit guards a shared daemon against wrong masks; here every missing call was read from the target.
-            daemon = embedded_daemon({"panel": panel}, threads=config.threads, max_missing_share=1.0)
-            client = stack.enter_context(IndexClient(stack.enter_context(daemon)))
-            name = "panel"
-        else:
-            client = stack.enter_context(IndexClient(config.daemon))
-            name = served_name(client, panel)
+    # The limit guards a shared daemon against wrong masks; here every missing call was read from the target.
+    with panel_client(panel, config.daemon, threads=config.threads, max_missing_share=1.0) as (client, name):
         imputer = Imputer(
             panel=panel,
             genetic_map=genetic_map,
@@ -259,20 +254,6 @@ def _corrector(config: ImputeConfig, panel: Panel, genetic_map: GeneticMap) -> C
     if config.checkpoint is None:
         return default_corrector()
     return named_corrector(config.checkpoint, {"panel": panel.digest, "map": genetic_map.digest}, config.accept)
-
-
-def served_name(client: IndexClient, panel: Panel) -> str:
-    """The daemon's name for the panel.
-
-    Raises:
-        PanelMismatchError: It serves no such panel.
-    """
-    panels = client.info().panels
-    for name, digest in panels.items():
-        if digest == panel.digest:
-            return name
-    there = ", ".join(f"{name} ({digest})" for name, digest in panels.items()) or "none"
-    raise PanelMismatchError(f"the daemon does not serve {panel.source} ({panel.digest}); it has: {there}")
 
 
 def _way(imputer: Imputer) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import grpc
 
-from vcfrag_core.errors import ConfigError, UnavailableError
-from vcfrag_proto.status import MAX_MESSAGE_BYTES, Refusal
+from vcfrag_core.errors import ConfigError, UnavailableError, VcfragError
+from vcfrag_proto.status import MAX_MESSAGE_BYTES
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -72,17 +72,16 @@ def open_channel(address: str, tls: TlsConfig | None) -> grpc.Channel:
     return grpc.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *named))
 
 
-def unreachable(address: str, refusal: Refusal, waited: str = "") -> UnavailableError:
+def unreachable(address: str, error: VcfragError) -> UnavailableError:
     """The error of a call that reached no daemon, with what to check.
 
     Args:
         address: HOST:PORT.
-        refusal: What gRPC said.
-        waited: How long it was tried, such as ` within 30 s`.
+        error: What gRPC said.
     """
-    why = str(refusal.error).rpartition("last error: ")[2]
+    why = str(error).rpartition("last error: ")[2]
     return UnavailableError(
-        f"{address}: no vcfrag-indexd answered{waited} ({why}); check that it runs, that HOST:PORT is where it"
+        f"{address}: no vcfrag-indexd answered ({why}); check that it runs, that HOST:PORT is where it"
         " listens, and that both sides use TLS or neither does"
     )
 

@@ -100,7 +100,7 @@ def test_main__a_refusal_is_one_line_and_code_2(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["ls", "--address", "127.0.0.1:1"], UnavailableError, r"127\.0\.0\.1:1: no vcfrag-indexd answered \(.*refused"),
+        (["ls", "--address", "127.0.0.1:1"], UnavailableError, r"127\.0\.0\.1:1: no vcfrag-indexd answered .*refused"),
         (["health", "--address", "127.0.0.1"], ConfigError, "must be HOST:PORT, got '127.0.0.1'"),
         (["ls", "--certificate", "mine.pem"], ConfigError, "a client certificate and its key belong together"),
         (["ls", "--certificate", "mine.pem", "--key", "mine.key"], ConfigError, "cannot read mine.key"),

@@ -48,7 +48,7 @@ class Remote:
                 return getattr(rpc.IndexStub(channel), method)(request, timeout=SECONDS, metadata=metadata)
             except grpc.RpcError as failure:
                 refusal = decode(failure)
-                raise refusal.error if refusal.answered else unreachable(self.address, refusal) from failure
+                raise refusal.error if refusal.answered else unreachable(self.address, refusal.error) from failure
 
 
 def health_of(remote: Remote, service: str) -> str:
@@ -66,7 +66,7 @@ def health_of(remote: Remote, service: str) -> str:
         except grpc.RpcError as failure:
             if failure.code() is grpc.StatusCode.NOT_FOUND:
                 return "SERVICE_UNKNOWN"
-            raise unreachable(remote.address, decode(failure)) from failure
+            raise unreachable(remote.address, decode(failure).error) from failure
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
 
 

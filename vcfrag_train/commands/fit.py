@@ -31,19 +31,18 @@ def command(
 
     from vcfrag_core.errors import ConfigError
     from vcfrag_train import extras
-    from vcfrag_train.config import DaemonConfig, load_config, run_config
+    from vcfrag_train.config import load_config, run_config
+    from vcfrag_train.daemon_wait import wait_until_ready
 
     extras.require("torch", "lightning", "safetensors")
     if resume is not None and out is not None:
         raise ConfigError("--resume goes on in the run's own folder: --out has no meaning with it")
     settings = load_config(config) if config is not None else (run_config(resume) if resume is not None else None)
     if settings is not None and daemon:
-        addresses = DaemonConfig(
-            addresses=tuple(daemon),
-            memory_budget_bytes=settings.daemon.memory_budget_bytes,
-            threads=settings.daemon.threads,
-        )
-        settings = dataclasses.replace(settings, daemon=addresses)
+        settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=tuple(daemon)))
+
+    for address in settings.daemon.addresses if settings is not None else ():
+        wait_until_ready(address)
 
     from vcfrag_train.fit.session import fit
 

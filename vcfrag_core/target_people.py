@@ -36,8 +36,9 @@ class PanelPerson:
 
     def __str__(self) -> str:
         how = " and ".join(["by name"] * self.by_name + ["by genotype"] * self.by_genotype)
-        share = "" if self.concordance != self.concordance else f", {self.concordance:.1%} of common genotypes equal"
-        return f"{self.sample} is panel sample {', '.join(self.panel_samples)} ({how}{share})"
+        others = [name for name in self.panel_samples if name != self.sample]
+        same = f" = {', '.join(others)}" if others else ""
+        return f"{self.sample}{same} ({how})"
 
 
 def find_panel_people(

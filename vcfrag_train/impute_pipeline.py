@@ -95,11 +95,11 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)
     listed = None if config.qc_from is None else read_qc(config.qc_from)
-    report = QcReport(config.target, target[0].samples)
+    report = QcReport(config.target, target[0].samples, config.qc_table)
     try:
         return _Run(config, watcher, report, listed).go(target)
     finally:
-        report.write(config.qc_table)
+        report.write()
 
 
 class _Run:

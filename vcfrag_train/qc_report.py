@@ -8,20 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from vcfrag_core.files.qc_file import QcEntry, write_qc
+from vcfrag_core.files.qc_file import QcEntry, summary_path, write_qc
 from vcfrag_core.identity import mask_digest
 from vcfrag_core.target_qc import missing_rates
 from vcfrag_core.target_records import Reason, TargetRecords
 from vcfrag_train.target_checks import CheckedTarget
 
 _HIGH_MISSING = 0.05
+_NAMED = 3
 
 
 class QcReport:
-    """Gathers what is found, contig by contig."""
+    """Gathers what is found, contig by contig.
 
-    def __init__(self, target: Path, samples: Sequence[str]) -> None:
+    Args:
+        target: The target file.
+        samples: Its samples.
+        table: Where the QC table is written.
+    """
+
+    def __init__(self, target: Path, samples: Sequence[str], table: Path) -> None:
         self._target = target
+        self._table = table
         self._samples = tuple(samples)
         self._rows: list[QcEntry] = []
         self._contigs: dict[str, dict[str, object]] = {}
@@ -66,7 +74,7 @@ class QcReport:
             ],
             "leave_one_out_samples": len(target.tested) // 2 if target.loo is not None else 0,
         }
-        return _lines(target, counts, rates)
+        return _lines(target, counts, rates, summary_path(self._table))
 
     def add_foreign(self, records: TargetRecords) -> str:
         """Takes a contig that the panel does not have; returns the line to say."""
@@ -83,7 +91,7 @@ class QcReport:
         }
         return f"contig {records.contig}: not in the panel; its {records.n_records} records are left out"
 
-    def write(self, path: Path) -> None:
+    def write(self) -> None:
         """Writes the table and the summary."""
         rates = self._missing / max(1, self._typed)
         summary = {
@@ -94,11 +102,14 @@ class QcReport:
                 for name, rate in zip(self._samples, rates.tolist(), strict=True)
             },
         }
-        write_qc(path, self._rows, summary)
+        write_qc(self._table, self._rows, summary)
 
 
 def _lines(
-    target: CheckedTarget, counts: Counter[Reason], rates: np.ndarray[tuple[int], np.dtype[np.float64]]
+    target: CheckedTarget,
+    counts: Counter[Reason],
+    rates: np.ndarray[tuple[int], np.dtype[np.float64]],
+    summary: Path,
 ) -> list[str]:
     records, panel = target.records, target.panel
     lines = []
@@ -111,7 +122,8 @@ def _lines(
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
         lines.append(f"{panel.contig}: {', '.join(others)}")
-    lines += [f"{person}; left out of its own retrieval" for person in target.people]
+    if target.people:
+        lines.append(_people_line(target, summary))
     lines += [
         f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
         for a, b in target.thin
@@ -120,3 +132,13 @@ def _lines(
     if rates[worst] > _HIGH_MISSING:
         lines.append(f"{panel.contig}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
     return lines
+
+
+def _people_line(target: CheckedTarget, summary: Path) -> str:
+    people, n_samples = target.people, len(target.records.samples)
+    named = ", ".join(str(person) for person in people[:_NAMED])
+    more = f" and {len(people) - _NAMED} more" if len(people) > _NAMED else ""
+    return (
+        f"{target.panel.contig}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
+        f" themselves: {named}{more}; {summary} lists them"
+    )

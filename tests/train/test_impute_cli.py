@@ -560,16 +560,30 @@ def test_impute__samples_of_the_panel_are_left_out_of_their_own_retrieval(cohort
     target = planted.target(planted.lines(), samples=names)
     outcome = impute(target)
     assert outcome.code == 0
-    assert "P05 is panel sample P05 (by name and by genotype, 100.0% of common genotypes equal)" in outcome.stderr
-    assert "renamed is panel sample P09 (by genotype, 100.0% of common genotypes equal)" in outcome.stderr
+    listed = outcome.out.with_name("out.qc.json")
+    assert (
+        "20: the panel holds 2 of 2 target samples, which do not copy from themselves:"
+        f" P05 (by name and by genotype), renamed = P09 (by genotype); {listed} lists them"
+    ) in outcome.stderr.splitlines()
     found = outcome.summary["contigs"]["20"]["samples_in_panel"]
     assert [(p["sample"], p["panel_samples"], p["by_name"], p["by_genotype"]) for p in found] == [  # type: ignore[attr-defined, index]
         ("P05", ["P05"], True, True),
         ("renamed", ["P09"], False, True),
     ]
+    assert [p["concordance"] for p in found] == [1, 1]  # type: ignore[attr-defined]
     unguarded = impute(target, "--allow-panel-samples", out="unguarded.vcf.gz")
     assert dosage_r2(unguarded, planted) > 0.995
     assert dosage_r2(outcome, planted) < dosage_r2(unguarded, planted) - 0.01
+
+
+def test_impute__many_targets_of_the_panel_are_one_line(cohort: Cohort, impute: Impute) -> None:
+    planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples(cohort.panel.samples[:20]))
+    outcome = impute(planted.target(planted.lines()))
+    (line,) = [line for line in outcome.stderr.splitlines() if "copy from themselves" in line]
+    assert "the panel holds 20 of 20 target samples" in line
+    assert [name for name in planted.truth.samples if name in line] == list(planted.truth.samples[:3])
+    assert " and 17 more; " in line
+    assert len(outcome.summary["contigs"]["20"]["samples_in_panel"]) == 20  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import typer.main
 
 from vcfrag_indexd.config import ServeConfig
 from vcfrag_train import cli
+from vcfrag_train.config import load_config
 
 PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -92,6 +93,14 @@ def test_cli_page__is_what_the_commands_say(repository: Path) -> None:
     script = repository / "scripts" / "cli_page.py"
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=120)
     assert (repository / "docs" / "cli.md").read_text() == done.stdout, "the options changed; run: make docs"
+
+
+def test_toml__of_the_readme_is_a_configuration(repository: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "chr20.toml").write_text(block)
+    config = load_config(tmp_path / "chr20.toml")
+    assert (config.panel.path, config.panel.map) == (tmp_path / "panel.bcf", tmp_path / "chr20.gmap.gz")
+    assert f"serve --panel {config.panel.name}=panel.bcf" in (repository / "README.md").read_text()
 
 
 def test_daemon_page__names_every_setting(repository: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from vcfrag_core.errors import PanelMismatchError, UnknownPanelError
+from vcfrag_core.errors import PanelMismatchError, UnknownIndexError, UnknownPanelError
 from vcfrag_proto.channel import TlsConfig, open_channel, read_token, unreachable
 from vcfrag_proto.status import decode
 from vcfrag_proto.v1 import index_pb2 as pb
@@ -95,10 +95,14 @@ def verify_panel(remote: Remote, name: str, file: Path) -> str:
         raise UnknownPanelError(f"{remote.address} has no panel {name!r}; it has: {', '.join(sorted(held))}")
     if not held[name].ready:
         raise UnknownPanelError(f"{remote.address} is still reading panel {name!r}: ask again later")
-    digest = load_panel(file).digest
-    if digest != held[name].digest:
-        raise PanelMismatchError(f"{file} has the digest {digest}, panel {name!r} there has {held[name].digest}")
-    return digest
+    here, there = load_panel(file), held[name]
+    if here.digest != there.digest:
+        raise PanelMismatchError(
+            f"{file} is not panel {name!r} of {remote.address}. Here: digest {here.digest}, contig {here.contig},"
+            f" {here.n_sites} sites, {here.n_samples} samples; there: digest {there.digest}, contig {there.contig},"
+            f" {there.n_sites} sites, {there.n_samples} samples"
+        )
+    return here.digest
 
 
 def close(remote: Remote, handle: str) -> None:
@@ -106,4 +110,9 @@ def close(remote: Remote, handle: str) -> None:
     Raises:
         UnknownIndexError: No such index is open.
     """
-    remote.call("CloseIndex", pb.CloseIndexRequest(handle=handle))
+    try:
+        remote.call("CloseIndex", pb.CloseIndexRequest(handle=handle))
+    except UnknownIndexError:
+        raise UnknownIndexError(
+            f"{remote.address} has no index {handle!r} open: `vcfrag-indexd ls` lists those that are"
+        ) from None

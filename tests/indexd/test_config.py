@@ -51,8 +51,8 @@ def test_load__flags_override_the_environment_which_overrides_the_file(file: Pat
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("listn = 'x'", "unknown setting listn"),
-        ("[engine]\nthread = 1", "unknown setting engine.thread"),
+        ("listn = 'x'", r"bad\.toml: unknown setting listn; known are .*, listen,"),
+        ("[engine]\nthread = 1", r"bad\.toml: unknown setting engine\.thread; known are .*threads"),
         ("[engine]\nthreads = 'many'", "engine.threads must be of type int"),
         ("[engine]\nthreads = true", "engine.threads must be of type int"),
         ("[engine]\nname = 'abacus'", "engine.name must be one of"),
@@ -72,8 +72,15 @@ def test_load__what_makes_no_sense_is_refused(tmp_path: Path, text: str, match: 
 
 
 def test_load__an_unknown_variable_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown setting lisen"):
+    with pytest.raises(ConfigError, match="VCFRAG_INDEXD_LISEN: unknown setting lisen"):
         load_config(environment={"VCFRAG_INDEXD_LISEN": "x"})
+    with pytest.raises(ConfigError, match=r"VCFRAG_INDEXD_ENGINE__THREAD: unknown setting engine\.thread"):
+        load_config(environment={"VCFRAG_INDEXD_ENGINE__THREAD": "1"})
+
+
+def test_load__a_panel_name_given_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--panel a is given twice, as one\.bcf and as two\.bcf"):
+        load_config(panels=["a=one.bcf", "b=two.bcf", "a=two.bcf"], environment={})
 
 
 def test_load__a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

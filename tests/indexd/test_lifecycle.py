@@ -56,8 +56,11 @@ def test_serve__a_taken_port_is_a_clear_error(start, panel_file: Path) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         process = start("--panel", f"panel={panel_file}", "--listen", address)
-        assert process.wait_for(r"error \[CONFIG\]: cannot listen on .*is the port taken")
+        assert process.wait_for(
+            rf"error \[CONFIG\]: cannot listen on {address} \(Address already in use\): is the port taken"
+        )
         assert process.code() == 2
+        assert len(process.lines) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import urllib.request
@@ -121,7 +122,8 @@ def test_ls_and_close__of_a_running_daemon(daemon: Daemon, index) -> None:
     listed = runner.invoke(app, ["ls", "--address", daemon.address]).stdout.splitlines()
     assert len(listed) == 2
     assert listed[1].split()[:3] == [opened.handle, "panel", "train"]
-    assert runner.invoke(app, ["close", opened.handle, "--address", daemon.address]).exit_code == 0
+    closed = runner.invoke(app, ["close", opened.handle, "--address", daemon.address])
+    assert (closed.exit_code, closed.stdout) == (0, f"closed {opened.handle}\n")
     again = runner.invoke(app, ["close", opened.handle, "--address", daemon.address])
     assert isinstance(again.exception, UnknownIndexError)
 
@@ -142,6 +144,10 @@ def test_verify__compares_files_with_panels(daemon: Daemon, panel: Panel, monkey
         ("panel", ConfigError),
     ):
         assert isinstance(verify(argument)[1], error)
+
+
+def test_version__is_the_distribution() -> None:
+    assert runner.invoke(app, ["--version"]).stdout == f"vcfrag-indexd {importlib.metadata.version('vcfrag-indexd')}\n"
 
 
 def test_config__prints_what_is_in_force(monkeypatch: pytest.MonkeyPatch) -> None:

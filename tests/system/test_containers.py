@@ -157,6 +157,7 @@ def test_kubernetes__selectors_and_volumes_fit(objects: dict[str, dict[str, Any]
     volumes = {volume["name"] for volume in template["spec"]["volumes"]}
     assert {mount["name"] for mount in container["volumeMounts"]} == volumes
     assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert template["spec"]["enableServiceLinks"] is False
 
 
 def test_kubernetes__gpu_patch_names_the_container(docker: Path, container: dict[str, Any]) -> None:

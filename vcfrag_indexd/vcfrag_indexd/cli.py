@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vcfrag_core.errors import ConfigError, VcfragError
+from vcfrag_indexd import __version__
 from vcfrag_indexd.options import takes
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Holds haplotype panels and answers nearest-neighbour searches over gRPC.",
 )
 
 EXIT_REFUSED = 2
@@ -99,6 +99,21 @@ class RemoteFlags(HealthFlags):
         return dataclasses.replace(super().remote(), token_file=self.token)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vcfrag-indexd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Holds haplotype panels and answers nearest-neighbour searches over gRPC."""
+
+
 @app.command()
 @takes(ServeFlags)
 def serve(flags: ServeFlags) -> None:
@@ -169,6 +184,7 @@ def close_index(flags: RemoteFlags, handle: Annotated[str, typer.Argument(help="
     from vcfrag_indexd.commands import close
 
     close(flags.remote(), handle)
+    typer.echo(f"closed {handle}")
 
 
 def main() -> None:

@@ -36,15 +36,18 @@ def load_config(
         ConfigError: An unknown key, a value of the wrong type, or one that makes no sense.
     """
     values = _from_file(file) if file is not None else {}
-    for name, text in _from_environment(os.environ if environment is None else environment).items():
-        _put(values, name, text)
+    _refuse_unknown(ServeConfig, values, str(file))
+    for variable, text in sorted((os.environ if environment is None else environment).items()):
+        if variable.startswith(PREFIX):
+            one: dict[str, Any] = {}
+            name = variable.removeprefix(PREFIX).lower().replace("__", ".")
+            _put(one, name, text)
+            _refuse_unknown(ServeConfig, one, variable)
+            _put(values, name, text)
     for name, value in (flags or {}).items():
         if value is not None:
             _put(values, name, value)
-    for item in panels:
-        name, equals, path = item.partition("=")
-        if not equals or not name or not path:
-            raise ConfigError(f"--panel must be NAME=FILE, got {item!r}")
+    for name, path in _named_files(panels).items():
         _put(values, f"panels.{name}", path)
     config: ServeConfig = _build(ServeConfig, values, "")
     return config
@@ -77,12 +80,26 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} is not TOML: {error}") from error
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name.removeprefix(PREFIX).lower().replace("__", "."): text
-        for name, text in sorted(environment.items())
-        if name.startswith(PREFIX)
-    }
+def _named_files(panels: Sequence[str]) -> dict[str, str]:
+    files: dict[str, str] = {}
+    for item in panels:
+        name, equals, path = item.partition("=")
+        if not equals or not name or not path:
+            raise ConfigError(f"--panel must be NAME=FILE, got {item!r}")
+        if name in files:
+            raise ConfigError(f"--panel {name} is given twice, as {files[name]} and as {path}: name each differently")
+        files[name] = path
+    return files
+
+
+def _refuse_unknown(kind: Any, values: Mapping[str, Any], source: str, where: str = "") -> None:
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        if name not in hints:
+            known = ", ".join(sorted(hints))
+            raise ConfigError(f"{source}: unknown setting {where}{name}; known are {known}")
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, Mapping):
+            _refuse_unknown(hints[name], value, source, f"{where}{name}.")
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:
@@ -98,10 +115,6 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ConfigError(f"{where.rstrip('.')} must be a table of settings, got {values!r}")
     hints = typing.get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ConfigError(f"unknown setting {where}{unknown[0]}: known are {', '.join(sorted(known))}")
     return kind(**{name: _value(hints[name], value, where + name) for name, value in values.items()})
 
 

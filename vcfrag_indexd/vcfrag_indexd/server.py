@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -274,7 +275,8 @@ def _check_panels(files: Mapping[str, Path], given: Mapping[str, Panel]) -> None
 
 
 def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
-    host, _ = split_address(address)
+    host, wanted = split_address(address)
+    _check_free(host, wanted)
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -285,3 +287,22 @@ def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials
     if port == 0:
         raise ConfigError(f"cannot listen on {address}: is the port taken, is the host one of this machine?")
     return f"{host}:{port}"
+
+
+def _check_free(host: str, port: int) -> None:
+    """Asks the system itself, whose answer is clearer than gRPC's.
+
+    Raises:
+        ConfigError: Nobody can listen there.
+    """
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(name)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}): is the port taken, is the host one of this machine?"
+        ) from error

@@ -94,6 +94,8 @@ class ImputeConfig:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
         if self.copying_only and self.checkpoint is not None:
             raise ConfigError("--copying-only uses no --checkpoint")
+        if self.checkpoint is not None and not self.checkpoint.is_dir():
+            raise ConfigError(f"--checkpoint {self.checkpoint}: there is no such folder; `fit` and `export` write them")
 
     @property
     def qc_table(self) -> Path:

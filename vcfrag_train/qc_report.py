@@ -74,7 +74,7 @@ class QcReport:
             ],
             "leave_one_out_samples": len(target.tested) // 2 if target.loo is not None else 0,
         }
-        return _lines(target, counts, rates, summary_path(self._table))
+        return _lines(target, counts, rates, self._table)
 
     def add_foreign(self, records: TargetRecords) -> str:
         """Takes a contig that the panel does not have; returns the line to say."""
@@ -109,7 +109,7 @@ def _lines(
     target: CheckedTarget,
     counts: Counter[Reason],
     rates: np.ndarray[tuple[int], np.dtype[np.float64]],
-    summary: Path,
+    table: Path,
 ) -> list[str]:
     records, panel = target.records, target.panel
     lines = []
@@ -121,9 +121,9 @@ def _lines(
     )
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
-        lines.append(f"{panel.contig}: {', '.join(others)}")
+        lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
     if target.people:
-        lines.append(_people_line(target, summary))
+        lines.append(_people_line(target, summary_path(table)))
     lines += [
         f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
         for a, b in target.thin
@@ -142,3 +142,11 @@ def _people_line(target: CheckedTarget, summary: Path) -> str:
         f"{target.panel.contig}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
         f" themselves: {named}{more}; {summary} lists them"
     )
+
+
+def _ways_to_mend(counts: Counter[Reason]) -> str:
+    """The options that would mend records that are now dropped."""
+    both = counts[Reason.FLIPPED_SWAPPED]
+    needed = {"--fix-swaps": counts[Reason.SWAPPED] + both, "--fix-flips": counts[Reason.FLIPPED] + both}
+    options = [option for option, n in needed.items() if n]
+    return f" ({' and '.join(options)} would mend some)" if options else ""

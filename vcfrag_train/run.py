@@ -77,8 +77,10 @@ class RunFolder:
         """The run in an existing folder.
 
         Raises:
-            ProvenanceMissingError: The folder holds no run.json that this version reads.
+            ProvenanceMissingError: There is no such folder, or it holds no run.json that this version reads.
         """
+        if not path.is_dir():
+            raise ProvenanceMissingError(f"{path}: there is no such folder; name a run folder, as `fit` printed it")
         folder = cls(path)
         folder.record()
         return folder
@@ -274,8 +276,10 @@ def _split(table: Mapping[str, Any]) -> Split:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ProvenanceMissingError(f"{path}: no record of the run can be read ({error})") from error
+    except OSError as error:
+        raise ProvenanceMissingError(f"{path}: no record of a run can be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ProvenanceMissingError(f"{path}: no record of a run can be read: {error}") from error
     if not isinstance(table, dict):
         raise ProvenanceMissingError(f"{path}: not a record of a run")
     return table

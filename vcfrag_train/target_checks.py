@@ -193,8 +193,9 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
             )
     empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.observed) == 1)
     if len(empty):
+        others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(
-            f"has no call at any typed site of {panel.contig}, as {len(empty)} samples; leave them out",
+            f"has no call at any typed site of {panel.contig}{others}: leave it out, as with `bcftools view -s ^NAME`",
             path=target.records.source,
             sample=target.records.samples[int(empty[0])],
         )
@@ -226,10 +227,14 @@ def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig) -
     named = [f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}" for a, b in target.thin[:_NAMED]]
     more = len(target.thin) - len(named)
     n_sites = sum(b - a for a, b in target.thin)
+    if target.written.any():
+        advice = "leave them out of the output with --keep-going sparse, or impute the rest with --region"
+    else:
+        advice = f"no stretch has enough ({int(target.observed.sum())} in all): the targets need denser typing"
+        advice += ", or a map in which these sites lie closer, or a lower --least-typed, which is less accurate"
     raise TargetError(
         f"fewer than {config.least_typed} typed sites within {flank_cm:.3g} cM of {n_sites} of {panel.n_sites} panel"
-        f" sites, in {', '.join(named)}{f' and {more} more stretches' if more > 0 else ''}; leave them out of the"
-        " output with --keep-going sparse, or impute the rest with --region",
+        f" sites, in {', '.join(named)}{f' and {more} more stretches' if more > 0 else ''}; {advice}",
         path=target.records.source,
     )
 

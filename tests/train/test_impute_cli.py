@@ -364,13 +364,16 @@ def test_impute__swaps_and_flips_are_dropped_or_mended(
     by_default = impute(target)
     assert by_default.code == 0
     assert by_default.reasons() == {"used": len(lines) - len(chosen), dropped: len(chosen)}
-    assert f"{len(chosen)} {dropped}" in by_default.stderr
+    options = " and ".join(flags)
+    table = by_default.out.with_name("out.qc.tsv")
+    assert f"20: {len(chosen)} {dropped}; {table} lists them ({options} would mend some)" in by_default.stderr
     assert [(int(row["position"]), row["reason"], row["used"]) for row in by_default.qc] == [
         (int(lines[i][1]), dropped, "no") for i in chosen
     ]
     fixed = impute(target, *flags)
     assert fixed.reasons() == {"used": len(lines) - len(chosen), mended: len(chosen)}
     assert {row["used"] for row in fixed.qc} == {"yes"}
+    assert f"20: {len(chosen)} {mended}; {table} lists them\n" in fixed.stderr
     assert fixed.format_columns == clean.format_columns
 
 
@@ -496,7 +499,10 @@ def test_impute__sample_without_any_call(cohort: Cohort, impute: Impute) -> None
     for line in lines:
         line[9 + 1] = "."
     line_ = refused(impute(cohort.target(lines)), "TARGET")
-    assert f"sample {cohort.truth.samples[1]}: has no call at any typed site" in line_
+    assert f"sample {cohort.truth.samples[1]}: has no call at any typed site of 20: leave it out" in line_
+    for line in lines:
+        line[9 + 3] = line[9 + 4] = "./."
+    assert "of 20 (nor have 2 other samples): leave it out" in refused(impute(cohort.target(lines)), "TARGET")
 
 
 def test_impute__unphased_heterozygotes_are_refused_before_any_work(cohort: Cohort, impute: Impute) -> None:
@@ -536,6 +542,16 @@ def test_impute__thin_stretch_is_named_and_refused_or_left_out(cohort: Cohort, i
     assert f"20:{start}-{stop}: too few typed sites, {N_SITES - len(positions)} sites left out" in outcome.stderr
     (left_out,) = outcome.summary["contigs"]["20"]["left_out"]  # type: ignore[misc]
     assert left_out == {"start": start, "stop": stop, "sites": N_SITES - len(positions)}
+
+
+def test_impute__too_few_typed_sites_in_all_are_not_to_be_left_out(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines()[:6])
+    for options in ([], ["--keep-going", "sparse"]):
+        line = refused(impute(target, *options), "TARGET")
+        assert f"fewer than 8 typed sites within 2 cM of {N_SITES} of {N_SITES} panel sites" in line
+        assert "no stretch has enough (6 in all): the targets need denser typing" in line
+        assert "--keep-going" not in line
+        assert "--least-typed" in line
 
 
 @pytest.mark.parametrize(
@@ -821,6 +837,13 @@ def test_impute__another_input_is_not_taken_up(cohort: Cohort, impute: Impute) -
 )
 def test_impute__settings_that_make_no_sense(cohort: Cohort, impute: Impute, options: list[str], message: str) -> None:
     assert message in refused(impute(cohort.target(cohort.lines()), *options), "CONFIG")
+
+
+def test_impute__a_checkpoint_that_is_not_there_is_refused_before_anything_is_read(
+    cohort: Cohort, impute: Impute
+) -> None:
+    outcome = impute(cohort.folder / "none.vcf", "--checkpoint", "runs/none", by_copying=False)
+    assert "--checkpoint runs/none: there is no such folder" in refused(outcome, "CONFIG")
 
 
 def test_impute__output_names(cohort: Cohort, impute: Impute) -> None:

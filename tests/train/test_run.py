@@ -191,3 +191,13 @@ def test_csv__other_columns_are_refused(tmp_path: Path) -> None:
     CsvLog(tmp_path / "x.csv", ["step", "loss"], keep_through_step=0).close()
     with pytest.raises(ConfigError, match="columns"):
         CsvLog(tmp_path / "x.csv", ["step", "r2"], keep_through_step=0)
+
+
+def test_open__says_whether_the_folder_or_its_record_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ProvenanceMissingError, match="none: there is no such folder; name a run folder"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(ProvenanceMissingError, match=r"run\.json: no record of a run can be read: No such file"):
+        RunFolder.open(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ProvenanceMissingError, match=r"run\.json: no record of a run can be read: Expecting"):
+        RunFolder.open(tmp_path)

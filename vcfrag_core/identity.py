@@ -39,6 +39,19 @@ class Identity:
     metric: str
     layout: str
 
+    @classmethod
+    def of(
+        cls, panel_digest: str, *, split: Split, observed: BoolArray, weights: F32Array, layout: SegmentLayout
+    ) -> Identity:
+        """The identity of an index over a panel, whose digest is known, from the very arrays that it is built from."""
+        return cls(
+            panel=panel_digest,
+            split=split_digest(split),
+            mask=mask_digest(observed),
+            metric=metric_digest(weights),
+            layout=layout_digest(layout),
+        )
+
     def check(self, other: Identity) -> None:
         """Refuses the first digest in which `other` differs, naming both values.
 

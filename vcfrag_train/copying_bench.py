@@ -20,7 +20,7 @@ from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.copying_score import CopyingScore
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.genetic_map import GeneticMap
-from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
+from vcfrag_core.identity import Identity
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
@@ -138,12 +138,8 @@ class CopyingBench:
         ).windows(self.observed)
         layout = layout_for(self.observed, parameters.scales, min_observed=parameters.min_observed)
         weights = metric.quantise(np.full(self.panel.n_sites, parameters.weight))
-        identity = Identity(
-            panel=self.panel.digest,
-            split=split_digest(self._split),
-            mask=mask_digest(self.observed),
-            metric=metric_digest(weights),
-            layout=layout_digest(layout),
+        identity = Identity.of(
+            self.panel.digest, split=self._split, observed=self.observed, weights=weights, layout=layout
         )
         index = self._client.open_index(
             panel_name=self._panel_name,

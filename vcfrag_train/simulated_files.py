@@ -37,18 +37,23 @@ class SimulatedFiles:
     samples: Path
     typed: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> SimulatedFiles:
+        """Where they lie in a folder."""
+        return cls(
+            panel=folder / "panel.vcf.gz",
+            target=folder / "target.vcf.gz",
+            truth=folder / "truth.vcf.gz",
+            genetic_map=folder / "map.txt",
+            samples=folder / "samples.tsv",
+            typed=folder / "typed.tsv",
+        )
+
 
 def write_simulation(simulation: Simulation, folder: Path) -> SimulatedFiles:
     """Writes every file of the simulation into the folder, which is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = SimulatedFiles(
-        panel=folder / "panel.vcf.gz",
-        target=folder / "target.vcf.gz",
-        truth=folder / "truth.vcf.gz",
-        genetic_map=folder / "map.txt",
-        samples=folder / "samples.tsv",
-        typed=folder / "typed.tsv",
-    )
+    files = SimulatedFiles.of(folder)
     typed = np.flatnonzero(simulation.typed)
     write_phased_vcf(simulation.panel, files.panel)
     write_phased_vcf(simulation.targets.select_sites(typed), files.target)

@@ -57,6 +57,18 @@ def test_digests__golden() -> None:
     ]
 
 
+def test_identity__of_arrays_is_their_digests() -> None:
+    observed, weights = np.arange(11) % 3 == 0, np.array([0.5, 6.9072265625, 14], dtype=np.float32)
+    found = Identity.of("p", split=small_split(), observed=observed, weights=weights, layout=small_layout())
+    assert found == Identity(
+        panel="p",
+        split="d77ef85162768595d47033bd88febefb",
+        mask="8bc816b3905df30ac9485e76856514bf",
+        metric="ae740b4617a13f76358e4d40aec1c482",
+        layout="f51fa0d8fa60e4bc5f0c824858580674",
+    )
+
+
 def test_panel_digest__every_field_that_counts() -> None:
     panel = small_panel()
     changed = [

@@ -22,11 +22,7 @@ from vcfrag_core import metric
 from vcfrag_core.identity import (
     Identity,
     haplotype_keys,
-    layout_digest,
-    mask_digest,
-    metric_digest,
     panel_digest,
-    split_digest,
 )
 from vcfrag_core.layout import SegmentLayout, layout_for
 from vcfrag_core.panel import Panel
@@ -52,13 +48,8 @@ class Described:
 
     @property
     def identity(self) -> Identity:
-        return Identity(
-            panel=panel_digest(self.panel),
-            split=split_digest(self.split),
-            mask=mask_digest(self.observed),
-            metric=metric_digest(self.weights),
-            layout=layout_digest(self.layout),
-        )
+        digest = panel_digest(self.panel)
+        return Identity.of(digest, split=self.split, observed=self.observed, weights=self.weights, layout=self.layout)
 
     def opening(self) -> dict[str, Any]:
         """Arguments of `IndexClient.open_index`."""

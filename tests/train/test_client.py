@@ -26,7 +26,7 @@ from vcfrag_core.errors import (
     UnavailableError,
     UnknownIndexError,
 )
-from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
+from vcfrag_core.identity import Identity, layout_digest
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
 from vcfrag_core.queries import QueryBlock
@@ -48,13 +48,7 @@ def opening(panel: Panel) -> dict[str, Any]:
     observed = np.random.default_rng(3).random(panel.n_sites) < 0.5
     split = Split(name="train", reference=panel.samples, groups={name: name for name in panel.samples})
     layout, weights = layout_for(observed, (8, 32)), metric.quantise(np.full(panel.n_sites, 6.9))
-    identity = Identity(
-        panel=panel.digest,
-        split=split_digest(split),
-        mask=mask_digest(observed),
-        metric=metric_digest(weights),
-        layout=layout_digest(layout),
-    )
+    identity = Identity.of(panel.digest, split=split, observed=observed, weights=weights, layout=layout)
     return {
         "panel_name": "panel",
         "identity": identity,

@@ -20,16 +20,7 @@ pytest.importorskip("msprime", reason="msprime comes with the extra `demo`")
 def test_fit_config__is_the_published_one(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VCFRAG_DEMO", str(tmp_path))
     published = load_config(repository / "configs" / "demo.toml")
-    data = tmp_path / "data"
-    files = SimulatedFiles(
-        panel=data / "panel.vcf.gz",
-        target=data / "target.vcf.gz",
-        truth=data / "truth.vcf.gz",
-        genetic_map=data / "map.txt",
-        samples=data / "samples.tsv",
-        typed=data / "typed.tsv",
-    )
-    ours = fit_config(DemoConfig(), files, "127.0.0.1:1")
+    ours = fit_config(DemoConfig(), SimulatedFiles.of(tmp_path / "data"), "127.0.0.1:1")
     assert dataclasses.replace(ours, daemon=DaemonConfig()) == published
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,15 +80,11 @@ def read_truth(
         PloidyError: A call that is not diploid.
         InputError: A record without GT.
     """
-    path = Path(path)
-    columns = _columns(path, samples)
     found = np.zeros(len(rows), dtype=np.bool_)
     genotypes = np.full((len(rows), len(samples)), metrics.MISSING, dtype=np.int8)
-    for record in records_of(path, contig, threads=threads):
-        row = _new_row(record, rows, found, path)
-        if row is not None:
-            alleles = alleles_of(record, path)[columns]
-            genotypes[row] = np.where((alleles < 0).any(axis=1), metrics.MISSING, alleles.sum(axis=1))
+    for row, alleles in _alleles(Path(path), contig, rows, samples, threads):
+        found[row] = True
+        genotypes[row] = np.where((alleles < 0).any(axis=1), metrics.MISSING, alleles.sum(axis=1))
     return TrueGenotypes(found=found, genotypes=genotypes)
 
 
@@ -100,14 +96,9 @@ def read_haplotypes(
     Raises:
         What `read_truth` raises.
     """
-    path = Path(path)
-    columns = _columns(path, samples)
-    found = np.zeros(len(rows), dtype=np.bool_)
     alleles = np.full((len(rows), len(samples), 2), metrics.MISSING, dtype=np.int8)
-    for record in records_of(path, contig, threads=threads):
-        row = _new_row(record, rows, found, path)
-        if row is not None:
-            alleles[row] = alleles_of(record, path)[columns]
+    for row, found in _alleles(Path(path), contig, rows, samples, threads):
+        alleles[row] = found
     return alleles
 
 
@@ -135,10 +126,8 @@ def read_imputed(
     """
     path = Path(path)
     table = _Table(path, contig, len(rows), _columns(path, samples), samples)
-    for record in records_of(path, contig, threads=threads):
-        row = _new_row(record, rows, table.found, path)
-        if row is not None:
-            table.add(row, record)
+    for row, record in _wanted(path, contig, rows, threads):
+        table.add(row, record)
     return table.result()
 
 
@@ -149,8 +138,7 @@ def sites_present(path: str | Path, contig: str, rows: Mapping[SiteKey, int], *,
         DuplicateRecordError: A wanted site stands there twice.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
-    for record in records_of(Path(path), contig, threads=threads):
-        _new_row(record, rows, found, Path(path))
+    found[[row for row, _ in _wanted(Path(path), contig, rows, threads)]] = True
     return found
 
 
@@ -166,6 +154,7 @@ class _Table:
         self._field = ""
 
     def add(self, row: int, record: InfoRecord) -> None:
+        self.found[row] = True
         field, dosage = dosage_of(record, self._path)
         dosage = dosage[self._columns]
         self._check(dosage, record)
@@ -204,16 +193,31 @@ class _Table:
         )
 
 
-def _new_row(record: InfoRecord, rows: Mapping[SiteKey, int], found: BoolArray, path: Path) -> int | None:
-    """Row of the record where it is wanted, marked as found."""
-    key = key_of(record)
-    row = None if key is None else rows.get(key)
-    if row is None:
-        return None
-    if found[row]:
-        raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
-    found[row] = True
-    return row
+def _alleles(
+    path: Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], threads: int
+) -> Iterator[tuple[int, I64Array]]:
+    """Row and (S, 2) alleles of every wanted record."""
+    columns = _columns(path, samples)
+    for row, record in _wanted(path, contig, rows, threads):
+        yield row, alleles_of(record, path)[columns]
+
+
+def _wanted(path: Path, contig: str, rows: Mapping[SiteKey, int], threads: int) -> Iterator[tuple[int, InfoRecord]]:
+    """Row and record of every wanted site that the file has.
+
+    Raises:
+        DuplicateRecordError: One of them stands there twice.
+    """
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for record in records_of(path, contig, threads=threads):
+        key = key_of(record)
+        row = None if key is None else rows.get(key)
+        if row is None:
+            continue
+        if found[row]:
+            raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
+        found[row] = True
+        yield row, record
 
 
 def _columns(path: Path, samples: Sequence[str]) -> I64Array:

@@ -8,10 +8,10 @@ import numpy as np
 
 from vcfrag_core.distances import scan
 from vcfrag_core.layout import Segment
-from vcfrag_core.types import F32Array, I32Array, U8Array, U64Array
-from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
-from vcfrag_indexd.engines.strips import ScanPass, Strip, StripMap, plan_passes
-from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes, wide_ranges
+from vcfrag_core.types import I32Array, U8Array, U64Array
+from vcfrag_indexd.engines.base import IndexSource, SearchTask
+from vcfrag_indexd.engines.strips import ScanPass, StripMap, plan_passes
+from vcfrag_indexd.engines.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
 
 QUERIES_PER_PIECE = 8
 PREFIX_BYTES = 64 * 1024 * 1024
@@ -22,17 +22,8 @@ class BitscanEngine(TiledEngine):
 
     name = "bitscan"
 
-    def _search_segments(
-        self,
-        source: IndexSource,
-        strip: Strip,
-        task: SearchTask,
-        segments: list[Segment],
-        ids: I32Array,
-        distances: F32Array,
-        checkpoint: Checkpoint,
-    ) -> None:
-        scan_segments(self, source, strip, task, segments, ids, distances, checkpoint)
+    def _search_segments(self, work: SegmentSearch) -> None:
+        scan_segments(self, work)
 
     def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
         return super()._scratch_bytes(source, where, task, segments) + scan_bytes(self.threads, source, where, task)
@@ -45,17 +36,9 @@ def scan_bytes(threads: int, source: IndexSource, where: StripMap, task: SearchT
     return threads * (prefix + 2048 * steps + 80 * len(source.rows))
 
 
-def scan_segments(
-    engine: TiledEngine,
-    source: IndexSource,
-    strip: Strip,
-    task: SearchTask,
-    segments: list[Segment],
-    ids: I32Array,
-    distances: F32Array,
-    checkpoint: Checkpoint,
-) -> None:
-    """Fills (G, Q, K) ids and distances by comparing every reference."""
+def scan_segments(engine: TiledEngine, work: SegmentSearch) -> None:
+    """Answers by comparing every reference."""
+    source, strip, task, segments = work.source, work.strip, work.task, work.segments
     weights = strip.byte_weights(source.steps)
     wide = wide_ranges(source, task, segments)
     unit = common_weight(weights)
@@ -70,10 +53,8 @@ def scan_segments(
     def run(begin: int) -> None:
         queries = slice(begin, min(begin + piece, task.n_queries))
         for one in passes:
-            checkpoint()
-            _run_pass(
-                one, source, strip, task, queries, alleles, called, hashes[one.numbers], unit, dtype, ids, distances
-            )  # fmt: skip
+            work.checkpoint()
+            _run_pass(one, work, queries, alleles, called, hashes[one.numbers], unit, dtype)
 
     for _ in engine.pool.map(run, range(0, task.n_queries, piece)):
         pass
@@ -87,23 +68,20 @@ def common_weight(weights: I32Array) -> int:
 
 def _run_pass(
     one: ScanPass,
-    source: IndexSource,
-    strip: Strip,
-    task: SearchTask,
+    work: SegmentSearch,
     queries: slice,
     alleles: U8Array,
     called: U8Array,
     hashes: U64Array,
     unit: int,
     dtype: np.dtype[Any],
-    ids: I32Array,
-    distances: F32Array,
 ) -> None:
-    shape = (len(one.numbers), queries.stop - queries.start, task.k)
+    source = work.source
+    shape = (len(one.numbers), queries.stop - queries.start, work.task.k)
     found_ids, found_distances = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
-    excluded, excluded_starts = excluded_of(task, queries)
+    excluded, excluded_starts = excluded_of(work.task, queries)
     scan(
-        strip.bits,
+        work.strip.bits,
         one.step_byte,
         one.step_mask,
         one.piece_steps,
@@ -122,5 +100,5 @@ def _run_pass(
         found_ids,
         found_distances,
     )
-    ids[one.numbers, queries] = found_ids
-    distances[one.numbers, queries] = found_distances
+    work.ids[one.numbers, queries] = found_ids
+    work.distances[one.numbers, queries] = found_distances

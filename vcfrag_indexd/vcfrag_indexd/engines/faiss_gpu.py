@@ -13,12 +13,11 @@ import numpy as np
 
 from vcfrag_core.errors import ConfigError, RangeError
 from vcfrag_core.layout import Segment
-from vcfrag_core.types import F32Array, I32Array, I64Array
-from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
+from vcfrag_core.types import F32Array, I64Array
 from vcfrag_indexd.engines.faiss_cpu import checked
 from vcfrag_indexd.engines.flat import FlatEngine
 from vcfrag_indexd.engines.installed import GPU_LINE, import_faiss
-from vcfrag_indexd.engines.strips import Strip
+from vcfrag_indexd.engines.tiled import SegmentSearch
 
 GPU_MAX_FETCH = 2048
 FETCH_MARGIN = 64
@@ -52,18 +51,9 @@ class FaissGpuEngine(FlatEngine):
         products, rows = index.search(checked(queries), n)
         return products, rows
 
-    def _search_segments(
-        self,
-        source: IndexSource,
-        strip: Strip,
-        task: SearchTask,
-        segments: list[Segment],
-        ids: I32Array,
-        distances: F32Array,
-        checkpoint: Checkpoint,
-    ) -> None:
-        check_fetch(task.k, int(np.diff(task.excluded_starts).max(initial=0)))
-        super()._search_segments(source, strip, task, segments, ids, distances, checkpoint)
+    def _search_segments(self, work: SegmentSearch) -> None:
+        check_fetch(work.task.k, int(np.diff(work.task.excluded_starts).max(initial=0)))
+        super()._search_segments(work)
 
 
 def check_fetch(k: int, most_excluded: int) -> None:

@@ -10,6 +10,7 @@ when the last fetched distance is certainly greater than its k-th; otherwise mor
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,10 @@ from vcfrag_core.distances import rank_fetched
 from vcfrag_core.layout import Segment
 from vcfrag_core.metric import STEPS_PER_UNIT
 from vcfrag_core.types import F32Array, F64Array, I32Array, I64Array, U8Array
-from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
+from vcfrag_indexd.engines.base import IndexSource, SearchTask
 from vcfrag_indexd.engines.bitscan import scan_bytes, scan_segments
 from vcfrag_indexd.engines.strips import Strip, StripMap, costs
-from vcfrag_indexd.engines.tiled import TiledEngine, excluded_of, segment_hashes, wide_ranges
+from vcfrag_indexd.engines.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
 
 FIRST_FETCH = 512
 LAST_FETCH = 2048
@@ -75,25 +76,16 @@ class FlatEngine(TiledEngine):
         fallback = scan_bytes(self.threads, source, where, task)
         return super()._scratch_bytes(source, where, task, segments) + vectors + fetched + fallback
 
-    def _search_segments(
-        self,
-        source: IndexSource,
-        strip: Strip,
-        task: SearchTask,
-        segments: list[Segment],
-        ids: I32Array,
-        distances: F32Array,
-        checkpoint: Checkpoint,
-    ) -> None:
-        search = _FlatSearch(source, strip, task, segments)
-        where = self._source(source.handle)[1]
-        for g, segment in enumerate(segments):
-            checkpoint()
+    def _search_segments(self, work: SegmentSearch) -> None:
+        search = _FlatSearch(work.source, work.strip, work.task, work.segments)
+        where = self._source(work.source.handle)[1]
+        for g, segment in enumerate(work.segments):
+            work.checkpoint()
             with self.cache.pinned() as get:
-                index = self._flat(source, where, segment, lambda: strip, get)
-                left = self._search_segment(search, index, g, ids[g], distances[g])
+                index = self._flat(work.source, where, segment, lambda: work.strip, get)
+                left = self._search_segment(search, index, g, work.ids[g], work.distances[g])
             if len(left):
-                self._scan_rest(search, g, left, ids, distances, checkpoint)
+                self._scan_rest(work, search.task_of(left), g, left)
 
     def _search_segment(self, search: _FlatSearch, index: Any, g: int, ids: I32Array, distances: F32Array) -> I64Array:
         """Fetches and ranks, more and more for those that need it; the queries that stay unresolved."""
@@ -130,16 +122,13 @@ class FlatEngine(TiledEngine):
             pass
         return resolved
 
-    def _scan_rest(
-        self, search: _FlatSearch, g: int, left: I64Array, ids: I32Array, distances: F32Array, checkpoint: Checkpoint
-    ) -> None:
+    def _scan_rest(self, work: SegmentSearch, task: SearchTask, g: int, left: I64Array) -> None:
         """The queries whose ties are too many to fetch: compare every reference."""
-        task = search.task_of(left)
         found_ids = np.empty((1, len(left), task.k), dtype=np.int32)
         found = np.empty(found_ids.shape, dtype=np.float32)
-        segment = search.segments[g]
-        scan_segments(self, search.source, search.strip, task, [segment], found_ids, found, checkpoint)
-        ids[g, left], distances[g, left] = found_ids[0], found[0]
+        rest = dataclasses.replace(work, task=task, segments=[work.segments[g]], ids=found_ids, distances=found)
+        scan_segments(self, rest)
+        work.ids[g, left], work.distances[g, left] = found_ids[0], found[0]
 
 
 class _FlatSearch:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from vcfrag_core import bits as bit
-from vcfrag_core.layout import Segment
 from vcfrag_core.nearest import nearest
-from vcfrag_core.types import F32Array, I32Array, I64Array
-from vcfrag_indexd.engines.base import Checkpoint, IndexSource, SearchTask
-from vcfrag_indexd.engines.strips import Strip
-from vcfrag_indexd.engines.tiled import TiledEngine, wide_ranges
+from vcfrag_core.types import I64Array
+from vcfrag_indexd.engines.tiled import SegmentSearch, TiledEngine, wide_ranges
 
 
 class ReferenceEngine(TiledEngine):
@@ -18,27 +15,19 @@ class ReferenceEngine(TiledEngine):
 
     name = "reference"
 
-    def _search_segments(
-        self,
-        source: IndexSource,
-        strip: Strip,
-        task: SearchTask,
-        segments: list[Segment],
-        ids: I32Array,
-        distances: F32Array,
-        checkpoint: Checkpoint,
-    ) -> None:
+    def _search_segments(self, work: SegmentSearch) -> None:
+        source, task = work.source, work.task
         haplotypes = bit.unpack(source.packed[source.rows], task.start, task.stop)
-        wide = wide_ranges(source, task, segments)
+        wide = wide_ranges(source, task, work.segments)
         for q in range(task.n_queries):
             query = np.full(task.stop - task.start, -1, dtype=np.int8)
             called = task.called[q] == 1
-            query[strip.sites[called] - task.start] = task.alleles[q][called]
+            query[work.strip.sites[called] - task.start] = task.alleles[q][called]
             mine: I64Array = task.excluded[task.excluded_starts[q] : task.excluded_starts[q + 1]]
             kept = np.setdiff1d(np.arange(len(source.rows)), mine)
-            for g, segment in enumerate(segments):
-                checkpoint()
-                ids[g, q], distances[g, q] = nearest(
+            for g, segment in enumerate(work.segments):
+                work.checkpoint()
+                work.ids[g, q], work.distances[g, q] = nearest(
                     query,
                     haplotypes[kept],
                     ids=source.rows[kept],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,29 @@ from vcfrag_core.types import F32Array, I32Array, I64Array, U64Array
 from vcfrag_indexd.cache import SegmentCache
 from vcfrag_indexd.engines.base import Answer, Checkpoint, IndexSource, SearchTask, Usage
 from vcfrag_indexd.engines.strips import Strip, StripMap
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SegmentSearch:
+    """A task over some segments of an index, and where its answer goes.
+
+    Attributes:
+        source: The index.
+        strip: The references' bits over the task's range.
+        task: The queries.
+        segments: G segments of the range.
+        ids: (G, Q, K) haplotypes, to be filled.
+        distances: (G, Q, K) their distances, to be filled.
+        checkpoint: Raises where the call is no longer wanted.
+    """
+
+    source: IndexSource
+    strip: Strip
+    task: SearchTask
+    segments: list[Segment]
+    ids: I32Array
+    distances: F32Array
+    checkpoint: Checkpoint
 
 
 class TiledEngine:
@@ -77,19 +101,11 @@ class TiledEngine:
             distances = np.empty(ids.shape, dtype=np.float32)
             if ids.size:
                 strip = self._strip(source, where, task, get)
-                self._search_segments(source, strip, task, segments, ids, distances, checkpoint)
+                self._search_segments(SegmentSearch(source, strip, task, segments, ids, distances, checkpoint))
         return Answer(result_of(segments, ids, distances), self._build_seconds)
 
-    def _search_segments(
-        self,
-        source: IndexSource,
-        strip: Strip,
-        task: SearchTask,
-        segments: list[Segment],
-        ids: I32Array,
-        distances: F32Array,
-        checkpoint: Checkpoint,
-    ) -> None:
+    def _search_segments(self, work: SegmentSearch) -> None:
+        """Fills the ids and distances of `work`."""
         raise NotImplementedError
 
     def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:

@@ -119,6 +119,9 @@ def _lines(
         f"{panel.contig}: {int(target.observed.sum())} of {records.n_records} target records are typed panel sites,"
         f" {panel.n_sites - int(target.observed.sum())} sites to impute in {len(records.samples)} samples"
     )
+    inside = target.inside[1] - target.inside[0]
+    if inside < panel.n_sites:
+        lines.append(f"{panel.contig}: {inside} of these panel sites lie in the region; the others are context")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
         lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vcfrag_core.files.htslib import parse_region
 from vcfrag_core.output_records import KeptRecord, OutputRecords, site_records
 from vcfrag_core.target_records import Reason
 from vcfrag_core.types import F32Array, I64Array
@@ -34,7 +35,7 @@ class WindowPieces:
         self._er2 = checked.er2
         self._column = np.cumsum(checked.observed) - 1
         self._with_loo = "LOO" in config.formats and checked.loo is not None
-        self._kept = kept_records(checked) if config.pass_through else []
+        self._kept = kept_records(checked, config.region) if config.pass_through else []
         self._step = max(1, _CELLS_PER_PIECE // len(checked.records.samples))
 
     def is_written(self, window: Window) -> bool:
@@ -75,9 +76,10 @@ class WindowPieces:
         return [kept for kept in self._kept if low <= kept.position < high]
 
 
-def kept_records(checked: CheckedTarget) -> list[KeptRecord]:
-    """Target records that are no panel sites, as they go through to the output."""
+def kept_records(checked: CheckedTarget, region: str | None) -> list[KeptRecord]:
+    """Target records in the region that are no panel sites, as they go through to the output."""
     records = checked.records
+    asked = None if region is None else parse_region(region)
     return [
         KeptRecord(
             position=int(records.positions[i]),
@@ -87,5 +89,5 @@ def kept_records(checked: CheckedTarget) -> list[KeptRecord]:
             alleles=records.alleles[i],
         )
         for i, reason in enumerate(checked.matching.reasons)
-        if reason in _PASSED_THROUGH
+        if reason in _PASSED_THROUGH and (asked is None or asked.holds(asked.contig, int(records.positions[i])))
     ]

@@ -652,6 +652,26 @@ def test_impute__region_of_an_unindexed_target(cohort: Cohort, impute: Impute) -
     assert "the panel has no site in the region" in empty
 
 
+def test_impute__region_in_any_format_with_records_passed_through(
+    cohort: Cohort, impute: Impute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows that lie in the region in part have pieces without a site; what is passed through stays inside, too."""
+    import cyvcf2
+
+    monkeypatch.setattr("vcfrag_train.window_pieces._CELLS_PER_PIECE", 5 * N_TARGETS)
+    lines = cohort.lines()
+    strangers = [record(position, ["0|1"] * N_TARGETS).split("\t") for position in (299_999, 350_001, 650_001, 700_001)]
+    target = cohort.target(sorted([*lines, *strangers], key=lambda line: int(line[1])))
+    options = ("--region", "20:300000-700000", "--pass-through", "--format", "GT,DS,HDS,GP,LOO")
+    text = impute(target, *options, map=cohort.long_map_file)
+    binary = impute(target, *options, map=cohort.long_map_file, out="out.bcf")
+    read = [[str(v) for v in cyvcf2.VCF(str(o.out))] for o in (text, binary)]
+    assert [line.split("\t")[9:] for line in read[0]] == [line.split("\t")[9:] for line in read[1]]
+    inside = [p for p in cohort.panel.positions.tolist() if 300_000 <= p <= 700_000]
+    assert [int(line.split("\t")[1]) for line in read[0]] == sorted([*inside, 350_001, 650_001])
+    assert f"20: {len(inside)} of these panel sites lie in the region; the others are context" in text.stderr
+
+
 def test_impute__region_against_a_daemon_of_the_whole_panel(cohort: Cohort, impute: Impute) -> None:
     target = cohort.target(cohort.lines())
     with serve({"chr20": cohort.panel}) as daemon:
@@ -812,6 +832,26 @@ def test_impute__interrupted_run_is_taken_up(cohort: Cohort, impute: Impute, mon
     again = impute(target, out="again.vcf.gz", map=cohort.long_map_file)
     assert again.code == 0
     assert windows[1] == windows[0] + n_parts
+
+
+def test_impute__interruption_says_how_to_go_on(
+    cohort: Cohort, impute: Impute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = impute_pipeline.WindowPieces.of
+
+    def interrupted(self, window, dosage):  # type: ignore[no-untyped-def]
+        if window.number > 0:
+            raise KeyboardInterrupt
+        return original(self, window, dosage)
+
+    monkeypatch.setattr(impute_pipeline.WindowPieces, "of", interrupted)
+    outcome = impute(cohort.target(cohort.lines()), map=cohort.long_map_file)
+    assert outcome.code == 130
+    parts = outcome.out.with_name(".out.vcf.gz.parts")
+    last = outcome.stderr.splitlines()[-1]
+    assert last == f"{parts} keeps what is written; the same command with --resume goes on"
+    monkeypatch.undo()
+    assert impute(cohort.target(cohort.lines()), "--resume", map=cohort.long_map_file).code == 0
 
 
 def test_impute__another_input_is_not_taken_up(cohort: Cohort, impute: Impute) -> None:

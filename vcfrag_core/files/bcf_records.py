@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -81,13 +82,13 @@ class BcfFormatter:
         values: dict[str, U8Array] = {}
         for name in self._formats:
             if name == "GT":
-                values[name] = _rows(_phased(columns.gt), records)
+                values[name] = _rows(_phased(columns.gt))
             elif name == "LOO":
                 if records.loo is not None:
-                    values[name] = _rows(_floats(records.loo), records)
+                    values[name] = _rows(_floats(records.loo))
             else:
                 numbers = {"DS": columns.ds, "HDS": records.dosage, "GP": columns.gp}[name]
-                values[name] = _rows(_floats(numbers), records)
+                values[name] = _rows(_floats(numbers))
         n_samples = records.n_samples
         return [(name, self._prefix(name, rows.shape[1] // n_samples), rows) for name, rows in values.items()]
 
@@ -125,9 +126,9 @@ def _floats(numbers: I16Array) -> F32Array:
     return values
 
 
-def _rows(values: U8Array | F32Array, records: OutputRecords) -> U8Array:
-    """(L, bytes) from values of L x S samples."""
-    return np.ascontiguousarray(values).reshape(records.n_sites, -1).view(np.uint8)
+def _rows(values: U8Array | F32Array) -> U8Array:
+    """(L, bytes) from values of L x S samples; L may be 0."""
+    return np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:])).view(np.uint8)
 
 
 def _integer(value: int) -> bytes:

@@ -68,8 +68,10 @@ def read_qc(path: str | Path) -> list[QcEntry]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read as a QC file: {error}", path=path) from error
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"not a QC file: {error}", path=path) from error
     if not lines or lines[0].split("\t")[:5] != list(COLUMNS[:5]):
         raise InputError(f"not a QC file: its first line must be {' '.join(COLUMNS)}, tab-separated", path=path)
     return [_parse(line, number, path) for number, line in enumerate(lines[1:], start=2) if line]

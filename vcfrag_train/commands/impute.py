@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_core.files.vcf_writer import parts_folder
 from vcfrag_core.output_records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.impute_config import ImputeConfig, KeepGoing
 from vcfrag_train.parameter_file import read_parameters
@@ -97,5 +98,10 @@ def command(
     from vcfrag_train.impute_progress import showing
 
     with showing() as watcher:
-        result = run_impute(config, watcher)
+        try:
+            result = run_impute(config, watcher)
+        except KeyboardInterrupt:
+            if parts_folder(out).is_dir():
+                watcher.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")
+            raise
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")

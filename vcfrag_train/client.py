@@ -87,7 +87,10 @@ class IndexClient:
         self._lock = threading.RLock()
 
     def close(self) -> None:
-        """Closes the connection; the daemon keeps the indexes until they are closed or least recently used."""
+        """Closes the connection for good and ends the calls under way.
+
+        The daemon keeps the indexes until they are closed or least recently used.
+        """
         self._caller.close()
 
     def info(self) -> DaemonInfo:

@@ -50,6 +50,7 @@ class Caller:
         self._pid = -1
         self._turn = 0
         self._lock = threading.RLock()
+        self._closed = threading.Event()
         self._quiet_until = -math.inf
         self._random = random.Random()
 
@@ -81,6 +82,9 @@ class Caller:
                 return self._attempt(method, request, deadline - time.monotonic())
             except grpc.RpcError as failure:
                 refusal = decode(failure)
+            except ValueError:  # gRPC's word for a channel that was closed in the meantime
+                self._check_open(method)
+                raise
             if not isinstance(refusal.error, RETRIED):
                 if mend is None or not mend(refusal.error):
                     raise refusal.error
@@ -93,17 +97,27 @@ class Caller:
                 if now - started >= NOTICE_SECONDS:
                     self._notice(refusal.error, deadline - now)
                 self._next_address()
-            time.sleep(wait)
+            self._closed.wait(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def close(self) -> None:
-        """Closes this process's channel; the next call opens another."""
+        """Closes this process's channel, ends the calls under way, and refuses later ones."""
+        self._closed.set()
+        self._drop_channel()
+
+    def _drop_channel(self) -> None:
         with self._lock:
             if self._channel is not None and self._pid == os.getpid():
                 self._channel.close()
             self._channel = None
 
+    def _check_open(self, method: str) -> None:
+        # Nobody waits for the answer of a client that was closed; trying again would only hold its thread.
+        if self._closed.is_set():
+            raise UnavailableError(f"{method}: the client was closed")
+
     def _attempt(self, method: str, request: Any, seconds: float) -> Any:
+        self._check_open(method)
         if seconds <= 0:
             raise DeadlineError(f"{method}: the deadline passed")
         metadata = [(REQUEST_ID_KEY, uuid.uuid4().hex)]
@@ -135,5 +149,5 @@ class Caller:
 
     def _next_address(self) -> None:
         if len(self._addresses) > 1:
-            self.close()
+            self._drop_channel()
             self._turn += 1

@@ -164,6 +164,20 @@ def test_call__a_daemon_that_is_away_is_said_once(said: Said, free_port: int, mo
     assert said.lines[0].startswith(f"the daemon at {address} is away (")
 
 
+def test_call__ends_when_its_client_is_closed(said: Said, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_calls, "NOTICE_SECONDS", 0.0)
+    address = f"127.0.0.1:{free_port}"
+    client = IndexClient(address, timeout_seconds=10 * PATIENCE_SECONDS)
+    with ThreadPoolExecutor(1) as aside:
+        found = aside.submit(client.info)
+        said.wait_for(f"the daemon at {address} is away")
+        client.close()
+        with pytest.raises(UnavailableError, match="Info: the client was closed"):
+            found.result(PATIENCE_SECONDS)
+    with pytest.raises(UnavailableError, match="Info: the client was closed"):
+        client.info()
+
+
 @pytest.mark.parametrize(
     "words",
     [

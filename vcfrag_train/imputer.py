@@ -16,7 +16,7 @@ from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.features import certain_dosage, gather_evidence
 from vcfrag_core.genetic_map import GeneticMap
-from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
+from vcfrag_core.identity import Identity
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters, parameters_for
@@ -194,13 +194,7 @@ class Imputer:
     def _open(self, observed: BoolArray, parameters: CopyingParameters) -> _Opened:
         layout = layout_for(observed, parameters.scales, min_observed=parameters.min_observed)
         weights = metric.quantise(self._weights(parameters))
-        identity = Identity(
-            panel=self._panel_digest,
-            split=split_digest(self.split),
-            mask=mask_digest(observed),
-            metric=metric_digest(weights),
-            layout=layout_digest(layout),
-        )
+        identity = Identity.of(self._panel_digest, split=self.split, observed=observed, weights=weights, layout=layout)
         index = self._client.open_index(
             panel_name=self._panel_name,
             identity=identity,

@@ -29,6 +29,7 @@ class Case:
     switch: F64Array
 
     def reference(self) -> F64Array:
+        """Dosages by the textbook recursion."""
         sites = self.problem.sites
         rows = []
         for query, candidates in zip(self.problem.queries, self.problem.candidates, strict=True):
@@ -37,6 +38,36 @@ class Case:
             posterior = copying.posterior_reference(states, query, self.weights, self.switch)
             rows.append(copying.dosage_reference(posterior, sites.left, sites.fraction, chosen[:, sites.sites].T))
         return np.array(rows)
+
+    def reference_gradients(self, gradient: F64Array) -> tuple[F64Array, F64Array]:
+        """What torch makes of the same recursion, written with its operations."""
+        weights, switch = (torch.tensor(x, requires_grad=True) for x in (self.weights, self.switch))
+        sites, loss = self.problem.sites, torch.tensor(0.0, dtype=torch.float64)
+        right = np.minimum(sites.left + 1, len(sites.observed) - 1)
+        share = torch.tensor(sites.fraction[:, None].astype(np.float64))
+        for q, candidates in enumerate(self.problem.candidates):
+            chosen = self.haplotypes[candidates]
+            wrong = copying.mismatches(chosen[:, sites.observed].T, self.problem.queries[q])
+            posterior = _posterior(torch.exp(-weights[:, None] * torch.tensor(wrong)), switch)
+            between = (1 - share) * posterior[sites.left] + share * posterior[right]
+            dosage = (between * torch.tensor(chosen[:, sites.sites].T)).sum(dim=1)
+            loss = loss + (torch.tensor(gradient[q]) * dosage).sum()
+        by_weight, by_switch = torch.autograd.grad(loss, (weights, switch), materialize_grads=True)
+        return by_weight.numpy(), by_switch.numpy()
+
+
+def _posterior(emission: torch.Tensor, switch: torch.Tensor) -> torch.Tensor:
+    """(M, K) posteriors from (M, K) emissions, without writing into anything."""
+    m, k = emission.shape
+    forward, backward = [emission[0] / emission[0].sum()], [torch.full_like(emission[0], 1 / k)]
+    for i in range(1, m):
+        row = emission[i] * ((1 - switch[i]) * forward[-1] + switch[i] / k)
+        forward.append(row / row.sum())
+    for i in range(m - 1, 0, -1):
+        ahead = emission[i] * backward[-1]
+        backward.append((1 - switch[i]) * ahead / ahead.sum() + switch[i] / k)
+    joint = torch.stack(forward) * torch.stack(backward[::-1])
+    return joint / joint.sum(dim=1, keepdim=True)
 
 
 def random_case(seed: int, *, n_observed: int, n_candidates: int, n_sites: int, n_queries: int = 2) -> Case:
@@ -73,6 +104,36 @@ def test_dosage__kernel_equals_reference(seed: int, n_observed: int, n_candidate
     np.testing.assert_allclose(double, case.reference(), atol=1e-9)
     single = case.problem.dosage(case.weights.astype(np.float32), case.switch.astype(np.float32))
     np.testing.assert_allclose(single, case.reference(), atol=2e-4)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_observed=st.integers(1, 100),
+    n_candidates=st.integers(1, 40),
+    extra=st.integers(1, 1500),
+)
+def test_gradient__kernel_equals_reference(seed: int, n_observed: int, n_candidates: int, extra: int) -> None:
+    case = random_case(seed, n_observed=n_observed, n_candidates=n_candidates, n_sites=n_observed + extra)
+    rng = np.random.default_rng(seed)
+    gradient = rng.normal(rng.choice([0, 1]), 1, (2, len(case.problem.sites.sites)))
+    gradient[:, rng.random(gradient.shape[1]) < 0.3] = 0
+    expected = case.reference_gradients(gradient)
+    double = case.problem.gradients(case.weights, case.switch, gradient)
+    single = case.problem.gradients(*(x.astype(np.float32) for x in (case.weights, case.switch, gradient)))
+    for wanted, exact, rounded in zip(expected, double, single, strict=True):
+        scale = 1 + np.abs(wanted).max()
+        np.testing.assert_allclose(exact / scale, wanted / scale, atol=1e-9)
+        np.testing.assert_allclose(rounded / scale, wanted / scale, atol=1e-4)
+
+
+def test_gradient__where_a_switch_is_certain() -> None:
+    case = random_case(11, n_observed=70, n_candidates=12, n_sites=160)
+    case.switch[[5, 32, 33, 50]] = 1
+    gradient = np.random.default_rng(3).normal(size=(2, len(case.problem.sites.sites)))
+    for wanted, got in zip(
+        case.reference_gradients(gradient), case.problem.gradients(case.weights, case.switch, gradient), strict=True
+    ):
+        np.testing.assert_allclose(got, wanted, atol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(4))

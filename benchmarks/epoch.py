@@ -33,7 +33,7 @@ def run(*, quick: bool) -> Topic:
         file = Path(folder) / "panel"
         write_panel_file(file, panel, KEY, threads=retrieval.THREADS)
         del panel
-        cold = min(_child("first", file)["wall"] for _ in range(1 if quick else 2))
+        cold = min((_child("first", file) for _ in range(1 if quick else 2)), key=lambda found: found["wall"])
         epoch = _child("all", file)
     size = f"{n_haplotypes} x {WINDOW * n_windows}, {n_windows} windows, three scales"
     figures = [
@@ -63,15 +63,24 @@ def run(*, quick: bool) -> Topic:
         ),
         Figure(
             name="cold start from the cached panel to the first answered search, new process",
-            value=cold,
+            value=cold["wall"],
             unit="s",
             baseline="the replaced system's own figure",
             baseline_value=REPLACED_START,
             goal="<= 3 s",
             most=3.0,
+            note=_parts(cold),
         ),
     ]
     return Topic(figures=figures)
+
+
+def _parts(cold: dict[str, float]) -> str:
+    rest = cold["wall"] - sum(seconds for name, seconds in cold.items() if name != "wall")
+    return (
+        f"panel mapped and checked {cold['panel']:.2g} s, daemon ready (Numba, canary) {cold['daemon']:.2g} s, "
+        f"index open {cold['open']:.2g} s, first search {cold['search']:.2g} s, interpreter and imports {rest:.2g} s"
+    )
 
 
 def _child(what: str, file: Path) -> dict[str, float]:
@@ -86,8 +95,9 @@ def _first(file: Path) -> dict[str, float]:
     """Panel, daemon, open index, one search of a window."""
     from benchmarks.rpc import first_search
 
-    first_search(read_panel_file(file, KEY, threads=retrieval.THREADS), WINDOW, QUERIES)
-    return {}
+    begin = time.perf_counter()
+    panel = read_panel_file(file, KEY, threads=retrieval.THREADS)
+    return {"panel": time.perf_counter() - begin, **first_search(panel, WINDOW, QUERIES)}
 
 
 def _all(file: Path) -> dict[str, float]:

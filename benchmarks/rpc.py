@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from benchmarks import retrieval, synthetic
@@ -66,8 +68,8 @@ def _compare(panel: Panel, observed: BoolArray, n_queries: int) -> dict[str, flo
     return {"queries": n_queries, "grpc_seconds": over_grpc, "process_seconds": in_process}
 
 
-def first_search(panel: Panel, window: int, n_queries: int) -> None:
-    """A daemon, an open index and one answered search of the panel's middle window."""
+def first_search(panel: Panel, window: int, n_queries: int) -> dict[str, float]:
+    """A daemon, an open index and one answered search of the panel's middle window; the seconds that each took."""
     observed = retrieval.half_mask(panel.n_sites)
     start = panel.n_sites // 2 // window * window
     rows = np.arange(n_queries) * (panel.n_haplotypes // n_queries)
@@ -78,9 +80,15 @@ def first_search(panel: Panel, window: int, n_queries: int) -> None:
         observed=observed[start : start + window],
         alleles=bits.unpack(panel.packed[rows], start, start + window).astype(np.int8),
     )
+    times = [time.perf_counter()]
     served = embedded_daemon({"bench": panel}, threads=retrieval.THREADS, engine="bitscan")
     with served as address, IndexClient(address) as client:
-        client.search(_open(client, panel, observed), block, K)
+        times.append(time.perf_counter())
+        index = _open(client, panel, observed)
+        times.append(time.perf_counter())
+        client.search(index, block, K)
+        times.append(time.perf_counter())
+    return dict(zip(("daemon", "open", "search"), np.diff(times).tolist(), strict=True))
 
 
 def _block(panel: Panel, observed: BoolArray, n_queries: int) -> QueryBlock:

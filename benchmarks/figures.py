@@ -99,12 +99,12 @@ def seconds(work: Callable[[], object], *, repeats: int = 3) -> float:
 
 
 def cpu_seconds_in_turn(*works: Callable[[], object], repeats: int = 3) -> list[float]:
-    """Least CPU time of this thread for each of several pieces of work, taken in turn: for the ratio of two of them."""
+    """Least CPU time of this process for each of several pieces of work, taken in turn: for ratios between them."""
     best = [float("inf")] * len(works)
     for _ in range(repeats):
         for i, work in enumerate(works):
             gc.collect()
-            begin = time.thread_time()
+            begin = time.process_time()
             work()
-            best[i] = min(best[i], time.thread_time() - begin)
+            best[i] = min(best[i], time.process_time() - begin)
     return best

@@ -5,11 +5,13 @@ Only the module of the command that was asked for is imported, so that `--help` 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -47,6 +49,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = next((word for word in words if not word.startswith("-")), None)
+    with _process_of_its_own() if arguments is None else contextlib.nullcontext():
+        _run(chosen, words)
+
+
+@contextlib.contextmanager
+def _process_of_its_own() -> Iterator[None]:
+    """Spares a process work that no command needs (docs/performance.md, Imputing)."""
+    # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        yield
+    finally:
+        # The interpreter would look for garbage once more, in hundreds of thousands of objects, before it frees all.
+        gc.freeze()
+
+
+def _run(chosen: str | None, words: Sequence[str]) -> None:
     try:
         build_app(chosen)(words, prog_name="vcfrag-train")
     except VcfragError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 import types
@@ -57,6 +58,24 @@ def test_command_help__answers_without_torch(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stdout
     assert f"vcfrag-train {name}" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])
+def test_process__one_blas_thread_unless_told_otherwise(given: str | None, found: str) -> None:
+    code = (
+        "import os\nfrom vcfrag_train.cli import main\n"
+        "try:\n    main()\nfinally:\n    print(os.environ['OPENBLAS_NUM_THREADS'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=environment | ({} if given is None else {"OPENBLAS_NUM_THREADS": given}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split()[-1] == found
 
 
 def test_version__is_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:

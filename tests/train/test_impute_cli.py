@@ -180,6 +180,7 @@ def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
 
 
 Impute = Callable[..., Outcome]
+HEAVY = ("torch", "lightning", "tensorboard", "matplotlib", "jinja2", "faiss", "scipy", "pandas")
 
 
 def refused(outcome: Outcome, reason: str) -> str:
@@ -204,6 +205,22 @@ def dosage_r2(outcome: Outcome, cohort: Cohort) -> float:
 
 
 # --- clean input
+
+
+def test_copying_only__a_process_loads_nothing_that_trains(cohort: Cohort) -> None:
+    words = ["impute", "--panel", cohort.panel_file, "--target", cohort.target(cohort.lines())]
+    words += ["--map", cohort.map_file, "--out", cohort.folder / "out.vcf.gz", "--copying-only"]
+    code = (
+        "import sys\nfrom vcfrag_train.cli import main\n"
+        "try:\n    main()\n"
+        f"finally:\n    print('HEAVY', [m for m in {HEAVY} if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stdout
+    assert (cohort.folder / "out.vcf.gz.tbi").exists() or (cohort.folder / "out.vcf.gz.csi").exists()
 
 
 def test_impute__clean_target(cohort: Cohort, impute: Impute) -> None:

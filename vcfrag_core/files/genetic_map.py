@@ -26,6 +26,9 @@ from vcfrag_core.types import FloatArray, IntArray
 
 MIN_COVERED_SHARE = 0.5
 
+# A line's number and fields. The garbage collector goes through lists of strings again and again, but not tuples.
+_Row = tuple[int, tuple[str, ...]]
+
 
 class GeneticMapWarning(UserWarning):
     """Genetic distances are guessed."""
@@ -48,7 +51,7 @@ def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
         GeneticMapError: No such file, no layout that is known, other contigs only, a value that is no number,
             positions that do not ascend, cM that fall or are all the same; names the line.
     """
-    rows = [(number, line.split()) for number, line in numbered_lines(path, GeneticMapError)]
+    rows = [(number, tuple(line.split())) for number, line in numbered_lines(path, GeneticMapError)]
     if not rows:
         raise GeneticMapError("the file is empty", path=path)
     has_header = not any(_is_number(field) for field in rows[0][1])
@@ -117,9 +120,7 @@ def _known_columns(path: str | Path, rows: Sequence[Sequence[str]]) -> _Columns:
     return _Columns(position=1 - contig, cm=2, contig=contig, n_fields=3)
 
 
-def _of_contig(
-    path: str | Path, rows: list[tuple[int, list[str]]], column: int, contig: str
-) -> list[tuple[int, list[str]]]:
+def _of_contig(path: str | Path, rows: list[_Row], column: int, contig: str) -> list[_Row]:
     there = tuple(dict.fromkeys(row[column] for _, row in rows))
     name = contig_alias(contig, there)
     if name is None:
@@ -127,7 +128,7 @@ def _of_contig(
     return [(number, row) for number, row in rows if row[column] == name]
 
 
-def _assembled(path: str | Path, rows: list[tuple[int, list[str]]], columns: _Columns, contig: str) -> GeneticMap:
+def _assembled(path: str | Path, rows: list[_Row], columns: _Columns, contig: str) -> GeneticMap:
     positions = _numbers(path, rows, columns.position, int).astype(np.int64)
     cm = _numbers(path, rows, columns.cm, float).astype(np.float64)
     step, rise = np.diff(positions), np.diff(cm)
@@ -147,9 +148,7 @@ def _assembled(path: str | Path, rows: list[tuple[int, list[str]]], columns: _Co
     return GeneticMap(positions=positions[kept], cm=cm[kept], contig=contig, source=str(path))
 
 
-def _numbers(
-    path: str | Path, rows: list[tuple[int, list[str]]], column: int, kind: type[int] | type[float]
-) -> IntArray | FloatArray:
+def _numbers(path: str | Path, rows: list[_Row], column: int, kind: type[int] | type[float]) -> IntArray | FloatArray:
     values: list[float] = []
     try:
         values.extend(kind(row[column]) for _, row in rows)

@@ -42,20 +42,20 @@ BENCHMARKS = (
         name="speed",
         what="index, RPC, copying, imputation, sampler and training step, each beside its baseline",
         words=("-m", "benchmarks.speed", "--out", "{work}"),
-        limit_seconds=540,
+        limit_seconds=420,
         needs_data=False,
     ),
     Benchmark(
         name="search",
         what="one search by each engine, on the development tasks' shapes",
-        words=("-m", "benchmarks.search", "--json", "{work}/search.json"),
+        words=("-m", "benchmarks.search", "--queries", "40", "--json", "{work}/search.json"),
         limit_seconds=120,
     ),
     Benchmark(
         name="accuracy",
         what="both development tasks beside Beagle and Minimac4: accuracy, time, memory",
         words=(str(FOLDER / "accuracy.py"), "--work", "{work}"),
-        limit_seconds=240,
+        limit_seconds=360,
     ),
 )
 

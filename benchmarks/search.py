@@ -1,10 +1,10 @@
 """Seconds and bytes of one search by each engine, on the development tasks' shapes and real haplotypes.
 
-    python -m benchmarks.search [--engine bitscan --engine faiss-cpu] [--threads 2] [--json FILE]
+    python -m benchmarks.search [--engine bitscan --engine faiss-cpu] [--threads 2] [--queries 200] [--json FILE]
 
-200 query haplotypes (the tasks' targets) against the 4,608 reference haplotypes of chr20:0.06-2.29 Mb, the whole
-region as one context. The first search builds what it needs, the second finds it held; CPU seconds are of all threads
-together and hardly depend on what else the machine does. Needs the shared data.
+200 query haplotypes (the tasks' targets), or fewer, against the 4,608 reference haplotypes of chr20:0.06-2.29 Mb, the
+whole region as one context. The first search builds what it needs, the second finds it held; CPU seconds are of all
+threads together and hardly depend on what else the machine does. Needs the shared data.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", action="append", choices=("bitscan", "faiss-cpu", "faiss-gpu", "reference"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--queries", type=int, default=200, help="query haplotypes, of the targets; at most 200")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     data = default_data()
     panel = load_panel(data / SOURCE)
     targets = (data / "task_targets.txt").read_text().split()
-    rows = [
-        measure(name, engine, panel, targets, masks(panel, data)[name], options.threads)
-        for name in SHAPES
-        for engine in options.engine or ("bitscan", "faiss-cpu")
-    ]
-    print(f"{platform.machine()}, {options.threads} threads")
+    print(f"{platform.machine()}, {options.threads} threads, {options.queries} queries")
     columns = ("task", "segments", "k", "engine", "first, s", "building, s", "second, s", "CPU, s", "peak, MB")
     print("|", " | ".join(columns), "|")
-    print("|", " | ".join("---" for _ in columns), "|")
-    for row in rows:
-        print("|", " | ".join(f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values()), "|")
+    print("|", " | ".join("---" for _ in columns), "|", flush=True)
+    rows = []
+    for name, observed in masks(panel, data).items():
+        for engine in options.engine or ("bitscan", "faiss-cpu"):
+            row = measure(name, engine, panel, targets, observed, options)
+            cells = (f"{v:.2f}" if isinstance(v, float) else str(v) for v in row.values())
+            print("|", " | ".join(cells), "|", flush=True)
+            rows.append(row)
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
@@ -74,7 +75,7 @@ def masks(panel: Panel, data: Path) -> dict[str, BoolArray]:
 
 
 def measure(
-    task: str, engine_name: str, panel: Panel, targets: list[str], observed: BoolArray, threads: int
+    task: str, engine_name: str, panel: Panel, targets: list[str], observed: BoolArray, options: argparse.Namespace
 ) -> dict[str, Any]:
     """One engine on one task."""
     wanted, k = SHAPES[task]
@@ -90,7 +91,7 @@ def measure(
         steps=metric.steps(metric.quantise(np.full(panel.n_sites, np.log(999.0)))),
         layout=layout_for(observed, wanted),
     )
-    alleles = panel.haplotypes(panel.rows_of(targets))[:, observed]
+    alleles = panel.haplotypes(panel.rows_of(targets)[: options.queries])[:, observed]
     search = SearchTask(
         start=0,
         stop=panel.n_sites,
@@ -100,7 +101,7 @@ def measure(
         excluded=np.zeros(0, dtype=np.int64),
         excluded_starts=np.zeros(len(alleles) + 1, dtype=np.int64),
     )
-    engine = create_engine(engine_name, threads=threads, budget_bytes=BUDGET_BYTES)
+    engine = create_engine(engine_name, threads=options.threads, budget_bytes=BUDGET_BYTES)
     engine.open(source)
     # Compiles the loops, so that no measurement includes that.
     stop = int(np.flatnonzero(observed)[40])

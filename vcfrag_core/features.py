@@ -13,6 +13,7 @@ import numpy as np
 from vcfrag_core import copying_kernels
 from vcfrag_core import feature_kernels as kernels
 from vcfrag_core.copying_problem import CopyingProblem, each_query
+from vcfrag_core.errors import ShapeError
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I64Array
 
 CANDIDATE_FEATURES = (
@@ -92,7 +93,7 @@ def gather_evidence(
     Queries 2s and 2s + 1 must be the two haplotypes of one sample.
 
     Args:
-        problem: The copying problem; without its `wider` candidates their dosages are those of all.
+        problem: The copying problem, with its `wider` candidates.
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
@@ -104,6 +105,9 @@ def gather_evidence(
         n_candidates: T.
         certain: Dosages nearer than this to 0 or 1 are left out.
         pool: Threads to use.
+
+    Raises:
+        ShapeError: The problem does not name the candidates of both wider scales.
     """
     sites, n_queries = problem.sites, len(problem.queries)
     m, length, t = len(sites.observed), len(sites.sites), n_candidates
@@ -117,9 +121,12 @@ def gather_evidence(
     site_parts: list[F32Array] = [np.empty((0, len(SITE_FEATURES)), np.float32)] * n_queries
     chosen: list[I64Array] = [np.empty(0, np.int64)] * n_queries
     mass = np.zeros(n_queries)
-    wider = problem.wider or [problem.candidates] * (len(SITE_FEATURES) - FIRST_VARIANT - len(SWITCH_FACTORS))
-    variants = [(candidates, switch) for candidates in wider] + [
-        (problem.candidates, -np.expm1(np.float32(factor) * np.log1p(-switch))) for factor in SWITCH_FACTORS
+    if FIRST_VARIANT + len(problem.wider) + len(SWITCH_FACTORS) != len(SITE_FEATURES):
+        raise ShapeError(f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.wider)}")
+    # A switch that is certain in single precision stays so at any rate.
+    stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
+    variants = [(candidates, switch) for candidates in problem.wider] + [
+        (problem.candidates, -np.expm1(factor * stay).astype(np.float32)) for factor in SWITCH_FACTORS
     ]
 
     def one(q: int) -> None:

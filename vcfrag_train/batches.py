@@ -94,8 +94,8 @@ def model_input(
     weights: F32Array,
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
+    wider: Sequence[Sequence[I32Array]],
     *,
-    wider: Sequence[Sequence[I32Array]] = (),
     own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
@@ -109,7 +109,7 @@ def model_input(
         weights: (V,) the metric in force.
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
-        wider: Candidates of the middle and of the longest scale alone; those of all scales unless given.
+        wider: Candidates of the middle and of the longest scale alone.
         own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.

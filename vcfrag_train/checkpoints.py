@@ -106,6 +106,22 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     return tensors, json.loads(metadata["model"])
 
 
+def load_weights(model: torch.nn.Module, folder: Path) -> None:
+    """Puts a checkpoint's tensors into a model.
+
+    Raises:
+        ProvenanceMismatchError: They are not those of a model of this shape: another configuration or version wrote
+            them.
+    """
+    tensors, _ = read_weights(folder)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ProvenanceMismatchError(
+            f"{folder}: the tensors are not those of this model; another configuration or version wrote them ({error})"
+        ) from error
+
+
 def read_metric(folder: Path) -> F32Array:
     """(V,) the site weights in force."""
     return np.asarray(np.load(folder / METRIC, allow_pickle=False), dtype=np.float32)

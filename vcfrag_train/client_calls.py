@@ -78,13 +78,16 @@ class Caller:
         deadline = started + timeout_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:
+            turn = self._turn
             try:
                 return self._attempt(method, request, deadline - time.monotonic())
             except grpc.RpcError as failure:
                 refusal = decode(failure)
             except ValueError:  # gRPC's word for a channel that was closed in the meantime
                 self._check_open(method)
-                raise
+                if turn == self._turn:
+                    raise
+                continue  # another thread has gone on to the next address
             if not isinstance(refusal.error, RETRIED):
                 if mend is None or not mend(refusal.error):
                     raise refusal.error
@@ -96,14 +99,15 @@ class Caller:
             if not isinstance(refusal.error, OverloadedError):
                 if now - started >= NOTICE_SECONDS:
                     self._notice(refusal.error, deadline - now)
-                self._next_address()
+                self._next_address(turn)
             self._closed.wait(wait)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Closes this process's channel, ends the calls under way, and refuses later ones."""
-        self._closed.set()
-        self._drop_channel()
+        with self._lock:
+            self._closed.set()
+            self._drop_channel()
 
     def _drop_channel(self) -> None:
         with self._lock:
@@ -117,17 +121,17 @@ class Caller:
             raise UnavailableError(f"{method}: the client was closed")
 
     def _attempt(self, method: str, request: Any, seconds: float) -> Any:
-        self._check_open(method)
         if seconds <= 0:
             raise DeadlineError(f"{method}: the deadline passed")
         metadata = [(REQUEST_ID_KEY, uuid.uuid4().hex)]
         if self._token is not None:
             metadata.append(("authorization", f"Bearer {self._token}"))
-        reply = getattr(self._stub(), method)(request, timeout=seconds, metadata=metadata)
+        reply = getattr(self._stub(method), method)(request, timeout=seconds, metadata=metadata)
         return list(reply) if isinstance(reply, Iterator) else reply
 
-    def _stub(self) -> Any:
+    def _stub(self, method: str) -> Any:
         with self._lock:
+            self._check_open(method)
             if self._channel is None or self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._channel = open_channel(self._address, self._tls)
@@ -147,7 +151,9 @@ class Caller:
         why = str(error).rpartition("last error: ")[2]
         _log.warning("the daemon at %s is away (%s); trying again for up to %.0f s", self._address, why, seconds)
 
-    def _next_address(self) -> None:
-        if len(self._addresses) > 1:
-            self._drop_channel()
-            self._turn += 1
+    def _next_address(self, turn: int) -> None:
+        """Goes on from the address whose turn it was, unless another thread has."""
+        with self._lock:
+            if len(self._addresses) > 1 and turn == self._turn:
+                self._drop_channel()
+                self._turn += 1

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
+from vcfrag_core.errors import ProvenanceMissingError
 from vcfrag_train import checkpoints
 from vcfrag_train.exported import Scores, bins_left_to_copying, is_exported, read_exported, validation_scores
 from vcfrag_train.provenance import Acceptance, Provenance
@@ -54,12 +54,9 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     folder = checkpoint_of(path)
     record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
     accepted = record.check(found or {}, accept)
-    weights, table = checkpoints.read_weights(folder)
+    _, table = checkpoints.read_weights(folder)
     model = ImputationModel(from_table(ModelConfig, table, base=folder, where="model"))
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ProvenanceMismatchError(f"{folder}: the tensors are not those of the model's shape ({error})") from error
+    checkpoints.load_weights(model, folder)
     return TrainedModel(
         model=model.eval(),
         provenance=record,

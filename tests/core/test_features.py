@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core import copying, copying_kernels
 from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.errors import ShapeError
 from vcfrag_core.feature_kernels import NEARBY_SITES, copy_with_evidence, read_candidates
 from vcfrag_core.features import (
     CANDIDATE_FEATURES,
@@ -258,14 +259,17 @@ def variants_of(case: Case) -> list[FloatArray]:
     return found + [case.problem.dosage(case.weights, switch) for switch in switches]
 
 
-def test_gather_evidence__without_wider_candidates_shows_those_of_all() -> None:
+def test_gather_evidence__refuses_to_do_without_the_wider_candidates() -> None:
     case = random_case(13)
-    case.problem.wider = ()
-    evidence = evidence_of(case)
-    here = evidence.query, evidence.site
-    for name in ("middle_dosage", "longest_dosage"):
-        shown = evidence.sites[:, SITE_FEATURES.index(name)]
-        np.testing.assert_allclose(shown, evidence.dosage[here], atol=1e-6)
+    case.problem.wider = case.problem.wider[:1]
+    with pytest.raises(ShapeError, match="candidates of 2 scales"):
+        evidence_of(case)
+
+
+def test_gather_evidence__a_certain_switch_stays_certain() -> None:
+    case = random_case(14)
+    case.switch[20] = 1
+    assert bool(np.isfinite(evidence_of(case).sites).all())
 
 
 def test_certain_dosage__more_is_left_alone_where_data_are_sparse() -> None:

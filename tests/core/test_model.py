@@ -44,7 +44,7 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
     bits = copying_kernels.observed_bits(panel.packed, 0, 40, sites.observed)
     queries = np.ascontiguousarray(haplotypes[rows][:, sites.observed].astype(np.int8))
     others = np.sort(back[4:]).astype(np.int32)
-    problem = CopyingProblem(sites, panel.packed, bits, queries, [others] * 4)
+    problem = CopyingProblem(sites, panel.packed, bits, queries, [others] * 4, [[others] * 4] * 2)
     frequency = haplotypes[others].mean(axis=0)
     evidence = gather_evidence(
         problem,

@@ -86,7 +86,7 @@ def test_model_input__describes_the_window(
     ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
 ) -> None:
     weights = np.linspace(3, 7, 150).astype(np.float32)
-    given, evidence = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
+    given, evidence = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
     hidden = ~observed[40:90]
     np.testing.assert_array_equal(given.truth.numpy(), alleles[:, 40:90])
     assert given.truth.dtype == torch.uint8
@@ -113,8 +113,8 @@ def test_model_input__hidden_alleles_are_truth_and_nothing_else(
 ) -> None:
     weights = np.full(150, 6.9, dtype=np.float32)
     flipped = np.where(observed, alleles, 1 - alleles).astype(np.int8)
-    one, _ = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
-    two, _ = model_input(ground, WINDOW, flipped, observed, weights, PARAMETERS, candidates)
+    one, _ = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
+    two, _ = model_input(ground, WINDOW, flipped, observed, weights, PARAMETERS, candidates, [candidates] * 2)
     for name in ("copying", "query", "site", "candidates", "sites"):
         assert torch.equal(getattr(one, name), getattr(two, name))
     assert not torch.equal(one.truth, two.truth)
@@ -125,7 +125,9 @@ def test_model_input__unknown_truth_becomes_zero(
 ) -> None:
     gappy = alleles.copy()
     gappy[0, 40:60] = -1
-    given, _ = model_input(ground, WINDOW, gappy, observed, np.full(150, 6.9, np.float32), PARAMETERS, candidates)
+    given, _ = model_input(
+        ground, WINDOW, gappy, observed, np.full(150, 6.9, np.float32), PARAMETERS, candidates, [candidates] * 2
+    )
     assert not given.truth[0, :20].any()
 
 
@@ -152,7 +154,7 @@ def test_thin__keeps_evenly_spaced_sites_of_every_query(
     ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
 ) -> None:
     weights = np.full(150, 5, dtype=np.float32)
-    _, whole = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates)
+    _, whole = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
     thinned = thin(whole, 3)
     counts = np.bincount(whole.query, minlength=4)
     np.testing.assert_array_equal(np.bincount(thinned.query, minlength=4), np.minimum(counts, 3))

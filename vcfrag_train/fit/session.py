@@ -170,5 +170,5 @@ def _learning(config: FitConfig, material: Material, checkpoint: Path | None) ->
 def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:
     model = make_model(model_config(config.model), config.seed)
     if checkpoint is not None:
-        model.load_state_dict(checkpoints.read_weights(checkpoint)[0])
+        checkpoints.load_weights(model, checkpoint)
     return model

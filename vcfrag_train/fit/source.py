@@ -130,9 +130,8 @@ class RetrievalSource:
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
         own = [self._rows[plan.role].own(name) for name in names]
-        batch = self._input(
-            window, alleles, observed, weights, parameters, candidates, own, most, wider_candidates(result)
-        )
+        wider = wider_candidates(result)
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, wider, own, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
@@ -147,7 +146,7 @@ class RetrievalSource:
         )
         return dataclasses.replace(
             prepared,
-            random=self._input(window, alleles, observed, weights, parameters, random, own),
+            random=self._input(window, alleles, observed, weights, parameters, random, [random] * len(wider), own),
             candidates=tuple(candidates),
             nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
         )
@@ -189,9 +188,9 @@ class RetrievalSource:
         weights: F32Array,
         parameters: CopyingParameters,
         candidates: Sequence[I32Array],
+        wider: Sequence[Sequence[I32Array]],
         own: Sequence[I32Array],
         most_uncertain: int | None = None,
-        wider: Sequence[Sequence[I32Array]] = (),
     ) -> ModelInput:
         batch, _ = model_input(
             self._ground,
@@ -201,7 +200,7 @@ class RetrievalSource:
             weights,
             parameters,
             candidates,
-            wider=wider,
+            wider,
             own=own,
             most_uncertain=most_uncertain,
         )

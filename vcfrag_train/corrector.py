@@ -12,8 +12,8 @@ from vcfrag_core.features import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
 from vcfrag_core.model import ImputationModel
 from vcfrag_core.types import F32Array, F64Array
 
-# Every call of the model sees this many sites of one query, padded where there are fewer: matrix products then have
-# one shape whatever the batch, and a query's answer does not depend on its company.
+# A call of the model sees so many sites of one query, padded to the next power of two where there are fewer: the shape
+# of matrix products depends on the query alone, and so its answer does not depend on its company.
 SITES_PER_CALL = 256
 
 
@@ -73,7 +73,7 @@ class Corrector:
 
     def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
         n = len(candidates)
-        padding = SITES_PER_CALL - n
+        padding = (1 << (n - 1).bit_length()) - n
         with torch.inference_mode():
             padded = torch.from_numpy(np.pad(candidates, ((0, padding), (0, 0), (0, 0))))
             padded_sites = torch.from_numpy(np.pad(sites, ((0, padding), (0, 0))))

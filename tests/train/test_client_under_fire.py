@@ -23,23 +23,24 @@ PATIENCE_SECONDS = 240.0
 
 
 class Mortal:
-    """A daemon process that is killed with SIGKILL some time after every start, and started again at the same port.
+    """A daemon process that is killed with SIGKILL again and again in a training run, and started at the same port.
 
     Args:
         panel: The panel file.
         cache: Folder of the panel cache.
-        life_seconds: From ready to killed.
+        run: Folder of the run.
+        steps_per_life: Steps of the run from one kill to the next.
         lives: How often it is killed; the last life is left alone.
     """
 
-    def __init__(self, panel: Path, cache: Path, *, life_seconds: float, lives: int) -> None:
+    def __init__(self, panel: Path, cache: Path, *, run: Path, steps_per_life: int, lives: int) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         self._words = [sys.executable, "-m", "vcfrag_indexd.cli", "serve", "--listen", self.address, "--threads", "1"]
         self._words += ["--panel", f"panel={panel}"]
         self._environment = {**os.environ, "VCFRAG_CACHE_DIR": str(cache), "VCFRAG_INDEXD_LOG__LEVEL": "error"}
-        self._life_seconds, self._lives = life_seconds, lives
+        self._steps, self._steps_per_life, self._lives = run / "steps.csv", steps_per_life, lives
         self.kills = 0
         self._over = threading.Event()
         self._process = self._start()
@@ -59,14 +60,20 @@ class Mortal:
                     if client.info().panels.get("panel"):
                         return
 
+    def _made(self) -> int:
+        return self._steps.read_bytes().count(b"\n") - 1 if self._steps.exists() else 0
+
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(self._words, env=self._environment)
 
     def _kill_again_and_again(self) -> None:
+        killed_at = 0
         while self.kills < self._lives:
             self.wait_ready()
-            if self._over.wait(self._life_seconds):
-                return
+            while self._made() < killed_at + self._steps_per_life:
+                if self._over.wait(0.001):
+                    return
+            killed_at = self._made()
             self._process.send_signal(signal.SIGKILL)
             self._process.wait(PATIENCE_SECONDS)
             self.kills += 1
@@ -86,7 +93,7 @@ def mortal(files: Any, **how: Any) -> Iterator[Mortal]:
 def test_fit__a_daemon_killed_during_the_run_changes_no_loss(
     trained: Path, fit_files: Any, fit_config: Callable[..., Any], steps_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with mortal(fit_files, life_seconds=0.5, lives=2) as daemon:
+    with mortal(fit_files, run=tmp_path / "run", steps_per_life=3, lives=2) as daemon:
         config = fit_config(panel={"name": "panel"}, daemon={"addresses": (daemon.address,)})
         run = fit(config, tmp_path / "run")
         assert daemon.kills >= 1
@@ -98,7 +105,7 @@ def test_fit__a_daemon_killed_in_a_loop_changes_no_loss(
     fit_files: Any, fit_config: Callable[..., Any], steps_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     undisturbed = fit(fit_config(epochs=12), tmp_path / "undisturbed")
-    with mortal(fit_files, life_seconds=1.0, lives=1000) as daemon:
+    with mortal(fit_files, run=tmp_path / "run", steps_per_life=12, lives=1000) as daemon:
         config = fit_config(epochs=12, panel={"name": "panel"}, daemon={"addresses": (daemon.address,)})
         run = fit(config, tmp_path / "run")
         assert daemon.kills >= 5

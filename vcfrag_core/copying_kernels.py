@@ -3,7 +3,7 @@
 Alleles stay bits: eight sites of all candidates are one row of bytes, gathered from a panel that lies the same way.
 A pass keeps one vector of K values every BLOCK sites and recomputes the rest inside the block while it goes backward,
 so that memory is K * (M / BLOCK + BLOCK) and not K * M. The loops over candidates are all of one form, which the
-compiler turns into vector code: test a mask in eight bits, select one of two floats, multiply, add to a sum.
+compiler turns into vector code: test a mask in eight bits, select one of two floats, multiply.
 Kernels work in the type of `mismatch`: float32 in use, float64 in tests. Every kernel handles one query, releases the
 GIL and depends on nothing but its arguments, so that any number of threads gives the same bytes. To that end a loop
 either writes or adds up. Of a loop that writes, the compiler makes two forms, and takes the one without vectors where

@@ -35,8 +35,8 @@ SITE_FEATURES = (
     "other_dosage",  # of the sample's other haplotype
     "middle_dosage",  # of copying from the candidates of the middle scale alone
     "longest_dosage",  # of copying from those of the longest scale alone
-    "seldom_dosage",  # of copying with a switch rate of 0.4 times the one in force
-    "often_dosage",  # of copying with 2.5 times that rate
+    "low_switch_dosage",  # of copying with a switch rate of 0.4 times the one in force
+    "high_switch_dosage",  # of copying with 2.5 times that rate
 )
 DOSAGE_FEATURE = SITE_FEATURES.index("dosage")
 FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 
 from vcfrag_core.errors import DeadlineError, InternalError, UnavailableError
 from vcfrag_proto.channel import unreachable
@@ -33,15 +34,19 @@ def wait_until_answering(address: str) -> None:
     _Waiting(address).answer()
 
 
-def wait_until_ready(address: str) -> DaemonInfo:
-    """Waits until a daemon answers and has read its panels; returns what it says of itself.
+def wait_until_ready(address: str, wanted: Callable[[str, str], bool]) -> DaemonInfo:
+    """Waits until a daemon answers and has read a wanted panel, or all that it has; returns what it says of itself.
+
+    Args:
+        address: HOST:PORT.
+        wanted: Told the name and the digest of a panel that has been read.
 
     Raises:
         UnavailableError: It does not answer in time, or still reads after what VCFRAG_DAEMON_LOAD_SECONDS says,
             1800 s if that is not set.
         ConfigError, AuthenticationError: As `wait_until_answering`.
     """
-    return _Waiting(address).ready()
+    return _Waiting(address).ready(wanted)
 
 
 class _Waiting:
@@ -55,12 +60,12 @@ class _Waiting:
         with IndexClient(self._address, timeout_seconds=min(ATTEMPT_SECONDS, self._connect_seconds)) as client:
             return self._info(client)
 
-    def ready(self) -> DaemonInfo:
+    def ready(self, wanted: Callable[[str, str], bool]) -> DaemonInfo:
         started = time.monotonic()
         while True:
             info = self.answer()
             unread = sorted(name for name, digest in info.panels.items() if not digest)
-            if not unread:
+            if not unread or any(digest and wanted(name, digest) for name, digest in info.panels.items()):
                 return info
             reading = f"the daemon at {self._address} is still reading {', '.join(unread)}"
             if time.monotonic() - started >= self._load_seconds:

@@ -41,7 +41,7 @@ def panel_client(
 
 
 def _served_name(address: str, panel: Panel) -> str:
-    panels = wait_until_ready(address).panels
+    panels = wait_until_ready(address, lambda _, digest: digest == panel.digest).panels
     for name, digest in panels.items():
         if digest == panel.digest:
             return name

@@ -102,6 +102,17 @@ def test_correct__certain_sites_stay_as_they_are() -> None:
     np.testing.assert_array_equal(corrected[certain], evidence.dosage[certain])
 
 
+def test_torch_threads__overlapping_users_leave_the_number_as_it_was() -> None:
+    before = torch.get_num_threads()
+    outer, inner = torch_threads(before + 1), torch_threads(before + 2)
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert torch.get_num_threads() == before + 1
+    inner.__exit__(None, None, None)
+    assert torch.get_num_threads() == before
+
+
 def test_correct__leaves_its_evidence_and_torchs_threads_alone() -> None:
     evidence = random_evidence((60,))
     before, threads = evidence.dosage.copy(), torch.get_num_threads()

@@ -24,6 +24,11 @@ PATIENCE_SECONDS = 90.0
 ANY_PORT = "127.0.0.1:0"
 
 
+def anything(name: str, digest: str) -> bool:
+    """Every panel is wanted."""
+    return True
+
+
 class Said(logging.Handler):
     """Collects what is said, and lets a test wait for it."""
 
@@ -59,17 +64,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def loading(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Daemon, threading.Event]]:
-    """A daemon that reads its panel until the event is set."""
+def slow_daemon(monkeypatch: pytest.MonkeyPatch, panels: dict[str, Panel]) -> tuple[Daemon, threading.Event]:
     may_go_on, take = threading.Event(), Daemon._take
 
     def slow(self: Daemon, name: str, held: Panel) -> None:
-        may_go_on.wait(PATIENCE_SECONDS)
+        if name == "chr20":
+            may_go_on.wait(PATIENCE_SECONDS)
         take(self, name, held)
 
     monkeypatch.setattr(Daemon, "_take", slow)
-    daemon = Daemon(ServeConfig(listen=ANY_PORT), panels={"chr20": panel})
+    return Daemon(ServeConfig(listen=ANY_PORT), panels=panels), may_go_on
+
+
+@pytest.fixture
+def loading(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Daemon, threading.Event]]:
+    """A daemon that reads its panel chr20 until the event is set."""
+    daemon, may_go_on = slow_daemon(monkeypatch, {"chr20": panel})
     daemon.start()
     yield daemon, may_go_on
     may_go_on.set()
@@ -80,7 +90,7 @@ def test_wait__nobody_there_is_said_and_given_up(said: Said, monkeypatch: pytest
     monkeypatch.setenv("VCFRAG_DAEMON_CONNECT_SECONDS", "0.5")
     address = f"127.0.0.1:{free_port}"
     with pytest.raises(UnavailableError) as caught:
-        wait_until_ready(address)
+        wait_until_ready(address, anything)
     assert said.lines == [f"no daemon answers at {address} yet; waiting up to 0.5 s"]
     message = str(caught.value)
     assert message.startswith(f"{address}: no vcfrag-indexd answered (")
@@ -104,13 +114,13 @@ def test_wait__another_service_is_refused_at_once(panel: Panel) -> None:
         serve({"panel": panel}, health_only) as daemon,
         pytest.raises(UnavailableError, match=r"no vcfrag-indexd answered.*UNIMPLEMENTED"),
     ):
-        wait_until_ready(daemon.health_address)
+        wait_until_ready(daemon.health_address, anything)
 
 
 def test_wait__a_daemon_that_comes_late_is_found(panel: Panel, said: Said, free_port: int) -> None:
     address = f"127.0.0.1:{free_port}"
     with ThreadPoolExecutor(1) as aside:
-        found = aside.submit(wait_until_ready, address)
+        found = aside.submit(wait_until_ready, address, anything)
         said.wait_for(f"no daemon answers at {address} yet; waiting up to 30 s")
         with serve({"panel": panel}, ServeConfig(listen=address)):
             assert found.result(PATIENCE_SECONDS).panels == {"panel": panel.digest}
@@ -121,11 +131,22 @@ def test_wait__a_daemon_that_reads_its_panels_is_waited_for(
 ) -> None:
     daemon, may_go_on = loading
     with ThreadPoolExecutor(1) as aside:
-        found = aside.submit(wait_until_ready, daemon.address)
+        found = aside.submit(wait_until_ready, daemon.address, anything)
         said.wait_for(f"the daemon at {daemon.address} is still reading chr20; waiting up to 1800 s")
         may_go_on.set()
         assert found.result(PATIENCE_SECONDS).panels == {"chr20": panel.digest}
     assert len(said.lines) == 1
+
+
+def test_wait__the_wanted_panel_is_enough(panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon, may_go_on = slow_daemon(monkeypatch, {"mine": panel, "chr20": panel})
+    daemon.start()
+    try:
+        panels = wait_until_ready(daemon.address, lambda name, _: name == "mine").panels
+        assert panels == {"mine": panel.digest, "chr20": ""}
+    finally:
+        may_go_on.set()
+        daemon.stop()
 
 
 def test_wait__reading_may_take_too_long(
@@ -135,14 +156,14 @@ def test_wait__reading_may_take_too_long(
     monkeypatch.setenv("VCFRAG_DAEMON_LOAD_SECONDS", "0.1")
     wait_until_answering(daemon.address)
     with pytest.raises(UnavailableError, match=r"still reading chr20 after 0\.1 s .*says SERVING"):
-        wait_until_ready(daemon.address)
+        wait_until_ready(daemon.address, anything)
 
 
 def test_wait__a_missing_token_is_said_at_once(panel: Panel, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("secret\n")
     guarded = ServeConfig(listen=ANY_PORT, security=SecurityConfig(token_file=tmp_path / "token"))
     with serve({"panel": panel}, guarded) as daemon, pytest.raises(AuthenticationError):
-        wait_until_ready(daemon.address)
+        wait_until_ready(daemon.address, anything)
 
 
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])

@@ -41,8 +41,10 @@ def command(
     if settings is not None and daemon:
         settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=tuple(daemon)))
 
-    for address in settings.daemon.addresses if settings is not None else ():
-        wait_until_ready(address)
+    if settings is not None:
+        wanted = settings.panel.name
+        for address in settings.daemon.addresses:
+            wait_until_ready(address, lambda name, _: name == wanted)
 
     from vcfrag_train.fit.session import fit
 

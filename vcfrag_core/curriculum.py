@@ -11,7 +11,6 @@ from vcfrag_core.errors import ConfigError, RangeError
 from vcfrag_core.mask_policies import check_number
 from vcfrag_core.masks import (
     ArrayLikeMask,
-    FilteredMask,
     FrequencyMask,
     MaskPolicy,
     MaskSites,
@@ -24,7 +23,6 @@ from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
 
 REFRESHES = ("epoch", "visit")
-TRAINING_KINDS = ("level", "filtered", "array")
 VALIDATION_RATE = 0.5
 DEFAULT_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
@@ -38,9 +36,6 @@ class CurriculumConfig:
         epochs_per_level: Epochs of every level, one number for each or one for all; the last level goes on for ever.
         array_share: Share of an epoch's visits that are under an array-like mask, whatever the level.
         array: The array-like policy: ArrayLikeMask, or the sites of a real array.
-        filtered_share: Share of the other visits that see the panel as if its rarer sites had been filtered out: those
-            are neither observed nor imputed.
-        filtered_maf: Least minor allele frequency of the sites that such a panel keeps.
         random_share: Weight of random masks among a level's visits.
         frequency_share: Weight of masks that hide rare sites more often.
         span_share: Weight of masks that hide runs of sites.
@@ -53,8 +48,6 @@ class CurriculumConfig:
     epochs_per_level: int | tuple[int, ...] = 1
     array_share: float = 0.3
     array: MaskPolicy = dataclasses.field(default_factory=ArrayLikeMask)
-    filtered_share: float = 0.0
-    filtered_maf: float = 0.01
     random_share: float = 1.0
     frequency_share: float = 0.0
     span_share: float = 0.0
@@ -70,8 +63,6 @@ class CurriculumConfig:
         if len(epochs) != len(self.levels) or any(n < 1 or n != int(n) for n in epochs):
             raise ConfigError(f"{len(self.levels)} levels with epochs_per_level = {self.epochs_per_level!r}")
         check_number("array_share", self.array_share, 0, 1)
-        check_number("filtered_share", self.filtered_share, 0, 1)
-        check_number("filtered_maf", self.filtered_maf, 0, 0.5)
         check_number("span_sites", self.span_sites, 1, 1e9)
         for name in ("random_share", "frequency_share", "span_share"):
             check_number(name, getattr(self, name), 0, 1e9)
@@ -92,21 +83,8 @@ class CurriculumConfig:
         ends = list(itertools.accumulate(self.epochs_of_levels))
         return self.levels[min(bisect.bisect_right(ends, epoch), len(self.levels) - 1)]
 
-    def policy(self, kind: str, epoch: int) -> MaskPolicy:
-        """What a visit of this kind and epoch is drawn from.
-
-        Raises:
-            RangeError: There is no such kind.
-        """
-        if kind == "array":
-            return self.array
-        if kind == "filtered":
-            return FilteredMask(self.level(epoch), self.filtered_maf)
-        if kind not in TRAINING_KINDS:
-            raise RangeError(f"a training mask is of kind {', '.join(TRAINING_KINDS)}, not {kind!r}")
-        return self._level_policy(epoch)
-
-    def _level_policy(self, epoch: int) -> MaskPolicy:
+    def level_policy(self, epoch: int) -> MaskPolicy:
+        """What a visit of this epoch is drawn from when it is not array-like."""
         level = self.level(epoch)
         parts: list[tuple[float, MaskPolicy]] = [
             (self.random_share, RandomMask(level)),
@@ -125,7 +103,7 @@ class MaskKey:
     """Names one mask of a run: equal keys, equal masks.
 
     Attributes:
-        kind: `level`, `filtered`, `array`, or a validation mask's name.
+        kind: `level`, `array`, or a validation mask's name.
         policy: What it is drawn from.
         epoch: Epoch that it is drawn for.
         visit: Visit that it is drawn for; 0 where masks change by epoch only.
@@ -162,26 +140,19 @@ class TrainingMasks:
         if epoch < 0 or visit < 0:
             raise RangeError(f"epoch {epoch}, visit {visit}")
         drawn_for = visit if self.config.refresh == "visit" else 0
-        kind = self._kind(epoch, visit)
-        return MaskKey(kind, self.config.policy(kind, epoch), epoch, drawn_for)
+        if self._is_array(epoch, visit):
+            return MaskKey("array", self.config.array, epoch, drawn_for)
+        return MaskKey("level", self.config.level_policy(epoch), epoch, drawn_for)
 
     def draw(self, key: MaskKey) -> BoolArray:
         """(V,) the observed sites of that mask."""
         return draw_mask(key.policy, self._sites, seed=self._seed, split=self._split, epoch=key.epoch, visit=key.visit)
 
-    def _kind(self, epoch: int, visit: int) -> str:
-        """Spreads the kinds evenly over the epoch, each from a start that differs between epochs."""
-        arrays = self._count("array visits", epoch, self.config.array_share, visit)
-        if self._count("array visits", epoch, self.config.array_share, visit + 1) > arrays:
-            return "array"
-        others, share = visit - arrays, self.config.filtered_share
-        before, after = (self._count("filtered visits", epoch, share, n) for n in (others, others + 1))
-        return "filtered" if after > before else "level"
-
-    def _count(self, purpose: str, epoch: int, share: float, visits: int) -> int:
-        """How many of an epoch's first visits are of a kind that has this share."""
-        start = float(Stream(purpose, self._seed, self._split, epoch).uniform(1)[0])
-        return math.floor(start + visits * share)
+    def _is_array(self, epoch: int, visit: int) -> bool:
+        """Spreads the array-like visits evenly over the epoch, from a start that differs between epochs."""
+        start = float(Stream("array visits", self._seed, self._split, epoch).uniform(1)[0])
+        share = self.config.array_share
+        return math.floor(start + (visit + 1) * share) > math.floor(start + visit * share)
 
 
 def validation_masks(

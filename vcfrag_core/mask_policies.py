@@ -79,28 +79,6 @@ class RandomMask:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FilteredMask:
-    """Hides common sites at random and all rarer ones, as in a panel from which the rarer ones were filtered out.
-
-    Attributes:
-        rate: Probability of a common site of being hidden, in [0, 1].
-        least_maf: Least minor allele frequency of a common site.
-    """
-
-    kind: ClassVar[str] = "filtered"
-    rate: float
-    least_maf: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_number("rate", self.rate, 0, 1)
-        check_number("least_maf", self.least_maf, 0, 0.5)
-
-    def observe(self, sites: MaskSites, stream: Stream) -> BoolArray:
-        drawn = stream.uniform(sites.n_sites) >= self.rate
-        return np.asarray(drawn & (sites.maf >= self.least_maf), dtype=np.bool_)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class FrequencyMask:
     """Hides rare sites more often: the odds of being hidden fall from `rare_odds` times the rate's to the rate's.
 

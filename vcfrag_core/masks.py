@@ -16,7 +16,6 @@ from vcfrag_core.errors import ConfigError, RangeError
 from vcfrag_core.identity import text_digest
 from vcfrag_core.mask_policies import (
     ArrayLikeMask,
-    FilteredMask,
     FrequencyMask,
     MaskPolicy,
     MaskSites,
@@ -30,7 +29,6 @@ from vcfrag_core.types import BoolArray
 
 __all__ = [
     "ArrayLikeMask",
-    "FilteredMask",
     "FrequencyMask",
     "MaskPolicy",
     "MaskSites",
@@ -44,15 +42,7 @@ __all__ = [
     "policy_to_config",
 ]
 
-_POLICIES: tuple[type[Any], ...] = (
-    RandomMask,
-    FilteredMask,
-    FrequencyMask,
-    SpanMask,
-    SitesMask,
-    ArrayLikeMask,
-    MixtureMask,
-)
+_POLICIES: tuple[type[Any], ...] = (RandomMask, FrequencyMask, SpanMask, SitesMask, ArrayLikeMask, MixtureMask)
 _KINDS: dict[str, type[Any]] = {policy.kind: policy for policy in _POLICIES}
 
 

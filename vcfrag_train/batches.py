@@ -17,7 +17,7 @@ from vcfrag_core.model import ModelInput
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
 from vcfrag_core.queries import QueryBlock
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
 from vcfrag_core.windows import Window
 
 
@@ -72,18 +72,14 @@ def copying_problem(
     observed: BoolArray,
     candidates: Sequence[I32Array],
     wider: Sequence[Sequence[I32Array]] = (),
-    wanted: IntArray | None = None,
 ) -> CopyingProblem:
-    """The copying problem of a window for (Q, V) alleles, a (V,) mask, Q candidate lists and those to compare with.
-
-    All sites of the window are to be imputed unless `wanted` names some, by their number in the panel.
-    """
+    """The copying problem of a window for (Q, V) alleles, a (V,) mask, Q candidate lists and those to compare with."""
     in_context = observed[window.context_start : window.context_stop]
     sites = copying_sites(
         window.context_start + np.flatnonzero(in_context),
         ground.cm,
         ground.panel.positions,
-        np.arange(window.start, window.stop) if wanted is None else wanted,
+        np.arange(window.start, window.stop),
     )
     packed = ground.panel.packed
     bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
@@ -100,7 +96,6 @@ def model_input(
     candidates: Sequence[I32Array],
     wider: Sequence[Sequence[I32Array]],
     *,
-    wanted: IntArray | None = None,
     own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
@@ -115,17 +110,15 @@ def model_input(
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
         wider: Candidates of the middle and of the longest scale alone.
-        wanted: Numbers in the panel of the L sites that are part of the input; all of the window unless given.
         own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """
-    problem = copying_problem(ground, window, alleles, observed, candidates, wider, wanted)
+    problem = copying_problem(ground, window, alleles, observed, candidates, wider)
     sites = problem.sites
     switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
-    inside = sites.sites
-    shown = shown_frequency(ground, window, own or [np.empty(0, np.int32)] * len(alleles))
-    frequency = np.ascontiguousarray(shown[:, inside - window.start])
+    inside = slice(window.start, window.stop)
+    frequency = shown_frequency(ground, window, own or [np.empty(0, np.int32)] * len(alleles))
     evidence = gather_evidence(
         problem,
         weights[sites.observed],
@@ -163,7 +156,6 @@ def shown_frequency(ground: Ground, window: Window, own: Sequence[I32Array]) -> 
     Args:
         ground: The reference.
         window: The window.
-        wanted: Numbers in the panel of the L sites that are part of the input; all of the window unless given.
         own: Q arrays of reference rows that are left out for each query.
     """
     counts = ground.frequency[window.start : window.stop] * ground.n_reference

@@ -76,8 +76,6 @@ class MasksConfig:
     levels: tuple[float, ...] = CurriculumConfig().levels
     epochs_per_level: tuple[int, ...] = (1,)
     array_share: float = 0.3
-    filtered_share: float = 0.0
-    filtered_maf: float = 0.01
     random_share: float = 1.0
     frequency_share: float = 0.0
     span_share: float = 0.0
@@ -105,8 +103,6 @@ class MasksConfig:
             epochs_per_level=epochs[0] if len(epochs) == 1 else epochs,
             array_share=self.array_share,
             array=array,
-            filtered_share=self.filtered_share,
-            filtered_maf=self.filtered_maf,
             random_share=self.random_share,
             frequency_share=self.frequency_share,
             span_share=self.span_share,

@@ -31,5 +31,6 @@ def _trained_under(masks: TrainingMasks, name: MaskName) -> str | None:
     """Digest of a training mask; None where these masks have none of that name."""
     key = masks.key(name.epoch, name.visit)
     if masks.config.refresh == "epoch":
-        key = MaskKey(name.kind, masks.config.policy(name.kind, name.epoch), name.epoch, name.visit)
+        policy = masks.config.array if name.kind == "array" else masks.config.level_policy(name.epoch)
+        key = MaskKey(name.kind, policy, name.epoch, name.visit)
     return mask_digest(masks.draw(key)) if MaskName.of(key) == name else None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vcfrag_core.curriculum import CurriculumConfig, MaskKey, TrainingMasks, validation_masks
 from vcfrag_core.errors import ConfigError, RangeError
 from vcfrag_core.identity import mask_digest
-from vcfrag_core.masks import ArrayLikeMask, FilteredMask, MaskSites, MixtureMask, RandomMask, SitesMask, SpanMask
+from vcfrag_core.masks import ArrayLikeMask, MaskSites, MixtureMask, RandomMask, SitesMask, SpanMask
 
 SITES = MaskSites(positions=np.arange(2000) * 50, maf=(np.arange(2000) * 7919 % 501) / 1000)
 
@@ -98,19 +98,9 @@ def test_masks__golden() -> None:
     assert mask_digest(fixed["array"]) == "a11d179a1ffc429a08325c8438098ca4"
 
 
-def test_kinds__are_spread_in_their_shares() -> None:
-    training = masks(array_share=0.25, filtered_share=0.6, filtered_maf=0.05)
-    keys = [training.key(1, visit) for visit in range(80)]
-    kinds = [key.kind for key in keys]
-    assert (kinds.count("array"), kinds.count("filtered"), kinds.count("level")) == (20, 36, 24)
-    assert {key.policy for key in keys if key.kind == "filtered"} == {FilteredMask(training.config.level(1), 0.05)}
-    with pytest.raises(RangeError, match="kind level, filtered, array"):
-        training.config.policy("other", 0)
-
-
 def test_level_policy__mixes_kinds_by_their_weights() -> None:
-    assert CurriculumConfig().policy("level", 0) == RandomMask(0.1)
-    mixed = CurriculumConfig(random_share=1, frequency_share=2, span_share=1).policy("level", 4)
+    assert CurriculumConfig().level_policy(0) == RandomMask(0.1)
+    mixed = CurriculumConfig(random_share=1, frequency_share=2, span_share=1).level_policy(4)
     assert isinstance(mixed, MixtureMask)
     assert mixed.shares == (0.25, 0.5, 0.25)
     assert [policy.kind for policy in mixed.policies] == ["random", "frequency", "span"]
@@ -118,7 +108,7 @@ def test_level_policy__mixes_kinds_by_their_weights() -> None:
 
 def test_level_policy__runs_are_as_long_as_a_high_level_needs() -> None:
     config = CurriculumConfig(levels=(0.99,), random_share=0, span_share=1, span_sites=10)
-    policy = config.policy("level", 0)
+    policy = config.level_policy(0)
     assert isinstance(policy, SpanMask)
     assert policy.mean_sites == pytest.approx(100)
 

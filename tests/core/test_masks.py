@@ -19,7 +19,6 @@ from vcfrag_core.files.panel_reader import read_panel
 from vcfrag_core.identity import mask_digest
 from vcfrag_core.masks import (
     ArrayLikeMask,
-    FilteredMask,
     FrequencyMask,
     MaskPolicy,
     MaskSites,
@@ -50,7 +49,6 @@ def draw(policy: MaskPolicy, sites: MaskSites, **change: Any) -> BoolArray:
 
 POLICIES: list[MaskPolicy] = [
     RandomMask(0.5),
-    FilteredMask(0.5, 0.1),
     FrequencyMask(0.5),
     SpanMask(0.5),
     SitesMask((0, 7, 300)),
@@ -60,7 +58,6 @@ POLICIES: list[MaskPolicy] = [
 DRAWN = [policy for policy in POLICIES if policy.kind != "sites"]
 GOLDEN = {
     "random": "a910b24df10fbb4c1f085ffbddb5a4c8",
-    "filtered": "6e67b256a13a3eccf728c91770eaa518",
     "frequency": "f4fef7041783607c4061f64ae2cd80e0",
     "span": "207a7230d45591493f741d7b842acc97",
     "sites": "3e6adb1cd32b55dbafa27cf1aaf592c3",
@@ -72,13 +69,6 @@ GOLDEN = {
 def golden_sites() -> MaskSites:
     n = 5000
     return MaskSites(positions=100 + 37 * np.arange(n), maf=(np.arange(n) * 7919 % 501) / 1000)
-
-
-def test_filtered_mask__observes_common_sites_alone() -> None:
-    sites = golden_sites()
-    observed = draw(FilteredMask(0.4, 0.1), sites)
-    assert not observed[sites.maf < 0.1].any()
-    assert float(observed[sites.maf >= 0.1].mean()) == pytest.approx(0.6, abs=0.03)
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.kind)

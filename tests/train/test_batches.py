@@ -108,20 +108,6 @@ def test_model_input__describes_the_window(
     assert evidence.best_mass > 0
 
 
-def test_model_input__of_some_sites_is_that_part_of_the_whole(
-    ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
-) -> None:
-    weights, wanted = np.full(150, 6.9, dtype=np.float32), np.arange(41, 90, 3)
-    whole, _ = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
-    part, _ = model_input(
-        ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2, wanted=wanted
-    )
-    for name in ("truth", "copying", "frequency"):
-        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[:, wanted - 40])
-    assert torch.equal(part.hidden, whole.hidden[wanted - 40])
-    assert len(part.query) == int(torch.isin(whole.site, torch.from_numpy(wanted - 40)).sum())
-
-
 def test_model_input__hidden_alleles_are_truth_and_nothing_else(
     ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
 ) -> None:

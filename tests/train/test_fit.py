@@ -24,7 +24,6 @@ from vcfrag_train.fit.judgement import warnings_of
 from vcfrag_train.fit.material import load_material
 from vcfrag_train.fit.recorder import RetrievalWarning
 from vcfrag_train.fit.session import fit, validate
-from vcfrag_train.inspection import inspect_run
 from vcfrag_train.ledger import Ledger
 from vcfrag_train.run import RunFolder
 
@@ -81,14 +80,6 @@ def test_fit__how_batches_are_prepared_changes_nothing(
 ) -> None:
     other = fit_config(trainer={"prefetch_batches": 0, "prefetch_threads": 1, "copying_threads": 2})
     assert steps_of(fit(other, tmp_path / "run")) == steps_of(trained)
-
-
-def test_fit__a_filtered_panel_has_common_sites_alone(fit_config: Make, tmp_path: Path) -> None:
-    masks = {"filtered_share": 1.0, "filtered_maf": 0.1, "array_share": 0.0}
-    run = fit(fit_config(epochs=1, masks=masks), tmp_path / "run")
-    uses = [use for use in ledger_of(run) if use.role == "train"]
-    assert {use.mask.kind for use in uses} == {"filtered"}
-    assert inspect_run(run).trustworthy
 
 
 def test_fit__every_index_is_that_of_the_planned_mask(trained: Path, fit_config: Make) -> None:

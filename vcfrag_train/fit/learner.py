@@ -94,7 +94,6 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
             seed=config.masks.validation_seed,
             keep_problem=model.config.learn_copying,
             most_uncertain=config.optimiser.uncertain_sites,
-            filtered_maf=config.masks.filtered_maf,
         )
         yield Learner(
             model=model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from vcfrag_core.curriculum import TRAINING_KINDS, CurriculumConfig, MaskKey, TrainingMasks
+from vcfrag_core.curriculum import CurriculumConfig, MaskKey, TrainingMasks
 from vcfrag_core.errors import TrainingError
 from vcfrag_core.masks import policy_digest
 from vcfrag_core.sampler import WindowGroupedSampler
@@ -126,11 +126,10 @@ def key_of(name: MaskName, curriculum: CurriculumConfig) -> MaskKey:
     Raises:
         TrainingError: The curriculum has no such mask.
     """
-    if name.kind in TRAINING_KINDS:
-        policy = curriculum.policy(name.kind, name.epoch)
-        if policy_digest(policy) == name.policy:
-            return MaskKey(name.kind, policy, name.epoch, name.visit)
-    raise TrainingError(f"the curriculum has no mask {name.kind!r} of policy {name.policy} in epoch {name.epoch}")
+    policy = curriculum.array if name.kind == "array" else curriculum.level_policy(name.epoch)
+    if name.kind not in ("array", "level") or policy_digest(policy) != name.policy:
+        raise TrainingError(f"the curriculum has no mask {name.kind!r} of policy {name.policy} in epoch {name.epoch}")
+    return MaskKey(name.kind, policy, name.epoch, name.visit)
 
 
 def validation_plans(

@@ -16,7 +16,7 @@ from vcfrag_core.model import ModelInput
 from vcfrag_core.parameters import CopyingParameters, parameters_for
 from vcfrag_core.splits import Split
 from vcfrag_core.streams import Stream
-from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
 from vcfrag_core.windows import Window
 from vcfrag_train.batches import Ground, model_input, query_block, random_candidates
 from vcfrag_train.fit.indexes import OpenIndexes
@@ -93,7 +93,6 @@ class RetrievalSource:
         seed: Of the random neighbours.
         keep_problem: Whether the model trains copying itself and needs the copying problem.
         most_uncertain: Most uncertain sites of a query that train the model; all unless given.
-        filtered_maf: Least minor allele frequency of the sites of a batch whose mask is of the kind `filtered`.
     """
 
     def __init__(
@@ -107,7 +106,6 @@ class RetrievalSource:
         seed: int,
         keep_problem: bool,
         most_uncertain: int | None = None,
-        filtered_maf: float = 0.0,
     ) -> None:
         self._ground = ground
         self._splits = splits
@@ -117,8 +115,6 @@ class RetrievalSource:
         self._seed = seed
         self._keep_problem = keep_problem
         self._most_uncertain = most_uncertain
-        maf = np.minimum(ground.frequency, 1 - ground.frequency)
-        self._common = np.flatnonzero(maf >= filtered_maf)
         self._rows = {role: _ReferenceRows(ground, split) for role, split in splits.items()}
 
     def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
@@ -135,13 +131,12 @@ class RetrievalSource:
         most = self._most_uncertain if plan.role == "train" else None
         own = [self._rows[plan.role].own(name) for name in names]
         wider = wider_candidates(result)
-        sites = self._sites(plan, window)
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, wider, own, sites, most)
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, wider, own, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
             identity=index.identity,
-            frequency=self._ground.frequency[sites].astype(np.float32),
+            frequency=self._ground.frequency[window.start : window.stop].astype(np.float32),
             search_share=(searched - started) / max(time.monotonic() - started, 1e-9),
         )
         if plan.role == "train":
@@ -151,9 +146,7 @@ class RetrievalSource:
         )
         return dataclasses.replace(
             prepared,
-            random=self._input(
-                window, alleles, observed, weights, parameters, random, [random] * len(wider), own, sites
-            ),
+            random=self._input(window, alleles, observed, weights, parameters, random, [random] * len(wider), own),
             candidates=tuple(candidates),
             nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
         )
@@ -179,13 +172,6 @@ class RetrievalSource:
                 return Window(window.number, window.start, window.stop, start, stop)
             flank_cm = max(2 * flank_cm, LEAST_FLANK_CM)
 
-    def _sites(self, plan: BatchPlan, window: Window) -> IntArray:
-        """Panel sites of the batch: all of the window, or the common ones (if any) where the panel is filtered."""
-        first, last = np.searchsorted(self._common, (window.start, window.stop))
-        if plan.mask.kind != "filtered" or first == last:
-            return np.arange(window.start, window.stop)
-        return self._common[first:last]
-
     def _alleles(self, samples: Sequence[str], window: Window) -> I8Array:
         """(Q, V) alleles within the context, -1 beyond."""
         panel = self._ground.panel
@@ -204,7 +190,6 @@ class RetrievalSource:
         candidates: Sequence[I32Array],
         wider: Sequence[Sequence[I32Array]],
         own: Sequence[I32Array],
-        sites: IntArray,
         most_uncertain: int | None = None,
     ) -> ModelInput:
         batch, _ = model_input(
@@ -216,7 +201,6 @@ class RetrievalSource:
             parameters,
             candidates,
             wider,
-            wanted=sites,
             own=own,
             most_uncertain=most_uncertain,
         )

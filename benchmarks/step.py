@@ -93,7 +93,7 @@ def make(n_queries: int, n_candidates: int) -> ModelInput:
     hidden = torch.ones(len(sites.sites), dtype=torch.bool)
     hidden[::2] = False
     frequency = case.haplotypes.mean(axis=0)
-    case.problem.wider = [case.problem.candidates] * 2
+    case.problem.longer_scales = [case.problem.candidates] * 2
     evidence = gather_evidence(
         case.problem, case.weights, case.switch, cm=copying.CM_PER_SITE * sites.sites.astype(float),
         frequency=frequency, wanted=hidden.numpy(), n_candidates=n_candidates,

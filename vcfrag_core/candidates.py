@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vcfrag_core.errors import RangeError
@@ -22,16 +24,16 @@ def union_of_neighbours(result: SearchResult) -> list[I32Array]:
     return unions
 
 
-def wider_candidates(result: SearchResult) -> tuple[list[I32Array], list[I32Array]]:
-    """The same, of the middle and of the longest scale alone; of all scales for a query without any there."""
-    everything = _distinct(result.ids)
+def longer_scale_candidates(result: SearchResult, candidates: Sequence[I32Array]) -> list[list[I32Array]]:
+    """Candidates of the middle scale alone, and of the longest alone.
+
+    Args:
+        result: The search.
+        candidates: Q arrays of those of all scales, which stand in for a query without any at a scale.
+    """
     scales = np.unique(result.scales)
-    chosen = scales[len(scales) // 2], scales[-1]
-    middle, longest = (
-        [mine if len(mine) else every for mine, every in zip(alone, everything, strict=True)]
-        for alone in (_distinct(result.ids[result.scales == scale]) for scale in chosen)
-    )
-    return middle, longest
+    alone = [_distinct(result.ids[result.scales == scale]) for scale in (scales[len(scales) // 2], scales[-1])]
+    return [[mine if len(mine) else q for mine, q in zip(found, candidates, strict=True)] for found in alone]
 
 
 def _distinct(ids: I32Array) -> list[I32Array]:

@@ -24,7 +24,8 @@ class CopyingProblem:
         observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
         queries: (Q, M) alleles, -1 where there is no call.
         candidates: Q arrays of panel rows, one or more each.
-        wider: Other candidates to compare with, see `wider_candidates`: Q arrays each; none of them unless given.
+        longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
+            unless given.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class CopyingProblem:
         observed: U8Array,
         queries: I8Array,
         candidates: Sequence[I32Array],
-        wider: Sequence[Sequence[I32Array]] = (),
+        longer_scales: Sequence[Sequence[I32Array]] = (),
     ) -> None:
         """Takes the panel, and of it (H, ceil(M / 8)) bits at the observed sites, from `observed_bits`."""
         self.sites = sites
@@ -43,13 +44,13 @@ class CopyingProblem:
         self.observed = kernels.by_column(observed)
         self.queries = queries
         self.candidates = candidates
-        self.wider = wider
+        self.longer_scales = longer_scales
 
     def part(self, start: int, stop: int) -> CopyingProblem:
         """The same for queries [start, stop) alone; nothing is copied."""
         part = copy.copy(self)
         part.queries, part.candidates = self.queries[start:stop], self.candidates[start:stop]
-        part.wider = [candidates[start:stop] for candidates in self.wider]
+        part.longer_scales = [candidates[start:stop] for candidates in self.longer_scales]
         return part
 
     def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:

@@ -93,7 +93,7 @@ def gather_evidence(
     Queries 2s and 2s + 1 must be the two haplotypes of one sample.
 
     Args:
-        problem: The copying problem, with its `wider` candidates.
+        problem: The copying problem, with its `longer_scales`.
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
@@ -107,7 +107,7 @@ def gather_evidence(
         pool: Threads to use.
 
     Raises:
-        ShapeError: The problem does not name the candidates of both wider scales.
+        ShapeError: The problem does not name the candidates of both longer scales.
     """
     sites, n_queries = problem.sites, len(problem.queries)
     m, length, t = len(sites.observed), len(sites.sites), n_candidates
@@ -121,11 +121,13 @@ def gather_evidence(
     site_parts: list[F32Array] = [np.empty((0, len(SITE_FEATURES)), np.float32)] * n_queries
     chosen: list[I64Array] = [np.empty(0, np.int64)] * n_queries
     mass = np.zeros(n_queries)
-    if FIRST_VARIANT + len(problem.wider) + len(SWITCH_FACTORS) != len(SITE_FEATURES):
-        raise ShapeError(f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.wider)}")
+    if FIRST_VARIANT + len(problem.longer_scales) + len(SWITCH_FACTORS) != len(SITE_FEATURES):
+        raise ShapeError(
+            f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.longer_scales)}"
+        )
     # A switch that is certain in single precision stays so at any rate.
     stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
-    variants = [(candidates, switch) for candidates in problem.wider] + [
+    variants = [(candidates, switch) for candidates in problem.longer_scales] + [
         (problem.candidates, -np.expm1(factor * stay).astype(np.float32)) for factor in SWITCH_FACTORS
     ]
 

@@ -115,11 +115,11 @@ class ModelOutput:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with fused attention; the last one of a model answers for the site's token alone.
+    """Pre-norm transformer block, its attention fused; the last one of a model answers for the site's token alone.
 
     For one token, keys and values need not be made: q · (W x) = (W' q) · x, and a weighted sum of W x + b is W of the
     weighted sum, plus b. So every head brings its query to the width of the tokens, attends over them as they are, and
-    takes its own part of what comes back.
+    takes its own part of what comes back. That is not fused.
     """
 
     def __init__(self, config: ModelConfig) -> None:

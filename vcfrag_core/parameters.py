@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.types import BoolArray, F64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,17 @@ SPARSE = CopyingParameters(scales=(16, 64, 200), k=24, flank_cm=2.0, switch_per_
 DENSE = CopyingParameters(scales=(32, 128, 512), k=8, flank_cm=0.5, switch_per_cm=6.0, mismatch=3e-3)
 SPARSE_PER_CM = 60.0
 DENSE_PER_CM = 750.0
+LEAST_SPAN_CM = 1e-3
+
+
+def density(observed: BoolArray, cm: F64Array) -> float:
+    """Observed sites per centimorgan.
+
+    Args:
+        observed: (V,) the mask.
+        cm: (V,) genetic positions.
+    """
+    return float(observed.sum()) / max(float(cm[-1] - cm[0]), LEAST_SPAN_CM)
 
 
 def parameters_for(observed_per_cm: float) -> CopyingParameters:

@@ -15,7 +15,7 @@ from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.features import Evidence, certain_dosage, gather_evidence
 from vcfrag_core.model import ModelInput
 from vcfrag_core.panel import Panel
-from vcfrag_core.parameters import CopyingParameters
+from vcfrag_core.parameters import CopyingParameters, density
 from vcfrag_core.queries import QueryBlock
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
 from vcfrag_core.windows import Window
@@ -40,10 +40,6 @@ class Ground:
     n_reference: int
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
-
-    def observed_per_cm(self, observed: BoolArray) -> float:
-        """Density of a (V,) mask's observed sites."""
-        return float(observed.sum()) / max(float(self.cm[-1] - self.cm[0]), 1e-3)
 
 
 def query_block(window: Window, alleles: I8Array, observed: BoolArray, samples: Sequence[str]) -> QueryBlock:
@@ -71,7 +67,7 @@ def copying_problem(
     alleles: I8Array,
     observed: BoolArray,
     candidates: Sequence[I32Array],
-    wider: Sequence[Sequence[I32Array]] = (),
+    longer_scales: Sequence[Sequence[I32Array]] = (),
 ) -> CopyingProblem:
     """The copying problem of a window for (Q, V) alleles, a (V,) mask, Q candidate lists and those to compare with."""
     in_context = observed[window.context_start : window.context_stop]
@@ -83,7 +79,9 @@ def copying_problem(
     )
     packed = ground.panel.packed
     bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
-    return CopyingProblem(sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates, wider)
+    return CopyingProblem(
+        sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates, longer_scales
+    )
 
 
 def model_input(
@@ -94,7 +92,7 @@ def model_input(
     weights: F32Array,
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
-    wider: Sequence[Sequence[I32Array]],
+    longer_scales: Sequence[Sequence[I32Array]],
     *,
     own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
@@ -109,12 +107,12 @@ def model_input(
         weights: (V,) the metric in force.
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
-        wider: Candidates of the middle and of the longest scale alone.
+        longer_scales: Candidates of the middle and of the longest scale alone.
         own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """
-    problem = copying_problem(ground, window, alleles, observed, candidates, wider)
+    problem = copying_problem(ground, window, alleles, observed, candidates, longer_scales)
     sites = problem.sites
     switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
     inside = slice(window.start, window.stop)
@@ -128,7 +126,7 @@ def model_input(
         wanted=~observed[inside],
         shown_frequency=frequency,
         n_candidates=ground.n_candidates,
-        certain=certain_dosage(ground.observed_per_cm(observed)),
+        certain=certain_dosage(density(observed, ground.cm)),
         pool=ground.pool,
     )
     if most_uncertain is not None:

@@ -106,14 +106,13 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     return tensors, json.loads(metadata["model"])
 
 
-def load_weights(model: torch.nn.Module, folder: Path) -> None:
-    """Puts a checkpoint's tensors into a model.
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Puts the tensors of a checkpoint's folder into a model.
 
     Raises:
         ProvenanceMismatchError: They are not those of a model of this shape: another configuration or version wrote
             them.
     """
-    tensors, _ = read_weights(folder)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -23,7 +23,7 @@ from vcfrag_core.genetic_map import GeneticMap
 from vcfrag_core.identity import Identity
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
-from vcfrag_core.parameters import CopyingParameters
+from vcfrag_core.parameters import CopyingParameters, density
 from vcfrag_core.queries import QueryBlock, SearchResult
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, IntArray, U8Array
@@ -102,7 +102,7 @@ class CopyingBench:
     @property
     def observed_per_cm(self) -> float:
         """Density of the observed sites, of which the rule's parameters are a function."""
-        return float(self.observed.sum()) / max(float(self.cm[-1] - self.cm[0]), 1e-3)
+        return density(self.observed, self.cm)
 
     def score(self, parameters: CopyingParameters) -> CopyingScore:
         """The score of these parameters over all windows."""

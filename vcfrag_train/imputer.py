@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vcfrag_core import copying_kernels, metric
-from vcfrag_core.candidates import union_of_neighbours, wider_candidates
+from vcfrag_core.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.copying import copying_sites, switch_probabilities
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError
@@ -19,7 +19,7 @@ from vcfrag_core.genetic_map import GeneticMap
 from vcfrag_core.identity import Identity
 from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
-from vcfrag_core.parameters import CopyingParameters, parameters_for
+from vcfrag_core.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.queries import QueryBlock, Who
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
@@ -95,7 +95,7 @@ class Imputer:
             return self._parameters
         if not bool(observed.any()):
             raise RangeError("no site is observed: there is nothing to impute from")
-        return parameters_for(self._observed_per_cm(observed))
+        return parameters_for(density(observed, self.cm))
 
     def windows(self, observed: BoolArray) -> list[Window]:
         """The windows that `impute` will go through."""
@@ -230,17 +230,15 @@ class Imputer:
             np.arange(window.start, window.stop) if wanted is None else wanted,
         )
         result = self._client.search(opened.index, block, parameters.k)
+        candidates = union_of_neighbours(result)
         return CopyingProblem(
             sites,
             self.panel.packed,
             copying_kernels.observed_bits(self.panel.packed, 0, self.panel.n_haplotypes, sites.observed),
             np.ascontiguousarray(alleles[:, sites.observed]),
-            union_of_neighbours(result),
-            () if self.corrector is None or wanted is not None else wider_candidates(result),
+            candidates,
+            () if self.corrector is None or wanted is not None else longer_scale_candidates(result, candidates),
         )
-
-    def _observed_per_cm(self, observed: BoolArray) -> float:
-        return float(observed.sum()) / max(float(self.cm[-1] - self.cm[0]), 1e-3)
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
         if self.corrector is not None and self.corrector.learned_copying:
@@ -268,7 +266,7 @@ class Imputer:
         weights = opened.weights[problem.sites.observed]
         switch = self._switch(problem, parameters)
         wanted = ~opened.observed[problem.sites.sites]
-        certain = certain_dosage(self._observed_per_cm(opened.observed))
+        certain = certain_dosage(density(opened.observed, self.cm))
 
         def some(start: int) -> F32Array:
             evidence = gather_evidence(

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import torch
 
 _lock = threading.Lock()
-_inside: list[int] = []
+# For each of those who are within, the number as it was before the first of them came.
+_before: list[int] = []
 
 
 @contextlib.contextmanager
@@ -20,14 +21,14 @@ def torch_threads(count: int) -> Iterator[None]:
     within it at a time, the first to come sets the number and the last to leave puts it back.
     """
     with _lock:
-        if not _inside:
-            _inside.append(torch.get_num_threads())
-            torch.set_num_threads(count or _inside[0])
-        _inside.append(count)
+        first = not _before
+        _before.append(torch.get_num_threads() if first else _before[0])
+        if first and count:
+            torch.set_num_threads(count)
     try:
         yield
     finally:
         with _lock:
-            _inside.pop()
-            if len(_inside) == 1:
-                torch.set_num_threads(_inside.pop())
+            number = _before.pop()
+            if not _before:
+                torch.set_num_threads(number)

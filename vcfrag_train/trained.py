@@ -54,9 +54,9 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     folder = checkpoint_of(path)
     record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
     accepted = record.check(found or {}, accept)
-    _, table = checkpoints.read_weights(folder)
+    tensors, table = checkpoints.read_weights(folder)
     model = ImputationModel(from_table(ModelConfig, table, base=folder, where="model"))
-    checkpoints.load_weights(model, folder)
+    checkpoints.load_weights(model, tensors, folder)
     return TrainedModel(
         model=model.eval(),
         provenance=record,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.candidates import union_of_neighbours, wider_candidates
+from vcfrag_core.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.errors import RangeError
 from vcfrag_core.queries import SearchResult
 
@@ -45,20 +45,24 @@ def test_union_of_neighbours__refuses_a_search_without_segments() -> None:
         union_of_neighbours(result_of(np.empty((0, 2, 4), dtype=np.int64)))
 
 
-def test_wider_candidates__are_those_of_the_middle_and_of_the_longest_scale() -> None:
+def longer_scales_of(result: SearchResult) -> list[list[np.ndarray]]:
+    return longer_scale_candidates(result, union_of_neighbours(result))
+
+
+def test_longer_scale_candidates__are_those_of_the_middle_and_of_the_longest_scale() -> None:
     ids = np.array([[[1, 2]], [[3, 4]], [[5, 4]], [[9, 8]]])
-    middle, longest = wider_candidates(result_of(ids, scales=[0, 1, 1, 2]))
+    middle, longest = longer_scales_of(result_of(ids, scales=[0, 1, 1, 2]))
     assert (middle[0].tolist(), longest[0].tolist()) == ([3, 4, 5], [8, 9])
 
 
-def test_wider_candidates__of_one_scale_are_all() -> None:
+def test_longer_scale_candidates__of_one_scale_are_all() -> None:
     ids = np.array([[[1, 2]], [[3, -1]]])
-    middle, longest = wider_candidates(result_of(ids))
+    middle, longest = longer_scales_of(result_of(ids))
     assert middle[0].tolist() == longest[0].tolist() == [1, 2, 3]
 
 
-def test_wider_candidates__a_query_without_any_at_a_scale_has_those_of_all() -> None:
+def test_longer_scale_candidates__a_query_without_any_at_a_scale_has_those_of_all() -> None:
     ids = np.array([[[1, 2], [5, 6]], [[3, 4], [-1, -1]]])
-    middle, longest = wider_candidates(result_of(ids, scales=[0, 1]))
+    middle, longest = longer_scales_of(result_of(ids, scales=[0, 1]))
     assert [rows.tolist() for rows in longest] == [[3, 4], [5, 6]]
     assert middle[0].tolist() == [3, 4]

@@ -60,8 +60,8 @@ def random_case(seed: int, *, n_observed: int = 40, n_candidates: int = 20, n_si
     candidates = [np.sort(rng.choice(len(haplotypes), n_candidates, replace=False)).astype(np.int32) for _ in range(2)]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (2, n_observed), p=[0.1, 0.45, 0.45])
     bits = copying_kernels.observed_bits(panel.packed, 0, len(haplotypes), sites.observed)
-    wider = [[chosen[::step] for chosen in candidates] for step in (2, 5)]
-    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates, wider)
+    longer_scales = [[chosen[::step] for chosen in candidates] for step in (2, 5)]
+    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates, longer_scales)
     weights = np.round(rng.uniform(0.5, 6, n_observed), 2)
     return Case(problem, haplotypes, cm, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(1, 20)))
 
@@ -248,20 +248,20 @@ def test_gather_evidence__describes_the_wanted_uncertain_sites(seed: int) -> Non
 
 
 def variants_of(case: Case) -> list[FloatArray]:
-    """Dosages of copying from each of the wider candidates, and at each of the other switch rates."""
+    """Dosages of copying from the candidates of each of the longer scales, and at each of the other switch rates."""
     gaps = case.problem.sites.gaps_cm
     rate = -np.log1p(-case.switch[gaps > 0][0]) / gaps[gaps > 0][0]
     problem, found = case.problem.part(0, 2), []
-    for candidates in case.problem.wider:
+    for candidates in case.problem.longer_scales:
         problem.candidates = candidates
         found.append(problem.dosage(case.weights, case.switch))
     switches = [copying.switch_probabilities(gaps, factor * rate) for factor in SWITCH_FACTORS]
     return found + [case.problem.dosage(case.weights, switch) for switch in switches]
 
 
-def test_gather_evidence__refuses_to_do_without_the_wider_candidates() -> None:
+def test_gather_evidence__refuses_to_do_without_the_longer_scale_candidates() -> None:
     case = random_case(13)
-    case.problem.wider = case.problem.wider[:1]
+    case.problem.longer_scales = case.problem.longer_scales[:1]
     with pytest.raises(ShapeError, match="candidates of 2 scales"):
         evidence_of(case)
 

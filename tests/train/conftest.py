@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.impute_cohort import Cohort, Impute, Outcome, make_cohort
 from vcfrag_core.panel import Panel
 
 
@@ -104,3 +105,42 @@ def coin_flips(tmp_path: Path) -> FitFiles:
     rng = np.random.default_rng(1)
     panel = Panel.from_haplotypes((rng.random((40, 120)) < 0.4).astype(np.int8))
     return write_fit_files(tmp_path, panel)
+
+
+@pytest.fixture(scope="session")
+def cohort_files(tmp_path_factory: pytest.TempPathFactory, make_panel: Callable[..., Panel]) -> Cohort:
+    """The panel and targets that `impute` is tried on; look, but do not touch."""
+    return make_cohort(tmp_path_factory.mktemp("impute"), make_panel)
+
+
+@pytest.fixture
+def cohort(cohort_files: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cohort:
+    """The cohort, with a folder for this test's own files."""
+    monkeypatch.setenv("VCFRAG_CACHE_DIR", str(cohort_files.folder / "cache"))
+    for file in (cohort_files.panel_file, cohort_files.map_file, cohort_files.long_map_file):
+        (tmp_path / file.name).symlink_to(file)
+    return dataclasses.replace(cohort_files, folder=tmp_path)
+
+
+@pytest.fixture
+def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Impute:
+    """Runs the command on a target file, by copying alone: `impute(file, "--threads", "2", out="other.vcf.gz")`."""
+
+    from vcfrag_train import cli
+
+    def run(
+        target: Path,
+        *options: str,
+        out: str = "out.vcf.gz",
+        map: Path | None = cohort.map_file,
+        by_copying: bool = True,
+    ) -> Outcome:
+        words = ["impute", "--panel", cohort.panel_file, "--target", target, "--out", cohort.folder / out]
+        words += [] if map is None else ["--map", map]
+        words += ["--copying-only"] if by_copying else []
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(word) for word in (*words, *options)])
+        code = stop.value.code
+        return Outcome(code if isinstance(code, int) else 0, capsys.readouterr().err, cohort.folder / out)
+
+    return run

@@ -170,5 +170,6 @@ def _learning(config: FitConfig, material: Material, checkpoint: Path | None) ->
 def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:
     model = make_model(model_config(config.model), config.seed)
     if checkpoint is not None:
-        checkpoints.load_weights(model, checkpoint)
+        tensors, _ = checkpoints.read_weights(checkpoint)
+        checkpoints.load_weights(model, tensors, checkpoint)
     return model

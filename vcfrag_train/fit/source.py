@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from vcfrag_core.candidates import union_of_neighbours, wider_candidates
+from vcfrag_core.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.identity import Identity
 from vcfrag_core.model import ModelInput
-from vcfrag_core.parameters import CopyingParameters, parameters_for
+from vcfrag_core.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.splits import Split
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
@@ -130,8 +130,8 @@ class RetrievalSource:
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
         own = [self._rows[plan.role].own(name) for name in names]
-        wider = wider_candidates(result)
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, wider, own, most)
+        longer_scales = longer_scale_candidates(result, candidates)
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, longer_scales, own, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
@@ -146,7 +146,9 @@ class RetrievalSource:
         )
         return dataclasses.replace(
             prepared,
-            random=self._input(window, alleles, observed, weights, parameters, random, [random] * len(wider), own),
+            random=self._input(
+                window, alleles, observed, weights, parameters, random, [random] * len(longer_scales), own
+            ),
             candidates=tuple(candidates),
             nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
         )
@@ -158,7 +160,7 @@ class RetrievalSource:
         """Retrieval and copying under this mask."""
         if self._retrieval is not None:
             return self._retrieval
-        return parameters_for(self._ground.observed_per_cm(observed))
+        return parameters_for(density(observed, self._ground.cm))
 
     def _window(self, window: Window, parameters: CopyingParameters, observed: BoolArray) -> Window:
         """The window with the context that suits the mask: wider where too few of its sites are observed."""
@@ -188,7 +190,7 @@ class RetrievalSource:
         weights: F32Array,
         parameters: CopyingParameters,
         candidates: Sequence[I32Array],
-        wider: Sequence[Sequence[I32Array]],
+        longer_scales: Sequence[Sequence[I32Array]],
         own: Sequence[I32Array],
         most_uncertain: int | None = None,
     ) -> ModelInput:
@@ -200,7 +202,7 @@ class RetrievalSource:
             weights,
             parameters,
             candidates,
-            wider,
+            longer_scales,
             own=own,
             most_uncertain=most_uncertain,
         )

@@ -1,6 +1,6 @@
 # One command for each thing a contributor does; each makes the environment that it needs.
 #
-#   make demo    generate a panel, start a daemon, train, impute, evaluate, report (about 5 minutes)
+#   make demo    generate a panel, start a daemon, train, impute, evaluate, report (1 to 5 minutes)
 #   make test    every test but the long ones (at most 10 minutes)
 #   make soak    the long tests
 #   make check   formatting, lint, types, import law, generated code

@@ -175,15 +175,31 @@ def forward_block(
 
 
 @numba.njit(cache=True, nogil=True)
-def any_carrier(alleles: U8Array) -> U8Array:
-    """(B,) of (B, K) bytes: the bits that any candidate has."""
-    out = np.zeros(len(alleles), dtype=np.uint8)
-    for b in range(len(alleles)):
-        found = np.uint8(0)
-        for j in range(alleles.shape[1]):
-            found = np.uint8(found | alleles[b, j])
-        out[b] = found
-    return out
+def carriers(columns: U8Array, candidates: I32Array, wanted: U8Array, first: int, stop: int) -> tuple[U8Array, U8Array]:
+    """(B, K) bytes as of `gather`, and the (B,) bits of wanted sites that any candidate has.
+
+    Args:
+        columns, candidates, first, stop: As for `gather`.
+        wanted: (bytes,) bits of the sites that matter; rows without any are not filled.
+    """
+    out, carried = np.empty((stop - first, len(candidates)), dtype=np.uint8), np.zeros(stop - first, dtype=np.uint8)
+    for b in range(first, stop):
+        if wanted[b] == 0:
+            continue
+        source, target = columns[b], out[b - first]
+        for j in range(len(candidates)):
+            target[j] = source[np.uint32(candidates[j])]
+        carried[b - first] = _any_of(target) & wanted[b]
+    return out, carried
+
+
+@numba.njit(cache=True, nogil=True)
+def _any_of(values: U8Array) -> int:
+    """The bits that any of the bytes has."""
+    found = np.uint8(0)
+    for j in range(len(values)):
+        found = np.uint8(found | values[j])
+    return found
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -227,14 +243,14 @@ def fill_dosage(
 
     Args:
         alleles: (B, K) bytes of the candidates from byte `first_byte` on.
-        carried: (B,) bits that any of them has.
+        carried: (B,) bits that any of them has, of the sites that matter.
         first_byte: Number of the byte that is row 0 of `alleles`.
         begin, end: Sites, by their number among the L.
         fraction: (L,) as in `CopyingSites`.
         a, a_scale: (K,) posteriors and what they are to be multiplied by.
         b, b_scale: The same of the next observed site.
         sums: (2, 4) scratch.
-        dosage: (L,) written at [begin, end); left as it is where no candidate carries ALT.
+        dosage: (L,) written at [begin, end); left as it is where no candidate carries ALT or no site nearby matters.
     """
     one = a.dtype.type(1)
     site = begin
@@ -266,6 +282,7 @@ def copy_dosage(
     switch: FloatArray,
     left: I32Array,
     fraction: FloatArray,
+    wanted: U8Array,
     dosage: FloatArray,
 ) -> None:
     """Imputed dosages of one query haplotype.
@@ -279,7 +296,8 @@ def copy_dosage(
         switch: (M,) probability of a switch before each site.
         left: (L,) as in `CopyingSites`.
         fraction: (L,) as in `CopyingSites`.
-        dosage: (L,) filled with the dosages.
+        wanted: (ceil(L / 8),) bits of the sites whose dosage is asked for.
+        dosage: (L,) filled with the dosages; those that are not asked for are dosages too, or 0.
     """
     m, k = len(query), len(candidates)
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
@@ -297,8 +315,7 @@ def copy_dosage(
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
         begin = np.searchsorted(left[:end], first)
         first_byte = begin >> 3
-        mine = gather(alleles, candidates, first_byte, (end + 7) >> 3 if end > begin else first_byte)
-        carried = any_carrier(mine)
+        mine, carried = carriers(alleles, candidates, wanted, first_byte, (end + 7) >> 3 if end > begin else first_byte)
         following = after
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]

@@ -58,6 +58,7 @@ class CopyingProblem:
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
+        every = np.full(len(self.alleles), 255, dtype=np.uint8)
 
         def one(q: int) -> None:
             kernels.copy_dosage(
@@ -69,6 +70,7 @@ class CopyingProblem:
                 switch,
                 self.sites.left,
                 fraction,
+                every,
                 out[q],
             )
 

@@ -15,7 +15,7 @@ import numpy as np
 from vcfrag_core.copying_kernels import (
     BLOCK,
     _step_back,
-    any_carrier,
+    carriers,
     fill_dosage,
     forward_block,
     forward_checkpoints,
@@ -158,6 +158,7 @@ def copy_with_evidence(
     backward = np.full(k, one / count, dtype=mismatch.dtype)
     score = np.empty(k, dtype=mismatch.dtype)
     sums = np.empty((2, 4), dtype=mismatch.dtype)
+    every = np.full(len(alleles), 255, dtype=np.uint8)
     keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
@@ -166,8 +167,7 @@ def copy_with_evidence(
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
         begin = np.searchsorted(left[:end], first)
         first_byte = begin >> 3
-        mine = gather(alleles, candidates, first_byte, (end + 7) >> 3 if end > begin else first_byte)
-        carried = any_carrier(mine)
+        mine, carried = carriers(alleles, candidates, every, first_byte, (end + 7) >> 3 if end > begin else first_byte)
         following = last_row
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]

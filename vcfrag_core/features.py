@@ -6,6 +6,7 @@ Nothing here is tied to a site's or a sample's identity, so that what is learned
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,7 @@ from vcfrag_core import copying_kernels
 from vcfrag_core import feature_kernels as kernels
 from vcfrag_core.copying_problem import CopyingProblem, each_query
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
 
 CANDIDATE_FEATURES = (
     "posterior",  # at the site, in [0, 1]
@@ -121,15 +122,7 @@ def gather_evidence(
     site_parts: list[F32Array] = [np.empty((0, len(SITE_FEATURES)), np.float32)] * n_queries
     chosen: list[I64Array] = [np.empty(0, np.int64)] * n_queries
     mass = np.zeros(n_queries)
-    if FIRST_VARIANT + len(problem.longer_scales) + len(SWITCH_FACTORS) != len(SITE_FEATURES):
-        raise ShapeError(
-            f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.longer_scales)}"
-        )
-    # A switch that is certain in single precision stays so at any rate.
-    stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
-    variants = [(candidates, switch) for candidates in problem.longer_scales] + [
-        (problem.candidates, -np.expm1(factor * stay).astype(np.float32)) for factor in SWITCH_FACTORS
-    ]
+    variants = _variants(problem, switch)
 
     def one(q: int) -> None:
         best = np.full((m, t), -1, dtype=np.int32)
@@ -162,14 +155,8 @@ def gather_evidence(
         part[:, 3] = np.abs(site_cm[chosen[q]] - observed_cm[left])
         part[:, 4] = np.abs(observed_cm[right] - site_cm[chosen[q]])
         site_parts[q] = part
-        for number, (candidates, rate) in enumerate(variants):
-            if len(part):
-                varied = np.empty(length, dtype=np.float32)
-                copying_kernels.copy_dosage(
-                    problem.observed, problem.alleles, candidates[q], problem.queries[q], mismatch, rate,
-                    sites.left, sites.fraction, varied,
-                )  # fmt: skip
-                part[:, FIRST_VARIANT + number] = varied[chosen[q]]
+        if len(part):
+            _vary(problem, q, variants, mismatch, chosen[q], part[:, FIRST_VARIANT:])
         used = effective > 0
         mass[q] = before[used].sum(axis=1).mean() if used.any() else np.nan
 
@@ -184,3 +171,38 @@ def gather_evidence(
         sites=np.concatenate(site_parts),
         best_mass=float(mass[np.isfinite(mass)].mean()) if np.isfinite(mass).any() else float("nan"),
     )
+
+
+def _variants(problem: CopyingProblem, switch: FloatArray) -> list[tuple[Sequence[I32Array], FloatArray]]:
+    """Candidates of every query and switch probabilities of each other way to copy, in the order of SITE_FEATURES."""
+    if FIRST_VARIANT + len(problem.longer_scales) + len(SWITCH_FACTORS) != len(SITE_FEATURES):
+        raise ShapeError(
+            f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.longer_scales)}"
+        )
+    # A switch that is certain in single precision stays so at any rate.
+    stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
+    return [(candidates, switch) for candidates in problem.longer_scales] + [
+        (problem.candidates, -np.expm1(factor * stay).astype(np.float32)) for factor in SWITCH_FACTORS
+    ]
+
+
+def _vary(
+    problem: CopyingProblem,
+    q: int,
+    variants: Sequence[tuple[Sequence[I32Array], FloatArray]],
+    mismatch: FloatArray,
+    chosen: I64Array,
+    out: F32Array,
+) -> None:
+    """Fills (N, variants) dosages of one query at its chosen sites, copied in each of the other ways."""
+    sites = problem.sites
+    wanted = np.zeros(len(sites.sites), dtype=np.bool_)
+    wanted[chosen] = True
+    wanted_bits = np.packbits(wanted, bitorder="little")
+    dosage = np.empty(len(wanted), dtype=np.float32)
+    for number, (candidates, switch) in enumerate(variants):
+        copying_kernels.copy_dosage(
+            problem.observed, problem.alleles, candidates[q], problem.queries[q], mismatch, switch,
+            sites.left, sites.fraction, wanted_bits, dosage,
+        )  # fmt: skip
+        out[:, number] = dosage[chosen]

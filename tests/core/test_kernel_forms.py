@@ -18,7 +18,7 @@ q, i, ii = numba.int8[::1], numba.int32[::1], numba.int32[:, ::1]
 flags, real, whole = numba.boolean[::1], numba.float32, numba.int64
 
 KERNELS = {
-    "copy_dosage": (copying_kernels.copy_dosage, (uu, uu, i, q, f, f, i, f, f)),
+    "copy_dosage": (copying_kernels.copy_dosage, (uu, uu, i, q, f, f, i, f, u, f)),
     "copy_with_evidence": (
         feature_kernels.copy_with_evidence,
         (uu, uu, i, q, f, f, i, f, flags, numba.float64, f, ii, ff, ff, ii, ii, f),

@@ -11,7 +11,9 @@ from benchmarks import copying
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn
 from vcfrag_core.features import gather_evidence
 from vcfrag_core.losses import cross_entropy
-from vcfrag_core.model import ImputationModel, ModelConfig, ModelInput
+from vcfrag_core.model import ImputationModel, ModelInput
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import inputs_by_site
 
 UNCERTAIN = 96
 N_QUERIES = 4
@@ -73,11 +75,8 @@ def _measured(config: ModelConfig) -> Topic:
 
 def _operations(model: ImputationModel, n_candidates: int) -> int:
     """Floating point operations of matrices with weights at one uncertain site, forward and backward."""
-    *blocks, last = (dict(block.named_parameters()) for block in model.blocks)
-    everywhere = sum(p.numel() for block in blocks for p in block.values())
-    at_the_site = sum(p.numel() for name, p in last.items() if not name.startswith("key_value"))
-    everywhere += sum(p.numel() for p in last.values()) - at_the_site
-    return 6 * (everywhere * (n_candidates + 1) + at_the_site)
+    *everywhere, at_the_site = (sum(p.numel() for p in block.parameters()) for block in model.blocks)
+    return 6 * (sum(everywhere) * (n_candidates + 1) + at_the_site)
 
 
 def _step(model: ImputationModel, optimizer: torch.optim.Optimizer, batch: ModelInput) -> None:
@@ -99,6 +98,7 @@ def make(n_queries: int, n_candidates: int) -> ModelInput:
         frequency=frequency, wanted=hidden.numpy(), n_candidates=n_candidates,
     )  # fmt: skip
     query = torch.from_numpy(evidence.query)
+    candidate_inputs, site_inputs = map(torch.from_numpy, inputs_by_site(evidence))
     kept = torch.cat([torch.nonzero(query == q)[:UNCERTAIN, 0] for q in range(n_queries)])
     return ModelInput(
         truth=torch.from_numpy(case.haplotypes[:n_queries]),
@@ -107,8 +107,8 @@ def make(n_queries: int, n_candidates: int) -> ModelInput:
         frequency=torch.from_numpy(frequency).float().expand(n_queries, -1),
         query=query[kept],
         site=torch.from_numpy(evidence.site)[kept],
-        candidates=torch.from_numpy(evidence.candidates)[kept],
-        sites=torch.from_numpy(evidence.sites)[kept],
+        candidates=candidate_inputs[kept],
+        sites=site_inputs[kept],
         observed_frequency=torch.from_numpy(frequency[sites.observed]).float(),
         gaps_cm=torch.from_numpy(sites.gaps_cm).float(),
         switch_per_cm=copying.SWITCH_PER_CM,

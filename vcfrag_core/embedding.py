@@ -9,17 +9,15 @@ Nothing is tied to a site's identity.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.model_config import EmbeddingConfig
 
 MAX_WEIGHT = 14.0
-DEFAULT_MISMATCH = 1e-3
 # Keeps √w away from 0, where its slope is infinite; w is then 1e-7.
 _LEAST_LOGIT = -16.0
 # Beyond this w is 14 to the last digit; without it the difference of two large numbers would lose all of them.
@@ -28,34 +26,6 @@ _LARGEST_LOGIT = MAX_WEIGHT + 16.0
 _FREQUENCY_OFFSET = 1e-4
 _N_FEATURES = 4
 _LONGEST_WAVE = 10_000.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingConfig:
-    """Shape of the allele embedding.
-
-    Attributes:
-        width: D, even.
-        gated: Whether the metric depends on the reference frequency.
-        gate_width: Hidden units of the gate.
-        mismatch: μ, the mismatch probability whose log odds all weights start at.
-    """
-
-    width: int = 64
-    gated: bool = True
-    gate_width: int = 16
-    mismatch: float = DEFAULT_MISMATCH
-
-    def __post_init__(self) -> None:
-        if self.width < 2 or self.width % 2 or self.gate_width < 1:
-            raise ConfigError(f"width must be even and >= 2, gate_width >= 1, got {self.width} and {self.gate_width}")
-        if not 1e-5 <= self.mismatch < 0.5:
-            raise ConfigError(f"mismatch must be in [1e-5, 0.5), got {self.mismatch}")
-
-    @property
-    def initial_weight(self) -> float:
-        """log((1 - μ) / μ)."""
-        return math.log((1 - self.mismatch) / self.mismatch)
 
 
 class AlleleEmbedding(nn.Module):

@@ -20,48 +20,9 @@ from torch.nn import functional
 
 from vcfrag_core.copying_layer import copy_dosage
 from vcfrag_core.copying_problem import CopyingProblem
-from vcfrag_core.embedding import AlleleEmbedding, EmbeddingConfig
-from vcfrag_core.errors import ConfigError
-from vcfrag_core.features import CANDIDATE_FEATURES, FIRST_VARIANT, SITE_FEATURES
-
-CM_SCALE = 50.0
-LEAST_PROBABILITY = 1e-4
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """Shape of the model.
-
-    Attributes:
-        width: D.
-        layers: Transformer blocks.
-        heads: Attention heads; divides the width.
-        expansion: Hidden units of a block's MLP, in widths.
-        candidates: T, candidates shown at every site.
-        dropout: Share of activations dropped in training.
-        learn_copying: Whether the loss also trains the emission weights and the switch rate of copying.
-        embedding: The allele embedding, which gives emission weights and retrieval metric.
-    """
-
-    width: int = 48
-    layers: int = 1
-    heads: int = 4
-    expansion: int = 2
-    candidates: int = 16
-    dropout: float = 0.0
-    learn_copying: bool = False
-    embedding: EmbeddingConfig = dataclasses.field(default_factory=EmbeddingConfig)
-
-    def __post_init__(self) -> None:
-        if self.width < 1 or self.heads < 1 or self.width % self.heads:
-            raise ConfigError(f"width must be a multiple of heads, got {self.width} and {self.heads}")
-        if self.layers < 0 or self.expansion < 1 or self.candidates < 1:
-            raise ConfigError(
-                f"layers must be >= 0, expansion and candidates >= 1, "
-                f"got {self.layers}, {self.expansion} and {self.candidates}"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
+from vcfrag_core.embedding import AlleleEmbedding
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import ALLELE_INPUT, N_CANDIDATE_INPUTS, N_SITE_INPUTS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,8 +36,8 @@ class ModelInput:
         frequency: (Q, L) float32 ALT frequency among the reference haplotypes that each query may be shown.
         query: (N,) int64 query of each uncertain site.
         site: (N,) int64 its number in the window.
-        candidates: (N, T, 8) float32, named by `features.CANDIDATE_FEATURES`.
-        sites: (N, 10) float32, named by `features.SITE_FEATURES`.
+        candidates: (N, T, 12) float32, `model_inputs.candidate_inputs` site by site.
+        sites: (N, 24) float32, `model_inputs.site_inputs` site by site.
         observed_frequency: (M,) float32 ALT frequency at the observed sites.
         gaps_cm: (M,) float32 distances between observed sites.
         switch_per_cm: Switch rate that the rule gives for this mask.
@@ -210,11 +171,11 @@ class ImputationModel(nn.Module):
         return ((1 - eta) * dosage + eta * frequency).clamp(1e-7, 1 - 1e-7).logit()
 
     def correction(self, candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
-        """(N,) Delta, from raw features."""
-        tokens_NTD = self.embed_candidate(candidate_inputs(candidates_NTF))
-        site_N1D = self.embed_site(site_inputs(candidates_NTF, sites_NF))[:, None]
+        """(N,) Delta, from inputs as in `ModelInput`."""
+        tokens_NTD = self.embed_candidate(candidates_NTF)
+        site_N1D = self.embed_site(sites_NF)[:, None]
         x_NKD = torch.cat([site_N1D, tokens_NTD], dim=1) + self.rank_KD
-        absent_NK = functional.pad(candidates_NTF[..., ALLELE] == 0, (1, 0), value=False)
+        absent_NK = functional.pad(candidates_NTF[..., ALLELE_INPUT] == 0, (1, 0), value=False)
         bias_N11K = torch.zeros_like(absent_NK, dtype=x_NKD.dtype).masked_fill(absent_NK, -torch.inf)[:, None, None]
         for number, block in enumerate(self.blocks):
             last = number == len(self.blocks) - 1
@@ -233,69 +194,3 @@ class ImputationModel(nn.Module):
             weights_M = self.site_weights(batch.observed_frequency)
             switch_M = -torch.expm1(-batch.switch_per_cm * self.log_switch_factor.exp() * batch.gaps_cm)
             return copy_dosage(weights_M, switch_M, batch.problem)
-
-
-POSTERIOR, ALLELE, LEFT_CM, RIGHT_CM, LEFT_SITES, RIGHT_SITES, INFORMATION, STRANGENESS = range(len(CANDIDATE_FEATURES))
-DOSAGE, FREQUENCY, EFFECTIVE, GAP_LEFT, GAP_RIGHT, OTHER = range(FIRST_VARIANT)
-N_CANDIDATE_INPUTS = 12
-N_SITE_INPUTS = 16 + 2 * (len(SITE_FEATURES) - FIRST_VARIANT)
-
-
-def candidate_inputs(raw_NTF: Tensor) -> Tensor:
-    """(N, T, 12) candidate features brought to about unit size."""
-    posterior, allele = raw_NTF[..., POSTERIOR], raw_NTF[..., ALLELE]
-    left, right = raw_NTF[..., LEFT_CM], raw_NTF[..., RIGHT_CM]
-    sites_left, sites_right = raw_NTF[..., LEFT_SITES], raw_NTF[..., RIGHT_SITES]
-    return torch.stack(
-        [
-            4 * posterior,
-            (posterior + LEAST_PROBABILITY).log() / 4 + 1,
-            allele,
-            4 * posterior * allele,
-            torch.log1p(CM_SCALE * left) / 2,
-            torch.log1p(CM_SCALE * right) / 2,
-            torch.log1p(CM_SCALE * (left + right)) / 2,
-            torch.log1p(CM_SCALE * torch.minimum(left, right)) / 2,
-            torch.log1p(sites_left) / 3,
-            torch.log1p(sites_right) / 3,
-            torch.log1p(raw_NTF[..., INFORMATION]) / 3,
-            torch.log1p(raw_NTF[..., STRANGENESS]) / 2,
-        ],
-        dim=-1,
-    )
-
-
-def site_inputs(candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
-    """(N, 24) site features brought to about unit size, with what the candidates say together."""
-    dosage, frequency, other = _probability(sites_NF[:, DOSAGE]), sites_NF[:, FREQUENCY], sites_NF[:, OTHER]
-    left, right = sites_NF[:, GAP_LEFT], sites_NF[:, GAP_RIGHT]
-    posterior, allele = candidates_NTF[..., POSTERIOR], candidates_NTF[..., ALLELE]
-    length = torch.log1p(CM_SCALE * (candidates_NTF[..., LEFT_CM] + candidates_NTF[..., RIGHT_CM])) / 2
-    alt, ref = (allele > 0).to(posterior.dtype), (allele < 0).to(posterior.dtype)
-    variants = _probability(sites_NF[:, FIRST_VARIANT:])
-    together = torch.stack(
-        [
-            dosage.logit() / 4,
-            sites_NF[:, DOSAGE],
-            _probability(frequency).logit() / 4,
-            sites_NF[:, EFFECTIVE].clamp(min=1).log() / 2,
-            torch.log1p(CM_SCALE * left),
-            torch.log1p(CM_SCALE * right),
-            torch.log1p(CM_SCALE * torch.minimum(left, right)),
-            other,
-            _probability(other).logit() / 4,
-            (length * alt).amax(dim=1),
-            (length * ref).amax(dim=1),
-            (posterior * alt).sum(dim=1),
-            (posterior * ref).sum(dim=1),
-            alt.sum(dim=1) / 6,
-            ref.sum(dim=1) / 6,
-            (length * alt).amax(dim=1) - (length * ref).amax(dim=1),
-        ],
-        dim=-1,
-    )
-    return torch.cat([together, variants.logit() / 4, 4 * (variants - dosage[:, None])], dim=-1)
-
-
-def _probability(p: Tensor) -> Tensor:
-    return p.clamp(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)

@@ -14,6 +14,7 @@ from vcfrag_core.copying import copying_sites, switch_probabilities
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.features import Evidence, certain_dosage, gather_evidence
 from vcfrag_core.model import ModelInput
+from vcfrag_core.model_inputs import inputs_by_site
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters, density
 from vcfrag_core.queries import QueryBlock
@@ -131,6 +132,7 @@ def model_input(
     )
     if most_uncertain is not None:
         evidence = thin(evidence, most_uncertain)
+    candidate_inputs, site_inputs = inputs_by_site(evidence)
     given = ModelInput(
         truth=torch.from_numpy(np.maximum(alleles[:, inside], 0).astype(np.uint8)),
         hidden=torch.from_numpy(~observed[inside]),
@@ -138,8 +140,8 @@ def model_input(
         frequency=torch.from_numpy(frequency),
         query=torch.from_numpy(evidence.query),
         site=torch.from_numpy(evidence.site),
-        candidates=torch.from_numpy(evidence.candidates),
-        sites=torch.from_numpy(evidence.sites),
+        candidates=torch.from_numpy(candidate_inputs),
+        sites=torch.from_numpy(site_inputs),
         observed_frequency=torch.from_numpy(ground.frequency[sites.observed].astype(np.float32)),
         gaps_cm=torch.from_numpy(sites.gaps_cm.astype(np.float32)),
         switch_per_cm=parameters.switch_per_cm,

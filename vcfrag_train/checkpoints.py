@@ -94,11 +94,11 @@ def verify(folder: Path) -> Provenance:
     return record
 
 
-def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def read_weights(folder: Path) -> tuple[dict[str, F32Array], dict[str, Any]]:
     """The tensors of a checkpoint and the model's configuration."""
     from safetensors import safe_open
 
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
+    with safe_open(folder / WEIGHTS, framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         metadata = file.metadata() or {}
     if "model" not in metadata:
@@ -106,19 +106,26 @@ def read_weights(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     return tensors, json.loads(metadata["model"])
 
 
-def load_weights(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, F32Array], folder: Path) -> None:
     """Puts the tensors of a checkpoint's folder into a model.
 
     Raises:
         ProvenanceMismatchError: They are not those of a model of this shape: another configuration or version wrote
             them.
     """
+    import torch
+
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:
-        raise ProvenanceMismatchError(
-            f"{folder}: the tensors are not those of this model; another configuration or version wrote them ({error})"
-        ) from error
+        raise wrong_tensors(folder, error) from error
+
+
+def wrong_tensors(folder: Path, error: Exception) -> ProvenanceMismatchError:
+    """The error for tensors that are not those of the model that their file speaks of."""
+    return ProvenanceMismatchError(
+        f"{folder}: the tensors are not those of this model; another configuration or version wrote them ({error})"
+    )
 
 
 def read_metric(folder: Path) -> F32Array:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.dosage_reader import ImputedGenotypes, read_haplotypes, sample_names
@@ -22,15 +22,13 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.types import I8Array
 from vcfrag_train import baselines, peers
 from vcfrag_train.baselines import Baseline
+from vcfrag_train.corrector import Corrector
 from vcfrag_train.correctors import default_corrector, named_corrector
 from vcfrag_train.evaluation import Method, evaluate_methods, file_method
 from vcfrag_train.hidden import EvaluationConfig, EvaluationFiles, Hidden, load_hidden
 from vcfrag_train.measured import Usage, run_measured
 from vcfrag_train.peers import PEERS, Peer
 from vcfrag_train.results import Cost, Evaluation
-
-if TYPE_CHECKING:
-    from vcfrag_train.corrector import Corrector
 
 _RUN_CLI: Final = "import sys; from vcfrag_train.cli import main; main(sys.argv[1:])"
 

@@ -2,48 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
-import torch
 
 from vcfrag_core.features import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
-from vcfrag_core.model import ImputationModel
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import candidate_inputs, site_inputs
 from vcfrag_core.types import F32Array, F64Array
 
-# A call of the model sees so many sites of one query, padded to the next power of two where there are fewer: the shape
-# of matrix products depends on the query alone, and so its answer does not depend on its company.
+# A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
+# the query alone, and so its answer does not depend on its company.
 SITES_PER_CALL = 256
+_LEAST_PRIOR = np.float32(1e-7)
+
+
+class Network(Protocol):
+    """A trained model as imputation sees it: `vcfrag_core.one_layer.OneLayer`, or any other by torch.
+
+    Attributes:
+        config: Its shape.
+        eta: Share of the reference frequency in the prior.
+    """
+
+    config: ModelConfig
+    eta: float
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        """(N,) log-odds to add to the prior's, from inputs as of `vcfrag_core.model_inputs`."""
+
+    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
+        """Within it `correction` may be called, from several threads."""
+
+
+class LearnedCopying(Protocol):
+    """What a model says of copying that it was trained together with.
+
+    Attributes:
+        switch_factor: What to multiply the switch rate by.
+    """
+
+    switch_factor: float
+
+    def site_weights(self, frequency: F64Array) -> F32Array:
+        """(V,) emission weights for (V,) reference frequencies."""
 
 
 class Corrector:
     """Applies a model to evidence, query by query.
 
     Args:
-        model: The trained model; put into evaluation mode.
+        network: The trained model.
         name: What it is, for records: its digest and run.
         left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
+        learned_copying: What the model says of copying, where it was trained to.
     """
 
     def __init__(
-        self, model: ImputationModel, name: str, *, left_to_copying: Sequence[tuple[float, float]] = ()
+        self,
+        network: Network,
+        name: str,
+        *,
+        left_to_copying: Sequence[tuple[float, float]] = (),
+        learned_copying: LearnedCopying | None = None,
     ) -> None:
-        self.model = model.eval()
+        self.network = network
         self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
         self.left_to_copying = tuple(left_to_copying)
-        self.n_candidates = model.config.candidates
-        self.learned_copying = model.config.learn_copying
-        self.switch_factor = float(model.log_switch_factor.detach().exp())
-
-    def site_weights(self, frequency: F64Array) -> F32Array:
-        """(V,) emission weights that the model learned for (V,) reference frequencies."""
-        with torch.inference_mode():
-            weights: F32Array = self.model.site_weights(torch.from_numpy(frequency.astype(np.float32))).numpy()
-        return weights
+        self.learned_copying = learned_copying
+        self.n_candidates = network.config.candidates
 
     def correct(self, evidence: Evidence) -> F32Array:
-        """(Q, L) dosages: those of copying, corrected at the uncertain sites. Call it within `torch_threads(1)`."""
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context."""
         corrected = evidence.dosage.copy()
         evidence = self._to_correct(evidence)
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
@@ -72,14 +105,11 @@ class Corrector:
         )
 
     def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
-        n = len(candidates)
-        padding = (1 << (n - 1).bit_length()) - n
-        with torch.inference_mode():
-            padded = torch.from_numpy(np.pad(candidates, ((0, padding), (0, 0), (0, 0))))
-            padded_sites = torch.from_numpy(np.pad(sites, ((0, padding), (0, 0))))
-            delta = self.model.correction(padded, padded_sites)[:n]
-            base = self.model.prior(
-                torch.from_numpy(sites[:, DOSAGE_FEATURE]), torch.from_numpy(sites[:, FREQUENCY_FEATURE])
-            )
-            probabilities: F32Array = (base + delta).sigmoid().numpy()
+        inputs = candidate_inputs(candidates)
+        delta = self.network.correction(inputs, site_inputs(inputs, sites))
+        eta = np.float32(self.network.eta)
+        prior = np.clip(
+            (1 - eta) * sites[:, DOSAGE_FEATURE] + eta * sites[:, FREQUENCY_FEATURE], _LEAST_PRIOR, 1 - _LEAST_PRIOR
+        )
+        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(-delta))
         return probabilities

@@ -11,7 +11,6 @@ _TRAIN: Final = "pip install 'vcfrag[train]'"
 PIP_LINES: Final = {
     "torch": _TRAIN,
     "lightning": _TRAIN,
-    "safetensors": _TRAIN,
     "tensorboard": _TRAIN,
     "matplotlib": _TRAIN,
     "jinja2": _TRAIN,

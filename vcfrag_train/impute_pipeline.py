@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from vcfrag_core.errors import TargetError, UnknownContigError
 from vcfrag_core.files.genetic_map import map_for
@@ -25,7 +25,8 @@ from vcfrag_core.target_people import exclusion_groups
 from vcfrag_core.target_records import TargetRecords
 from vcfrag_core.types import F32Array
 from vcfrag_core.windows import Window
-from vcfrag_train.correctors import default_corrector, named_corrector, preload
+from vcfrag_train.corrector import Corrector
+from vcfrag_train.correctors import default_corrector, named_corrector
 from vcfrag_train.daemon_wait import wait_until_answering
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.imputer import Imputer
@@ -41,9 +42,6 @@ from vcfrag_train.target_checks import (
     weigh_sites,
 )
 from vcfrag_train.window_pieces import WindowPieces
-
-if TYPE_CHECKING:
-    from vcfrag_train.corrector import Corrector
 
 
 class Watcher:
@@ -86,8 +84,6 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
     watcher = watcher or Watcher()
-    if not config.copying_only:
-        preload()
     if config.daemon is not None:
         watcher.stage("connecting to the daemon")
         wait_until_answering(config.daemon)

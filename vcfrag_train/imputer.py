@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +24,7 @@ from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
 from vcfrag_core.windows import Window, lay_imputation_windows
 from vcfrag_train.client import IndexClient, OpenIndex
-
-if TYPE_CHECKING:
-    from vcfrag_train.corrector import Corrector
+from vcfrag_train.corrector import Corrector
 
 LEAST_CM_PER_WINDOW = 4.0
 FLANKS_PER_WINDOW = 4.0
@@ -241,12 +238,13 @@ class Imputer:
         )
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
-        if self.corrector is not None and self.corrector.learned_copying:
-            return self.corrector.site_weights(self._frequency)
+        if self.corrector is not None and self.corrector.learned_copying is not None:
+            return self.corrector.learned_copying.site_weights(self._frequency)
         return np.full(self.panel.n_sites, parameters.weight)
 
     def _switch(self, problem: CopyingProblem, parameters: CopyingParameters) -> F32Array:
-        factor = 1.0 if self.corrector is None else self.corrector.switch_factor
+        learned = None if self.corrector is None else self.corrector.learned_copying
+        factor = 1.0 if learned is None else learned.switch_factor
         return switch_probabilities(problem.sites.gaps_cm, factor * parameters.switch_per_cm).astype(np.float32)
 
     def _copy(
@@ -261,8 +259,6 @@ class Imputer:
         corrector = self.corrector
         if corrector is None:
             return self._copy(problem, opened.weights, parameters, pool)
-        from vcfrag_train.torch_threads import torch_threads
-
         weights = opened.weights[problem.sites.observed]
         switch = self._switch(problem, parameters)
         wanted = ~opened.observed[problem.sites.sites]
@@ -281,7 +277,6 @@ class Imputer:
             )
             return corrector.correct(evidence)
 
-        # So that the threads of imputation do not fight for cores.
-        with torch_threads(1):
+        with corrector.network.undisturbed():
             parts = list(pool.map(some, range(0, len(problem.queries), QUERIES_AT_ONCE)))
         return np.concatenate(parts)

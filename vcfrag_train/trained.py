@@ -7,15 +7,19 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vcfrag_core.errors import ProvenanceMissingError
+from vcfrag_core.errors import ProvenanceMissingError, ShapeError
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.one_layer import OneLayer
+from vcfrag_core.types import F32Array
 from vcfrag_train import checkpoints
 from vcfrag_train.exported import Scores, bins_left_to_copying, is_exported, read_exported, validation_scores
+from vcfrag_train.extras import require
 from vcfrag_train.provenance import Acceptance, Provenance
 from vcfrag_train.run import RunFolder
 from vcfrag_train.toml_config import from_table
 
 if TYPE_CHECKING:
-    from vcfrag_core.model import ImputationModel
+    from vcfrag_train.torch_network import TorchNetwork
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,18 +27,40 @@ class TrainedModel:
     """A model and its provenance.
 
     Attributes:
-        model: In evaluation mode, on the CPU.
+        config: Its shape.
+        tensors: Its parameters by name.
         provenance: What it was made from.
         accepted: Differences that the caller accepted just now.
         folder: The checkpoint, or the exported model.
         left_to_copying: MAF bins (low, high] in which copying did better on held-out samples.
     """
 
-    model: ImputationModel
+    config: ModelConfig
+    tensors: Mapping[str, F32Array]
     provenance: Provenance
     accepted: tuple[Acceptance, ...]
     folder: Path
     left_to_copying: tuple[tuple[float, float], ...]
+
+    def network(self) -> OneLayer | TorchNetwork:
+        """The model at work: without torch where its shape allows it.
+
+        Raises:
+            ConfigError: It needs torch, which is not installed.
+            ProvenanceMismatchError: The tensors are not those of a model of this shape.
+        """
+        if OneLayer.serves(self.config):
+            try:
+                return OneLayer(self.config, self.tensors)
+            except ShapeError as error:
+                raise checkpoints.wrong_tensors(self.folder, error) from error
+        require("torch")
+        from vcfrag_core.model import ImputationModel
+        from vcfrag_train.torch_network import TorchNetwork
+
+        model = ImputationModel(self.config)
+        checkpoints.load_weights(model, self.tensors, self.folder)
+        return TorchNetwork(model)
 
 
 def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: Collection[str] = ()) -> TrainedModel:
@@ -49,16 +75,13 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
         ProvenanceMissingError: No checkpoint there, or one that does not say what it was made from.
         ProvenanceMismatchError: Its files are not those that it speaks of, or a field differs and is not accepted.
     """
-    from vcfrag_core.model import ImputationModel, ModelConfig
-
     folder = checkpoint_of(path)
     record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
     accepted = record.check(found or {}, accept)
     tensors, table = checkpoints.read_weights(folder)
-    model = ImputationModel(from_table(ModelConfig, table, base=folder, where="model"))
-    checkpoints.load_weights(model, tensors, folder)
     return TrainedModel(
-        model=model.eval(),
+        config=from_table(ModelConfig, table, base=folder, where="model"),
+        tensors=tensors,
         provenance=record,
         accepted=accepted,
         folder=folder,

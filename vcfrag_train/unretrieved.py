@@ -6,7 +6,6 @@ What accuracy is left then does not come from the neighbours.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +16,9 @@ from vcfrag_core.panel import Panel
 from vcfrag_core.queries import EXTERNAL, QueryBlock, SearchResult
 from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
 from vcfrag_train.client import IndexClient, OpenIndex
+from vcfrag_train.corrector import Corrector
 from vcfrag_train.embedded import embedded_daemon
 from vcfrag_train.imputer import Imputer
-
-if TYPE_CHECKING:
-    from vcfrag_train.corrector import Corrector
 
 _NAME = "panel"
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core import metric
-from vcfrag_core.embedding import AlleleEmbedding, EmbeddingConfig, bounded, logit_of
+from vcfrag_core.embedding import AlleleEmbedding, bounded, logit_of
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.model_config import EmbeddingConfig
 
 FREQUENCY = torch.tensor([0.0, 0.0002, 0.001, 0.03, 0.2, 0.5, 0.8, 0.9998, 1.0])
 V = len(FREQUENCY)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core import metric
-from vcfrag_core.embedding import AlleleEmbedding, EmbeddingConfig
+from vcfrag_core.embedding import AlleleEmbedding
+from vcfrag_core.model_config import EmbeddingConfig
 from vcfrag_core.nearest import distances
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, U8Array
 

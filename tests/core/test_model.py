@@ -12,9 +12,11 @@ from torch import Tensor
 from vcfrag_core import copying, copying_kernels
 from vcfrag_core.copying_problem import CopyingProblem
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.features import CANDIDATE_FEATURES, gather_evidence
+from vcfrag_core.features import gather_evidence
 from vcfrag_core.losses import cross_entropy
-from vcfrag_core.model import Block, ImputationModel, ModelConfig, ModelInput, candidate_inputs, site_inputs
+from vcfrag_core.model import Block, ImputationModel, ModelInput
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import ALLELE_INPUT, LENGTH_INPUT, inputs_by_site
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import I64Array
 
@@ -55,6 +57,7 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
         wanted=~observed,
         n_candidates=n_candidates,
     )
+    candidates, site_features = inputs_by_site(evidence)
     return ModelInput(
         truth=torch.from_numpy(haplotypes[rows]),
         hidden=torch.from_numpy(~observed),
@@ -62,8 +65,8 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
         frequency=torch.from_numpy(frequency.astype(np.float32)),
         query=torch.from_numpy(evidence.query),
         site=torch.from_numpy(evidence.site),
-        candidates=torch.from_numpy(evidence.candidates),
-        sites=torch.from_numpy(evidence.sites),
+        candidates=torch.from_numpy(candidates),
+        sites=torch.from_numpy(site_features),
         observed_frequency=torch.from_numpy(frequency[sites.observed].astype(np.float32)),
         gaps_cm=torch.from_numpy(sites.gaps_cm.astype(np.float32)),
         switch_per_cm=SWITCH_PER_CM,
@@ -106,8 +109,7 @@ def test_untrained_model__imputes_like_copying(batch: ModelInput) -> None:
 def test_model__equal_dosages_and_other_candidates_give_other_logits(batch: ModelInput) -> None:
     model = awake()
     candidates = batch.candidates.clone()
-    left, right = CANDIDATE_FEATURES.index("match_left_cm"), CANDIDATE_FEATURES.index("match_right_cm")
-    candidates[:, 0, [left, right]] += 0.5
+    candidates[:, 0, LENGTH_INPUT] += 0.5
     other = dataclasses.replace(batch, candidates=candidates)
     assert torch.equal(other.copying, batch.copying)
     here, there = logits_of(model, batch), logits_of(model, other)
@@ -121,7 +123,7 @@ def test_model__equal_dosages_and_other_candidates_give_other_logits(batch: Mode
 def test_model__alleles_of_the_candidates_matter(batch: ModelInput) -> None:
     model = awake()
     candidates = batch.candidates.clone()
-    candidates[:, :, CANDIDATE_FEATURES.index("allele")] *= -1
+    candidates[:, :, [ALLELE_INPUT, ALLELE_INPUT + 1]] *= -1
     other = dataclasses.replace(batch, candidates=candidates)
     assert not torch.allclose(logits_of(model, batch), logits_of(model, other), atol=1e-3)
 
@@ -151,7 +153,7 @@ def test_model__absent_candidates_are_not_attended(batch: ModelInput) -> None:
     absent = batch.candidates.clone()
     absent[:, 4:] = 0
     poisoned = absent.clone()
-    poisoned[:, 4:, CANDIDATE_FEATURES.index("information")] = 50
+    poisoned[:, 4:, LENGTH_INPUT] = 50
     shown = logits_of(model, dataclasses.replace(batch, candidates=absent))
     assert torch.equal(shown, logits_of(model, dataclasses.replace(batch, candidates=poisoned)))
     assert bool(torch.isfinite(shown).all())
@@ -203,7 +205,7 @@ def test_block__the_first_token_alone_is_what_it_is_among_all() -> None:
 
 
 def test_inputs__are_finite_and_about_unit_size(batch: ModelInput) -> None:
-    for inputs in (candidate_inputs(batch.candidates), site_inputs(batch.candidates, batch.sites)):
+    for inputs in (batch.candidates, batch.sites):
         assert bool(torch.isfinite(inputs).all())
         assert float(inputs.abs().max()) < 10
 

@@ -20,7 +20,7 @@ from vcfrag_core.panel import Panel
 from vcfrag_train.simulate import SimulationConfig, simulate
 from vcfrag_train.simulated_files import write_phased_vcf, write_simulation
 
-TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "safetensors", "tensorboard", "matplotlib", "jinja2")
+TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "tensorboard", "matplotlib", "jinja2")
 ENGINES = ("faiss",)
 
 

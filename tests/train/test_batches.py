@@ -10,6 +10,7 @@ import torch
 
 from vcfrag_core import copying
 from vcfrag_core.features import CERTAIN_WHERE_SPARSE
+from vcfrag_core.model_inputs import N_CANDIDATE_INPUTS, inputs_by_site
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
 from vcfrag_core.types import BoolArray, I8Array, I32Array
@@ -102,7 +103,10 @@ def test_model_input__describes_the_window(
     dosage = given.copying.numpy()
     certain = CERTAIN_WHERE_SPARSE
     uncertain = hidden & (dosage >= certain) & (dosage <= np.float32(1 - certain))
-    assert given.candidates.shape == (int(uncertain.sum()), 4, 8)
+    assert given.candidates.shape == (int(uncertain.sum()), 4, N_CANDIDATE_INPUTS)
+    by_candidate, by_site = inputs_by_site(evidence)
+    np.testing.assert_array_equal(given.candidates, by_candidate)
+    np.testing.assert_array_equal(given.sites, by_site)
     np.testing.assert_array_equal(np.stack([given.query, given.site]), np.stack(np.nonzero(uncertain)))
     assert given.problem is not None
     assert evidence.best_mass > 0

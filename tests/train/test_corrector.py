@@ -12,7 +12,10 @@ import torch
 
 from vcfrag_core.features import CANDIDATE_FEATURES, SITE_FEATURES, Evidence
 from vcfrag_core.genetic_map import GeneticMap
-from vcfrag_core.model import ImputationModel, ModelConfig
+from vcfrag_core.model import ImputationModel
+from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import inputs_by_site
+from vcfrag_core.one_layer import OneLayer
 from vcfrag_core.panel import Panel
 from vcfrag_core.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
@@ -20,17 +23,26 @@ from vcfrag_train.client import IndexClient
 from vcfrag_train.corrector import SITES_PER_CALL, Corrector
 from vcfrag_train.embedded import embedded_daemon
 from vcfrag_train.imputer import Imputer
+from vcfrag_train.torch_network import TorchNetwork
 from vcfrag_train.torch_threads import torch_threads
 
 N_SITES = 900
 
 
-def corrector(*, learn_copying: bool = False, awake: bool = True) -> Corrector:
+def model_of(*, layers: int = 1, learn_copying: bool = False, awake: bool = True) -> ImputationModel:
     torch.manual_seed(4)
-    model = ImputationModel(ModelConfig(width=16, heads=2, layers=2, candidates=5, learn_copying=learn_copying))
+    model = ImputationModel(ModelConfig(width=16, heads=2, layers=layers, candidates=5, learn_copying=learn_copying))
     if awake:
         torch.nn.init.normal_(model.head.weight, std=0.3)
-    return Corrector(model, "test")
+    return model.eval()
+
+
+def corrector(model: ImputationModel) -> Corrector:
+    if OneLayer.serves(model.config):
+        tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        return Corrector(OneLayer(model.config, tensors), "test")
+    network = TorchNetwork(model)
+    return Corrector(network, "test", learned_copying=network if model.config.learn_copying else None)
 
 
 def random_evidence(counts: tuple[int, ...], seed: int = 1) -> Evidence:
@@ -64,15 +76,16 @@ def of_queries(evidence: Evidence, queries: I64Array) -> Evidence:
 
 
 def correct(tool: Corrector, evidence: Evidence, threads: int = 1) -> F32Array:
-    with torch_threads(1), ThreadPoolExecutor(threads) as pool:
+    with tool.network.undisturbed(), ThreadPoolExecutor(threads) as pool:
         if threads == 1:
             return tool.correct(evidence)
         alone = [of_queries(evidence, np.array([q])) for q in range(len(evidence.dosage))]
         return np.concatenate(list(pool.map(tool.correct, alone)))
 
 
-def test_correct__same_bytes_for_any_company_and_number_of_threads() -> None:
-    tool = corrector()
+@pytest.mark.parametrize("layers", [1, 2])
+def test_correct__same_bytes_for_any_company_and_number_of_threads(layers: int) -> None:
+    tool = corrector(model_of(layers=layers))
     evidence = random_evidence((3, 0, SITES_PER_CALL, 700, SITES_PER_CALL + 1, 40))
     together = correct(tool, evidence)
     np.testing.assert_array_equal(together, correct(tool, evidence, threads=4))
@@ -82,13 +95,14 @@ def test_correct__same_bytes_for_any_company_and_number_of_threads() -> None:
     np.testing.assert_array_equal(together[order], correct(tool, of_queries(evidence, order), threads=2))
 
 
-def test_correct__equals_the_models_own_answer() -> None:
-    tool = corrector()
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_correct__equals_the_models_own_answer(layers: int) -> None:
+    model = model_of(layers=layers)
     evidence = random_evidence((300, 20))
-    corrected = correct(tool, evidence)
+    corrected = correct(corrector(model), evidence)
     with torch.inference_mode():
-        base = tool.model.prior(torch.from_numpy(evidence.sites[:, 0]), torch.from_numpy(evidence.sites[:, 1]))
-        delta = tool.model.correction(torch.from_numpy(evidence.candidates), torch.from_numpy(evidence.sites))
+        base = model.prior(torch.from_numpy(evidence.sites[:, 0]), torch.from_numpy(evidence.sites[:, 1]))
+        delta = model.correction(*map(torch.from_numpy, inputs_by_site(evidence)))
         expected = (base + delta).sigmoid().numpy()
     np.testing.assert_allclose(corrected[evidence.query, evidence.site], expected, atol=1e-5)
     assert np.abs(expected - evidence.dosage[evidence.query, evidence.site]).mean() > 0.01
@@ -96,7 +110,7 @@ def test_correct__equals_the_models_own_answer() -> None:
 
 def test_correct__certain_sites_stay_as_they_are() -> None:
     evidence = random_evidence((100, 50))
-    corrected = correct(corrector(), evidence)
+    corrected = correct(corrector(model_of()), evidence)
     certain = np.ones(evidence.dosage.shape, dtype=np.bool_)
     certain[evidence.query, evidence.site] = False
     np.testing.assert_array_equal(corrected[certain], evidence.dosage[certain])
@@ -113,23 +127,24 @@ def test_torch_threads__overlapping_users_leave_the_number_as_it_was() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_correct__leaves_its_evidence_and_torchs_threads_alone() -> None:
+@pytest.mark.parametrize("layers", [1, 2])
+def test_correct__leaves_its_evidence_and_torchs_threads_alone(layers: int) -> None:
     evidence = random_evidence((60,))
     before, threads = evidence.dosage.copy(), torch.get_num_threads()
-    correct(corrector(), evidence)
+    correct(corrector(model_of(layers=layers)), evidence)
     np.testing.assert_array_equal(evidence.dosage, before)
     assert torch.get_num_threads() == threads
 
 
 def test_correct__an_untrained_model_hardly_moves_copying() -> None:
     evidence = random_evidence((400,))
-    moved = correct(corrector(awake=False), evidence) - evidence.dosage
+    moved = correct(corrector(model_of(awake=False)), evidence) - evidence.dosage
     assert np.abs(moved).max() < 1e-3
 
 
-def test_corrector__puts_the_model_to_evaluation() -> None:
+def test_torch_network__puts_the_model_to_evaluation() -> None:
     model = ImputationModel(ModelConfig(width=8, heads=2, dropout=0.5)).train()
-    assert not Corrector(model, "test").model.training
+    assert not TorchNetwork(model).model.training
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +177,7 @@ def test_imputer_with_a_model__same_bytes_alone_and_together(
         names = [name for name in panel.samples[:4] for _ in range(2)][rows]
         return np.concatenate([d for _, d in imputer.impute(alleles[rows], observed, names)], axis=1)
 
-    tool = corrector(learn_copying=learn_copying)
+    tool = corrector(model_of(learn_copying=learn_copying))
     together = impute(slice(0, 8), 3, tool)
     for start in range(0, 8, 2):
         np.testing.assert_array_equal(together[start : start + 2], impute(slice(start, start + 2), 1, tool))
@@ -178,6 +193,8 @@ def test_imputer_with_a_model__outside_samples_are_corrected_too(
     panel, genetic_map, client = served
     observed = np.arange(panel.n_sites) % 3 == 0
     alleles = np.where(observed, panel.haplotypes()[[0, 9]], -1).astype(np.int8)
-    imputer = Imputer(panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector())
+    imputer = Imputer(
+        panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector(model_of())
+    )
     dosages = [dosage for _, dosage in imputer.impute(alleles, observed, [EXTERNAL] * 2)]
     assert all(bool(np.isfinite(dosage).all()) for dosage in dosages)

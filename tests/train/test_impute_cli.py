@@ -25,9 +25,10 @@ from vcfrag_train.measured import run_measured
 HEAVY = ("torch", "lightning", "tensorboard", "matplotlib", "jinja2", "faiss", "scipy", "pandas")
 
 
-def test_copying_only__a_process_loads_nothing_that_trains(cohort: Cohort) -> None:
+@pytest.mark.parametrize("way", [["--copying-only"], []])
+def test_impute__a_process_loads_nothing_that_trains(cohort: Cohort, way: list[str]) -> None:
     words = ["impute", "--panel", cohort.panel_file, "--target", cohort.target(cohort.lines())]
-    words += ["--map", cohort.map_file, "--out", cohort.folder / "out.vcf.gz", "--copying-only"]
+    words += ["--map", cohort.map_file, "--out", cohort.folder / "out.vcf.gz", *way]
     code = (
         "import sys\nfrom vcfrag_train.cli import main\n"
         "try:\n    main()\n"

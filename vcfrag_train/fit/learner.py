@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vcfrag_core import losses, metric
-from vcfrag_core.model import ImputationModel, ModelConfig
+from vcfrag_core.model import ImputationModel
+from vcfrag_core.model_config import ModelConfig
 from vcfrag_core.types import F32Array
 from vcfrag_train.batches import Ground
 from vcfrag_train.client import IndexClient

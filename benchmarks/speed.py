@@ -19,8 +19,8 @@ from typing import Any
 
 from benchmarks.figures import Topic
 
-TOPICS = ("index", "epoch", "rpc", "copying", "impute", "sampler", "step")
-CHEAP = ("index", "epoch", "rpc", "copying", "sampler", "step")
+TOPICS = ("index", "epoch", "rpc", "copying", "copying_gpu", "impute", "sampler", "step")
+CHEAP = ("index", "epoch", "rpc", "copying", "copying_gpu", "sampler", "step")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,8 +2,8 @@
 
 Arrays in, arrays out. Only `vcfrag_core.files` touches the disk; nothing here
 imports grpc or faiss, reads a clock, or uses global random state. Modules that
-need torch (`embedding`, `copying_layer`, `model`, `losses`) are never imported
-from here, so that a process without torch can use the rest.
+need torch (`embedding`, `copying_layer`, `copying_triton`, `model`, `losses`)
+are never imported from here, so that a process without torch can use the rest.
 
 Axis letters, used in every docstring of the project:
 

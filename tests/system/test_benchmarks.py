@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import copying, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
@@ -34,6 +35,21 @@ def test_impute__says_what_is_missing_without_the_data(
     monkeypatch.setenv("VCFRAG_DATA", str(tmp_path))
     assert speed.main(["--only", "impute", "--out", str(tmp_path / "out")]) == 0
     assert "not measured" in capsys.readouterr().out
+
+
+def test_copying_gpu__says_that_it_is_not_measured_without_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert speed.main(["--only", "copying_gpu", "--out", str(tmp_path)]) == 0
+    assert "not measured: no CUDA device" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_copying_gpu__measures_both_passes_and_memory(tmp_path: Path) -> None:
+    assert speed.main(["--quick", "--only", "copying_gpu", "--out", str(tmp_path)]) == 0
+    kept = json.loads((tmp_path / "speed.json").read_text())
+    assert [figure["unit"] for figure in kept["topics"]["copying_gpu"]["figures"]] == ["s", "s", "bytes"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ import pytest
 
 import vcfrag_core
 
-NEEDS_TORCH = {"vcfrag_core.copying_layer", "vcfrag_core.embedding", "vcfrag_core.losses", "vcfrag_core.model"}
+NEEDS_TORCH = {
+    "vcfrag_core.copying_layer",
+    "vcfrag_core.copying_triton",
+    "vcfrag_core.copying_triton_kernels",
+    "vcfrag_core.embedding",
+    "vcfrag_core.losses",
+    "vcfrag_core.model",
+}
 
 
 def loaded_after(code: str) -> set[str]:
@@ -37,6 +44,10 @@ def test_core__modules_without_torch_leave_it_out() -> None:
     wanted = [name for name in core_modules() if name not in NEEDS_TORCH]
     loaded = loaded_after("".join(f"import {name}\n" for name in wanted))
     assert not loaded & {"torch", "faiss", "grpc", "vcfrag_indexd", "vcfrag_train", "vcfrag_proto"}
+
+
+def test_copying_layer__leaves_triton_until_tensors_lie_on_a_device() -> None:
+    assert "triton" not in loaded_after("import vcfrag_core.copying_layer, vcfrag_core.model")
 
 
 def test_core__files_are_the_only_readers() -> None:

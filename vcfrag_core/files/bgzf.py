@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 
 import numpy as np
@@ -33,10 +33,20 @@ def compress(data: bytes, *, executor: Executor | None = None, level: int = _LEV
     Returns:
         The blocks, and (n + 1,) the compressed offset of every block and the end.
     """
+    return joined(begin(data, executor=executor, level=level))
+
+
+def begin(data: bytes, *, executor: Executor | None = None, level: int = _LEVEL) -> Iterator[bytes]:
+    """The blocks of `compress`, which an executor's threads already make while they are not yet asked for."""
     pieces = [(data[i : i + BLOCK_BYTES], level) for i in range(0, len(data), BLOCK_BYTES)]
-    blocks = list(executor.map(_block, pieces) if executor is not None else map(_block, pieces))
-    sizes = np.array([0, *(len(block) for block in blocks)], dtype=np.int64)
-    return b"".join(blocks), np.cumsum(sizes)
+    return map(_block, pieces) if executor is None else executor.map(_block, pieces)
+
+
+def joined(blocks: Iterable[bytes]) -> tuple[bytes, I64Array]:
+    """What `compress` returns, from the blocks that were begun."""
+    made = list(blocks)
+    sizes = np.array([0, *(len(block) for block in made)], dtype=np.int64)
+    return b"".join(made), np.cumsum(sizes)
 
 
 def virtual_offsets(offsets: I64Array, blocks: I64Array, base: int) -> I64Array:

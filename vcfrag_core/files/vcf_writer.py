@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -88,29 +88,35 @@ class ImputedWriter:
         return self._part(contig, number).exists()
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
-        """Writes window `number` of the contig, given in pieces so that only one need be in memory."""
+        """Writes window `number` of the contig, given in pieces so that no more than two need be in memory."""
         part = self._part(contig, number)
         table = _PartTable()
         with atomic_path(part) as temporary:
             with temporary.open("wb") as file:
-                rest = b""
-                for records in pieces:
+                rest, begun = b"", bgzf.begin(b"")
+                for records in self._one_ahead(pieces):
                     lines = self._formatter.lines(records)
                     table.add_records(lines)
-                    rest = self._compress(file, table, b"".join([rest, *(line for _, _, line in lines)]))
-                data, blocks = bgzf.compress(rest)
-                file.write(data)
-                table.add_blocks(blocks)
+                    data = b"".join([rest, *(line for _, _, line in lines)])
+                    whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
+                    following, rest = bgzf.begin(data[:whole], executor=self._executor), data[whole:]
+                    _write_blocks(file, table, begun)
+                    begun = following
+                _write_blocks(file, table, begun)
+                _write_blocks(file, table, bgzf.begin(rest))
             with atomic_path(part.with_suffix(".npz")) as index, index.open("wb") as file:
                 table.save(file)
 
-    def _compress(self, file: BinaryIO, table: _PartTable, data: bytes) -> bytes:
-        """Writes the whole blocks of the data; the bytes that fill no block."""
-        whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
-        packed, blocks = bgzf.compress(data[:whole], executor=self._executor)
-        file.write(packed)
-        table.add_blocks(blocks)
-        return data[whole:]
+    def _one_ahead(self, pieces: Iterable[OutputRecords]) -> Iterator[OutputRecords]:
+        """The pieces, of which a thread makes the next one while one is written."""
+        if self._executor is None:
+            yield from pieces
+            return
+        coming = iter(pieces)
+        following = self._executor.submit(next, coming, None)
+        while (records := following.result()) is not None:
+            following = self._executor.submit(next, coming, None)
+            yield records
 
     def finish(self, header: Header) -> int:
         """Puts the parts together under the output's name, writes the index, removes the parts.
@@ -195,6 +201,12 @@ class _PartTable:
             offsets=np.cumsum(np.array(self._sizes, dtype=np.int64)),
             blocks=np.concatenate(self._blocks),
         )
+
+
+def _write_blocks(file: BinaryIO, table: _PartTable, begun: Iterator[bytes]) -> None:
+    data, blocks = bgzf.joined(begun)
+    file.write(data)
+    table.add_blocks(blocks)
 
 
 def check_output(path: str | Path) -> Path:

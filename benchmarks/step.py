@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -95,7 +96,8 @@ def make(n_queries: int, n_candidates: int) -> ModelInput:
     case.problem.longer_scales = [case.problem.candidates] * 2
     evidence = gather_evidence(
         case.problem, case.weights, case.switch, cm=copying.CM_PER_SITE * sites.sites.astype(float),
-        frequency=frequency, wanted=hidden.numpy(), n_candidates=n_candidates,
+        frequency=frequency, wanted=hidden.numpy(), changes=np.zeros((2, len(hidden)), np.float32),
+        n_candidates=n_candidates,
     )  # fmt: skip
     query = torch.from_numpy(evidence.query)
     candidate_inputs, site_inputs = map(torch.from_numpy, inputs_by_site(evidence))

@@ -3,7 +3,8 @@
 Arrays in, arrays out. Only `vcfrag_core.files` touches the disk; nothing here
 imports grpc or faiss, reads a clock, or uses global random state. Modules that
 need torch (`embedding`, `copying_layer`, `copying_triton`, `model`, `losses`)
-are never imported from here, so that a process without torch can use the rest.
+or Triton (`copying_triton`, `copying_triton_kernels`) are never imported from
+here, so that a process without them can use the rest.
 
 Axis letters, used in every docstring of the project:
 

@@ -99,6 +99,29 @@ def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, 
 
 
 @numba.njit(cache=True, nogil=True)
+def _find_runs(
+    states: U8Array, alleles: U8Array, called: U8Array, homozygous: U8Array, m: int, j: int, n_sites: int, out: I32Array
+) -> None:
+    """The runs of candidate j around the gap after site m, as `copy_with_evidence` tells them.
+
+    Runs that end later begin to look where the first one ends.
+    """
+    before = _mismatch_before(states, alleles, called, m, j)
+    after = _mismatch_after(states, alleles, called, m + 1, j, n_sites) if m + 1 < n_sites else n_sites
+    out[0], out[1] = before + 1, after - 1
+    out[2] = out[4] = 0
+    out[3] = out[5] = n_sites - 1
+    if before >= 0:
+        out[2] = _mismatch_before(states, alleles, homozygous, before, j) + 1
+    if before >= 1:
+        out[4] = _mismatch_before(states, alleles, called, before - 1, j) + 1
+    if after < n_sites:
+        out[3] = _mismatch_after(states, alleles, homozygous, after, j, n_sites) - 1
+    if after + 1 < n_sites:
+        out[5] = _mismatch_after(states, alleles, called, after + 1, j, n_sites) - 1
+
+
+@numba.njit(cache=True, nogil=True)
 def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> None:
     """score = a + b, scaled."""
     for j in range(len(a)):
@@ -126,13 +149,14 @@ def copy_with_evidence(
     left: I32Array,
     fraction: FloatArray,
     wanted: BoolArray,
-    certain: float,
+    least: float,
+    most: float,
     dosage: FloatArray,
     best: I32Array,
     before: F32Array,
     after: F32Array,
-    match_first: I32Array,
-    match_last: I32Array,
+    homozygous: U8Array,
+    runs: I32Array,
     effective: F32Array,
 ) -> None:
     """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
@@ -140,12 +164,14 @@ def copy_with_evidence(
     Args:
         observed, alleles, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
         wanted: (L,) sites of interest.
-        certain: A wanted site is uncertain where its dosage lies in [certain, 1 - certain].
+        least, most: A wanted site is uncertain where its dosage lies in [least, most].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
         before: (M, T) their posterior at m.
         after: (M, T) their posterior at m + 1 (at m for the last).
-        match_first: (M, T) first observed site of the run of agreement that ends at m; m + 1 if they disagree at m.
-        match_last: (M, T) last observed site of the run that starts at m + 1; m if they disagree there.
+        homozygous: (ceil(M / 8),) bits of the observed sites at which both haplotypes of the sample have one allele.
+        runs: (M, T, 6) first observed site of the run of agreement that ends at m, m + 1 if they disagree at m; last
+            one of the run that starts at m + 1, m if they disagree there; the same of the runs that only homozygous
+            sites end, and of those that go on beyond one disagreement.
         effective: (M,) effective number of candidates at m: 1 / sum of squared posteriors.
     """
     m, k = len(query), len(candidates)
@@ -184,7 +210,7 @@ def copy_with_evidence(
             )  # fmt: skip
             uncertain = False
             for site in range(at, end):
-                uncertain |= wanted[site] and certain <= dosage[site] <= 1 - certain
+                uncertain |= wanted[site] and least <= dosage[site] <= most
             if uncertain:
                 effective[i] = 1 / _squares(row, scale)
                 _together(row, scale, following, after_scale, score)
@@ -194,10 +220,7 @@ def copy_with_evidence(
                     if j < 0:
                         break
                     before[i, t], after[i, t] = row[j] * scale, following[j] * after_scale
-                    match_first[i, t] = _mismatch_before(states, query_alleles, called, i, j) + 1
-                    match_last[i, t] = i
-                    if i + 1 < m:
-                        match_last[i, t] = _mismatch_after(states, query_alleles, called, i + 1, j, m) - 1
+                    _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
                     best[i, t] = candidates[j]
             end, following, after_scale = at, row, scale
         last_row[:] = rows[0]
@@ -216,8 +239,7 @@ def read_candidates(
     best: I32Array,
     before: F32Array,
     after: F32Array,
-    match_first: I32Array,
-    match_last: I32Array,
+    runs: I32Array,
     out: F32Array,
 ) -> None:
     """What one query's best candidates say of some of the sites to impute.
@@ -230,8 +252,8 @@ def read_candidates(
         observed_cm: (M,) genetic positions of the observed sites.
         information: (M + 1,) running sum over observed sites of -log of the frequency of the query's allele.
         surprise: (L, 2) -log of the imputed probability of REF and of ALT.
-        best, before, after, match_first, match_last: (M, T) as from `copy_with_evidence`.
-        out: (N, T, 8) filled, see `vcfrag_core.features.CANDIDATE_FEATURES`.
+        best, before, after, runs: (M, T) and (M, T, 6) as from `copy_with_evidence`.
+        out: (N, T, 12) filled, see `vcfrag_core.features.CANDIDATE_FEATURES`.
     """
     n_sites, t_count = len(left), best.shape[1]
     for n in range(len(chosen)):
@@ -243,14 +265,17 @@ def read_candidates(
                 out[n, t:, :] = 0
                 break
             row = words[h]
-            a, b = match_first[m, t], match_last[m, t]
+            a, b = runs[m, t, 0], runs[m, t, 1]
             out[n, t, 0] = before[m, t] + fraction[i] * (after[m, t] - before[m, t])
             out[n, t, 1] = 1 if (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1) else -1
-            out[n, t, 2] = max(0.0, site_cm[i] - observed_cm[a]) if a <= m else 0
-            out[n, t, 3] = max(0.0, observed_cm[b] - site_cm[i]) if b > m else 0
             out[n, t, 4] = max(0, m + 1 - a)
             out[n, t, 5] = max(0, b - m)
             out[n, t, 6] = information[max(b, m) + 1] - information[min(a, m + 1)]
+            for kind in range(3):
+                first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
+                at = 2 if kind == 0 else 6 + 2 * kind
+                out[n, t, at] = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0
+                out[n, t, at + 1] = max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0
             strange = np.float32(0)
             for near in range(max(0, i - NEARBY_SITES), min(n_sites, i + NEARBY_SITES + 1)):
                 if near != i:

@@ -36,8 +36,8 @@ class ModelInput:
         frequency: (Q, L) float32 ALT frequency among the reference haplotypes that each query may be shown.
         query: (N,) int64 query of each uncertain site.
         site: (N,) int64 its number in the window.
-        candidates: (N, T, 12) float32, `model_inputs.candidate_inputs` site by site.
-        sites: (N, 24) float32, `model_inputs.site_inputs` site by site.
+        candidates: (N, T, 20) float32, `model_inputs.candidate_inputs` site by site.
+        sites: (N, 26) float32, `model_inputs.site_inputs` site by site.
         observed_frequency: (M,) float32 ALT frequency at the observed sites.
         gaps_cm: (M,) float32 distances between observed sites.
         switch_per_cm: Switch rate that the rule gives for this mask.

@@ -41,8 +41,8 @@ class OneLayer:
         tensors: Its parameters by their names in `ImputationModel`.
 
     Raises:
-        ShapeError: The model has another number of layers, learns copying, or a tensor is missing, unknown or of
-            another shape.
+        ShapeError: The model has another number of layers, learns copying, or a tensor of the correction is missing,
+            unknown or of another shape.
     """
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, F32Array]) -> None:
@@ -115,8 +115,12 @@ class OneLayer:
         answer: F32Array = (self._head * _normalised(last_DN)).sum(axis=0) + self._head_bias
         return answer
 
+    @property
+    def learned_copying(self) -> None:
+        """Nothing: such a model takes copying as it is."""
+
     def undisturbed(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing of the process needs to be set for this model."""
+        """Nothing to be set; threads side by side want one thread of BLAS each, as by `OPENBLAS_NUM_THREADS=1`."""
         return contextlib.nullcontext()
 
 

@@ -119,12 +119,14 @@ class Panel:
 
     def alt_frequency(self, rows: IntArray | None = None) -> F64Array:
         """(V,) share of ALT among the haplotypes `rows` (all unless given); NaN when there is none."""
-        chosen = self.packed if rows is None else self.packed[rows]
+        n = self.n_haplotypes if rows is None else len(rows)
         counts = np.zeros(self.n_sites, dtype=np.int64)
-        for block in range(0, len(chosen), 512):
-            counts += bit.unpack(chosen[block : block + 512], 0, self.n_sites).sum(axis=0, dtype=np.int64)
+        for block in range(0, n, 512):
+            part = slice(block, block + 512)
+            chosen = self.packed[part if rows is None else rows[part]]
+            counts += bit.unpack(chosen, 0, self.n_sites).sum(axis=0, dtype=np.int64)
         with np.errstate(invalid="ignore"):
-            return counts / np.float64(len(chosen))
+            return counts / np.float64(n)
 
     def site_label(self, site: int) -> str:
         """`contig:position REF>ALT`, for messages."""

@@ -18,6 +18,7 @@ from vcfrag_core.model_inputs import inputs_by_site
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters, density
 from vcfrag_core.queries import QueryBlock
+from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
 from vcfrag_core.windows import Window
 
@@ -29,16 +30,14 @@ class Ground:
     Attributes:
         panel: The panel.
         cm: (V,) genetic positions.
-        frequency: (V,) ALT frequency among the split's reference haplotypes.
-        n_reference: Number of those haplotypes.
+        reference: What queries are told of the training reference.
         n_candidates: Candidates shown to the model at every site.
         pool: Threads for copying.
     """
 
     panel: Panel
     cm: F64Array
-    frequency: F64Array
-    n_reference: int
+    reference: ShownReference
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
 
@@ -94,8 +93,8 @@ def model_input(
     parameters: CopyingParameters,
     candidates: Sequence[I32Array],
     longer_scales: Sequence[Sequence[I32Array]],
+    groups: Sequence[str | None],
     *,
-    own: Sequence[I32Array] | None = None,
     most_uncertain: int | None = None,
 ) -> tuple[ModelInput, Evidence]:
     """The model's input for a window whose truth is known at every site, and the evidence it was made from.
@@ -109,7 +108,7 @@ def model_input(
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
         longer_scales: Candidates of the middle and of the longest scale alone.
-        own: Q arrays of reference rows that the query is not shown, its exclusion group; none unless given.
+        groups: Q exclusion groups of the queries, whose frequencies and allele changes they are not told.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """
@@ -117,14 +116,15 @@ def model_input(
     sites = problem.sites
     switch = switch_probabilities(sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
     inside = slice(window.start, window.stop)
-    frequency = shown_frequency(ground, window, own or [np.empty(0, np.int32)] * len(alleles))
+    frequency = ground.reference.frequency_for(groups, window.start, window.stop)
     evidence = gather_evidence(
         problem,
         weights[sites.observed],
         switch,
         cm=ground.cm,
-        frequency=ground.frequency,
+        frequency=ground.reference.frequency,
         wanted=~observed[inside],
+        changes=ground.reference.changes_for(groups, window.start, window.stop),
         shown_frequency=frequency,
         n_candidates=ground.n_candidates,
         certain=certain_dosage(density(observed, ground.cm)),
@@ -142,29 +142,12 @@ def model_input(
         site=torch.from_numpy(evidence.site),
         candidates=torch.from_numpy(candidate_inputs),
         sites=torch.from_numpy(site_inputs),
-        observed_frequency=torch.from_numpy(ground.frequency[sites.observed].astype(np.float32)),
+        observed_frequency=torch.from_numpy(ground.reference.frequency[sites.observed].astype(np.float32)),
         gaps_cm=torch.from_numpy(sites.gaps_cm.astype(np.float32)),
         switch_per_cm=parameters.switch_per_cm,
         problem=problem,
     )
     return given, evidence
-
-
-def shown_frequency(ground: Ground, window: Window, own: Sequence[I32Array]) -> F32Array:
-    """(Q, L) ALT frequency of the window's sites among the reference haplotypes that each query may be shown.
-
-    Args:
-        ground: The reference.
-        window: The window.
-        own: Q arrays of reference rows that are left out for each query.
-    """
-    counts = ground.frequency[window.start : window.stop] * ground.n_reference
-    rows = [
-        (counts - ground.panel.haplotypes(mine, window.start, window.stop).sum(axis=0))
-        / (ground.n_reference - len(mine))
-        for mine in own
-    ]
-    return np.clip(np.array(rows, dtype=np.float32), 0, 1)
 
 
 def thin(evidence: Evidence, most: int) -> Evidence:

@@ -18,24 +18,8 @@ from vcfrag_core.types import F32Array, F64Array
 # the query alone, and so its answer does not depend on its company.
 SITES_PER_CALL = 256
 _LEAST_PRIOR = np.float32(1e-7)
-
-
-class Network(Protocol):
-    """A trained model as imputation sees it: `vcfrag_core.one_layer.OneLayer`, or any other by torch.
-
-    Attributes:
-        config: Its shape.
-        eta: Share of the reference frequency in the prior.
-    """
-
-    config: ModelConfig
-    eta: float
-
-    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
-        """(N,) log-odds to add to the prior's, from inputs as of `vcfrag_core.model_inputs`."""
-
-    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
-        """Within it `correction` may be called, from several threads."""
+# Beyond it the probability is 0 or 1, and e to it no longer a float32.
+_MOST_DELTA = np.float32(60)
 
 
 class LearnedCopying(Protocol):
@@ -51,6 +35,28 @@ class LearnedCopying(Protocol):
         """(V,) emission weights for (V,) reference frequencies."""
 
 
+class Network(Protocol):
+    """A trained model as imputation sees it: `vcfrag_core.one_layer.OneLayer`, or any other by torch.
+
+    Attributes:
+        config: Its shape.
+        eta: Share of the reference frequency in the prior.
+    """
+
+    config: ModelConfig
+    eta: float
+
+    @property
+    def learned_copying(self) -> LearnedCopying | None:
+        """What it says of copying, where it was trained to."""
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        """(N,) log-odds to add to the prior's, from inputs as of `vcfrag_core.model_inputs`."""
+
+    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
+        """Within it `correction` may be called, from several threads."""
+
+
 class Corrector:
     """Applies a model to evidence, query by query.
 
@@ -58,7 +64,6 @@ class Corrector:
         network: The trained model.
         name: What it is, for records: its digest and run.
         left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
-        learned_copying: What the model says of copying, where it was trained to.
     """
 
     def __init__(
@@ -67,12 +72,11 @@ class Corrector:
         name: str,
         *,
         left_to_copying: Sequence[tuple[float, float]] = (),
-        learned_copying: LearnedCopying | None = None,
     ) -> None:
         self.network = network
         self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
         self.left_to_copying = tuple(left_to_copying)
-        self.learned_copying = learned_copying
+        self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
 
     def correct(self, evidence: Evidence) -> F32Array:
@@ -111,5 +115,5 @@ class Corrector:
         prior = np.clip(
             (1 - eta) * sites[:, DOSAGE_FEATURE] + eta * sites[:, FREQUENCY_FEATURE], _LEAST_PRIOR, 1 - _LEAST_PRIOR
         )
-        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(-delta))
+        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MOST_DELTA, _MOST_DELTA)))
         return probabilities

@@ -6,7 +6,6 @@ import importlib.resources
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from vcfrag_core.one_layer import OneLayer
 from vcfrag_train.corrector import Corrector
 from vcfrag_train.trained import load_trained
 
@@ -33,19 +32,13 @@ def named_corrector(checkpoint: Path, found: Mapping[str, str], accept: Collecti
         f"trained weights={record.files['weights.safetensors']} step={record.step} "
         f"panel={record.fields['panel']} map={record.fields['map']}{accepted}"
     )
-    network = trained.network()
-    return Corrector(
-        network,
-        name,
-        left_to_copying=trained.left_to_copying,
-        learned_copying=network if trained.config.learn_copying and not isinstance(network, OneLayer) else None,
-    )
+    return Corrector(trained.network(), name, left_to_copying=trained.left_to_copying)
 
 
 def default_corrector() -> Corrector | None:
     """The model that ships with the package; None where none does.
 
-    It is meant for other panels than its own, so that a difference of panel and map is accepted and recorded.
+    It is meant for other panels and maps than its own, which its name records, so these are not compared.
     """
     folder = Path(str(importlib.resources.files("vcfrag_train"))) / DEFAULT_MODEL
     if not (folder / "weights.safetensors").is_file():

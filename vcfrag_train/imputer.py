@@ -20,6 +20,7 @@ from vcfrag_core.layout import layout_for
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.queries import QueryBlock, Who
+from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.splits import Split
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
 from vcfrag_core.windows import Window, lay_imputation_windows
@@ -79,7 +80,10 @@ class Imputer:
         self._parameters = parameters
         self._threads = threads
         self.corrector = corrector
-        self._frequency: F64Array = panel.alt_frequency() if corrector is not None else np.empty(0)
+        self._reference: ShownReference | None = None
+        if corrector is not None:
+            groups_of_rows = [self.split.groups[name] for name in panel.samples for _ in range(2)]
+            self._reference = ShownReference(panel, np.arange(panel.n_haplotypes), groups_of_rows)
         self._panel_digest = panel.digest
 
     def parameters(self, observed: BoolArray) -> CopyingParameters:
@@ -128,17 +132,21 @@ class Imputer:
         """
         self._check(alleles, observed, samples)
         todo = self.windows(observed) if windows is None else list(windows)
+        groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in samples]
         parameters = self.parameters(observed)
         opened = self._open(observed, parameters)
         try:
             with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
+                if self._reference is not None and None in groups:
+                    # While the first search goes on, the pool has nothing else to do.
+                    pool.submit(self._reference.prepare)
                 coming = [ahead.submit(self._problem, opened, w, alleles, samples, parameters) for w in todo[:1]]
                 for number, window in enumerate(todo):
                     problem = coming.pop().result()
                     if number + 1 < len(todo):
                         following = todo[number + 1]
                         coming.append(ahead.submit(self._problem, opened, following, alleles, samples, parameters))
-                    yield window, self._dosage(problem, opened, parameters, pool)
+                    yield window, self._dosage(window, problem, opened, parameters, groups, pool)
         finally:
             self._client.close_index(opened.index)
 
@@ -238,8 +246,9 @@ class Imputer:
         )
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
-        if self.corrector is not None and self.corrector.learned_copying is not None:
-            return self.corrector.learned_copying.site_weights(self._frequency)
+        learned = None if self.corrector is None else self.corrector.learned_copying
+        if learned is not None and self._reference is not None:
+            return learned.site_weights(self._reference.frequency)
         return np.full(self.panel.n_sites, parameters.weight)
 
     def _switch(self, problem: CopyingProblem, parameters: CopyingParameters) -> F32Array:
@@ -254,24 +263,33 @@ class Imputer:
         return np.asarray(dosage, dtype=np.float32)
 
     def _dosage(
-        self, problem: CopyingProblem, opened: _Opened, parameters: CopyingParameters, pool: ThreadPoolExecutor
+        self,
+        window: Window,
+        problem: CopyingProblem,
+        opened: _Opened,
+        parameters: CopyingParameters,
+        groups: Sequence[str | None],
+        pool: ThreadPoolExecutor,
     ) -> F32Array:
-        corrector = self.corrector
-        if corrector is None:
+        corrector, reference = self.corrector, self._reference
+        if corrector is None or reference is None:
             return self._copy(problem, opened.weights, parameters, pool)
         weights = opened.weights[problem.sites.observed]
         switch = self._switch(problem, parameters)
-        wanted = ~opened.observed[problem.sites.sites]
+        wanted = ~opened.observed[window.start : window.stop]
         certain = certain_dosage(density(opened.observed, self.cm))
 
         def some(start: int) -> F32Array:
+            mine = groups[start : start + QUERIES_AT_ONCE]
             evidence = gather_evidence(
                 problem.part(start, start + QUERIES_AT_ONCE),
                 weights,
                 switch,
                 cm=self.cm,
-                frequency=self._frequency,
+                frequency=reference.frequency,
+                shown_frequency=reference.frequency_for(mine, window.start, window.stop),
                 wanted=wanted,
+                changes=reference.changes_for(mine, window.start, window.stop),
                 n_candidates=corrector.n_candidates,
                 certain=certain,
             )

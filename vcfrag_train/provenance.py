@@ -28,9 +28,14 @@ FIELDS: Mapping[str, str] = {
     "retrieval": "segment layout, neighbours per segment, candidates",
     "metric": "the embedding that weighs the sites, when it is refreshed, and the weights in force",
     "model": "the network's shape",
+    "inputs": "what the network is shown of a site",
     "optimiser": "learning rate, schedule, batches and loss",
     "seed": "of weights, batches and dropout",
 }
+
+
+# With inputs of another meaning, the same weights make nonsense.
+NEVER_ACCEPTED = frozenset({"inputs"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,7 @@ class Provenance:
         """
         check_names([*accept, *found])
         different = [name for name in FIELDS if name in found and found[name] != self.fields[name]]
-        refused = [name for name in different if name not in accept]
+        refused = [name for name in different if name not in accept or name in NEVER_ACCEPTED]
         if refused:
             raise ProvenanceMismatchError(self._refusal(refused, found))
         return tuple(
@@ -95,11 +100,14 @@ class Provenance:
 
     def _refusal(self, refused: list[str], found: Mapping[str, str]) -> str:
         name = refused[0]
+        verb = "differ" if name.endswith("s") else "differs"
         others = f" ({', '.join(refused[1:])} too)" if refused[1:] else ""
+        remedy = f"--accept {name} goes on all the same and is recorded"
+        if name in NEVER_ACCEPTED:
+            remedy = "train anew with this version, or use the one that made it"
         return (
-            f"the {name} differs{others}: the checkpoint was made with {self.fields[name]} "
-            f"({self.described.get(name, FIELDS[name])}), here it is {found[name]}; "
-            f"--accept {name} goes on all the same and is recorded"
+            f"the {name} {verb}{others}: the checkpoint was made with {self.fields[name]} "
+            f"({self.described.get(name, FIELDS[name])}), here it is {found[name]}; {remedy}"
         )
 
 
@@ -128,12 +136,14 @@ def from_json(text: str, path: Path) -> Provenance:
     try:
         table: dict[str, Any] = json.loads(text)
         found = table.pop("format")
-        if found != FORMAT:
-            raise ProvenanceMissingError(f"{path}: provenance of format {found}, this version reads {FORMAT}")
-        accepted = tuple(Acceptance(**item) for item in table.pop("accepted"))
-        return Provenance(**table, accepted=accepted)
+        if found == FORMAT:
+            accepted = tuple(Acceptance(**item) for item in table.pop("accepted"))
+            return Provenance(**table, accepted=accepted)
+    except ProvenanceMissingError as error:
+        raise ProvenanceMissingError(f"{path}: {error}; another version made it: train anew with this one") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProvenanceMissingError(f"{path}: not a record of provenance ({error})") from error
+    raise ProvenanceMissingError(f"{path}: provenance of format {found}, this version reads {FORMAT}")
 
 
 def read_provenance(folder: Path) -> Provenance:

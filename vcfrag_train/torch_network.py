@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Self
 
 import numpy as np
 import torch
@@ -13,13 +14,18 @@ from vcfrag_train.torch_threads import torch_threads
 
 
 class TorchNetwork:
-    """A trained model, put into evaluation mode; a `Network`, and where it learned of copying, a `LearnedCopying`."""
+    """A trained model as a `Network`, put into evaluation mode; a `LearnedCopying` too."""
 
     def __init__(self, model: ImputationModel) -> None:
         self.model = model.eval()
         self.config = model.config
         self.eta = float(model.eta_logit.detach().sigmoid())
         self.switch_factor = float(model.log_switch_factor.detach().exp())
+
+    @property
+    def learned_copying(self) -> Self | None:
+        """This model, where it was trained together with copying."""
+        return self if self.config.learn_copying else None
 
     def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
         """(N,) Delta."""

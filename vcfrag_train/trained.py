@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vcfrag_core.errors import ProvenanceMissingError, ShapeError
 from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.model_inputs import INPUTS_DIGEST
 from vcfrag_core.one_layer import OneLayer
 from vcfrag_core.types import F32Array
 from vcfrag_train import checkpoints
@@ -77,7 +78,7 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     """
     folder = checkpoint_of(path)
     record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
-    accepted = record.check(found or {}, accept)
+    accepted = record.check({**(found or {}), "inputs": INPUTS_DIGEST}, accept)
     tensors, table = checkpoints.read_weights(folder)
     return TrainedModel(
         config=from_table(ModelConfig, table, base=folder, where="model"),

@@ -17,14 +17,14 @@ from vcfrag_core.feature_kernels import NEARBY_SITES, copy_with_evidence, read_c
 from vcfrag_core.features import (
     CANDIDATE_FEATURES,
     CERTAIN_WHERE_DENSE,
+    OTHER_RATES,
     SITE_FEATURES,
-    SWITCH_FACTORS,
     Evidence,
     certain_dosage,
     gather_evidence,
 )
 from vcfrag_core.panel import Panel
-from vcfrag_core.types import F32Array, F64Array, FloatArray, I8Array, I32Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Case:
     def posterior(self, q: int) -> F64Array:
         states = self.haplotypes[self.problem.candidates[q]][:, self.problem.sites.observed].T
         return copying.posterior_reference(states, self.problem.queries[q], self.weights, self.switch)
+
+    @property
+    def homozygous(self) -> BoolArray:
+        """(M,) where both queries, the haplotypes of one sample, have one called allele."""
+        mine, other = self.problem.queries
+        return np.asarray((mine >= 0) & (mine == other))
 
     def disagrees(self, haplotype: int, q: int) -> list[bool]:
         alleles = self.haplotypes[haplotype][self.problem.sites.observed]
@@ -74,8 +80,7 @@ class Best:
     rows: I32Array
     before: F32Array
     after: F32Array
-    first: I32Array
-    last: I32Array
+    runs: I32Array
     effective: F32Array
 
 
@@ -86,15 +91,15 @@ def best_of(case: Case, q: int, n_best: int) -> Best:
         rows=np.full((m, n_best), -1, dtype=np.int32),
         before=np.zeros((m, n_best), dtype=np.float32),
         after=np.zeros((m, n_best), dtype=np.float32),
-        first=np.zeros((m, n_best), dtype=np.int32),
-        last=np.zeros((m, n_best), dtype=np.int32),
+        runs=np.zeros((m, n_best, 6), dtype=np.int32),
         effective=np.zeros(m, dtype=np.float32),
     )
     copy_with_evidence(
         problem.observed, problem.alleles, problem.candidates[q], problem.queries[q],
         np.exp(-case.weights), case.switch, problem.sites.left, problem.sites.fraction.astype(np.float64),
-        np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0,
-        found.dosage, found.rows, found.before, found.after, found.first, found.last, found.effective,
+        np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0, 2.0,
+        found.dosage, found.rows, found.before, found.after,
+        np.packbits(case.homozygous, bitorder="little"), found.runs, found.effective,
     )  # fmt: skip
     return found
 
@@ -122,22 +127,30 @@ def test_best_candidates__are_those_of_largest_posterior_around_the_gap(seed: in
             np.testing.assert_allclose(found.after[m, :shown], following[m][columns], atol=1e-6)
 
 
+def walk(disagrees: list[bool], m: int, forgiven: int = 0) -> tuple[int, int]:
+    """First site of the run that ends at m and last one of that which starts behind it, by steps from the gap."""
+    first, left = m + 1, forgiven
+    while first > 0 and (not disagrees[first - 1] or left):
+        left -= disagrees[first - 1]
+        first -= 1
+    last, left = m, forgiven
+    while last + 1 < len(disagrees) and (not disagrees[last + 1] or left):
+        left -= disagrees[last + 1]
+        last += 1
+    return first, last
+
+
 @given(seed=seeds)
 def test_runs_of_agreement__are_those_found_by_walking(seed: int) -> None:
     case = random_case(seed)
-    n_sites = len(case.weights)
     for q in range(2):
         found = best_of(case, q, 6)
         for m in set(case.problem.sites.left.tolist()):
             for t, row in enumerate(found.rows[m]):
                 disagrees = case.disagrees(int(row), q)
-                first = m + 1
-                while first > 0 and not disagrees[first - 1]:
-                    first -= 1
-                last = m
-                while last + 1 < n_sites and not disagrees[last + 1]:
-                    last += 1
-                assert (found.first[m, t], found.last[m, t]) == (first, last)
+                of_genotype = [a and bool(b) for a, b in zip(disagrees, case.homozygous, strict=True)]
+                expected = [*walk(disagrees, m), *walk(of_genotype, m), *walk(disagrees, m, forgiven=1)]
+                assert found.runs[m, t].tolist() == expected
 
 
 @given(seed=seeds)
@@ -159,7 +172,7 @@ def test_dosage__with_evidence_is_that_without(seed: int) -> None:
 def read_slowly(
     case: Case, q: int, i: int, row: int, before: float, after: float, share: F64Array, surprise: FloatArray
 ) -> list[float]:
-    """The eight features of candidate `row` at site number i, from their definitions."""
+    """The features of candidate `row` at site number i, from their definitions."""
     sites = case.problem.sites
     site_cm, observed_cm = case.cm[sites.sites], case.cm[sites.observed]
     m = int(sites.left[i])
@@ -174,6 +187,12 @@ def read_slowly(
             break
         right_run.append(j)
     alleles = case.haplotypes[row][sites.sites]
+
+    def lengths(run: tuple[int, int]) -> tuple[float, float]:
+        first, last = run
+        left = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0.0
+        return left, max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0.0
+
     near = [j for j in range(len(alleles)) if 0 < abs(j - i) <= NEARBY_SITES]
     return [
         before + float(sites.fraction[i]) * (after - before),
@@ -184,6 +203,8 @@ def read_slowly(
         len(right_run),
         sum(share[j] for j in left_run + right_run),
         sum(float(surprise[j, alleles[j]]) for j in near),
+        *lengths(walk([a and bool(b) for a, b in zip(disagrees, case.homozygous, strict=True)], m)),
+        *lengths(walk(disagrees, m, forgiven=1)),
     ]
 
 
@@ -201,7 +222,7 @@ def test_read_candidates__equals_the_definitions(seed: int) -> None:
     read_candidates(
         case.problem.words, chosen, sites.left, sites.fraction, case.cm[sites.sites], case.cm[sites.observed],
         np.concatenate([[0.0], np.cumsum(share)]), surprise,
-        found.rows, found.before, found.after, found.first, found.last, out,
+        found.rows, found.before, found.after, found.runs, out,
     )  # fmt: skip
     for n, i in enumerate(chosen.tolist()):
         m = int(sites.left[i])
@@ -211,6 +232,11 @@ def test_read_candidates__equals_the_definitions(seed: int) -> None:
                 continue
             slow = read_slowly(case, 1, i, row, found.before[m, t], found.after[m, t], share, surprise)
             np.testing.assert_allclose(out[n, t], slow, rtol=1e-4, atol=1e-5)
+
+
+def changes_of(case: Case) -> F32Array:
+    """(2, 2, L) numbers of allele changes, for each query its own."""
+    return np.random.default_rng(5).normal(-3, 1, (2, 2, len(case.problem.sites.sites))).astype(np.float32)
 
 
 def evidence_of(case: Case, *, n_candidates: int = 5, pool: ThreadPoolExecutor | None = None) -> Evidence:
@@ -223,6 +249,7 @@ def evidence_of(case: Case, *, n_candidates: int = 5, pool: ThreadPoolExecutor |
         cm=case.cm,
         frequency=frequency,
         wanted=wanted,
+        changes=changes_of(case),
         n_candidates=n_candidates,
         pool=pool,
     )
@@ -248,21 +275,30 @@ def test_gather_evidence__describes_the_wanted_uncertain_sites(seed: int) -> Non
 
 
 def variants_of(case: Case) -> list[FloatArray]:
-    """Dosages of copying from the candidates of each of the longer scales, and at each of the other switch rates."""
+    """Dosages of copying from the candidates of each of the longer scales, and of all of them at other rates."""
     gaps = case.problem.sites.gaps_cm
     rate = -np.log1p(-case.switch[gaps > 0][0]) / gaps[gaps > 0][0]
     problem, found = case.problem.part(0, 2), []
     for candidates in case.problem.longer_scales:
         problem.candidates = candidates
         found.append(problem.dosage(case.weights, case.switch))
-    switches = [copying.switch_probabilities(gaps, factor * rate) for factor in SWITCH_FACTORS]
-    return found + [case.problem.dosage(case.weights, switch) for switch in switches]
+    for switches, errors in OTHER_RATES:
+        weights = np.maximum(case.weights - np.log(errors), 0)
+        found.append(case.problem.dosage(weights, copying.switch_probabilities(gaps, switches * rate)))
+    return found
 
 
 def test_gather_evidence__refuses_to_do_without_the_longer_scale_candidates() -> None:
     case = random_case(13)
     case.problem.longer_scales = case.problem.longer_scales[:1]
     with pytest.raises(ShapeError, match="candidates of 2 scales"):
+        evidence_of(case)
+
+
+def test_gather_evidence__refuses_a_haplotype_alone() -> None:
+    case = random_case(13)
+    case.problem.queries, case.problem.candidates = case.problem.queries[:1], case.problem.candidates[:1]
+    with pytest.raises(ShapeError, match="pairs of haplotypes, got 1"):
         evidence_of(case)
 
 
@@ -295,6 +331,7 @@ def test_gather_evidence__equals_the_definitions(seed: int) -> None:
             abs(site_cm[i] - observed_cm[m]),
             abs(observed_cm[right] - site_cm[i]),
             evidence.dosage[1 - q, i],
+            *(changes_of(case)[q, :, i] if 0.0075 <= frequency[sites.sites[i]] <= 1 - 0.0075 else (0, 0)),
             *(variant[q, i] for variant in variants_of(case)),
         ]
         np.testing.assert_allclose(evidence.sites[n], slow_site, rtol=2e-3, atol=1e-5)

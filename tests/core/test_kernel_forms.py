@@ -15,13 +15,14 @@ from vcfrag_core import copying_gradient, copying_kernels, feature_kernels
 f, ff = numba.float32[::1], numba.float32[:, ::1]
 u, uu = numba.uint8[::1], numba.uint8[:, ::1]
 q, i, ii = numba.int8[::1], numba.int32[::1], numba.int32[:, ::1]
+iii = numba.int32[:, :, ::1]
 flags, real, whole = numba.boolean[::1], numba.float32, numba.int64
 
 KERNELS = {
     "copy_dosage": (copying_kernels.copy_dosage, (uu, uu, i, q, f, f, i, f, u, f)),
     "copy_with_evidence": (
         feature_kernels.copy_with_evidence,
-        (uu, uu, i, q, f, f, i, f, flags, numba.float64, f, ii, ff, ff, ii, ii, f),
+        (uu, uu, i, q, f, f, i, f, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),
     ),
     "copy_gradient": (copying_gradient.copy_gradient, (uu, uu, i, q, f, f, i, f, f, f, f)),
 }
@@ -105,12 +106,13 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
         def run() -> bytes:
             dosage, effective = np.zeros(n_sites, np.float32), np.zeros(n_observed, np.float32)
             before, after = np.zeros((2, n_observed, n_best), np.float32)
-            best, match_first, match_last = np.full((3, n_observed, n_best), -1, np.int32)
+            best, runs = np.full((n_observed, n_best), -1, np.int32), np.full((n_observed, n_best, 6), -1, np.int32)
             feature_kernels.copy_with_evidence(
                 observed, alleles, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
-                np.ones(n_sites, bool), 1e-3, dosage, best, before, after, match_first, match_last, effective,
+                np.ones(n_sites, bool), 1e-3, 0.999, dosage, best, before, after,
+                np.packbits(query == 0, bitorder="little"), runs, effective,
             )  # fmt: skip
-            return b"".join(a.tobytes() for a in (dosage, best, before, after, match_first, match_last, effective))
+            return b"".join(a.tobytes() for a in (dosage, best, before, after, runs, effective))
 
         return run
 

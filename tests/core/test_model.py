@@ -55,6 +55,7 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
         cm=cm,
         frequency=frequency,
         wanted=~observed,
+        changes=np.random.default_rng(seed).normal(-3, 1, (2, N_SITES)).astype(np.float32),
         n_candidates=n_candidates,
     )
     candidates, site_features = inputs_by_site(evidence)

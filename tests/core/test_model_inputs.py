@@ -31,6 +31,7 @@ def features(seed: int = 3) -> tuple[F32Array, F32Array]:
             rng.choice([0, 1], (N, T, 2)) * rng.exponential(0.3, (N, T, 2)),
             rng.integers(0, 40, (N, T, 2)),
             rng.exponential(5, (N, T, 2)),
+            rng.choice([0, 1], (N, T, 4)) * rng.exponential(0.5, (N, T, 4)),
         ],
         axis=2,
     ).astype(np.float32)
@@ -38,7 +39,8 @@ def features(seed: int = 3) -> tuple[F32Array, F32Array]:
     candidates[::3, 3:] = 0
     sites = rng.uniform(0, 1, (N, len(SITE_FEATURES))).astype(np.float32)
     sites[:, 2] = rng.uniform(0.5, 60, N)
-    sites[0, [0, 1, 5, 6]], sites[1, [0, 1, 5, 6]] = 0, 1
+    sites[:, 6:8] = rng.normal(-3, 1, (N, 2))
+    sites[0, [0, 1, 5, 8]], sites[1, [0, 1, 5, 8]] = 0, 1
     return candidates, sites
 
 
@@ -51,26 +53,31 @@ def scaled(cm: float) -> float:
     return math.log1p(50 * cm)
 
 
+def lengths(left: float, right: float) -> list[float]:
+    return [scaled(cm) / 2 for cm in (left, right, left + right, min(left, right))]
+
+
 def candidate_reference(posterior: float, allele: float, left: float, right: float, *others: float) -> list[float]:
-    sites_left, sites_right, information, strangeness = others
+    sites_left, sites_right, information, strangeness, *longer = others
     return [
         4 * posterior, math.log(posterior + 1e-4) / 4 + 1, allele, 4 * posterior * allele,
-        scaled(left) / 2, scaled(right) / 2, scaled(left + right) / 2, scaled(min(left, right)) / 2,
+        *lengths(left, right),
         math.log1p(sites_left) / 3, math.log1p(sites_right) / 3, math.log1p(information) / 3,
-        math.log1p(strangeness) / 2,
+        math.log1p(strangeness) / 2, *lengths(*longer[:2]), *lengths(*longer[2:]),
     ]  # fmt: skip
 
 
 def site_reference(candidates: list[list[float]], site: list[float]) -> list[float]:
-    dosage, frequency, effective, gap_left, gap_right, other, *variants = site
-    lengths = {a: [scaled(c[2] + c[3]) / 2 for c in candidates if c[1] == a] for a in (-1, 1)}
-    longest = {a: max(lengths[a], default=0.0) for a in (-1, 1)}
+    dosage, frequency, effective, gap_left, gap_right, other, from_left, from_right, *variants = site
+    of_runs = {a: [scaled(c[2] + c[3]) / 2 for c in candidates if c[1] == a] for a in (-1, 1)}
+    longest = {a: max(of_runs[a], default=0.0) for a in (-1, 1)}
     mass = {a: sum(c[0] for c in candidates if c[1] == a) for a in (-1, 1)}
     clipped = min(max(dosage, 1e-4), 1 - 1e-4)
     return [
         logit(dosage) / 4, dosage, logit(frequency) / 4, math.log(max(effective, 1)) / 2, scaled(gap_left),
         scaled(gap_right), min(scaled(gap_left), scaled(gap_right)), other, logit(other) / 4,
-        longest[1], longest[-1], mass[1], mass[-1], len(lengths[1]) / 6, len(lengths[-1]) / 6, longest[1] - longest[-1],
+        longest[1], longest[-1], mass[1], mass[-1], len(of_runs[1]) / 6, len(of_runs[-1]) / 6, longest[1] - longest[-1],
+        from_left / 2, from_right / 2,
         *(logit(v) / 4 for v in variants), *(4 * (min(max(v, 1e-4), 1 - 1e-4) - clipped) for v in variants),
     ]  # fmt: skip
 

@@ -285,14 +285,15 @@ def test_imputed_writer__header(tmp_path: Path) -> None:
         assert "ID=LOO" not in reader.header
 
 
-def test_imputed_writer__interrupted_run_leaves_no_output_and_can_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_imputed_writer__interrupted_run_leaves_no_output_and_can_go_on(tmp_path: Path, threads: int) -> None:
     imputed = Imputed(mosaic(90))
     whole = imputed.write(tmp_path / "whole.vcf.gz")
     path = tmp_path / "o.vcf.gz"
     windows = np.array_split(np.arange(90), 3)
 
     with pytest.raises(KeyboardInterrupt):
-        break_off(path, imputed, windows)
+        break_off(path, imputed, windows, threads)
     assert sorted(p.name for p in tmp_path.glob("o.*")) == []
     assert not list(parts_folder(path).glob(".partial-*"))
     with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], resume=True) as writer:
@@ -305,14 +306,14 @@ def test_imputed_writer__interrupted_run_leaves_no_output_and_can_go_on(tmp_path
     assert not parts_folder(path).exists()
 
 
-def break_off(path: Path, imputed: Imputed, windows: Sequence[np.ndarray]) -> None:
+def break_off(path: Path, imputed: Imputed, windows: Sequence[np.ndarray], threads: int) -> None:
     """Writes the first window and is interrupted in the second."""
 
     def pieces() -> Iterator[OutputRecords]:
         yield imputed.records(windows[1][:10])
         raise KeyboardInterrupt
 
-    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"]) as writer:
+    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], threads=threads) as writer:
         writer.begin("20", IDENTITY)
         writer.write("20", 0, [imputed.records(windows[0])])
         writer.write("20", 1, pieces())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from vcfrag_core import copying
 from vcfrag_core.features import CERTAIN_WHERE_SPARSE
+from vcfrag_core.model import ModelInput
 from vcfrag_core.model_inputs import N_CANDIDATE_INPUTS, inputs_by_site
 from vcfrag_core.panel import Panel
 from vcfrag_core.parameters import CopyingParameters
+from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 from vcfrag_core.windows import Window
 from vcfrag_train.batches import (
@@ -21,11 +24,11 @@ from vcfrag_train.batches import (
     model_input,
     query_block,
     random_candidates,
-    shown_frequency,
     thin,
 )
 
 WINDOW = Window(2, 40, 90, 25, 110)
+STRANGERS = (None,) * 4
 PARAMETERS = CopyingParameters(scales=(8,), k=4, flank_cm=0.5, switch_per_cm=5.0)
 
 
@@ -35,8 +38,7 @@ def ground(make_panel: Callable[..., Panel]) -> Ground:
     return Ground(
         panel=panel,
         cm=np.linspace(0, 3, 150),
-        frequency=panel.alt_frequency(np.arange(4, 40)),
-        n_reference=36,
+        reference=ShownReference(panel, np.arange(4, 40), [f"g{row // 2}" for row in range(4, 40)]),
         n_candidates=4,
     )
 
@@ -87,14 +89,16 @@ def test_model_input__describes_the_window(
     ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
 ) -> None:
     weights = np.linspace(3, 7, 150).astype(np.float32)
-    given, evidence = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
+    given, evidence = model_input(
+        ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2, STRANGERS
+    )
     hidden = ~observed[40:90]
     np.testing.assert_array_equal(given.truth.numpy(), alleles[:, 40:90])
     assert given.truth.dtype == torch.uint8
     np.testing.assert_array_equal(given.hidden.numpy(), hidden)
-    np.testing.assert_allclose(given.frequency.numpy(), np.tile(ground.frequency[40:90], (4, 1)), rtol=1e-6)
+    np.testing.assert_allclose(given.frequency.numpy(), np.tile(ground.reference.frequency[40:90], (4, 1)), rtol=1e-6)
     in_context = 25 + np.flatnonzero(observed[25:110])
-    np.testing.assert_allclose(given.observed_frequency.numpy(), ground.frequency[in_context], rtol=1e-6)
+    np.testing.assert_allclose(given.observed_frequency.numpy(), ground.reference.frequency[in_context], rtol=1e-6)
     np.testing.assert_allclose(given.gaps_cm.numpy(), np.diff(ground.cm[in_context], prepend=ground.cm[in_context[0]]))
     assert given.switch_per_cm == PARAMETERS.switch_per_cm
     problem = copying_problem(ground, WINDOW, alleles, observed, candidates)
@@ -117,8 +121,12 @@ def test_model_input__hidden_alleles_are_truth_and_nothing_else(
 ) -> None:
     weights = np.full(150, 6.9, dtype=np.float32)
     flipped = np.where(observed, alleles, 1 - alleles).astype(np.int8)
-    one, _ = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
-    two, _ = model_input(ground, WINDOW, flipped, observed, weights, PARAMETERS, candidates, [candidates] * 2)
+    one, _ = model_input(
+        ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2, STRANGERS
+    )
+    two, _ = model_input(
+        ground, WINDOW, flipped, observed, weights, PARAMETERS, candidates, [candidates] * 2, STRANGERS
+    )
     for name in ("copying", "query", "site", "candidates", "sites"):
         assert torch.equal(getattr(one, name), getattr(two, name))
     assert not torch.equal(one.truth, two.truth)
@@ -130,8 +138,9 @@ def test_model_input__unknown_truth_becomes_zero(
     gappy = alleles.copy()
     gappy[0, 40:60] = -1
     given, _ = model_input(
-        ground, WINDOW, gappy, observed, np.full(150, 6.9, np.float32), PARAMETERS, candidates, [candidates] * 2
-    )
+        ground, WINDOW, gappy, observed, np.full(150, 6.9, np.float32), PARAMETERS, candidates, [candidates] * 2,
+        STRANGERS,
+    )  # fmt: skip
     assert not given.truth[0, :20].any()
 
 
@@ -146,19 +155,31 @@ def test_random_candidates__as_many_as_retrieved_from_the_allowed_rows() -> None
         assert set(rows.tolist()) <= set(may.tolist())
 
 
-def test_shown_frequency__leaves_the_query_s_own_group_out(ground: Ground) -> None:
-    own = [np.array([6, 7], dtype=np.int32), np.empty(0, dtype=np.int32)]
-    shown = shown_frequency(ground, WINDOW, own)
-    others = [row for row in range(4, 40) if row not in (6, 7)]
-    np.testing.assert_allclose(shown[0], ground.panel.alt_frequency(np.array(others))[40:90], atol=1e-6)
-    np.testing.assert_allclose(shown[1], ground.frequency[40:90], atol=1e-6)
+def test_model_input__tells_a_query_nothing_that_its_group_alone_knows(ground: Ground, observed: BoolArray) -> None:
+    haplotypes, groups = ground.panel.haplotypes(), [f"g{row // 4}" for row in range(40)]
+    query, weights = haplotypes[8:10].astype(np.int8), np.full(150, 6.9, dtype=np.float32)
+    candidates = [np.r_[0:8, 12:40].astype(np.int32)] * 2
+    changed = haplotypes.copy()
+    changed[8:12, ~observed] ^= 1
+
+    def told(panel: Panel) -> ModelInput:
+        mine = dataclasses.replace(ground, panel=panel, reference=ShownReference(panel, np.arange(40), groups))
+        args = (WINDOW, query, observed, weights, PARAMETERS, candidates, [candidates] * 2, ["g2"] * 2)
+        return model_input(mine, *args)[0]
+
+    one, two = told(ground.panel), told(Panel.from_haplotypes(changed))
+    for name in ("copying", "query", "site", "candidates", "sites"):
+        assert torch.equal(getattr(one, name), getattr(two, name)), name
+    torch.testing.assert_close(one.frequency, two.frequency)
 
 
 def test_thin__keeps_evenly_spaced_sites_of_every_query(
     ground: Ground, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
 ) -> None:
     weights = np.full(150, 5, dtype=np.float32)
-    _, whole = model_input(ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2)
+    _, whole = model_input(
+        ground, WINDOW, alleles, observed, weights, PARAMETERS, candidates, [candidates] * 2, STRANGERS
+    )
     thinned = thin(whole, 3)
     counts = np.bincount(whole.query, minlength=4)
     np.testing.assert_array_equal(np.bincount(thinned.query, minlength=4), np.minimum(counts, 3))

@@ -41,8 +41,7 @@ def corrector(model: ImputationModel) -> Corrector:
     if OneLayer.serves(model.config):
         tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
         return Corrector(OneLayer(model.config, tensors), "test")
-    network = TorchNetwork(model)
-    return Corrector(network, "test", learned_copying=network if model.config.learn_copying else None)
+    return Corrector(TorchNetwork(model), "test")
 
 
 def random_evidence(counts: tuple[int, ...], seed: int = 1) -> Evidence:
@@ -185,6 +184,28 @@ def test_imputer_with_a_model__same_bytes_alone_and_together(
     assert not np.array_equal(together, copying)
     assert float(together.min()) >= 0
     assert float(together.max()) <= 1
+
+
+def test_imputer_with_a_model__a_panel_member_is_told_nothing_of_itself(
+    make_panel: Callable[..., Panel],
+) -> None:
+    one = make_panel(n_samples=20, n_sites=240, seed=6, contig="7")
+    genetic_map = GeneticMap(positions=one.positions[[0, -1]].astype(np.int64), cm=np.array([0.0, 10.0]), contig="7")
+    observed = np.random.default_rng(2).random(one.n_sites) < 0.4
+    haplotypes = one.haplotypes()
+    haplotypes[4:6, ~observed] ^= 1
+    two = Panel.from_haplotypes(haplotypes, contig="7")
+    alleles = np.where(observed, one.haplotypes()[4:6], -1).astype(np.int8)
+
+    def impute(panel: Panel) -> F32Array:
+        with embedded_daemon({"p": panel}, threads=1) as address, IndexClient(address) as client:
+            imputer = Imputer(
+                panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector(model_of())
+            )
+            names = [panel.samples[2]] * 2
+            return np.concatenate([d for _, d in imputer.impute(alleles, observed, names)], axis=1)
+
+    np.testing.assert_allclose(impute(one), impute(two), atol=1e-6)
 
 
 def test_imputer_with_a_model__outside_samples_are_corrected_too(

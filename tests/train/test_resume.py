@@ -24,6 +24,7 @@ from vcfrag_train.config import config_table
 from vcfrag_train.fit.session import fit
 from vcfrag_train.inspection import inspect_run
 from vcfrag_train.ledger import Ledger
+from vcfrag_train.provenance import PROVENANCE_FILE
 from vcfrag_train.run import RunFolder
 from vcfrag_train.toml_config import dump_toml
 from vcfrag_train.trained import load_trained
@@ -140,12 +141,12 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("field", DIFFERENT)
 def test_resume__against_another_setting_is_refused(copied: Path, fit_config: Make, field: str) -> None:
-    with pytest.raises(ProvenanceMismatchError, match=f"the {field} differs"):
+    with pytest.raises(ProvenanceMismatchError, match=f"the {field} differs?"):
         fit(fit_config(**DIFFERENT[field]), resume=copied)
 
 
 def test_resume__against_another_seed_is_refused(copied: Path, fit_config: Make) -> None:
-    with pytest.raises(ProvenanceMismatchError, match=r"the masks differs \(seed too\)"):
+    with pytest.raises(ProvenanceMismatchError, match=r"the masks differ \(seed too\)"):
         fit(fit_config(seed=4), resume=copied)
 
 
@@ -217,6 +218,15 @@ def test_load_trained__another_panel_is_refused_unless_accepted(trained: Path) -
     assert [item.field for item in load_trained(trained, found={"panel": "another"}, accept=["panel"]).accepted] == [
         "panel"
     ]
+
+
+def test_load_trained__inputs_of_another_meaning_are_refused(copied: Path) -> None:
+    path = RunFolder.open(copied).checkpoint() / PROVENANCE_FILE
+    record = json.loads(path.read_text())
+    record["fields"]["inputs"] = "those of another version"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ProvenanceMismatchError, match="the inputs differ:"):
+        load_trained(copied)
 
 
 def test_load_trained__weights_alone_are_refused(trained: Path, tmp_path: Path) -> None:

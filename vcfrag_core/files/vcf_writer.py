@@ -38,7 +38,7 @@ class ImputedWriter:
         path: The output; `.vcf.gz` or `.bcf`.
         formats: FORMAT fields, in the fixed order.
         contigs: Contigs in the order in which they are written.
-        threads: Threads that compress.
+        threads: Threads that make the next piece and compress the last one while one is put into lines.
         resume: Takes up the parts of an interrupted run; else they are removed.
 
     Raises:
@@ -88,7 +88,7 @@ class ImputedWriter:
         return self._part(contig, number).exists()
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
-        """Writes window `number` of the contig, given in pieces so that no more than two need be in memory."""
+        """Writes window `number` of the contig, given in pieces; two of them are in memory at a time."""
         part = self._part(contig, number)
         table = _PartTable()
         with atomic_path(part) as temporary:

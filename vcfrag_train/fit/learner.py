@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vcfrag_core import losses, metric
 from vcfrag_core.model import ImputationModel
 from vcfrag_core.model_config import ModelConfig
+from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.types import F32Array
 from vcfrag_train.batches import Ground
 from vcfrag_train.client import IndexClient
@@ -78,11 +78,15 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
         indexes = OpenIndexes(clients, panel_name=config.panel.name, panel_digest=material.fields["panel"])
         threads = config.trainer.copying_threads
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="vcfrag-copying"))
+        train = material.splits.train
         ground = Ground(
             panel=material.panel,
             cm=material.genetic_map.at(material.panel.positions),
-            frequency=material.frequency.astype(np.float64),
-            n_reference=2 * len(material.splits.train.reference),
+            reference=ShownReference(
+                material.panel,
+                material.panel.rows_of(train.reference),
+                [train.groups[name] for name in train.reference for _ in range(2)],
+            ),
             n_candidates=model.config.candidates,
             pool=pool if threads > 1 else None,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.model import ImputationModel
+from vcfrag_core.model_inputs import INPUTS_DIGEST
 from vcfrag_train import checkpoints
 from vcfrag_train.config import FitConfig, config_table, run_config
 from vcfrag_train.fit.keeper import Stopped
@@ -76,7 +77,7 @@ def fields_of(config: FitConfig, material: Material) -> dict[str, str]:
     """Every field of provenance for a configuration and what it names."""
     shape = to_table(model_config(config.model))
     metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
-    return {**material.fields, "model": readable(shape), "metric": readable(metric)}
+    return {**material.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
 
 
 def _begin(config: FitConfig, out: Path) -> Path:

@@ -129,14 +129,14 @@ class RetrievalSource:
         searched = time.monotonic()
         candidates = union_of_neighbours(result)
         most = self._most_uncertain if plan.role == "train" else None
-        own = [self._rows[plan.role].own(name) for name in names]
+        groups = [split.groups[name] for name in names]
         longer_scales = longer_scale_candidates(result, candidates)
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, longer_scales, own, most)
+        batch = self._input(window, alleles, observed, weights, parameters, candidates, longer_scales, groups, most)
         prepared = Prepared(
             plan=plan,
             batch=batch,
             identity=index.identity,
-            frequency=self._ground.frequency[window.start : window.stop].astype(np.float32),
+            frequency=self._ground.reference.frequency[window.start : window.stop].astype(np.float32),
             search_share=(searched - started) / max(time.monotonic() - started, 1e-9),
         )
         if plan.role == "train":
@@ -147,7 +147,7 @@ class RetrievalSource:
         return dataclasses.replace(
             prepared,
             random=self._input(
-                window, alleles, observed, weights, parameters, random, [random] * len(longer_scales), own
+                window, alleles, observed, weights, parameters, random, [random] * len(longer_scales), groups
             ),
             candidates=tuple(candidates),
             nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
@@ -191,7 +191,7 @@ class RetrievalSource:
         parameters: CopyingParameters,
         candidates: Sequence[I32Array],
         longer_scales: Sequence[Sequence[I32Array]],
-        own: Sequence[I32Array],
+        groups: Sequence[str],
         most_uncertain: int | None = None,
     ) -> ModelInput:
         batch, _ = model_input(
@@ -203,7 +203,7 @@ class RetrievalSource:
             parameters,
             candidates,
             longer_scales,
-            own=own,
+            groups,
             most_uncertain=most_uncertain,
         )
         return batch if self._keep_problem else dataclasses.replace(batch, problem=None)
@@ -214,17 +214,12 @@ class RetrievalSource:
 
 
 class _ReferenceRows:
-    """Panel rows of a split's reference: those of a sample's own exclusion group, and the others."""
+    """Panel rows of a split's reference, by exclusion group."""
 
     def __init__(self, ground: Ground, split: Split) -> None:
         self._rows = ground.panel.rows_of(split.reference).astype(np.int32)
         self._groups = np.repeat(np.array([split.groups[name] for name in split.reference]), 2)
         self._split = split
-
-    def own(self, sample: str) -> I32Array:
-        """Rows that the sample must not be shown; none for a sample that is not of the reference's groups."""
-        own: I32Array = self._rows[self._groups == self._split.groups[sample]]
-        return own
 
     def others(self, sample: str) -> I32Array:
         """Rows that it may be shown."""

@@ -1,0 +1,82 @@
+"""How well the haplotypes around a site foretell its alleles, from the panel alone.
+
+Where haplotypes are sorted by what lies beside a site, those that are neighbours share most, and at a good site have
+one allele: the number of changes of allele along the order is small. It is large at sites that mutated often or are
+called badly, whatever the query. The order is that of the positional Burrows-Wheeler transform (Durbin,
+Bioinformatics 30, 2014, algorithm 1), taken once from the left and once from the right.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vcfrag_core.types import F32Array, F64Array, I64Array, U8Array
+
+# At rarer sites the numbers are small, and few haplotypes have to be told from the others.
+LEAST_MAF = 0.005
+# By then the order of the rows is forgotten, but for haplotypes that are alike so far.
+SITES_TO_SETTLE = 200
+
+
+def allele_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Array:
+    """(2, V) log of the number of allele changes over its expectation in a random order, from the left and the right.
+
+    0 at sites of minor allele frequency below 0.5 %, which have no part in the order either. An order begins as that of
+    the rows, which says nothing; so near the end where it begins, the number from the other side stands for both.
+
+    Args:
+        packed: (H, ceil(V / 8)) bits of all haplotypes, site v being bit v & 7 of byte v >> 3.
+        rows: (R,) haplotypes that count.
+        frequency: (V,) their ALT frequency.
+    """
+    sites = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_MAF)
+    out = np.zeros((2, len(frequency)), dtype=np.float32)
+    for number, way in enumerate((sites, np.ascontiguousarray(sites[::-1]))):
+        expected = 2 * len(rows) * frequency[way] * (1 - frequency[way])
+        out[number, way] = np.log((count_changes(packed, rows, way) + 1) / (expected + 1))
+    settling = min(SITES_TO_SETTLE, len(sites) // 2)
+    first, last = sites[:settling], sites[len(sites) - settling :]
+    out[0, first], out[1, last] = out[1, first], out[0, last]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def count_changes(packed: U8Array, rows: I64Array, sites: I64Array) -> I64Array:
+    """(M,) changes of allele between neighbours at each of M sites, haplotypes sorted by the sites named before it.
+
+    Args:
+        packed, rows: As for `allele_changes`.
+        sites: (M,) panel sites in the order in which to go.
+    """
+    n = len(rows)
+    order, ones = rows.astype(np.int32), np.empty(n, dtype=np.int32)
+    column, alleles = np.empty(len(packed), dtype=np.uint8), np.empty(n, dtype=np.uint8)
+    out = np.empty(len(sites), dtype=np.int64)
+    at = -1
+    for number in range(len(sites)):
+        if sites[number] >> 3 != at:
+            at = sites[number] >> 3
+            for h in range(len(packed)):
+                column[h] = packed[h, at]
+        bit = np.uint8(sites[number] & 7)
+        for i in range(n):
+            alleles[i] = (column[np.uint32(order[i])] >> bit) & np.uint8(1)
+        out[number] = _changes(alleles)
+        n_zeros, n_ones = 0, 0
+        # Zeros move up in place, which never overtakes the reading.
+        for i in range(n):
+            h, allele = order[i], alleles[i]
+            order[n_zeros], ones[n_ones] = h, h
+            n_zeros += 1 - allele
+            n_ones += allele
+        order[n_zeros:] = ones[:n_ones]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _changes(alleles: U8Array) -> int:
+    total = 0
+    for i in range(1, len(alleles)):
+        total += alleles[i] != alleles[i - 1]
+    return total

@@ -14,7 +14,7 @@ from vcfrag_core.windows import Window
 from vcfrag_train.impute_config import ImputeConfig
 from vcfrag_train.target_checks import CheckedTarget
 
-_CELLS_PER_PIECE = 200_000
+_CELLS_PER_PIECE = 25_000
 
 
 _PASSED_THROUGH = {

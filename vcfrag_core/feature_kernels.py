@@ -246,7 +246,7 @@ def read_candidates(
 
     Args:
         words: (H, ceil(L / 64)) panel bits at the sites to impute.
-        chosen: (N,) which of the L sites are asked for.
+        chosen: (N,) which of the L sites are asked for, ascending.
         left, fraction: (L,) as in `CopyingSites`.
         site_cm: (L,) genetic positions of the sites to impute.
         observed_cm: (M,) genetic positions of the observed sites.
@@ -255,29 +255,48 @@ def read_candidates(
         best, before, after, runs: (M, T) and (M, T, 6) as from `copy_with_evidence`.
         out: (N, T, 12) filled, see `vcfrag_core.features.CANDIDATE_FEATURES`.
     """
-    n_sites, t_count = len(left), best.shape[1]
-    for n in range(len(chosen)):
-        i = chosen[n]
-        m = left[i]
+    t_count = best.shape[1]
+    sums = np.empty(0, dtype=np.float64)
+    begin = 0
+    while begin < len(chosen):
+        # The sites of a gap share their candidates.
+        m, stop = left[chosen[begin]], begin + 1
+        while stop < len(chosen) and left[chosen[stop]] == m:
+            stop += 1
+        low, high = max(0, chosen[begin] - NEARBY_SITES), min(len(left), chosen[stop - 1] + NEARBY_SITES + 1)
+        if len(sums) < high - low + 1:
+            sums = np.empty(high - low + 1, dtype=np.float64)
+        out[begin:stop] = 0
         for t in range(t_count):
             h = best[m, t]
             if h < 0:
-                out[n, t:, :] = 0
                 break
             row = words[h]
-            a, b = runs[m, t, 0], runs[m, t, 1]
-            out[n, t, 0] = before[m, t] + fraction[i] * (after[m, t] - before[m, t])
-            out[n, t, 1] = 1 if (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1) else -1
-            out[n, t, 4] = max(0, m + 1 - a)
-            out[n, t, 5] = max(0, b - m)
-            out[n, t, 6] = information[max(b, m) + 1] - information[min(a, m + 1)]
-            for kind in range(3):
-                first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
-                at = 2 if kind == 0 else 6 + 2 * kind
-                out[n, t, at] = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0
-                out[n, t, at + 1] = max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0
-            strange = np.float32(0)
-            for near in range(max(0, i - NEARBY_SITES), min(n_sites, i + NEARBY_SITES + 1)):
-                if near != i:
-                    strange += surprise[near, (row[near >> 6] >> np.uint64(near & 63)) & np.uint64(1)]
-            out[n, t, 7] = strange
+            _sum_up(row, surprise, low, high, sums)
+            for n in range(begin, stop):
+                i = chosen[n]
+                alt = (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
+                out[n, t, 0] = before[m, t] + fraction[i] * (after[m, t] - before[m, t])
+                out[n, t, 1] = 1 if alt else -1
+                first, last = runs[m, t, 0], runs[m, t, 1]
+                out[n, t, 4] = max(0, m + 1 - first)
+                out[n, t, 5] = max(0, last - m)
+                out[n, t, 6] = information[max(last, m) + 1] - information[min(first, m + 1)]
+                for kind in range(3):
+                    first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
+                    at = 2 if kind == 0 else 6 + 2 * kind
+                    out[n, t, at] = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0
+                    out[n, t, at + 1] = max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0
+                near = sums[min(high, i + NEARBY_SITES + 1) - low] - sums[max(low, i - NEARBY_SITES) - low]
+                out[n, t, 7] = max(0.0, near - surprise[i, alt])
+        begin = stop
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_up(row: U64Array, surprise: F32Array, low: int, high: int, sums: F64Array) -> None:
+    """Running sum, from 0, of the surprise at the alleles of sites [low, high)."""
+    total = np.float64(0)
+    sums[0] = total
+    for i in range(low, high):
+        total += surprise[i, (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)]
+        sums[i - low + 1] = total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,10 +48,11 @@ class BcfFormatter:
         contig = self._contigs[records.contig]
         blocks = self._sample_blocks(records)
         made: list[tuple[int, int, bytes]] = []
-        for i, position in enumerate(records.positions.tolist()):
+        by_site = zip(records.positions.tolist(), info_numbers(records), strict=True)
+        for i, (position, numbers) in enumerate(by_site):
             used = blocks if records.typed[i] else [b for b in blocks if b[0] != "LOO"]
             individual = b"".join(prefix + values[i].tobytes() for _, prefix, values in used)
-            info, n_info = self._info(records, i)
+            info, n_info = self._info(numbers, typed=bool(records.typed[i]))
             site = _SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
             made.append((position, len(site.ref), self._record(contig, position, site, individual, len(used), records)))
         if records.kept and "GT" in self._formats:
@@ -70,11 +71,12 @@ class BcfFormatter:
         shared += _integer(0) + site.info
         return _LENGTHS.pack(len(shared), len(individual)) + shared + individual
 
-    def _info(self, records: OutputRecords, i: int) -> tuple[bytes, int]:
-        there = info_numbers(records, i)
-        flag = self._info_keys["TYPED" if records.typed[i] else "IMP"] + b"\x00"
-        floats = b"".join(self._info_keys[n] + b"\x15" + struct.pack("<f", float(value)) for n, value in there.items())
-        return floats + flag, len(there) + 1
+    def _info(self, numbers: Mapping[str, str], *, typed: bool) -> tuple[bytes, int]:
+        flag = self._info_keys["TYPED" if typed else "IMP"] + b"\x00"
+        floats = b"".join(
+            self._info_keys[n] + b"\x15" + struct.pack("<f", float(value)) for n, value in numbers.items()
+        )
+        return floats + flag, len(numbers) + 1
 
     def _sample_blocks(self, records: OutputRecords) -> list[tuple[str, bytes, U8Array]]:
         """Per FORMAT field: its name, its key and type, and (L, bytes) its values."""

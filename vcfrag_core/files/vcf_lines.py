@@ -6,7 +6,8 @@ put into words once, when it first occurs, and after that every cell is a table 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,15 +49,19 @@ class LineFormatter:
         plain = b"\tPASS\t%b\t" + ":".join(self._formats).encode() + b"\t%b\n"
         with_loo = b"\tPASS\t%b\t" + ":".join((*self._formats, "LOO")).encode() + b"\t%b\n"
         lines: list[tuple[int, int, bytes]] = []
-        for i, position in enumerate(records.positions.tolist()):
+        by_site = zip(
+            records.positions.tolist(), self._cells[keys].tolist(), info_numbers(records), records.typed.tolist(),
+            strict=True,
+        )  # fmt: skip
+        for i, (position, cells, numbers, typed) in enumerate(by_site):
             ref = records.refs[i]
             site = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{records.alts[i]}\t."
-            cells = self._cells[keys[i]].tolist()
-            template = plain
-            if self._with_loo and records.loo is not None and records.typed[i]:
+            template, words = plain, cells
+            if self._with_loo and records.loo is not None and typed:
                 template = with_loo
-                cells = [cell + _LOO[loo] for cell, loo in zip(cells, records.loo[i].tolist(), strict=True)]
-            lines.append((position, len(ref), site.encode() + template % (_info(records, i), b"\t".join(cells))))
+                words = [cell + _LOO[loo] for cell, loo in zip(cells, records.loo[i].tolist(), strict=True)]
+            info = ";".join([*(f"{k}={v}" for k, v in numbers.items()), "TYPED" if typed else "IMP"])
+            lines.append((position, len(ref), site.encode() + template % (info.encode(), b"\t".join(words))))
         return lines
 
     def _fill(self, keys: I64Array) -> None:
@@ -80,22 +85,14 @@ class LineFormatter:
         return [b":".join(parts) for parts in zip(*fields.values(), strict=True)]
 
 
-def info_numbers(records: OutputRecords, site: int) -> dict[str, str]:
-    """INFO names and values of a panel site, as they are written."""
-    numbers = {
-        "AF": f"{records.af[site]:.5g}",
-        "MAF": f"{records.maf[site]:.5g}",
-        "R2": f"{records.r2[site]:.4g}",
-        "ER2": f"{records.er2[site]:.4g}",
-    }
-    if numbers["ER2"] == "nan":
-        del numbers["ER2"]
-    return numbers
-
-
-def _info(records: OutputRecords, site: int) -> bytes:
-    numbers = [f"{name}={value}" for name, value in info_numbers(records, site).items()]
-    return ";".join([*numbers, "TYPED" if records.typed[site] else "IMP"]).encode()
+def info_numbers(records: OutputRecords) -> Iterator[dict[str, str]]:
+    """INFO names and values of every panel site, as they are written."""
+    columns = (records.af, records.maf, records.r2, records.er2)
+    for af, maf, r2, er2 in zip(*(column.tolist() for column in columns), strict=True):
+        numbers = {"AF": f"{af:.5g}", "MAF": f"{maf:.5g}", "R2": f"{r2:.4g}"}
+        if not math.isnan(er2):
+            numbers["ER2"] = f"{er2:.4g}"
+        yield numbers
 
 
 def _kept_line(contig: str, kept: KeptRecord) -> bytes:

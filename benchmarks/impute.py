@@ -1,12 +1,13 @@
-"""Whole processes: `vcfrag-train impute` by copying alone beside Beagle and Minimac4, on both development tasks."""
+"""Whole processes: `vcfrag-train impute` by copying alone and by default, beside Beagle and Minimac4, on both tasks."""
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.development_tasks import SOURCE, TASKS, Task, build_task, default_data
@@ -18,6 +19,7 @@ from vcfrag_train.peers import PEERS, PeerInput, run_peer
 THREADS = 2
 HEAP_MB = 4096
 REPEATS = 3
+WAYS = {"by copying alone": ("--copying-only",), "with the model that ships": ()}
 DEFAULTS = tuple(peer for peer in PEERS if not peer.options)
 
 
@@ -39,20 +41,31 @@ def run(*, quick: bool) -> Topic:
 def _figures(task: Task, repeats: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        runs: dict[str, Callable[[], Usage]] = {"vcfrag": lambda: _ours(task, out)}
+        runs: dict[str, Callable[[], Usage]] = {way: functools.partial(_ours, task, out, way) for way in WAYS}
         for peer in DEFAULTS:
-            runs[peer.program] = lambda peer=peer: _peer(peer, task, out)  # type: ignore[misc]
-        # The first run of vcfrag reads the panel into its cache and may compile; the peers' panels are prepared too.
-        first = _ours(task, out)
+            runs[peer.program] = functools.partial(_peer, peer, task, out)
+        # The first run reads the panel into its cache and may compile; the peers' panels are prepared too.
+        first = {way: runs[way]() for way in WAYS}
         taken: dict[str, list[Usage]] = {name: [] for name in runs}
         for _ in range(repeats):
             for name, work in runs.items():
                 taken[name].append(work())
+    return [
+        figure
+        for way in WAYS
+        for figure in (
+            *_beside_peers(f"impute {task.name} {way}, {THREADS} threads, best of {repeats}", way, taken),
+            Figure(
+                name=f"impute {task.name} {way}: first run, panel not cached", value=first[way].wall_seconds, unit="s"
+            ),
+        )
+    ]
+
+
+def _beside_peers(label: str, way: str, taken: Mapping[str, Sequence[Usage]]) -> Iterator[Figure]:
     wall = {name: min(u.wall_seconds for u in usages) for name, usages in taken.items()}
     cpu = {name: min(u.cpu_seconds for u in usages) for name, usages in taken.items()}
     peak = {name: float(max(u.peak_bytes for u in usages)) for name, usages in taken.items()}
-    label = f"impute {task.name} by copying alone, {THREADS} threads, best of {repeats}"
-    figures = []
     for name in ("beagle", "minimac4"):
         least = 1.0 if name == "beagle" else None
         title = "Beagle, default, -Xmx4096m" if name == "beagle" else "Minimac4, default"
@@ -62,29 +75,26 @@ def _figures(task: Task, repeats: int) -> list[Figure]:
             ("CPU time", cpu, "s", False),
             ("peak memory", peak, "bytes", True),
         ):
-            figures.append(
-                Figure(
-                    name=f"{label}: {what}",
-                    value=values["vcfrag"],
-                    unit=unit,
-                    baseline=title,
-                    baseline_value=values[name],
-                    goal=goal if judged else "",
-                    least_ratio=least if judged else None,
-                )
+            yield Figure(
+                name=f"{label}: {what}",
+                value=values[way],
+                unit=unit,
+                baseline=title,
+                baseline_value=values[name],
+                goal=goal if judged else "",
+                least_ratio=least if judged else None,
             )
-    return [*figures, Figure(name=f"{label}: first run, panel not cached", value=first.wall_seconds, unit="s")]
 
 
-def _ours(task: Task, out: Path) -> Usage:
+def _ours(task: Task, out: Path, way: str) -> Usage:
     program = Path(sys.executable).with_name("vcfrag-train")
     return run_measured(
         [
             program, "impute", "--panel", task.panel, "--target", task.target, "--map", task.genetic_map,
-            "--out", out / "imputed.vcf.gz", "--threads", str(THREADS), "--copying-only",
+            "--out", out / "imputed.vcf.gz", "--threads", str(THREADS), *WAYS[way],
         ],
         log=out / "log",
-        environment={"VCFRAG_CACHE_DIR": str(out / "cache")},
+        environment={"VCFRAG_CACHE_DIR": str(out / f"cache of {way}")},
     )  # fmt: skip
 
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from benchmarks import plain_copying, synthetic
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn, seconds
-from vcfrag_core import copying_kernels
 from vcfrag_core.copying import copying_sites, switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.types import F32Array, U8Array
 
 WEIGHT = 6.9
@@ -107,8 +106,7 @@ def make(n_queries: int, n_observed: int, n_candidates: int) -> Case:
     others = np.arange(n_queries, panel.n_haplotypes)
     problem = CopyingProblem(
         sites,
-        panel.packed,
-        copying_kernels.observed_bits(panel.packed, 0, panel.n_haplotypes, sites.observed),
+        PanelColumns.of(panel.packed, sites),
         np.ascontiguousarray(haplotypes[:n_queries, sites.observed].astype(np.int8)),
         [np.sort(rng.choice(others, n_candidates, replace=False)).astype(np.int32) for _ in range(n_queries)],
     )

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from vcfrag_core import copying, copying_kernels
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core import copying
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import F64Array, I8Array
 
@@ -82,7 +82,6 @@ def random_case(
     counts = rng.integers(1, n_candidates + 1, n_queries) if ragged else [n_candidates] * n_queries
     candidates = [np.sort(rng.choice(n_haplotypes, count, replace=False)).astype(np.int32) for count in counts]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (n_queries, n_observed), p=[0.1, 0.45, 0.45])
-    bits = copying_kernels.observed_bits(panel.packed, 0, n_haplotypes, sites.observed)
-    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, candidates)
     weights = rng.uniform(0, 8, n_observed)
     return Case(problem, haplotypes, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(0.1, 20)))

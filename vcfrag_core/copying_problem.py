@@ -3,15 +3,48 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import numpy as np
 
 from vcfrag_core import copying_kernels as kernels
 from vcfrag_core.copying import CopyingSites
 from vcfrag_core.copying_gradient import copy_gradient
-from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PanelColumns:
+    """What copying reads of the panel: the same for all queries of a window under one mask.
+
+    Attributes:
+        words: (H, ceil(L / 64)) panel bits at the sites to impute.
+        alleles: (ceil(L / 8), H) the same, eight sites to a row.
+        observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
+    """
+
+    words: U64Array
+    alleles: U8Array
+    observed: U8Array
+
+    @classmethod
+    def of(cls, packed: U8Array, sites: CopyingSites) -> Self:
+        """From (H, ceil(V / 8)) panel bits."""
+        words = kernels.site_words(packed, sites.sites)
+        alleles = kernels.by_column(words.view(np.uint8)[:, : (len(sites.sites) + 7) // 8])
+        return cls(words, alleles, observed_columns(packed, sites))
+
+    def under(self, packed: U8Array, sites: CopyingSites) -> Self:
+        """The same sites to impute under another mask."""
+        return dataclasses.replace(self, observed=observed_columns(packed, sites))
+
+
+def observed_columns(packed: U8Array, sites: CopyingSites) -> U8Array:
+    """(ceil(M / 8), H) panel bits at the observed sites."""
+    return kernels.by_column(kernels.observed_bits(packed, 0, len(packed), sites.observed))
 
 
 class CopyingProblem:
@@ -19,9 +52,7 @@ class CopyingProblem:
 
     Attributes:
         sites: Observed sites of the context and the sites to impute between them.
-        words: (H, ceil(L / 64)) panel bits at the sites to impute.
-        alleles: (ceil(L / 8), H) the same, eight sites to a row.
-        observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
+        words, alleles, observed: As in `PanelColumns`.
         queries: (Q, M) alleles, -1 where there is no call.
         candidates: Q arrays of panel rows, one or more each.
         longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
@@ -31,17 +62,13 @@ class CopyingProblem:
     def __init__(
         self,
         sites: CopyingSites,
-        packed: U8Array,
-        observed: U8Array,
+        columns: PanelColumns,
         queries: I8Array,
         candidates: Sequence[I32Array],
         longer_scales: Sequence[Sequence[I32Array]] = (),
     ) -> None:
-        """Takes the panel, and of it (H, ceil(M / 8)) bits at the observed sites, from `observed_bits`."""
         self.sites = sites
-        self.words = kernels.site_words(packed, sites.sites)
-        self.alleles = kernels.by_column(self.words.view(np.uint8)[:, : (len(sites.sites) + 7) // 8])
-        self.observed = kernels.by_column(observed)
+        self.words, self.alleles, self.observed = columns.words, columns.alleles, columns.observed
         self.queries = queries
         self.candidates = candidates
         self.longer_scales = longer_scales

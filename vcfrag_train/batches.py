@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from vcfrag_core import copying_kernels
-from vcfrag_core.copying import copying_sites, switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying import CopyingSites, copying_sites, switch_probabilities
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.features import Evidence, certain_dosage, gather_evidence
 from vcfrag_core.model import ModelInput
 from vcfrag_core.model_inputs import inputs_by_site
@@ -21,6 +22,30 @@ from vcfrag_core.queries import QueryBlock
 from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
 from vcfrag_core.windows import Window
+
+MOST_COLUMNS = 3
+
+
+class RecentColumns:
+    """A panel's columns of the last windows and masks: the batches of a visit have one of each. Safe in threads."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._packed = panel.packed
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[int, int, bytes], PanelColumns] = OrderedDict()
+
+    def of(self, window: Window, sites: CopyingSites) -> PanelColumns:
+        """Those for imputing all sites of the window from the observed ones."""
+        key = (window.start, window.stop, sites.observed.tobytes())
+        with self._lock:
+            if key not in self._made:
+                same = next((self._made[other] for other in self._made if other[:2] == key[:2]), None)
+                made = PanelColumns.of(self._packed, sites) if same is None else same.under(self._packed, sites)
+                self._made[key] = made
+                if len(self._made) > MOST_COLUMNS:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(key)
+            return self._made[key]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +58,7 @@ class Ground:
         reference: What queries are told of the training reference.
         n_candidates: Candidates shown to the model at every site.
         pool: Threads for copying.
+        columns: Panel columns of the windows and masks that batches had last.
     """
 
     panel: Panel
@@ -40,6 +66,10 @@ class Ground:
     reference: ShownReference
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
+    columns: RecentColumns = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", RecentColumns(self.panel))
 
 
 def query_block(window: Window, alleles: I8Array, observed: BoolArray, samples: Sequence[str]) -> QueryBlock:
@@ -77,11 +107,8 @@ def copying_problem(
         ground.panel.positions,
         np.arange(window.start, window.stop),
     )
-    packed = ground.panel.packed
-    bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
-    return CopyingProblem(
-        sites, packed, bits, np.ascontiguousarray(alleles[:, sites.observed]), candidates, longer_scales
-    )
+    columns = ground.columns.of(window, sites)
+    return CopyingProblem(sites, columns, np.ascontiguousarray(alleles[:, sites.observed]), candidates, longer_scales)
 
 
 def model_input(

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vcfrag_core import copying_kernels, metric
+from vcfrag_core import metric
 from vcfrag_core.candidates import union_of_neighbours
 from vcfrag_core.copying import copying_sites, switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.copying_score import CopyingScore
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.genetic_map import GeneticMap
@@ -180,9 +180,8 @@ class CopyingBench:
         """Copying from `candidates` to some sites of a window."""
         in_context = self.observed[window.context_start : window.context_stop]
         sites = copying_sites(window.context_start + np.flatnonzero(in_context), self.cm, self.panel.positions, wanted)
-        packed = self.panel.packed
-        bits = copying_kernels.observed_bits(packed, 0, len(packed), sites.observed)
-        return CopyingProblem(sites, packed, bits, np.ascontiguousarray(self.alleles[:, sites.observed]), candidates)
+        columns = PanelColumns.of(self.panel.packed, sites)
+        return CopyingProblem(sites, columns, np.ascontiguousarray(self.alleles[:, sites.observed]), candidates)
 
 
 def copy_uniformly(

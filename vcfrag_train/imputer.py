@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vcfrag_core import copying_kernels, metric
+from vcfrag_core import metric
 from vcfrag_core.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.copying import copying_sites, switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.features import certain_dosage, gather_evidence
 from vcfrag_core.genetic_map import GeneticMap
@@ -238,8 +238,7 @@ class Imputer:
         candidates = union_of_neighbours(result)
         return CopyingProblem(
             sites,
-            self.panel.packed,
-            copying_kernels.observed_bits(self.panel.packed, 0, self.panel.n_haplotypes, sites.observed),
+            PanelColumns.of(self.panel.packed, sites),
             np.ascontiguousarray(alleles[:, sites.observed]),
             candidates,
             () if self.corrector is None or wanted is not None else longer_scale_candidates(result, candidates),

@@ -12,7 +12,7 @@ from tests.copying_cases import random_case
 from vcfrag_core import copying, copying_kernels
 from vcfrag_core.copying import CopyingSites
 from vcfrag_core.copying_layer import copy_dosage
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.errors import RangeError
 from vcfrag_core.panel import Panel
 
@@ -74,9 +74,8 @@ def test_dosage__finite_where_no_candidate_matches() -> None:
     panel = Panel.from_haplotypes(haplotypes)
     observed = np.arange(0, 400, 2)
     sites = copying.copying_sites(observed, np.zeros(400), panel.positions, np.arange(400))
-    bits = copying_kernels.observed_bits(panel.packed, 0, 6, sites.observed)
     problem = CopyingProblem(
-        sites, panel.packed, bits, np.ones((1, 200), dtype=np.int8), [np.arange(6, dtype=np.int32)]
+        sites, PanelColumns.of(panel.packed, sites), np.ones((1, 200), dtype=np.int8), [np.arange(6, dtype=np.int32)]
     )
     weights = np.full(200, 14, dtype=np.float32)
     dosage = problem.dosage(weights, np.zeros(200, dtype=np.float32))
@@ -91,9 +90,8 @@ def test_dosage__finite_where_each_side_of_a_flat_stretch_rules_the_other_out() 
     haplotypes[0, 200:] = haplotypes[1, :200] = 1
     panel = Panel.from_haplotypes(haplotypes)
     sites = copying.copying_sites(np.arange(400), np.zeros(400), panel.positions, np.arange(400))
-    bits = copying_kernels.observed_bits(panel.packed, 0, 2, sites.observed)
     query = np.zeros((1, 400), dtype=np.int8)
-    problem = CopyingProblem(sites, panel.packed, bits, query, [np.arange(2, dtype=np.int32)])
+    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), query, [np.arange(2, dtype=np.int32)])
     switch = copying.switch_probabilities(sites.gaps_cm, 3.0).astype(np.float32)
     dosage = problem.dosage(np.full(400, 7, dtype=np.float32), switch)
     np.testing.assert_allclose(dosage, np.zeros((1, 400)), atol=1e-3)
@@ -105,9 +103,11 @@ def test_dosage__an_exact_copy_is_found() -> None:
     panel = Panel.from_haplotypes(haplotypes)
     observed = np.arange(0, 300, 3)
     sites = copying.copying_sites(observed, np.linspace(0, 1, 300), panel.positions, np.arange(300))
-    bits = copying_kernels.observed_bits(panel.packed, 0, 40, sites.observed)
     problem = CopyingProblem(
-        sites, panel.packed, bits, haplotypes[[7]][:, observed].copy(), [np.arange(40, dtype=np.int32)]
+        sites,
+        PanelColumns.of(panel.packed, sites),
+        haplotypes[[7]][:, observed].copy(),
+        [np.arange(40, dtype=np.int32)],
     )
     switch = copying.switch_probabilities(sites.gaps_cm, 3.0)
     dosage = problem.dosage(np.full(100, 6.9), switch)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vcfrag_core import copying, copying_kernels
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core import copying
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.feature_kernels import NEARBY_SITES, copy_with_evidence, read_candidates
 from vcfrag_core.features import (
@@ -65,9 +65,8 @@ def random_case(seed: int, *, n_observed: int = 40, n_candidates: int = 20, n_si
     sites = copying.copying_sites(observed, cm, panel.positions, np.arange(start, stop))
     candidates = [np.sort(rng.choice(len(haplotypes), n_candidates, replace=False)).astype(np.int32) for _ in range(2)]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (2, n_observed), p=[0.1, 0.45, 0.45])
-    bits = copying_kernels.observed_bits(panel.packed, 0, len(haplotypes), sites.observed)
     longer_scales = [[chosen[::step] for chosen in candidates] for step in (2, 5)]
-    problem = CopyingProblem(sites, panel.packed, bits, queries, candidates, longer_scales)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, candidates, longer_scales)
     weights = np.round(rng.uniform(0.5, 6, n_observed), 2)
     return Case(problem, haplotypes, cm, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(1, 20)))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vcfrag_core import copying, copying_kernels
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core import copying
+from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.features import gather_evidence
 from vcfrag_core.losses import cross_entropy
@@ -43,10 +43,9 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
     observed = np.random.default_rng(seed).random(N_SITES) < 0.5
     cm = np.linspace(0, 2, N_SITES)
     sites = copying.copying_sites(np.flatnonzero(observed), cm, panel.positions, np.arange(N_SITES))
-    bits = copying_kernels.observed_bits(panel.packed, 0, 40, sites.observed)
     queries = np.ascontiguousarray(haplotypes[rows][:, sites.observed].astype(np.int8))
     others = np.sort(back[4:]).astype(np.int32)
-    problem = CopyingProblem(sites, panel.packed, bits, queries, [others] * 4, [[others] * 4] * 2)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, [others] * 4, [[others] * 4] * 2)
     frequency = haplotypes[others].mean(axis=0)
     evidence = gather_evidence(
         problem,

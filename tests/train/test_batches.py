@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vcfrag_core import copying
+from vcfrag_core.copying_problem import PanelColumns
 from vcfrag_core.features import CERTAIN_WHERE_SPARSE
 from vcfrag_core.model import ModelInput
 from vcfrag_core.model_inputs import N_CANDIDATE_INPUTS, inputs_by_site
@@ -153,6 +154,18 @@ def test_random_candidates__as_many_as_retrieved_from_the_allowed_rows() -> None
         assert rows.dtype == np.int32
         assert rows.tolist() == sorted(set(rows.tolist()))
         assert set(rows.tolist()) <= set(may.tolist())
+
+
+def test_recent_columns__are_those_of_the_window_and_the_mask(ground: Ground, alleles: I8Array) -> None:
+    rng, windows = np.random.default_rng(8), [WINDOW, Window(0, 0, 40, 0, 60), Window(1, 20, 60, 0, 90)]
+    candidates = [np.arange(4, 40, dtype=np.int32)] * 4
+    masks = [rng.random(150) < share for share in (0.5, 0.5, 0.2)]
+    for number in rng.integers(0, 9, 60).tolist():
+        window, observed = windows[number % 3], masks[number // 3]
+        problem = copying_problem(ground, window, alleles, observed, candidates)
+        expected = PanelColumns.of(ground.panel.packed, problem.sites)
+        for name in ("words", "alleles", "observed"):
+            np.testing.assert_array_equal(getattr(problem, name), getattr(expected, name))
 
 
 def test_model_input__tells_a_query_nothing_that_its_group_alone_knows(ground: Ground, observed: BoolArray) -> None:

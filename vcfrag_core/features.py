@@ -59,6 +59,7 @@ OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
 # than 0.0001 (docs/accuracy.md).
 CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
 SPARSE_BELOW_PER_CM = 250.0
+# Whoever changes a feature's meaning or a number here counts `model_inputs.FORMULAS` up.
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def gather_evidence(
     wanted: BoolArray,
     changes: F32Array,
     shown_frequency: F32Array | None = None,
-    n_candidates: int = 12,
+    n_candidates: int,
     certain: float = CERTAIN_WHERE_DENSE,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
@@ -111,7 +112,8 @@ def gather_evidence(
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
-        frequency: (V,) ALT frequency in the reference.
+        frequency: (V,) ALT frequency in the reference: how rare what the query was observed to carry is. A reference
+            that holds the query counts it too, which says nothing of hidden alleles.
         changes: (2, L), or (Q, 2, L) for each query its own, `allele_changes` at the sites to impute, of haplotypes of
             which the query is none.
         shown_frequency: (Q, L) ALT frequency at the sites to impute among the reference haplotypes that each query may

@@ -1,4 +1,4 @@
-"""The correction of a model of one layer without torch: what `ImputationModel.correction` computes, four times as fast.
+"""The correction of a model of one layer without torch: what `ImputationModel.correction` computes, thrice as fast.
 
 In such a model only the site's token asks, and what it asks are the candidates' tokens before any layer, which are
 linear in few inputs but for the scale that LayerNorm gives them:

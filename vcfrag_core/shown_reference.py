@@ -1,4 +1,4 @@
-"""What a query is told of the reference as a whole, beside its candidates: never of haplotypes of its own group."""
+"""What a query is told of the reference's hidden sites as a whole: never of haplotypes of its own group."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from vcfrag_core.allele_changes import allele_changes
+from vcfrag_core.errors import RangeError
 from vcfrag_core.panel import Panel
 from vcfrag_core.types import F32Array, F64Array, I64Array, IntArray
 
 FOLDS = 8
+# None: nobody; folds; or the one group that has members in all of them.
+_LeftOut = frozenset[int] | str | None
 
 
 class ShownReference:
     """ALT frequencies and allele changes of a reference, for each query without its exclusion group.
 
     Frequencies leave out the query's own group. For allele changes samples are dealt to folds by their place in the
-    panel, a group to that of its first sample, and a query is shown what the haplotypes of the other folds say: of a
-    reference that holds the query, the number would tell, at sites with few changes, whether the query is one of the
-    exceptions. Each is made when it is first asked for. Threads may ask together.
+    panel, and a query is shown what the haplotypes say that are in no fold of its group: of a reference that holds the
+    query, the number would tell, at sites with few changes, whether the query is one of the exceptions. So a sample is
+    shown the same whoever else forms a group. A group with members in every fold is left out alone. Allele changes are
+    made when they are first asked for. Threads may ask together.
 
     Args:
         panel: The panel.
@@ -40,14 +44,17 @@ class ShownReference:
         for row, group in zip(self._rows.tolist(), groups, strict=True):
             members[group].append(row)
         self._members: dict[str, I64Array] = {group: np.array(mine) for group, mine in members.items()}
-        self._fold_of_row = np.array([members[group][0] // 2 % FOLDS for group in groups], dtype=np.int64)
-        self._changes: dict[int | None, F32Array] = {}
-        self._locks = {fold: threading.Lock() for fold in (None, *range(FOLDS))}
+        self._changes: dict[_LeftOut, F32Array] = {}
+        self._lock = threading.Lock()
+        self._locks: dict[_LeftOut, threading.Lock] = {}
 
     def frequency_for(self, groups: Sequence[str | None], start: int, stop: int) -> F32Array:
         """(Q, stop - start) ALT frequency of panel sites [start, stop) for queries of these groups.
 
         A group of which the reference holds nobody, or none, is shown all of it.
+
+        Raises:
+            RangeError: A group is the whole reference.
         """
         whole, n = self.frequency[start:stop], len(self._rows)
         out = np.empty((len(groups), stop - start), dtype=np.float32)
@@ -55,26 +62,41 @@ class ShownReference:
             mine = None if group is None else self._members.get(group)
             if mine is None:
                 shown[:] = whole
-            else:
-                counts = n * whole - self.panel.haplotypes(mine, start, stop).sum(axis=0)
-                shown[:] = np.clip(counts / (n - len(mine)), 0, 1)
+                continue
+            if len(mine) == n:
+                raise RangeError(f"the reference holds nobody but the group {group!r} of the query")
+            counts = n * whole - self.panel.haplotypes(mine, start, stop).sum(axis=0)
+            shown[:] = np.clip(counts / (n - len(mine)), 0, 1)
         return out
 
     def changes_for(self, groups: Sequence[str | None], start: int, stop: int) -> F32Array:
         """(Q, 2, stop - start) `allele_changes` of panel sites [start, stop) for queries of these groups."""
-        return np.stack([self._changes_without(self._fold_of(group))[:, start:stop] for group in groups])
+        return np.stack([self._changes_without(self._left_out(group))[:, start:stop] for group in groups])
 
     def prepare(self) -> None:
         """Makes the allele changes for strangers."""
         self._changes_without(None)
 
-    def _fold_of(self, group: str | None) -> int | None:
+    def _left_out(self, group: str | None) -> _LeftOut:
         mine = None if group is None else self._members.get(group)
-        return None if mine is None else int(mine[0]) // 2 % FOLDS
+        if group is None or mine is None:
+            return None
+        folds = frozenset((mine // 2 % FOLDS).tolist())
+        return folds if len(folds) < len(set((self._rows // 2 % FOLDS).tolist())) else group
 
-    def _changes_without(self, fold: int | None) -> F32Array:
-        with self._locks[fold]:
-            if fold not in self._changes:
-                rows = self._rows if fold is None else self._rows[self._fold_of_row != fold]
-                self._changes[fold] = allele_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))
-            return self._changes[fold]
+    def _changes_without(self, left_out: _LeftOut) -> F32Array:
+        with self._lock:
+            mine = self._locks.setdefault(left_out, threading.Lock())
+        with mine:
+            if left_out not in self._changes:
+                self._changes[left_out] = self._make(left_out)
+            return self._changes[left_out]
+
+    def _make(self, left_out: _LeftOut) -> F32Array:
+        if left_out is None:
+            return allele_changes(self.panel.packed, self._rows, self.frequency)
+        if isinstance(left_out, str):
+            rows = np.setdiff1d(self._rows, self._members[left_out], assume_unique=True)
+        else:
+            rows = self._rows[~np.isin(self._rows // 2 % FOLDS, list(left_out))]
+        return allele_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))

@@ -23,7 +23,8 @@ from vcfrag_core.shown_reference import ShownReference
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array
 from vcfrag_core.windows import Window
 
-MOST_COLUMNS = 3
+# As many visits as may be under way at a time: `optimiser.lanes` and those prepared ahead.
+MOST_COLUMNS = 8
 
 
 class RecentColumns:
@@ -127,7 +128,7 @@ def model_input(
     """The model's input for a window whose truth is known at every site, and the evidence it was made from.
 
     Args:
-        ground: Panel, map, frequencies.
+        ground: Panel, map, reference.
         window: The window.
         alleles: (Q, V) true alleles, two haplotypes of a sample beside each other; -1 where not known.
         observed: (V,) the mask.
@@ -135,7 +136,7 @@ def model_input(
         parameters: Copying under this mask.
         candidates: Q arrays of panel rows.
         longer_scales: Candidates of the middle and of the longest scale alone.
-        groups: Q exclusion groups of the queries, whose frequencies and allele changes they are not told.
+        groups: Q exclusion groups, of which each query is told neither frequencies nor allele changes.
         most_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
             others keep the dosage of copying. All of them unless given.
     """

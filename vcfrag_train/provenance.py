@@ -93,6 +93,8 @@ class Provenance:
         different = [name for name in FIELDS if name in found and found[name] != self.fields[name]]
         refused = [name for name in different if name not in accept or name in NEVER_ACCEPTED]
         if refused:
+            # What cannot be accepted first: whoever accepts the others is not helped.
+            refused.sort(key=lambda name: name not in NEVER_ACCEPTED)
             raise ProvenanceMismatchError(self._refusal(refused, found))
         return tuple(
             Acceptance(field=name, recorded=self.fields[name], found=found[name], step=self.step) for name in different

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vcfrag_core.allele_changes import allele_changes
+from vcfrag_core.errors import RangeError
 from vcfrag_core.panel import Panel
 from vcfrag_core.shown_reference import FOLDS, ShownReference
 from vcfrag_core.types import F32Array, I64Array
@@ -40,9 +41,8 @@ def test_frequency_for__leaves_the_query_s_own_group_out(panel: Panel) -> None:
 def test_changes_for__a_query_is_not_among_those_that_are_counted(panel: Panel) -> None:
     shown = ShownReference(panel, np.arange(80), [f"g{row // 4}" for row in range(80)])
     for number in (0, 3, 19):
-        fold = 2 * number % FOLDS
-        # A group is dealt with its first sample, and all of it leaves together.
-        left = np.array([row for row in range(80) if 2 * (row // 4) % FOLDS != fold])
+        folds = {2 * number % FOLDS, (2 * number + 1) % FOLDS}
+        left = np.array([row for row in range(80) if row // 2 % FOLDS not in folds])
         assert not set(left.tolist()) & {4 * number + i for i in range(4)}
         np.testing.assert_array_equal(shown.changes_for([f"g{number}"], 0, 200)[0], changes_of(panel, left))
 
@@ -67,10 +67,23 @@ def test_shown__does_not_depend_on_the_alleles_of_the_query_s_group(panel: Panel
     assert not np.array_equal(one.changes_for([None], 0, 200), other.changes_for([None], 0, 200))
 
 
-def test_changes_for__a_sample_s_fold_does_not_depend_on_other_groups(panel: Panel) -> None:
-    families = ["family" if row // 2 in (6, 14) else f"g{row // 2}" for row in range(80)]
-    joined = ShownReference(panel, np.arange(80), families)
-    np.testing.assert_array_equal(by_sample(panel).changes_for(["g5"], 0, 200), joined.changes_for(["g5"], 0, 200))
+def test_changes_for__a_sample_is_shown_the_same_whoever_else_forms_a_group(panel: Panel) -> None:
+    joined = ShownReference(
+        panel, np.arange(80), ["family" if row // 2 in (6, 13) else f"g{row // 2}" for row in range(80)]
+    )
+    others = [f"g{number}" for number in range(40) if number not in (6, 13)]
+    np.testing.assert_array_equal(by_sample(panel).changes_for(others, 0, 200), joined.changes_for(others, 0, 200))
+
+
+def test_changes_for__a_group_in_every_fold_leaves_alone(panel: Panel) -> None:
+    shown = ShownReference(panel, np.arange(80), ["many" if row < 40 else f"g{row // 2}" for row in range(80)])
+    np.testing.assert_array_equal(shown.changes_for(["many"], 0, 200)[0], changes_of(panel, np.arange(40, 80)))
+
+
+def test_frequency_for__a_group_that_is_the_whole_reference_is_refused(panel: Panel) -> None:
+    shown = ShownReference(panel, np.arange(4), ["one"] * 4)
+    with pytest.raises(RangeError, match="nobody but the group 'one'"):
+        shown.frequency_for(["one"], 0, 200)
 
 
 def test_changes_for__threads_may_ask_together(panel: Panel) -> None:

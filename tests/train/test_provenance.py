@@ -41,6 +41,8 @@ def test_check__accepting_one_field_does_not_accept_another() -> None:
 def test_check__inputs_of_another_meaning_are_never_accepted() -> None:
     with pytest.raises(ProvenanceMismatchError, match="the inputs differ"):
         make().check({"inputs": "inputs-2"}, accept=["inputs"])
+    with pytest.raises(ProvenanceMismatchError, match=r"the inputs differ \(panel too\).*train anew"):
+        make().check({"panel": "panel-2", "inputs": "inputs-2"})
 
 
 def test_check__a_field_that_does_not_exist_cannot_be_accepted() -> None:

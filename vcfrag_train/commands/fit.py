@@ -18,7 +18,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given.")] = None,
     accept: Annotated[
         list[str] | None,
-        typer.Option(metavar="FIELD", help="Goes on although this field of provenance differs, but for `inputs`; recorded."),
+        typer.Option(metavar="FIELD", help="Goes on though this field of provenance differs (never `inputs`)."),
     ] = None,
 ) -> None:
     """Trains a model, or goes on with a run as if it had never stopped.

@@ -8,12 +8,13 @@ from typing import Final
 from vcfrag_core.errors import ConfigError
 
 _TRAIN: Final = "pip install 'vcfrag[train]'"
+_REPORT: Final = "pip install 'vcfrag[report]'"
 PIP_LINES: Final = {
     "torch": _TRAIN,
     "lightning": _TRAIN,
     "tensorboard": _TRAIN,
-    "matplotlib": _TRAIN,
-    "jinja2": _TRAIN,
+    "matplotlib": _REPORT,
+    "jinja2": _REPORT,
     "msprime": "pip install 'vcfrag[demo]'",
     "vcfrag_indexd": "pip install 'vcfrag-indexd[cpu]', or name a running daemon with --daemon",
 }

@@ -199,6 +199,9 @@ class _Run:
         windows = imputer.windows(checked.observed)
         todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, w.number)]
         done = n_sites - sum(w.stop - w.start for w in todo)
+        if self._config.resume:
+            written = sum(writer.has(contig, w.number) for w in windows)
+            self._watcher.say(f"{contig}: {written} of {len(windows)} windows are there from the run that is resumed")
         self._watcher.stage(f"imputing {contig}")
         self._watcher.sites(done, n_sites)
         if not todo:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_train.extras import require
 from vcfrag_train.results import Evaluation, write_json, write_tsv
 
 
@@ -18,7 +19,8 @@ class Targets:
     """Files to write; none that is not named. `run` is a run folder whose training curves go into the report.
 
     Raises:
-        ConfigError: A folder to write to does not exist; a run that no report was asked for.
+        ConfigError: A folder to write to does not exist; a run that no report was asked for; what a report needs is not
+            installed.
     """
 
     json: Path | None = None
@@ -32,6 +34,8 @@ class Targets:
                 raise ConfigError(f"cannot write {path}: there is no folder {path.parent}")
         if self.run is not None and self.html is None:
             raise ConfigError("--run puts training curves into the report: name it with --html")
+        if self.html is not None:
+            require("jinja2", "matplotlib")
 
 
 def write(evaluation: Evaluation, targets: Targets) -> list[Path]:

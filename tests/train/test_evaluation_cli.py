@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ from vcfrag_train.cli import main
 from vcfrag_train.commands.evaluate import labelled
 from vcfrag_train.comparison import ComparisonConfig, ComparisonFiles
 from vcfrag_train.evaluation import EvaluationConfig
+from vcfrag_train.output import Targets
 from vcfrag_train.peers import PEERS
 
 
@@ -178,3 +180,13 @@ def test_work_folder__stays_only_where_it_was_named(tmp_path: Path) -> None:
     assert not temporary.exists()
     with comparison.work_folder(tmp_path / "kept") as kept:
         assert kept == tmp_path / "kept"
+
+
+def test_evaluate__a_report_without_what_it_needs_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jinja2" else find(name))
+    with pytest.raises(ConfigError, match=r"jinja2 is not installed; run: pip install 'vcfrag\[report\]'"):
+        Targets(html=tmp_path / "report.html")
+    Targets(json=tmp_path / "scores.json")

@@ -195,6 +195,7 @@ def test_impute__interrupted_run_is_taken_up(cohort: Cohort, impute: Impute, mon
     monkeypatch.setattr(impute_pipeline.Imputer, "impute", counted)
     resumed = impute(target, "--resume", map=cohort.long_map_file)
     assert resumed.code == 0
+    assert f": {n_parts} of {n_parts + windows[0]} windows are there from the run that is resumed" in resumed.stderr
     assert windows[0] >= 1
     assert resumed.format_columns == whole.format_columns
     assert [row[7] for row in resumed.rows] == [row[7] for row in whole.rows]

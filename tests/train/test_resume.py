@@ -119,6 +119,7 @@ def test_resume__ctrl_c_saves_and_the_run_goes_on(fit_config: Make, tmp_path: Pa
         process.send_signal(signal.SIGINT)
         _, message = process.communicate(timeout=120)
     assert process.returncode == 130, message.decode()
+    assert f"stopped and saved; vcfrag-train fit --resume {tmp_path / 'run'} goes on" in message.decode()
     saved = checkpoints.verify(RunFolder.open(tmp_path / "run").pointed("last"))
     assert saved.step == int(steps_of(tmp_path / "run")[-1]["step"])
 

@@ -136,7 +136,7 @@ class ServeConfig:
         listen: HOST:PORT of the service; port 0 lets the kernel choose.
         health_listen: HOST:PORT of a plaintext port that answers health only; none unless given.
         metrics_listen: HOST:PORT of Prometheus metrics; none unless given.
-        cache_dir: Where binary panel caches are kept; beside the panel unless given.
+        cache_dir: Where binary panel caches are kept; the user's cache folder unless given.
         otlp_endpoint: Where OpenTelemetry traces go; none unless given.
     """
 

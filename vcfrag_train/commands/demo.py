@@ -24,7 +24,7 @@ def command(
     from vcfrag_train import extras, tables
     from vcfrag_train.demo import DemoConfig, run_demo
 
-    extras.require("torch", "lightning", "safetensors", "matplotlib", "msprime", "vcfrag_indexd")
+    extras.require("torch", "lightning", "matplotlib", "jinja2", "msprime", "vcfrag_indexd")
     base = DemoConfig.quick() if quick else DemoConfig()
     config = dataclasses.replace(base, simulation=dataclasses.replace(base.simulation, seed=seed), threads=threads)
     console = tables.console()

@@ -12,7 +12,10 @@ def command(
     config: Annotated[Path | None, typer.Option(help="TOML file that says what to train, on what.")] = None,
     daemon: Annotated[
         list[str] | None,
-        typer.Option(help="HOST:PORT of an index daemon; again for each of several. Embedded unless given."),
+        typer.Option(
+            help="HOST:PORT of an index daemon; again for each of several; `embedded` for one inside this process. "
+            "That of the configuration, or of the run that goes on, unless given; embedded where they name none."
+        ),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on with, from its last checkpoint.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given.")] = None,
@@ -34,12 +37,13 @@ def command(
     from vcfrag_train.config import load_config, run_config
     from vcfrag_train.daemon_wait import wait_until_ready
 
-    extras.require("torch", "lightning", "safetensors")
+    extras.require("torch", "lightning")
     if resume is not None and out is not None:
         raise ConfigError("--resume goes on in the run's own folder: --out has no meaning with it")
     settings = load_config(config) if config is not None else (run_config(resume) if resume is not None else None)
     if settings is not None and daemon:
-        settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=tuple(daemon)))
+        addresses = () if daemon == ["embedded"] else tuple(daemon)
+        settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=addresses))
 
     if settings is not None:
         wanted = settings.panel.name
@@ -48,6 +52,11 @@ def command(
 
     from vcfrag_train.fit.session import fit
 
-    run = fit(settings, out, resume=resume, accept=accept or ())
+    try:
+        run = fit(settings, out, resume=resume, accept=accept or ())
+    except KeyboardInterrupt as stopped:
+        if str(stopped):
+            typer.echo(str(stopped), err=True)
+        raise
     if os.environ.get("RANK", "0") == "0":
         typer.echo(str(run))

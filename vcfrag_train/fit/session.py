@@ -42,7 +42,7 @@ def fit(
         ProvenanceMissingError: The run or its last checkpoint does not say what it was made from.
         ProvenanceMismatchError: Something differs from the run's and is not accepted.
         TrainingError: A loss is not finite.
-        KeyboardInterrupt: A signal asked for the end; a checkpoint was written.
+        KeyboardInterrupt: A signal asked for the end; a checkpoint was written, and its text says how to go on.
     """
     check_names(accept)
     if resume is not None:
@@ -151,7 +151,7 @@ def _train(
     try:
         loop.fit(run, provenance)
     except Stopped:
-        raise KeyboardInterrupt from None
+        raise KeyboardInterrupt(f"stopped and saved; vcfrag-train fit --resume {run.path} goes on") from None
 
 
 @contextlib.contextmanager

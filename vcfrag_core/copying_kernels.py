@@ -88,11 +88,16 @@ def gather(columns: U8Array, candidates: I32Array, first: int, stop: int) -> U8A
     """(stop - first, K) bytes of the candidates in rows [first, stop) of (bytes, H) columns."""
     out = np.empty((stop - first, len(candidates)), dtype=np.uint8)
     for b in range(first, stop):
-        source, target = columns[b], out[b - first]
-        for j in range(len(candidates)):
-            # An unsigned index cannot count from the end, which saves the test for it.
-            target[j] = source[np.uint32(candidates[j])]
+        _pick(columns[b], candidates, out[b - first])
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _pick(source: U8Array, candidates: I32Array, target: U8Array) -> None:
+    """The candidates' bytes of one row."""
+    for j in range(len(candidates)):
+        # An unsigned index cannot count from the end, which saves the test for it.
+        target[j] = source[np.uint32(candidates[j])]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -186,10 +191,8 @@ def carriers(columns: U8Array, candidates: I32Array, wanted: U8Array, first: int
     for b in range(first, stop):
         if wanted[b] == 0:
             continue
-        source, target = columns[b], out[b - first]
-        for j in range(len(candidates)):
-            target[j] = source[np.uint32(candidates[j])]
-        carried[b - first] = _any_of(target) & wanted[b]
+        _pick(columns[b], candidates, out[b - first])
+        carried[b - first] = _any_of(out[b - first]) & wanted[b]
     return out, carried
 
 

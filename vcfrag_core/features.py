@@ -18,6 +18,7 @@ from vcfrag_core.copying_problem import CopyingProblem, each_query
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
 
+# Whoever changes the meaning of a feature, or a number that it follows from, counts `model_inputs.FORMULAS` up.
 CANDIDATE_FEATURES = (
     "posterior",  # at the site, in [0, 1]
     "allele",  # -1 REF, 1 ALT, 0 where there is no such candidate
@@ -59,7 +60,6 @@ OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
 # than 0.0001 (docs/accuracy.md).
 CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
 SPARSE_BELOW_PER_CM = 250.0
-# Whoever changes a feature's meaning or a number here counts `model_inputs.FORMULAS` up.
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +141,13 @@ def gather_evidence(
         np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
-    parts: list[_Part] = [_NOTHING] * n_queries
+    made: dict[int, _Part] = {}
 
     def one(q: int) -> None:
-        parts[q] = reading.of_query(q, dosage[q])
+        made[q] = reading.of_query(q, dosage[q])
 
     each_query(one, n_queries, pool)
+    parts = [made[q] for q in range(n_queries)]
     for q, part in enumerate(parts):
         part.sites[:, OTHER_FEATURE] = dosage[q ^ 1, part.chosen]
     mass = np.array([part.best_mass for part in parts if np.isfinite(part.best_mass)])
@@ -167,9 +168,6 @@ class _Part(NamedTuple):
     candidates: F32Array
     sites: F32Array
     best_mass: float
-
-
-_NOTHING = _Part(np.empty(0, np.int64), np.empty((0, 0, 0), np.float32), np.empty((0, 0), np.float32), float("nan"))
 
 
 class _Reading:

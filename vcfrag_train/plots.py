@@ -108,7 +108,7 @@ def error_changes(evaluation: Evaluation) -> str:
         for place, difference in enumerate(shown):
             values = [difference.error_change[g] for g in groups]
             _dots(axes, values, styles[difference.against], (place, len(shown)), f"against {difference.against}")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_title(f"Change of error, {evaluation.methods[0].name} against the others (below 0: less error)")
         _bin_axis(axes, [evaluation.groups[g].label for g in groups])
         axes.set_xlabel("minor allele frequency in the reference")

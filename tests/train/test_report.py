@@ -8,10 +8,12 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.imputed_text import World, WorldFiles, small_world, write_imputed, write_world
 from vcfrag_core.errors import InputError
+from vcfrag_core.metric_resampling import Interval
 from vcfrag_train import evaluation, plots, report
 from vcfrag_train.evaluation import EvaluationConfig, EvaluationFiles
 from vcfrag_train.results import Cost, Evaluation
@@ -174,3 +176,19 @@ def test_looks__are_distinct_without_colour() -> None:
 
 def test_figures__same_evaluation_same_bytes(result: Evaluation) -> None:
     assert plots.r2_by_maf(result) == plots.r2_by_maf(result)
+
+
+def test_error_changes__the_axis_says_no_rounded_percentages(result: Evaluation) -> None:
+    def small(interval: Interval, high: float) -> Interval:
+        return dataclasses.replace(interval, value=min(0.03, high), low=-0.05, high=high)
+
+    for high in (0.004, 0.02, 0.12, 0.6):
+        made = [
+            dataclasses.replace(d, error_change=tuple(small(i, high) for i in d.error_change))
+            for d in result.differences
+        ]
+        figure = plots.error_changes(dataclasses.replace(result, differences=tuple(made)))
+        labels = [float(text.replace("−", "-")) for text in re.findall(r">([-−]?[\d.]+)%<", figure)]
+        steps = np.diff(sorted(labels))
+        assert len(labels) > 3
+        np.testing.assert_allclose(steps, steps[0], rtol=1e-6)

@@ -15,11 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from development_tasks import TASKS, Task, build_task, default_data
 
-from vcfrag_train import output, tables
-from vcfrag_train.commands.evaluate import labelled
-from vcfrag_train.comparison import ComparisonConfig, ComparisonFiles, compare
-from vcfrag_train.evaluation import EvaluationConfig
-from vcfrag_train.results import Evaluation
+from vcfrag_train.cli.evaluate import labelled
+from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
+from vcfrag_train.evaluate import output, tables
+from vcfrag_train.evaluate.evaluate import EvaluationConfig
+from vcfrag_train.evaluate.results import Evaluation
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks import plain_copying, synthetic
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn, seconds
-from vcfrag_core.copying import copying_sites, switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
+from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
+from vcfrag_core.copying.reference import copying_sites, switch_probabilities
 from vcfrag_core.types import F32Array, U8Array
 
 WEIGHT = 6.9

@@ -19,20 +19,20 @@ from pathlib import Path
 import numpy as np
 from development_tasks import TASKS, build_task, default_data
 
-from vcfrag_core.copying import switch_probabilities
-from vcfrag_core.copying_problem import CopyingProblem
-from vcfrag_core.copying_score import CopyingScore, changes
-from vcfrag_core.files.genetic_map import map_for
-from vcfrag_core.files.panel_cache import load_panel
-from vcfrag_core.files.sample_table import read_sample_table
-from vcfrag_core.masks import ArrayLikeMask, MaskSites, RandomMask, draw_mask
-from vcfrag_core.parameters import CopyingParameters, parameters_for
-from vcfrag_core.split_design import exclusion_groups
+from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
+from vcfrag_core.copying.problem import CopyingProblem
+from vcfrag_core.copying.reference import switch_probabilities
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.masks.draw import ArrayLikeMask, MaskSites, RandomMask, draw_mask
+from vcfrag_core.panel.split_design import exclusion_groups
+from vcfrag_core.scoring.copying import CopyingScore, changes
 from vcfrag_core.types import F32Array, I32Array
-from vcfrag_train.calibration_run import choose_samples
-from vcfrag_train.client import IndexClient
-from vcfrag_train.copying_bench import CopyingBench, Prepared
-from vcfrag_train.embedded import embedded_daemon
+from vcfrag_train.calibrate.calibrate import choose_samples
+from vcfrag_train.calibrate.leave_one_out import CopyingBench, Prepared
+from vcfrag_train.client.client import IndexClient
+from vcfrag_train.client.embedded import embedded_daemon
 
 # The real array of the first task types 1.77 % of the panel's sites.
 MASKS = {"array": ArrayLikeMask(least_hidden=0.982, most_hidden=0.983), "random50": RandomMask(0.5)}

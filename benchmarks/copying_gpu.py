@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import copying
 from benchmarks.figures import Figure, Topic, seconds
-from vcfrag_core.copying_layer import HostKernels, kernels_on
+from vcfrag_core.copying.layer import HostKernels, kernels_on
 
 
 def run(*, quick: bool) -> Topic:

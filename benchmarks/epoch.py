@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks import retrieval, synthetic
 from benchmarks.figures import Figure, Topic
-from vcfrag_core.files.panel_file import read_panel_file, write_panel_file
+from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_indexd.engines.create import create_engine
 
 WINDOW = 1020

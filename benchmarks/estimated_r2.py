@@ -1,4 +1,4 @@
-"""Estimated against true r² on panel samples, for the choice of the pseudo-count of `vcfrag_core.estimated_r2`.
+"""Estimated against true r² on panel samples, for the choice of the pseudo-count of `vcfrag_core.output.info_r2`.
 
     python benchmarks/estimated_r2.py --work WORK [--data DATA] [--task array] [--seed 11] [--copying-only] [--out FILE]
 
@@ -19,23 +19,23 @@ import numpy as np
 from copying_accuracy import MASKS
 from development_tasks import TASKS, build_task, default_data
 
-from vcfrag_core import metrics
-from vcfrag_core.calibration import EstimatedR2
-from vcfrag_core.calibration import estimated_r2 as compared
-from vcfrag_core.estimated_r2 import allele_probabilities, expected_r2
-from vcfrag_core.files.genetic_map import map_for
-from vcfrag_core.files.panel_cache import load_panel
-from vcfrag_core.files.sample_table import read_sample_table
-from vcfrag_core.masks import MaskSites, draw_mask
-from vcfrag_core.panel import Panel
-from vcfrag_core.queries import EXTERNAL
-from vcfrag_core.split_design import VALIDATION, design_by_fraction, exclusion_groups
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.masks.draw import MaskSites, draw_mask
+from vcfrag_core.output.info_r2 import allele_probabilities, expected_r2
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split_design import VALIDATION, design_by_fraction, exclusion_groups
+from vcfrag_core.retrieval.queries import EXTERNAL
+from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring.reliability import EstimatedR2
+from vcfrag_core.scoring.reliability import estimated_r2 as compared
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array
-from vcfrag_train.calibration_run import choose_samples
-from vcfrag_train.client import IndexClient
-from vcfrag_train.correctors import default_corrector
-from vcfrag_train.embedded import embedded_daemon
-from vcfrag_train.imputer import Imputer
+from vcfrag_train.calibrate.calibrate import choose_samples
+from vcfrag_train.client.client import IndexClient
+from vcfrag_train.client.embedded import embedded_daemon
+from vcfrag_train.impute.imputer import Imputer
+from vcfrag_train.models.choose import default_corrector
 
 PSEUDO_COUNTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 # Those of configs/chr20.toml, from which the model that ships was trained.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.development_tasks import SOURCE, TASKS, Task, build_task, default_data
 from benchmarks.figures import Figure, Topic
-from vcfrag_core.files.genetic_map import read_genetic_map
-from vcfrag_train.measured import Usage, run_measured
-from vcfrag_train.peers import PEERS, PeerInput, run_peer
+from vcfrag_core.files.tables.genetic_map import read_genetic_map
+from vcfrag_train.compare.peers import PEERS, PeerInput, run_peer
+from vcfrag_train.compare.usage import Usage, run_measured
 
 THREADS = 2
 HEAP_MB = 4096

@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks import retrieval, synthetic
 from benchmarks.figures import Figure, Topic, seconds
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.search.engine import Engine
 from vcfrag_core.types import BoolArray, F32Array
-from vcfrag_indexd.engines.base import Engine
 from vcfrag_indexd.engines.create import create_engine
 
 WIDTH = 384

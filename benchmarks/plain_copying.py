@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.copying import dosage_reference, posterior_reference
-from vcfrag_core.copying_problem import CopyingProblem
+from vcfrag_core.copying.problem import CopyingProblem
+from vcfrag_core.copying.reference import dosage_reference, posterior_reference
 from vcfrag_core.types import F32Array, F64Array, FloatArray, I8Array, I32Array, U8Array
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vcfrag_core import bits
-from vcfrag_core.layout import SegmentLayout
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel import bits
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.retrieval.layout import SegmentLayout
+from vcfrag_core.search.engine import Engine, IndexSource, SearchTask
 from vcfrag_core.types import BoolArray, I32Array
-from vcfrag_indexd.engines.base import Engine, IndexSource, SearchTask
 
 THREADS = 2
 THREE_SCALES = (64, 256, 1020)

@@ -8,16 +8,17 @@ import numpy as np
 
 from benchmarks import retrieval, synthetic
 from benchmarks.figures import Figure, Topic, seconds
-from vcfrag_core import bits, metric
-from vcfrag_core.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
-from vcfrag_core.layout import SegmentLayout
-from vcfrag_core.panel import Panel
-from vcfrag_core.queries import QueryBlock
-from vcfrag_core.splits import Split
+from vcfrag_core.panel import bits
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
+from vcfrag_core.retrieval.layout import SegmentLayout
+from vcfrag_core.retrieval.queries import QueryBlock
 from vcfrag_core.types import BoolArray
 from vcfrag_indexd.engines.create import create_engine
-from vcfrag_train.client import IndexClient, OpenIndex
-from vcfrag_train.embedded import embedded_daemon
+from vcfrag_train.client.client import IndexClient, OpenIndex
+from vcfrag_train.client.embedded import embedded_daemon
 
 K = 16
 WEIGHT = 7072 / 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 from benchmarks.figures import Figure, Topic, seconds
-from vcfrag_core.sampler import SamplerConfig, WindowGroupedSampler
+from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
 
 ITEMS = 10**9
 READ = 1_000_000

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.development_tasks import SOURCE, default_data
-from vcfrag_core import metric
-from vcfrag_core.files.panel_cache import load_panel
-from vcfrag_core.identity import haplotype_keys
-from vcfrag_core.layout import layout_for
-from vcfrag_core.panel import Panel
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.identity import haplotype_keys
+from vcfrag_core.retrieval.layout import layout_for
+from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.types import BoolArray
-from vcfrag_indexd.engines.base import IndexSource, SearchTask
 from vcfrag_indexd.engines.create import create_engine
 
 BUDGET_BYTES = 8 * 2**30

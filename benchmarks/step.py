@@ -10,11 +10,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks import copying
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn
-from vcfrag_core.features import gather_evidence
-from vcfrag_core.losses import cross_entropy
-from vcfrag_core.model import ImputationModel, ModelInput
-from vcfrag_core.model_config import ModelConfig
-from vcfrag_core.model_inputs import inputs_by_site
+from vcfrag_core.evidence.evidence import gather_evidence
+from vcfrag_core.evidence.inputs import inputs_by_site
+from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.model.losses import cross_entropy
+from vcfrag_core.model.network import ImputationModel, ModelInput
 
 UNCERTAIN = 96
 N_QUERIES = 4

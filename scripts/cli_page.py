@@ -8,7 +8,7 @@ from typing import Any
 
 import typer.main
 
-from vcfrag_train import cli
+from vcfrag_train.cli import app as cli
 
 HEAD = """# The commands of vcfrag-train
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import torch
 
-from vcfrag_core import copying
-from vcfrag_core.copying_problem import CopyingProblem, PanelColumns
-from vcfrag_core.panel import Panel
+from vcfrag_core.copying import reference as copying
+from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F64Array, I8Array
 
 

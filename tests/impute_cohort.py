@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
 
 N_SITES = 400
 N_TARGETS = 6

@@ -10,8 +10,8 @@ import numpy as np
 
 from tests.conftest import mosaic_panel
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
-from vcfrag_core import metrics
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.scoring import metrics
 from vcfrag_core.types import BoolArray, F64Array, I8Array
 
 _HEADER = (

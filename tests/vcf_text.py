@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vcfrag_core import bits as bit
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel import bits as bit
+from vcfrag_core.panel.panel import Panel
 
 CONTIGS = {"20": 63_025_520}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F64Array, I64Array, U8Array
 
 _ROWS = 512

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vcfrag_core.identity import Identity
+from vcfrag_core.retrieval.identity import Identity
 from vcfrag_proto.v1 import index_pb2 as pb
 
 

@@ -10,7 +10,9 @@ import numba
 import numpy as np
 import pytest
 
-from vcfrag_core import copying_gradient, copying_kernels, feature_kernels
+from vcfrag_core.copying import gradient as copying_gradient
+from vcfrag_core.copying import kernels as copying_kernels
+from vcfrag_core.evidence import kernels as feature_kernels
 
 f, ff = numba.float32[::1], numba.float32[:, ::1]
 u, uu = numba.uint8[::1], numba.uint8[:, ::1]

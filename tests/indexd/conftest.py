@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vcfrag_core import bits as bit
-from vcfrag_core import metric
-from vcfrag_core.identity import (
+from vcfrag_core.panel import bits as bit
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.identity import (
     Identity,
     haplotype_keys,
     panel_digest,
 )
-from vcfrag_core.layout import SegmentLayout, layout_for
-from vcfrag_core.panel import Panel
-from vcfrag_core.queries import EXTERNAL, QueryBlock, Who
-from vcfrag_core.splits import Split
+from vcfrag_core.retrieval.layout import SegmentLayout, layout_for
+from vcfrag_core.retrieval.queries import EXTERNAL, QueryBlock, Who
+from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.types import BoolArray, F32Array, I8Array
-from vcfrag_indexd.engines.base import IndexSource, SearchTask
 from vcfrag_proto.v1 import index_pb2 as pb
 
 PATIENCE_SECONDS = 90.0
-COMMAND = (sys.executable, "-m", "vcfrag_indexd.cli")
+COMMAND = (sys.executable, "-m", "vcfrag_indexd.cli.app")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import types
 import pytest
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_train import cli
+from vcfrag_train.cli import app as cli
 
 HEAVY = ("torch", "lightning", "matplotlib", "numba", "faiss", "msprime", "cyvcf2", "tensorboard")
 
@@ -28,8 +28,8 @@ def exit_code(*arguments: str) -> object:
 
 @pytest.fixture
 def fake_command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module in the place of `vcfrag_train.commands.inspect`, whose `command` a test replaces."""
-    module = types.ModuleType("vcfrag_train.commands.inspect")
+    """A module in the place of `vcfrag_train.cli.inspect`, whose `command` a test replaces."""
+    module = types.ModuleType("vcfrag_train.cli.inspect")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 
@@ -37,7 +37,7 @@ def fake_command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 def test_help__names_every_command_and_loads_nothing_heavy() -> None:
     done = run_python(
         "import sys\n"
-        "from vcfrag_train.cli import main\n"
+        "from vcfrag_train.cli.app import main\n"
         "try:\n    main(['--help'])\n"
         f"finally:\n    print('HEAVY', [name for name in {HEAVY} if name in sys.modules])\n"
     )
@@ -51,7 +51,7 @@ def test_help__names_every_command_and_loads_nothing_heavy() -> None:
 def test_command_help__answers_without_torch(name: str) -> None:
     done = run_python(
         "import sys\n"
-        "from vcfrag_train.cli import main\n"
+        "from vcfrag_train.cli.app import main\n"
         f"try:\n    main([{name!r}, '--help'])\n"
         "finally:\n    print('HEAVY', [m for m in ('torch', 'lightning', 'matplotlib') if m in sys.modules])\n"
     )
@@ -63,7 +63,7 @@ def test_command_help__answers_without_torch(name: str) -> None:
 @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])
 def test_process__one_blas_thread_unless_told_otherwise(given: str | None, found: str) -> None:
     code = (
-        "import os\nfrom vcfrag_train.cli import main\n"
+        "import os\nfrom vcfrag_train.cli.app import main\n"
         "try:\n    main()\nfinally:\n    print(os.environ['OPENBLAS_NUM_THREADS'])\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}

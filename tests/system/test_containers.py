@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from vcfrag_indexd.config import ServeConfig
-from vcfrag_indexd.config_sources import load_config
+from vcfrag_indexd.config.config import ServeConfig
+from vcfrag_indexd.config.sources import load_config
 from vcfrag_proto.channel import split_address
 
 DOCKERFILES = ("indexd.Dockerfile", "train.Dockerfile")

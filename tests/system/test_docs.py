@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import typer.main
 
-from vcfrag_indexd.config import ServeConfig
-from vcfrag_train import cli
-from vcfrag_train.config import load_config
+from vcfrag_indexd.config.config import ServeConfig
+from vcfrag_train.cli import app as cli
+from vcfrag_train.fit.config import load_config
 
 PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -68,7 +68,7 @@ def options(program: str, name: str) -> set[str]:
     if program == "vcfrag-train":
         app = cli.build_app(name)
     else:
-        from vcfrag_indexd import cli as daemon
+        from vcfrag_indexd.cli import app as daemon
 
         app = daemon.app
     group = typer.main.get_command(app)

@@ -12,12 +12,12 @@ import pytest
 import vcfrag_core
 
 NEEDS_TORCH = {
-    "vcfrag_core.copying_layer",
-    "vcfrag_core.copying_triton",
-    "vcfrag_core.copying_triton_kernels",
-    "vcfrag_core.embedding",
-    "vcfrag_core.losses",
-    "vcfrag_core.model",
+    "vcfrag_core.copying.layer",
+    "vcfrag_core.copying.triton",
+    "vcfrag_core.copying.triton_kernels",
+    "vcfrag_core.model.embedding",
+    "vcfrag_core.model.losses",
+    "vcfrag_core.model.network",
 }
 
 
@@ -47,7 +47,7 @@ def test_core__modules_without_torch_leave_it_out() -> None:
 
 
 def test_copying_layer__leaves_triton_until_tensors_lie_on_a_device() -> None:
-    assert "triton" not in loaded_after("import vcfrag_core.copying_layer, vcfrag_core.model")
+    assert "triton" not in loaded_after("import vcfrag_core.copying.layer, vcfrag_core.model.network")
 
 
 def test_core__files_are_the_only_readers() -> None:
@@ -55,12 +55,12 @@ def test_core__files_are_the_only_readers() -> None:
     assert "cyvcf2" not in loaded_after("".join(f"import {name}\n" for name in wanted))
 
 
-@pytest.mark.parametrize("module", ["vcfrag_indexd.server", "vcfrag_indexd.cli", "vcfrag_indexd.testing"])
+@pytest.mark.parametrize("module", ["vcfrag_indexd.serving.server", "vcfrag_indexd.cli.app", "vcfrag_indexd.testing"])
 def test_daemon__starts_without_torch(module: str) -> None:
     loaded = loaded_after(f"import {module}")
     assert not loaded & {"torch", "lightning", "vcfrag_train"}
 
 
 def test_client__does_not_load_the_daemon() -> None:
-    loaded = loaded_after("import vcfrag_train.client")
+    loaded = loaded_after("import vcfrag_train.client.client")
     assert not loaded & {"vcfrag_indexd", "faiss", "torch"}

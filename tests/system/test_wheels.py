@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from vcfrag_core.panel import Panel
-from vcfrag_train.simulate import SimulationConfig, simulate
-from vcfrag_train.simulated_files import write_phased_vcf, write_simulation
+from vcfrag_core.panel.panel import Panel
+from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
+from vcfrag_train.simulate.simulate import SimulationConfig, simulate
 
 TRAIN_ONLY = ("torch", "lightning", "pytorch_lightning", "tensorboard", "matplotlib", "jinja2")
 ENGINES = ("faiss",)
@@ -68,7 +68,7 @@ def test_wheels__carry_data_and_licence(wheels: dict[str, Path]) -> None:
     assert "vcfrag_proto/v1/index_pb2.pyi" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "vcfrag_train/default_model/weights.safetensors" in names
-    assert any(name.startswith("vcfrag_train/templates/") for name in names)
+    assert any(name.startswith("vcfrag_train/evaluate/templates/") for name in names)
     assert {"vcfrag_core/py.typed", "vcfrag_train/py.typed", "vcfrag_proto/py.typed"} <= set(names)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.impute_cohort import Cohort, Impute, Outcome, make_cohort
-from vcfrag_core.panel import Panel
+from vcfrag_core.panel.panel import Panel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ def fit_files(tmp_path_factory: pytest.TempPathFactory, make_panel: Callable[...
 
 
 def write_fit_files(folder: Path, panel: Panel, cm: float = 6.0) -> FitFiles:
-    from vcfrag_train.simulated_files import write_phased_vcf
+    from vcfrag_train.simulate.files import write_phased_vcf
 
     write_phased_vcf(panel, folder / "panel.vcf.gz")
     ends = (int(panel.positions[0]), int(panel.positions[-1]))
@@ -46,8 +46,8 @@ def fit_config(fit_files: FitFiles) -> Callable[..., Any]:
     """Makes a configuration of a run of seconds; `fit_config(optimiser={"lanes": 2})` changes it."""
 
     def make(files: FitFiles = fit_files, **changes: Any) -> Any:
-        from vcfrag_core.parameters import CopyingParameters
-        from vcfrag_train import config as c
+        from vcfrag_core.copying.parameters import CopyingParameters
+        from vcfrag_train.fit import config as c
 
         tables: dict[str, dict[str, Any]] = {
             "panel": {"path": files.panel, "map": files.map, "cache_dir": files.folder / "cache"},
@@ -126,7 +126,7 @@ def cohort(cohort_files: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Impute:
     """Runs the command on a target file, by copying alone: `impute(file, "--threads", "2", out="other.vcf.gz")`."""
 
-    from vcfrag_train import cli
+    from vcfrag_train.cli import app as cli
 
     def run(
         target: Path,

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from vcfrag_indexd.config import LogConfig
+from vcfrag_indexd.config.config import LogConfig
 
 LOGGER_NAME = "vcfrag_indexd"
 

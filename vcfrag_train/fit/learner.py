@@ -11,21 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vcfrag_core import losses, metric
-from vcfrag_core.model import ImputationModel
-from vcfrag_core.model_config import ModelConfig
-from vcfrag_core.shown_reference import ShownReference
+from vcfrag_core.evidence.group_excluded import ShownReference
+from vcfrag_core.model import losses
+from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_core.retrieval import metric
+from vcfrag_core.settings import from_table, to_table
 from vcfrag_core.types import F32Array
-from vcfrag_train.batches import Ground
-from vcfrag_train.client import IndexClient
-from vcfrag_train.config import FitConfig, OptimiserConfig
-from vcfrag_train.embedded import embedded_daemon
-from vcfrag_train.fit.indexes import OpenIndexes
+from vcfrag_train.client.client import IndexClient
+from vcfrag_train.client.embedded import embedded_daemon
+from vcfrag_train.fit.config import FitConfig, OptimiserConfig
+from vcfrag_train.fit.data.batches import Ground
+from vcfrag_train.fit.data.dataset import Material
+from vcfrag_train.fit.data.indexes import OpenIndexes
+from vcfrag_train.fit.data.source import RetrievalSource
 from vcfrag_train.fit.loop import Learner
-from vcfrag_train.fit.material import Material
-from vcfrag_train.fit.source import RetrievalSource
-from vcfrag_train.toml_config import from_table, to_table
-from vcfrag_train.torch_threads import torch_threads
+from vcfrag_train.fit.torch_threads import torch_threads
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -10,25 +10,25 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.sampler import SamplerConfig, WindowGroupedSampler
+from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
 from vcfrag_core.types import BoolArray, F32Array
-from vcfrag_train.config import FitConfig
-from vcfrag_train.fit.data import FitData, Place
-from vcfrag_train.fit.judgement import EPOCH_COLUMNS
-from vcfrag_train.fit.keeper import Keeper
-from vcfrag_train.fit.lightning_trainer import early_stopping, make_trainer, quiet
-from vcfrag_train.fit.material import Material
-from vcfrag_train.fit.metric_gate import MetricGate
+from vcfrag_train.fit.callbacks.checkpointing import Keeper
+from vcfrag_train.fit.callbacks.metric_gate import MetricGate
+from vcfrag_train.fit.callbacks.metric_refresh import MetricRefresh
+from vcfrag_train.fit.callbacks.progress import Progress
+from vcfrag_train.fit.callbacks.recorder import Recorder, Scorer, Totals
+from vcfrag_train.fit.config import FitConfig
+from vcfrag_train.fit.data.dataset import Material
+from vcfrag_train.fit.data.loaders import FitData, Place
+from vcfrag_train.fit.data.plan import BatchPlan, TrainingPlan, validation_plans
+from vcfrag_train.fit.data.prefetch import WaitClock
+from vcfrag_train.fit.data.source import BatchSource, Prepared
 from vcfrag_train.fit.module import FitModule
-from vcfrag_train.fit.plan import BatchPlan, TrainingPlan, validation_plans
-from vcfrag_train.fit.prefetch import WaitClock
-from vcfrag_train.fit.progress import Progress
-from vcfrag_train.fit.recorder import Recorder, Scorer, Totals
-from vcfrag_train.fit.refresh import MetricRefresh
-from vcfrag_train.fit.source import BatchSource, Prepared
-from vcfrag_train.ledger import Ledger, MaskName
-from vcfrag_train.provenance import Provenance
-from vcfrag_train.run import RunFolder
+from vcfrag_train.fit.trainer import early_stopping, make_trainer, quiet
+from vcfrag_train.fit.validation.summary import EPOCH_COLUMNS
+from vcfrag_train.runs.folder import RunFolder
+from vcfrag_train.runs.index_usage import Ledger, MaskName
+from vcfrag_train.runs.provenance import Provenance
 
 T = TypeVar("T")
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from vcfrag_core.errors import TrainingError
 from vcfrag_core.streams import Stream
-from vcfrag_train.config import OptimiserConfig
-from vcfrag_train.fit.plan import BatchPlan
-from vcfrag_train.fit.scores import Sums, batch_sums
-from vcfrag_train.fit.source import Prepared
+from vcfrag_train.fit.config import OptimiserConfig
+from vcfrag_train.fit.data.plan import BatchPlan
+from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.validation.scores import Sums, batch_sums
 
 if TYPE_CHECKING:
     from lightning.pytorch.utilities.types import OptimizerLRScheduler

@@ -8,18 +8,18 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.model import ImputationModel
-from vcfrag_core.model_inputs import INPUTS_DIGEST
-from vcfrag_train import checkpoints
-from vcfrag_train.config import FitConfig, config_table, run_config
-from vcfrag_train.fit.keeper import Stopped
+from vcfrag_core.evidence.inputs import INPUTS_DIGEST
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_core.settings import to_table
+from vcfrag_train.fit.callbacks.checkpointing import Stopped
+from vcfrag_train.fit.config import FitConfig, config_table, run_config
+from vcfrag_train.fit.data.dataset import Material, load_material, readable
 from vcfrag_train.fit.learner import connected, make_model, model_config
 from vcfrag_train.fit.loop import Loop, Restored
-from vcfrag_train.fit.material import Material, load_material, readable
-from vcfrag_train.ledger import Ledger
-from vcfrag_train.provenance import Acceptance, Provenance, check_names, versions
-from vcfrag_train.run import RunFolder, now
-from vcfrag_train.toml_config import to_table
+from vcfrag_train.runs import checkpoints
+from vcfrag_train.runs.folder import RunFolder, now
+from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.provenance import Acceptance, Provenance, check_names, versions
 
 
 def fit(

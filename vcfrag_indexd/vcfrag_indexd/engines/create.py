@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_indexd.engines.base import Engine
+from vcfrag_core.search.engine import Engine
 
 ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
 COUNT_GPUS = "import faiss; print(faiss.get_num_gpus())"
@@ -29,7 +29,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
     """
     threads = threads or len(os.sched_getaffinity(0))
     if name in ("auto", "bitscan"):
-        from vcfrag_indexd.engines.bitscan import BitscanEngine
+        from vcfrag_core.search.bitscan import BitscanEngine
 
         return BitscanEngine(threads=threads, budget_bytes=budget_bytes)
     if name == "faiss-cpu":
@@ -41,7 +41,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
 
         return FaissGpuEngine(threads=threads, budget_bytes=budget_bytes, device=device)
     if name == "reference":
-        from vcfrag_indexd.engines.reference import ReferenceEngine
+        from vcfrag_core.search.reference import ReferenceEngine
 
         return ReferenceEngine(threads=threads, budget_bytes=budget_bytes)
     raise ConfigError(f"there is no engine {name!r}: choose from {', '.join(ENGINES)}")
@@ -70,7 +70,7 @@ def engine_for_daemon(
     if not (name == "faiss-gpu" or worker):
         return create_engine(name, threads=threads, budget_bytes=budget_bytes)
     from vcfrag_indexd.engines.sharded import ShardedEngine
-    from vcfrag_indexd.worker import WorkerEngine
+    from vcfrag_indexd.engines.worker import WorkerEngine
 
     n_workers = max(1, n_gpus)
     share = budget_bytes // n_workers

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.layout import Segment
+from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_indexd.engines.flat import FlatEngine
 from vcfrag_indexd.engines.installed import import_faiss

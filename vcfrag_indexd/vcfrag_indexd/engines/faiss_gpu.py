@@ -1,8 +1,8 @@
 """FAISS flat indexes on one GPU, whose FAISS objects all have one owner.
 
 GPU indexes ignore id selectors silently and are unsafe even for concurrent reads, so excluded groups are left out by
-over-fetching and filtering, and one process with one lane of calls owns each device (`vcfrag_indexd.worker`); several
-devices are several such engines (`sharded`).
+over-fetching and filtering, and one process with one lane of calls owns each device (`vcfrag_indexd.engines.worker`);
+several devices are several such engines (`sharded`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, RangeError
-from vcfrag_core.layout import Segment
+from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.search.tiled import SegmentSearch
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_indexd.engines.faiss_cpu import checked
 from vcfrag_indexd.engines.flat import FlatEngine
 from vcfrag_indexd.engines.installed import GPU_LINE, import_faiss
-from vcfrag_indexd.engines.tiled import SegmentSearch
 
 GPU_MAX_FETCH = 2048
 FETCH_MARGIN = 64

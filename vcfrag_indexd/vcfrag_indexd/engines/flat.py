@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from vcfrag_core.distances import rank_fetched
-from vcfrag_core.layout import Segment
-from vcfrag_core.metric import STEPS_PER_UNIT
+from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.retrieval.metric import STEPS_PER_UNIT
+from vcfrag_core.search.bitscan import scan_bytes, scan_segments
+from vcfrag_core.search.engine import IndexSource, SearchTask
+from vcfrag_core.search.scan import rank_fetched
+from vcfrag_core.search.strips import Strip, StripMap, costs
+from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
 from vcfrag_core.types import F32Array, F64Array, I32Array, I64Array, U8Array
-from vcfrag_indexd.engines.base import IndexSource, SearchTask
-from vcfrag_indexd.engines.bitscan import scan_bytes, scan_segments
-from vcfrag_indexd.engines.strips import Strip, StripMap, costs
-from vcfrag_indexd.engines.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
 
 FIRST_FETCH = 512
 LAST_FETCH = 2048

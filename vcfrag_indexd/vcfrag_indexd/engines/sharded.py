@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from vcfrag_core.layout import Segment
-from vcfrag_core.queries import SearchResult
-from vcfrag_indexd.cache import Holding
-from vcfrag_indexd.engines.base import Answer, Checkpoint, Engine, IndexSource, SearchTask, Usage
-from vcfrag_indexd.engines.tiled import place_of
+from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.retrieval.queries import SearchResult
+from vcfrag_core.search.cache import Holding
+from vcfrag_core.search.engine import Answer, Checkpoint, Engine, IndexSource, SearchTask, Usage
+from vcfrag_core.search.tiled import place_of
 
 
 class ShardedEngine:

@@ -1,0 +1,248 @@
+"""Opening VCF and BCF: regions, aliases, and every way in which a file may be no whole VCF."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.vcf_text import record, vcf_text, write_vcf
+from vcfrag_core.errors import (
+    EmptyInputError,
+    InputError,
+    NotVcfError,
+    RangeError,
+    TruncatedFileError,
+    UnknownContigError,
+    VcfragError,
+)
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.vcf.reader import Region, contig_alias, open_vcf, parse_region
+
+SAMPLES = ("A", "B")
+HEADER = vcf_text(SAMPLES, [])
+# Enough records, with contents of their own, for several BGZF blocks.
+MANY = vcf_text(
+    SAMPLES, [record(10 * i, ["0|1", "1|0"], site_id=f"rs{i * 7919 % 100_003:x}") for i in range(1, 20_000)]
+)
+
+
+def positions(path: Path, region: str | None = None, threads: int = 1) -> list[int]:
+    with open_vcf(path, region=region, threads=threads) as reader:
+        return [record.POS for record in reader]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vcf")
+
+
+@pytest.fixture(scope="module", params=["many.vcf.gz", "many.bcf"])
+def many(request: pytest.FixtureRequest, folder: Path) -> Path:
+    return write_vcf(folder / request.param, MANY)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20", Region("20")),
+        ("20:100-200", Region("20", 100, 200)),
+        ("chr20:1,000-2,000", Region("chr20", 1000, 2000)),
+        ("20:100-", Region("20", 100)),
+        ("20:100", Region("20", 100, 100)),
+        ("HLA-A*01:01:5-7", Region("HLA-A*01:01", 5, 7)),
+        ("20:abc", Region("20:abc")),
+    ],
+)
+def test_parse_region__reads_what_bcftools_reads(text: str, expected: Region) -> None:
+    assert parse_region(text) == expected
+
+
+@pytest.mark.parametrize("text", ["20:200-100", "20:0-5"])
+def test_parse_region__refuses_what_does_not_ascend(text: str) -> None:
+    with pytest.raises(RangeError, match="1-based and ascend"):
+        parse_region(text)
+
+
+def test_region__is_written_as_it_is_read() -> None:
+    for text in ("20", "20:5-", "20:5-9"):
+        assert str(parse_region(text)) == text
+
+
+def test_contig_alias__knows_the_prefix_chr_both_ways() -> None:
+    assert contig_alias("20", ["19", "20"]) == "20"
+    assert contig_alias("chr20", ["19", "20"]) == "20"
+    assert contig_alias("20", ["chr20", "chr2"]) == "chr20"
+    assert contig_alias("21", ["20"]) is None
+
+
+def test_open_vcf__tells_samples_contigs_and_lengths(folder: Path) -> None:
+    path = write_vcf(folder / "told.vcf", vcf_text(SAMPLES, [], contigs={"1": 7, "HLA-A*01": 9}))
+    with open_vcf(path) as reader:
+        assert reader.samples == SAMPLES
+        assert reader.contigs == ("1", "HLA-A*01")
+        assert reader.contig_length("HLA-A*01") == 9
+        assert reader.contig_length("2") is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_open_vcf__region_with_and_without_index_is_the_same(many: Path, threads: int, tmp_path: Path) -> None:
+    everything = list(range(10, 200_000, 10))
+    indexed = write_vcf(tmp_path / many.name, MANY, index=True)
+    for region, expected in (
+        (None, everything),
+        ("20", everything),
+        ("20:95-125", [100, 110, 120]),
+        ("20:199980-", [199_980, 199_990]),
+        ("20:150000-150010", [150_000, 150_010]),
+        ("20:300000-", []),
+    ):
+        assert positions(many, region, threads) == expected
+        assert positions(indexed, region, threads) == expected
+
+
+def test_open_vcf__index_older_than_the_file_is_not_used(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "x.vcf.gz", MANY, index=True)
+    write_vcf(path, vcf_text(SAMPLES, [record(5, ["0|1", "0|0"])]))
+    index = Path(f"{path}.csi")
+    os.utime(index, ns=(0, path.stat().st_mtime_ns - 10**9))
+    assert positions(path, "20:1-9") == [5]
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x1f\x8b\x08\x04"])
+def test_open_vcf__damaged_index_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = write_vcf(tmp_path / "x.bcf", MANY, index=True)
+    damaged(Path(f"{path}.csi"), content)
+    with pytest.raises(InputError, match=f"its index is damaged; make it again with `bcftools index -f {path}`"):
+        positions(path, "20:95-125")
+    assert len(positions(path)) == 19_999
+
+
+def test_open_vcf__bcf_under_the_name_of_a_vcf(tmp_path: Path) -> None:
+    bcf = write_vcf(tmp_path / "x.bcf", MANY, index=True)
+    named = tmp_path / "x.vcf.gz"
+    bcf.rename(named)
+    Path(f"{bcf}.csi").rename(f"{named}.csi")
+    assert positions(named, "20:95-125") == [100, 110, 120]
+
+
+def test_open_vcf__indel_belongs_to_its_position(tmp_path: Path) -> None:
+    text = vcf_text(SAMPLES, [record(10, ["0|1", "0|0"], ref="ACGT", alt="A"), record(12, ["0|1", "0|0"])])
+    path = write_vcf(tmp_path / "x.bcf", text, index=True)
+    assert positions(path, "20:11-20") == [12]
+
+
+def test_open_vcf__unknown_contig_names_those_declared(many: Path) -> None:
+    with pytest.raises(UnknownContigError, match=r"no contig '21' here; the file has 20$") as caught:
+        positions(many, "21")
+    assert str(many) in str(caught.value)
+    with pytest.raises(UnknownContigError, match="this file calls it '20', ask for that"):
+        positions(many, "chr20:5-10")
+
+
+def damaged(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_open_vcf__refuses_a_file_cut_short(many: Path, tmp_path: Path) -> None:
+    content = many.read_bytes()
+    for n_bytes in (20, len(content) // 2, len(content) - 28, len(content) - 1):
+        with pytest.raises(TruncatedFileError, match="closing BGZF block is missing"):
+            positions(damaged(tmp_path / many.name, content[:n_bytes]))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("region", [None, "20", "20:100-"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_open_vcf__refuses_a_damaged_block(
+    many: Path, tmp_path: Path, region: str | None, indexed: bool, threads: int
+) -> None:
+    path = write_vcf(tmp_path / many.name, MANY, index=indexed)
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 0xFF
+    times = path.stat().st_mtime_ns
+    damaged(path, bytes(content))
+    os.utime(path, ns=(times, times))
+    with pytest.raises(TruncatedFileError, match=r"the record after 20:\d+ cannot be read: the file is damaged"):
+        positions(path, region, threads)
+
+
+def test_open_vcf__refuses_a_plain_gzip_cut_short(many: Path, tmp_path: Path) -> None:
+    whole = gzip.compress(MANY.encode())
+    assert len(positions(damaged(tmp_path / "x.vcf.gz", whole))) == 19_999
+    with pytest.raises(TruncatedFileError, match="the record after 20:"):
+        positions(damaged(tmp_path / "x.vcf.gz", whole[: len(whole) // 2]))
+
+
+LINE = record(5, ["0|1", "0|0"]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        (b"", EmptyInputError, "the file is empty"),
+        (b"hello\n", NotVcfError, "neither VCF nor BCF"),
+        (b"\x89PNG\r\n\x1a\n0000", NotVcfError, "neither VCF nor BCF"),
+        (b"\x1f\x8bxxxxxxxx", NotVcfError, "cannot be decompressed"),
+        (b"##fileformat=VCFv4.2\n", NotVcfError, "its header is not whole"),
+        (HEADER.replace("\tB\n", "\tA\n").encode(), NotVcfError, "unique sample names"),
+        ((HEADER + LINE)[:-5].encode(), TruncatedFileError, "in the middle of a line"),
+        ((HEADER + LINE)[:-12].encode(), TruncatedFileError, "in the middle of a line"),
+        ((HEADER + LINE)[:-2].encode(), NotVcfError, "its first record is not a valid record"),
+        ((HEADER + LINE + "\n").encode(), NotVcfError, "the record after 20:5 is a blank line; remove it"),
+        ((HEADER + "\n" + LINE).encode(), NotVcfError, "its first record is a blank line"),
+        (gzip.compress((HEADER + LINE + "\n" + LINE).encode()), NotVcfError, "the record after 20:5 is a blank line"),
+        ((HEADER + LINE.replace("\t0|0", "")).encode(), NotVcfError, "its first record is not a valid record"),
+        ((HEADER + LINE + LINE.replace("0|0", "x|0")).encode(), NotVcfError, "the record after 20:5 is not a valid"),
+        ((HEADER + LINE.replace("\t5\t", "\tfive\t")).encode(), NotVcfError, "`bcftools view` says what is wrong"),
+    ],
+)
+def test_open_vcf__refuses_what_is_no_whole_vcf(
+    tmp_path: Path, content: bytes, error: type[VcfragError], message: str
+) -> None:
+    path = damaged(tmp_path / "x.vcf", content)
+    with pytest.raises(error, match=message) as caught:
+        positions(path)
+    assert str(path) in str(caught.value)
+
+
+def test_open_vcf__last_line_may_lack_its_end(tmp_path: Path) -> None:
+    assert positions(damaged(tmp_path / "x.vcf", (HEADER + LINE)[:-1].encode())) == [5]
+    assert positions(damaged(tmp_path / "x.vcf", HEADER[:-1].encode())) == []
+    sites = vcf_text([], ["20\t5\t.\tA\tC\t.\t.\t."])
+    assert positions(damaged(tmp_path / "x.vcf", sites[:-1].encode())) == [5]
+
+
+def test_open_vcf__refuses_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        positions(tmp_path / "absent.vcf")
+    with pytest.raises(InputError, match="no regular file"):
+        positions(tmp_path)
+
+
+def test_contigs_with_records__leaves_out_what_is_declared_only(tmp_path: Path) -> None:
+    text = vcf_text(SAMPLES, [record(5, ["0|1", "0|0"], contig="2")], contigs={"1": 9, "2": 9, "3": 9})
+    for name, index in (("x.vcf", False), ("x.vcf.gz", True), ("x.bcf", True)):
+        with open_vcf(write_vcf(tmp_path / name, text, index=index)) as reader:
+            assert reader.contigs_with_records() == ("2",)
+
+
+def test_atomic_path__leaves_the_whole_file_or_none(tmp_path: Path) -> None:
+    target = tmp_path / "out.vcf.gz"
+    target.write_text("old")
+
+    def write_and_fail() -> None:
+        with atomic_path(target) as temporary:
+            assert temporary.name.endswith("out.vcf.gz")
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail()
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.vcf.gz", "old")]
+    with atomic_path(target) as temporary:
+        temporary.write_text("new")
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.vcf.gz", "new")]

@@ -1,0 +1,102 @@
+"""Genotype columns from haplotype dosages, and the statistics of a site."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
+from vcfrag_core.output.genotypes import (
+    ColumnTable,
+    empirical_r2,
+    genotype_columns,
+    pair_key,
+    thousandths,
+)
+
+dosages = st.integers(0, 1000)
+
+
+@given(a=dosages, b=dosages)
+def test_genotype_columns__agree_with_exact_fractions(a: int, b: int) -> None:
+    columns = genotype_columns(np.array([a]), np.array([b]))
+    p, q = Fraction(a, 1000), Fraction(b, 1000)
+    exact = [(1 - p) * (1 - q), p * (1 - q) + q * (1 - p), p * q]
+    gp = columns.gp[0].tolist()
+    assert sum(gp) == 1000
+    assert all(abs(Fraction(x, 1000) - e) < Fraction(1, 1000) for x, e in zip(gp, exact, strict=True))
+    assert columns.ds[0] == a + b
+    copies = exact.index(max(exact))
+    first, second = columns.gt[0].tolist()
+    assert first + second == copies
+    assert gp[copies] == max(gp)
+    if copies == 1:
+        assert (first, second) == ((1, 0) if a >= b else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "gt"),
+    [
+        (0, 0, (0, 0)),
+        (1000, 0, (1, 0)),
+        (0, 1000, (0, 1)),
+        (1000, 1000, (1, 1)),
+        (600, 600, (1, 0)),  # a heterozygote on a tie: the first
+        (500, 0, (0, 0)),  # 0 and 1 copies equally likely: the fewer
+        (0, 501, (0, 1)),
+        (900, 900, (1, 1)),
+        (667, 666, (1, 0)),
+    ],
+)
+def test_genotype_columns__most_likely_genotype(a: int, b: int, gt: tuple[int, int]) -> None:
+    assert tuple(genotype_columns(np.array([a]), np.array([b])).gt[0].tolist()) == gt
+
+
+def test_column_table__is_genotype_columns_by_look_up() -> None:
+    rng = np.random.default_rng(1)
+    table = ColumnTable()
+    for _ in range(3):
+        first, second = rng.integers(0, 1001, (2, 7, 30))
+        made = table.columns(first, second)
+        plain = genotype_columns(first.reshape(-1), second.reshape(-1))
+        np.testing.assert_array_equal(made.gt.reshape(-1, 2), plain.gt)
+        np.testing.assert_array_equal(made.ds.reshape(-1), plain.ds)
+        np.testing.assert_array_equal(made.gp.reshape(-1, 3), plain.gp)
+
+
+@given(a=dosages, b=dosages)
+def test_pair_key__can_be_undone(a: int, b: int) -> None:
+    assert tuple(divmod(int(pair_key(np.array([a]), np.array([b]))[0]), 1001)) == (a, b)
+
+
+def test_thousandths() -> None:
+    values = np.array([0.0, 1.0, 0.0004, 0.0006, 0.5, 1 + 1e-6, -1e-6], dtype=np.float32)
+    assert thousandths(values).tolist() == [0, 1000, 0, 1, 500, 1000, 0]
+    with pytest.raises(NotFiniteError):
+        thousandths(np.array([0.1, np.nan], dtype=np.float32))
+    with pytest.raises(RangeError, match=r"0\.2 to 1\.5"):
+        thousandths(np.array([0.2, 1.5], dtype=np.float64))
+
+
+def test_empirical_r2__is_the_squared_correlation_of_called_alleles() -> None:
+    rng = np.random.default_rng(3)
+    alleles = rng.integers(-1, 2, (60, 12)).astype(np.int8)
+    dosage = rng.random((60, 12)).astype(np.float32)
+    dosage[5, 3] = np.nan
+    found = empirical_r2(dosage, alleles)
+    for site in range(12):
+        known = (alleles[:, site] >= 0) & np.isfinite(dosage[:, site])
+        r = np.corrcoef(dosage[known, site], alleles[known, site])[0, 1]
+        assert found[site] == pytest.approx(max(r, 0) ** 2, abs=1e-6)
+
+
+def test_empirical_r2__no_variation_is_nan() -> None:
+    alleles = np.array([[0, 0], [0, 1]], dtype=np.int8)
+    dosage = np.array([[0.1, 0.5], [0.2, 0.5]], dtype=np.float32)
+    assert np.isnan(empirical_r2(dosage, alleles)).all()
+    with pytest.raises(ShapeError):
+        empirical_r2(dosage, alleles[:, :1])

@@ -1,0 +1,138 @@
+"""The engine in a process of its own: right answers, and what happens when that process dies, hangs or aborts."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from vcfrag_core.errors import DeadlineError, UnavailableError, UnknownIndexError
+from vcfrag_indexd.engines.create import create_engine
+from vcfrag_indexd.engines.sharded import ShardedEngine
+from vcfrag_indexd.engines.worker import WorkerEngine
+from vcfrag_indexd.service.admission import Call
+from vcfrag_indexd.testing import serve
+from vcfrag_indexd.testing.engines import ABORTING_K, SLOW_K, misbehaving
+from vcfrag_train.client.client import IndexClient
+
+BUDGET = 64 * 1024 * 1024
+# Long enough for a starved machine not to look like a hang, short enough to wait for.
+HANG_SECONDS = 6.0
+PATIENCE_SECONDS = 60.0
+
+
+def go_on() -> None:
+    """A checkpoint that never objects."""
+
+
+@pytest.fixture
+def worker(eventually) -> Iterator[WorkerEngine]:
+    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=HANG_SECONDS)
+    eventually(engine.available, "the worker is up")
+    yield engine
+    engine.shutdown()
+
+
+@pytest.fixture
+def expected(index):
+    engine = create_engine("reference", threads=1, budget_bytes=BUDGET)
+    engine.open(index.source())
+    yield engine.search("index", index.task(index.own(["S0007"]), 5), go_on).result.ids
+    engine.shutdown()
+
+
+def found(engine, index):
+    return engine.search("index", index.task(index.own(["S0007"]), 5), go_on).result.ids
+
+
+def test_worker__answers_like_the_oracle_and_reports(worker: WorkerEngine, index, expected) -> None:
+    worker.open(index.source())
+    np.testing.assert_array_equal(found(worker, index), expected)
+    assert worker.devices == ("fake:0",)
+    assert worker.usage().builds > 0
+    worker.close("index")
+    with pytest.raises(UnknownIndexError):
+        found(worker, index)
+
+
+def test_worker__panels_that_come_and_go_are_never_confused(worker: WorkerEngine, described, make_panel) -> None:
+    """Shared memory of a panel that went is used again for another; answers must be of the right one."""
+    oracle = create_engine("reference", threads=1, budget_bytes=BUDGET)
+    for seed in (1, 2, 3):
+        made = described(make_panel(n_samples=20, n_sites=200, seed=seed))
+        task = made.task(made.own(["S0007"]), 5)
+        for engine in (worker, oracle):
+            engine.open(made.source())
+        answers = [engine.search("index", task, go_on).result.ids for engine in (worker, oracle)]
+        np.testing.assert_array_equal(*answers)
+        for engine in (worker, oracle):
+            engine.close("index")
+    oracle.shutdown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
+    eventually, worker: WorkerEngine, index, expected, number: signal.Signals
+) -> None:
+    worker.open(index.source())
+    found(worker, index)
+    old = worker.pid
+    os.kill(old, number)
+    eventually(lambda: not worker.available(), "the worker is seen to be away")
+    with pytest.raises(UnavailableError):
+        found(worker, index)
+    eventually(lambda: worker.available() and worker.pid != old, "another worker is up")
+    np.testing.assert_array_equal(found(worker, index), expected)
+    assert worker.restarts >= 1
+
+
+def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(
+    eventually, worker: WorkerEngine, index, expected
+) -> None:
+    worker.open(index.source())
+    with pytest.raises(UnavailableError, match="died during the call"):
+        worker.search("index", index.task(index.own(["S0007"]), ABORTING_K), go_on)
+    eventually(worker.available, "another worker is up")
+    np.testing.assert_array_equal(found(worker, index), expected)
+
+
+def test_worker__a_call_past_its_deadline_stops_costing(worker: WorkerEngine, index, expected) -> None:
+    worker.open(index.source())
+    call = Call(deadline=time.monotonic() + 0.3)
+    with pytest.raises(DeadlineError):
+        worker.search("index", index.task(index.own(["S0007"]), SLOW_K), call.checkpoint)
+    np.testing.assert_array_equal(found(worker, index), expected)
+    assert worker.restarts == 0
+
+
+def test_daemon__tells_the_truth_while_its_worker_is_away_and_the_retrying_client_does_not_notice(
+    eventually, worker: WorkerEngine, index, expected
+) -> None:
+    with serve({"panel": index.panel}, engine=worker) as daemon, IndexClient(daemon.address) as client:
+        opened = client.open_index(**index.opening())
+        block = index.own(["S0007"])
+        client.search(opened, block, 5)
+        os.kill(worker.pid, signal.SIGKILL)
+        eventually(lambda: not daemon.health.serving(), "health turns")
+        np.testing.assert_array_equal(client.search(opened, block, 5).ids, expected)
+        eventually(daemon.health.serving, "health comes back")
+
+
+def test_sharded__deals_segments_to_devices_and_answers_like_one(index) -> None:
+    make = functools.partial(create_engine, "bitscan", threads=1, budget_bytes=BUDGET)
+    one, three = make(), ShardedEngine([make(), make(), make()])
+    task = index.task(index.own(index.panel.samples[:4]), 5)
+    for engine in (one, three):
+        engine.open(index.source())
+    alone, together = (engine.search("index", task, go_on).result for engine in (one, three))
+    np.testing.assert_array_equal(alone.starts, together.starts)
+    np.testing.assert_array_equal(alone.ids, together.ids)
+    assert three.devices == ("cpu",) * 3
+    assert three.usage().budget_bytes == 3 * BUDGET
+    one.shutdown()
+    three.shutdown()

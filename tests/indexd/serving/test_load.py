@@ -1,0 +1,156 @@
+"""More work than the daemon takes, and callers that do not read, do not speak or go away."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import grpc
+import numpy as np
+import pytest
+
+from vcfrag_core.search.bitscan import BitscanEngine
+from vcfrag_core.search.engine import Answer, Checkpoint, SearchTask
+from vcfrag_indexd.config.config import LimitsConfig, ServeConfig
+from vcfrag_indexd.serving.server import Daemon
+from vcfrag_indexd.testing import serve
+from vcfrag_proto import status
+from vcfrag_proto.v1 import index_pb2 as pb
+from vcfrag_proto.v1 import index_pb2_grpc as rpc
+from vcfrag_train.client.client import IndexClient
+
+CAPACITY = 6
+PATIENCE_SECONDS = 60.0
+BUDGET = 64 * 2**20
+
+
+class Held(BitscanEngine):
+    """An engine whose searches of k = 2 wait for leave to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, budget_bytes=BUDGET)
+        self.go_on = threading.Event()
+        self.entered = threading.Event()
+        self.stopped = threading.Event()
+
+    def search(self, handle: str, task: SearchTask, checkpoint: Checkpoint) -> Answer:
+        if task.k == 2:
+            self.entered.set()
+            while not self.go_on.wait(0.01):
+                try:
+                    checkpoint()
+                except BaseException:
+                    self.stopped.set()
+                    raise
+        return super().search(handle, task, checkpoint)
+
+
+@pytest.fixture
+def engine() -> Held:
+    return Held()
+
+
+@pytest.fixture
+def daemon(index, engine: Held) -> Iterator[Daemon]:
+    config = ServeConfig(
+        listen="127.0.0.1:0",
+        limits=LimitsConfig(max_queued_calls=CAPACITY, max_queued_work=4_000_000, memory_budget_bytes=BUDGET),
+    )
+    with serve({"panel": index.panel}, config, engine=engine) as running:
+        yield running
+        engine.go_on.set()
+
+
+def test_overload__four_times_the_capacity_is_refused_while_the_engine_is_busy(
+    eventually, daemon, engine, index
+) -> None:
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = rpc.IndexStub(channel)
+        handle = stub.OpenIndex(index.open_request()).handle
+        request = index.request(handle, index.own(["S0004"]), k=2)
+        calls = [stub.Search.future(request, timeout=PATIENCE_SECONDS) for _ in range(4 * CAPACITY)]
+        # The engine is held: whoever is answered now was refused without waiting for it.
+        eventually(lambda: sum(call.done() for call in calls) == 3 * CAPACITY, "three quarters are refused")
+        refused = [call for call in calls if call.done()]
+        for call in refused:
+            refusal = status.decode(call.exception())
+            assert refusal.error.reason == "OVERLOADED"
+            assert refusal.retry_after_seconds is not None
+            assert refusal.retry_after_seconds > 0
+        assert stub.Info(pb.InfoRequest(), timeout=PATIENCE_SECONDS).engine == "bitscan"
+        engine.go_on.set()
+        admitted = [call for call in calls if call not in refused]
+        assert [call.result().k for call in admitted] == [2] * CAPACITY
+    usage = daemon.engine.usage()
+    assert usage.peak_bytes <= usage.budget_bytes
+
+
+def test_overload__the_retrying_client_gets_through(daemon, engine, index) -> None:
+    engine.go_on.set()
+    found, threads = [], []
+
+    def work() -> None:
+        with IndexClient(daemon.address, timeout_seconds=PATIENCE_SECONDS) as client:
+            found.append(client.search(client.open_index(**index.opening()), index.own(["S0004"]), 2).ids)
+
+    for _ in range(4 * CAPACITY):
+        threads.append(threading.Thread(target=work))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert len(found) == 4 * CAPACITY
+    assert all(np.array_equal(ids, found[0]) for ids in found)
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+def test_search__a_caller_that_goes_away_stops_costing(eventually, daemon, engine, index, how: str) -> None:
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = rpc.IndexStub(channel)
+        handle = stub.OpenIndex(index.open_request()).handle
+        call = stub.Search.future(
+            index.request(handle, index.own(["S0004"]), k=2), timeout=1.0 if how == "deadline" else PATIENCE_SECONDS
+        )
+        assert engine.entered.wait(PATIENCE_SECONDS)
+        if how == "cancel":
+            call.cancel()
+        assert engine.stopped.wait(PATIENCE_SECONDS)
+        eventually(lambda: daemon.service.admission.load.calls == 0, "the lane is free")
+        assert stub.Search(index.request(handle, index.own(["S0004"]), k=3), timeout=PATIENCE_SECONDS).k == 3
+
+
+def test_readers__streams_that_nobody_reads_leave_others_served(daemon, index) -> None:
+    with grpc.insecure_channel(daemon.address) as idle, grpc.insecure_channel(daemon.address) as channel:
+        stub = rpc.IndexStub(channel)
+        handle = stub.OpenIndex(index.open_request()).handle
+        request = pb.PrepareIndexRequest(
+            handle=handle, identity=index.request(handle, index.own(["S0004"])).identity, start=0, stop=200
+        )
+        unread = [rpc.IndexStub(idle).PrepareIndex(request) for _ in range(200)]
+        assert stub.Search(index.request(handle, index.own(["S0004"])), timeout=PATIENCE_SECONDS).k == 3
+        for call in unread:
+            call.cancel()
+
+
+def test_connections__that_say_nothing_or_nonsense_leave_others_served(daemon, index) -> None:
+    host, port = daemon.address.split(":")
+    mute = [socket.create_connection((host, int(port))) for _ in range(50)]
+    for connection in mute[:25]:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    for connection in mute[25:30]:
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    with IndexClient(daemon.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        assert client.search(client.open_index(**index.opening()), index.own(["S0004"]), 3).ids.size
+    for connection in mute:
+        connection.close()
+
+
+def test_messages__larger_than_the_limit_are_refused(daemon, index) -> None:
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = rpc.IndexStub(channel)
+        request = index.open_request()
+        request.observed = bytes(status.MAX_MESSAGE_BYTES + 1)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.OpenIndex(request, timeout=PATIENCE_SECONDS)
+        assert status.decode(caught.value).error.reason == "OUT_OF_BUDGET"
+        assert stub.Info(pb.InfoRequest()).limits.max_message_bytes == status.MAX_MESSAGE_BYTES

@@ -1,0 +1,1 @@
+"""Li-Stephens copying from candidates: problem, reference, kernels, gradient, layer, parameters."""

@@ -1,0 +1,141 @@
+"""One window's worth of copying: its sites, queries and candidates, handed to the compiled kernels query by query."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+import numpy as np
+
+from vcfrag_core.copying import kernels
+from vcfrag_core.copying.gradient import copy_gradient
+from vcfrag_core.copying.reference import CopyingSites
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PanelColumns:
+    """What copying reads of the panel: the same for all queries of a window under one mask.
+
+    Attributes:
+        words: (H, ceil(L / 64)) panel bits at the sites to impute.
+        alleles: (ceil(L / 8), H) the same, eight sites to a row.
+        observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
+    """
+
+    words: U64Array
+    alleles: U8Array
+    observed: U8Array
+
+    @classmethod
+    def of(cls, packed: U8Array, sites: CopyingSites) -> Self:
+        """From (H, ceil(V / 8)) panel bits."""
+        words = kernels.site_words(packed, sites.sites)
+        alleles = kernels.by_column(words.view(np.uint8)[:, : (len(sites.sites) + 7) // 8])
+        return cls(words, alleles, observed_columns(packed, sites))
+
+    def under(self, packed: U8Array, sites: CopyingSites) -> Self:
+        """The same sites to impute under another mask."""
+        return dataclasses.replace(self, observed=observed_columns(packed, sites))
+
+
+def observed_columns(packed: U8Array, sites: CopyingSites) -> U8Array:
+    """(ceil(M / 8), H) panel bits at the observed sites."""
+    return kernels.by_column(kernels.observed_bits(packed, 0, len(packed), sites.observed))
+
+
+class CopyingProblem:
+    """What copying needs to know, besides its parameters.
+
+    Attributes:
+        sites: Observed sites of the context and the sites to impute between them.
+        words, alleles, observed: As in `PanelColumns`.
+        queries: (Q, M) alleles, -1 where there is no call.
+        candidates: Q arrays of panel rows, one or more each.
+        longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
+            unless given.
+    """
+
+    def __init__(
+        self,
+        sites: CopyingSites,
+        columns: PanelColumns,
+        queries: I8Array,
+        candidates: Sequence[I32Array],
+        longer_scales: Sequence[Sequence[I32Array]] = (),
+    ) -> None:
+        self.sites = sites
+        self.words, self.alleles, self.observed = columns.words, columns.alleles, columns.observed
+        self.queries = queries
+        self.candidates = candidates
+        self.longer_scales = longer_scales
+
+    def part(self, start: int, stop: int) -> CopyingProblem:
+        """The same for queries [start, stop) alone; nothing is copied."""
+        part = copy.copy(self)
+        part.queries, part.candidates = self.queries[start:stop], self.candidates[start:stop]
+        part.longer_scales = [candidates[start:stop] for candidates in self.longer_scales]
+        return part
+
+    def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:
+        """(Q, L) dosages for (M,) weights and switch probabilities, in their type."""
+        mismatch = np.exp(-weights)
+        out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
+        fraction = self.sites.fraction.astype(mismatch.dtype)
+        every = np.full(len(self.alleles), 255, dtype=np.uint8)
+
+        def one(q: int) -> None:
+            kernels.copy_dosage(
+                self.observed,
+                self.alleles,
+                self.candidates[q],
+                self.queries[q],
+                mismatch,
+                switch,
+                self.sites.left,
+                fraction,
+                every,
+                out[q],
+            )
+
+        each_query(one, len(self.queries), pool)
+        return out
+
+    def gradients(
+        self, weights: FloatArray, switch: FloatArray, gradient: FloatArray, pool: ThreadPoolExecutor | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """(M,) derivatives with respect to weights and switch of the sum of gradient (Q, L) times dosage."""
+        mismatch = np.exp(-weights)
+        by_weight = np.zeros((len(self.queries), len(weights)), dtype=mismatch.dtype)
+        by_switch = np.zeros_like(by_weight)
+        fraction = self.sites.fraction.astype(mismatch.dtype)
+
+        def one(q: int) -> None:
+            copy_gradient(
+                self.observed,
+                self.alleles,
+                self.candidates[q],
+                self.queries[q],
+                mismatch,
+                switch,
+                self.sites.left,
+                fraction,
+                gradient[q],
+                by_weight[q],
+                by_switch[q],
+            )
+
+        each_query(one, len(self.queries), pool)
+        return by_weight.sum(axis=0), by_switch.sum(axis=0)
+
+
+def each_query(work: Callable[[int], None], count: int, pool: ThreadPoolExecutor | None) -> None:
+    """work(0) to work(count - 1), in the pool's threads where there is one."""
+    if pool is None:
+        for q in range(count):
+            work(q)
+    else:
+        list(pool.map(work, range(count)))

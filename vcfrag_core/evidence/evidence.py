@@ -1,0 +1,278 @@
+"""What copying knows beyond its dosage: the best candidates at every uncertain site, for the model.
+
+Nothing here is tied to a site's or a sample's identity, so that what is learned from it holds on other chromosomes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from vcfrag_core.copying import kernels as copying_kernels
+from vcfrag_core.copying.problem import CopyingProblem, each_query
+from vcfrag_core.errors import ShapeError
+from vcfrag_core.evidence import kernels
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
+
+# Whoever changes the meaning of a feature, or a number that it follows from, counts `model_inputs.FORMULAS` up.
+CANDIDATE_FEATURES = (
+    "posterior",  # at the site, in [0, 1]
+    "allele",  # -1 REF, 1 ALT, 0 where there is no such candidate
+    "match_left_cm",  # from the site to the far end of the run of agreement on its left
+    "match_right_cm",
+    "match_left_sites",  # observed sites in that run
+    "match_right_sites",
+    "information",  # nats: -log of the chance that a random haplotype shares all of both runs
+    "strangeness",  # nats: -log of the imputed probability of its alleles at the nearby sites to impute
+    "phase_free_left_cm",  # as match_left_cm, of the run that ends only where the sample is homozygous: a switch of
+    "phase_free_right_cm",  # phase in the target does not end it
+    "forgiving_left_cm",  # as match_left_cm, of the run that goes on beyond one disagreement
+    "forgiving_right_cm",
+)
+SITE_FEATURES = (
+    "dosage",  # of copying, in [0, 1]
+    "frequency",  # of ALT in the reference
+    "effective",  # effective number of candidates at the observed site on the left
+    "gap_left_cm",  # to the nearest observed site on the left
+    "gap_right_cm",
+    "other_dosage",  # of the sample's other haplotype
+    "changes_from_left",  # how little the haplotypes around foretell the site, `allele_changes`; 0 at rare sites
+    "changes_from_right",
+    "middle_dosage",  # of copying from the candidates of the middle scale alone
+    "longest_dosage",  # of copying from those of the longest scale alone
+    "lenient_dosage",  # of copying with 0.4 times the switch rate and 6 times the mismatch
+    "strict_dosage",  # of copying with 2.5 times the switch rate and a sixth of the mismatch
+)
+DOSAGE_FEATURE = SITE_FEATURES.index("dosage")
+FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")
+OTHER_FEATURE = SITE_FEATURES.index("other_dosage")
+FIRST_CHANGES = SITE_FEATURES.index("changes_from_left")
+FIRST_VARIANT = SITE_FEATURES.index("middle_dosage")
+# Above the least frequency of `allele_changes`, so that in panels of some size a number is there whoever the query is.
+LEAST_SHOWN_MAF = 0.0075
+# Of switch rate and mismatch, for the lenient and the strict dosage: long copies with errors, or short ones without.
+OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
+# Sparse data leave many sites a little uncertain. To correct those below 2 % took as long again and moved r² by less
+# than 0.0001 (docs/accuracy.md).
+CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
+SPARSE_BELOW_PER_CM = 250.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The uncertain sites of a problem and what the candidates say of them.
+
+    Attributes:
+        dosage: (Q, L) dosages of copying.
+        query: (N,) query of each uncertain site.
+        site: (N,) its number among the L sites.
+        candidates: (N, T, 12) features named by CANDIDATE_FEATURES, largest posterior first.
+        sites: (N, F) features named by SITE_FEATURES.
+        best_mass: Mean posterior of the T best candidates together, over observed sites beside uncertain ones; NaN
+            where there are none.
+    """
+
+    dosage: F32Array
+    query: I64Array
+    site: I64Array
+    candidates: F32Array
+    sites: F32Array
+    best_mass: float
+
+
+def certain_dosage(observed_per_cm: float) -> float:
+    """Dosages nearer than this to 0 or 1 are left as they are, for data with so many observed sites per centimorgan."""
+    return CERTAIN_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else CERTAIN_WHERE_DENSE
+
+
+def gather_evidence(
+    problem: CopyingProblem,
+    weights: FloatArray,
+    switch: FloatArray,
+    *,
+    cm: F64Array,
+    frequency: F64Array,
+    wanted: BoolArray,
+    changes: F32Array,
+    shown_frequency: F32Array | None = None,
+    n_candidates: int,
+    certain: float = CERTAIN_WHERE_DENSE,
+    pool: ThreadPoolExecutor | None = None,
+) -> Evidence:
+    """Copies every query and describes the wanted sites that copying leaves uncertain.
+
+    Queries 2s and 2s + 1 must be the two haplotypes of one sample.
+
+    Args:
+        problem: The copying problem, with its `longer_scales`.
+        weights: (M,) float32 cost of a mismatch.
+        switch: (M,) float32 switch probabilities.
+        cm: (V,) genetic positions of the panel's sites.
+        frequency: (V,) ALT frequency in the reference: how rare what the query was observed to carry is. A reference
+            that holds the query counts it too, which says nothing of hidden alleles.
+        changes: (2, L), or (Q, 2, L) for each query its own, `allele_changes` at the sites to impute, of haplotypes of
+            which the query is none.
+        shown_frequency: (Q, L) ALT frequency at the sites to impute among the reference haplotypes that each query may
+            be shown; that of the reference unless given. Where a query's own group is part of the reference, its
+            alleles must not count: the frequency of a rare allele would tell the answer.
+        wanted: (L,) sites of interest: those that are not observed.
+        n_candidates: T.
+        certain: Dosages nearer than this to 0 or 1 are left out.
+        pool: Threads to use.
+
+    Raises:
+        ShapeError: The problem does not name the candidates of both longer scales, or a query has no other haplotype.
+    """
+    if FIRST_VARIANT + len(problem.longer_scales) + len(OTHER_RATES) != len(SITE_FEATURES):
+        raise ShapeError(
+            f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.longer_scales)}"
+        )
+    n_queries, length = len(problem.queries), len(problem.sites.sites)
+    if n_queries % 2:
+        raise ShapeError(f"queries are pairs of haplotypes, got {n_queries}")
+    if shown_frequency is None:
+        shown_frequency = np.broadcast_to(frequency[problem.sites.sites].astype(np.float32), (n_queries, length))
+    reading = _Reading(
+        problem, weights, switch, cm, frequency, wanted, shown_frequency,
+        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain,
+    )  # fmt: skip
+    dosage = np.empty((n_queries, length), dtype=np.float32)
+    made: dict[int, _Part] = {}
+
+    def one(q: int) -> None:
+        made[q] = reading.of_query(q, dosage[q])
+
+    each_query(one, n_queries, pool)
+    parts = [made[q] for q in range(n_queries)]
+    for q, part in enumerate(parts):
+        part.sites[:, OTHER_FEATURE] = dosage[q ^ 1, part.chosen]
+    mass = np.array([part.best_mass for part in parts if np.isfinite(part.best_mass)])
+    return Evidence(
+        dosage=dosage,
+        query=np.repeat(np.arange(n_queries), [len(part.chosen) for part in parts]),
+        site=np.concatenate([part.chosen for part in parts]),
+        candidates=np.concatenate([part.candidates for part in parts]),
+        sites=np.concatenate([part.sites for part in parts]),
+        best_mass=float(mass.mean()) if len(mass) else float("nan"),
+    )
+
+
+class _Part(NamedTuple):
+    """What is read of one query: its uncertain sites, their features, and the mass of its best candidates."""
+
+    chosen: I64Array
+    candidates: F32Array
+    sites: F32Array
+    best_mass: float
+
+
+class _Reading:
+    """The arguments of `gather_evidence`, and what is made of them once for all queries."""
+
+    def __init__(
+        self,
+        problem: CopyingProblem,
+        weights: FloatArray,
+        switch: FloatArray,
+        cm: F64Array,
+        frequency: F64Array,
+        wanted: BoolArray,
+        shown_frequency: F32Array,
+        changes: F32Array,
+        n_candidates: int,
+        certain: float,
+    ) -> None:
+        self.problem, self.wanted, self.shown_frequency, self.changes = problem, wanted, shown_frequency, changes
+        self.n_candidates = n_candidates
+        # As single precision has them, so that comparing with them is the same in any precision.
+        self.least, self.most = float(np.float32(certain)), float(np.float32(1 - certain))
+        sites = problem.sites
+        self.mismatch, self.switch = np.exp(-weights), switch
+        self.site_cm, self.observed_cm = cm[sites.sites], cm[sites.observed]
+        self.log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
+        # A switch that is certain in single precision stays so at any rate.
+        stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
+        self.other_rates = [
+            (np.minimum(errors * self.mismatch, 1).astype(np.float32), -np.expm1(switches * stay).astype(np.float32))
+            for switches, errors in OTHER_RATES
+        ]
+
+    def of_query(self, q: int, dosage: F32Array) -> _Part:
+        """What copying says of query q, whose (L,) dosages it fills."""
+        problem, sites, t = self.problem, self.problem.sites, self.n_candidates
+        m, called = len(sites.observed), problem.queries[q]
+        best = np.full((m, t), -1, dtype=np.int32)
+        before, after = np.zeros((2, m, t), dtype=np.float32)
+        runs = np.zeros((m, t, 6), dtype=np.int32)
+        effective = np.zeros(m, dtype=np.float32)
+        homozygous = (called >= 0) & (called == problem.queries[q ^ 1])
+        kernels.copy_with_evidence(
+            problem.observed, problem.alleles, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
+            sites.fraction, self.wanted, self.least, self.most, dosage, best, before, after,
+            np.packbits(homozygous, bitorder="little"), runs, effective,
+        )  # fmt: skip
+        chosen = np.flatnonzero(self.wanted & (dosage >= self.least) & (dosage <= self.most))
+        candidates = np.empty((len(chosen), t, len(CANDIDATE_FEATURES)), dtype=np.float32)
+        kernels.read_candidates(
+            problem.words, chosen, sites.left, sites.fraction, self.site_cm, self.observed_cm, self._information(q),
+            self._surprise(dosage), best, before, after, runs, candidates,
+        )  # fmt: skip
+        of_sites = self._sites(q, dosage, chosen, effective)
+        if len(chosen):
+            ways = [(scale[q], self.mismatch, self.switch) for scale in problem.longer_scales]
+            ways += [(problem.candidates[q], *rates) for rates in self.other_rates]
+            _copy_otherwise(problem, q, ways, chosen, of_sites[:, FIRST_VARIANT:])
+        used = effective > 0
+        mass = float(before[used].sum(axis=1).mean()) if used.any() else float("nan")
+        return _Part(chosen, candidates, of_sites, mass)
+
+    def _information(self, q: int) -> F64Array:
+        """(M + 1,) running sum of -log of the frequency of the query's alleles."""
+        called = self.problem.queries[q]
+        of_allele = np.take_along_axis(self.log_frequency, np.maximum(called, 0)[None].astype(int), 0)[0]
+        return np.concatenate([[0.0], np.cumsum(np.where(called >= 0, of_allele, 0))])
+
+    def _surprise(self, dosage: F32Array) -> F32Array:
+        """(L, 2) -log of the imputed probability of REF and of ALT."""
+        clipped = np.clip(dosage, 0.01, 0.99)
+        surprise = np.where(self.wanted[:, None], -np.log(np.stack([1 - clipped, clipped], axis=1)), 0)
+        return surprise.astype(np.float32)
+
+    def _sites(self, q: int, dosage: F32Array, chosen: I64Array, effective: F32Array) -> F32Array:
+        """(N, F) features of the chosen sites, but for the other haplotype's dosage and the other ways to copy."""
+        left = self.problem.sites.left[chosen]
+        right = np.minimum(left + 1, len(self.observed_cm) - 1)
+        out = np.empty((len(chosen), len(SITE_FEATURES)), dtype=np.float32)
+        out[:, DOSAGE_FEATURE] = dosage[chosen]
+        out[:, FREQUENCY_FEATURE] = shown = self.shown_frequency[q, chosen]
+        out[:, 2] = effective[left]
+        out[:, 3] = np.abs(self.site_cm[chosen] - self.observed_cm[left])
+        out[:, 4] = np.abs(self.observed_cm[right] - self.site_cm[chosen])
+        common = np.minimum(shown, 1 - shown) >= LEAST_SHOWN_MAF
+        out[:, FIRST_CHANGES:FIRST_VARIANT] = np.where(common, self.changes[q][:, chosen], 0).T
+        return out
+
+
+def _copy_otherwise(
+    problem: CopyingProblem,
+    q: int,
+    ways: Sequence[tuple[I32Array, FloatArray, FloatArray]],
+    chosen: I64Array,
+    out: F32Array,
+) -> None:
+    """Fills (N, ways) dosages of one query at its chosen sites, by each one's candidates, mismatch and switch."""
+    sites = problem.sites
+    wanted = np.zeros(len(sites.sites), dtype=np.bool_)
+    wanted[chosen] = True
+    wanted_bits = np.packbits(wanted, bitorder="little")
+    dosage = np.empty(len(wanted), dtype=np.float32)
+    for number, (candidates, mismatch, switch) in enumerate(ways):
+        copying_kernels.copy_dosage(
+            problem.observed, problem.alleles, candidates, problem.queries[q], mismatch, switch,
+            sites.left, sites.fraction, wanted_bits, dosage,
+        )  # fmt: skip
+        out[:, number] = dosage[chosen]

@@ -1,0 +1,122 @@
+"""Evidence brought to about unit size: what the model is shown, in training and in imputation alike.
+
+Shape suffixes as in `vcfrag_core.model.network`: N uncertain sites, T candidates, F numbers of a candidate and G of a
+site, before or after. Inputs are one after the other, so that one of all sites lies together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vcfrag_core.evidence.evidence import (
+    CANDIDATE_FEATURES,
+    CERTAIN_WHERE_DENSE,
+    CERTAIN_WHERE_SPARSE,
+    FIRST_VARIANT,
+    LEAST_SHOWN_MAF,
+    OTHER_RATES,
+    SITE_FEATURES,
+    Evidence,
+)
+from vcfrag_core.evidence.group_excluded import FOLDS
+from vcfrag_core.evidence.kernels import NEARBY_SITES
+from vcfrag_core.evidence.pbwt import LEAST_MAF, SITES_TO_SETTLE
+from vcfrag_core.retrieval.identity import text_digest
+from vcfrag_core.types import BoolArray, F32Array
+
+CM_SCALE = np.float32(50.0)
+LEAST_PROBABILITY = np.float32(1e-4)
+POSTERIOR, ALLELE, LEFT_CM, RIGHT_CM, LEFT_SITES, RIGHT_SITES, INFORMATION, STRANGENESS, *LONGER_CM = range(
+    len(CANDIDATE_FEATURES)
+)
+DOSAGE, FREQUENCY, EFFECTIVE, GAP_LEFT, GAP_RIGHT, OTHER, *CHANGES = range(FIRST_VARIANT)
+ALLELE_INPUT, LENGTH_INPUT = 2, 6
+# To be counted up with every change of a formula here or of a feature's meaning.
+FORMULAS = 1
+N_CANDIDATE_INPUTS = 20
+N_TOGETHER = 18
+LOG_SCALES = np.array([1 / 2] * 4 + [1 / 3] * 3 + [1 / 2] * 9, dtype=np.float32)
+N_SITE_INPUTS = N_TOGETHER + 2 * (len(SITE_FEATURES) - FIRST_VARIANT)
+
+
+# Of what the numbers mean, not of how many there are: of another meaning the same weights make nonsense.
+INPUTS_DIGEST = text_digest(
+    "inputs",
+    repr((FORMULAS, CANDIDATE_FEATURES, SITE_FEATURES, OTHER_RATES, NEARBY_SITES)),
+    repr((LEAST_MAF, SITES_TO_SETTLE, LEAST_SHOWN_MAF, FOLDS, CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE)),
+    repr((float(CM_SCALE), float(LEAST_PROBABILITY), LOG_SCALES.tolist())),
+)
+
+
+def candidate_inputs(raw_NTF: F32Array) -> F32Array:
+    """(20, T, N) inputs of the candidates, from features named by `features.CANDIDATE_FEATURES`."""
+    raw = np.ascontiguousarray(raw_NTF.transpose(2, 1, 0))
+    out = np.empty((N_CANDIDATE_INPUTS, *raw.shape[1:]), dtype=np.float32)
+    np.multiply(raw[POSTERIOR], 4, out=out[0])
+    out[1] = np.log(raw[POSTERIOR] + LEAST_PROBABILITY) / 4 + 1
+    out[ALLELE_INPUT] = raw[ALLELE]
+    np.multiply(out[0], raw[ALLELE], out=out[3])
+    # log(1 + x) and not log1p, which few builds of NumPy do for eight numbers at a time; 1e-7 is all that it loses.
+    logs = out[4:]
+    logs[4:8] = raw[LEFT_SITES : STRANGENESS + 1]
+    for place, left in zip((0, 8, 12), (LEFT_CM, *LONGER_CM[::2]), strict=True):
+        sides = raw[left : left + 2]
+        logs[place : place + 2] = sides
+        logs[place + 2], logs[place + 3] = sides.sum(axis=0), sides.min(axis=0)
+        logs[place : place + 4] *= CM_SCALE
+    logs += 1
+    np.log(logs, out=logs)
+    logs *= LOG_SCALES[:, None, None]
+    return out
+
+
+def site_inputs(candidates_FTN: F32Array, sites_NG: F32Array) -> F32Array:
+    """(26, N) inputs of the sites, with what the candidates say together.
+
+    Args:
+        candidates_FTN: From `candidate_inputs`.
+        sites_NG: Features named by `features.SITE_FEATURES`.
+    """
+    raw = np.ascontiguousarray(sites_NG.T)
+    posterior, allele, length = candidates_FTN[0] / 4, candidates_FTN[ALLELE_INPUT], candidates_FTN[LENGTH_INPUT]
+    alt, ref = (allele > 0).astype(np.float32), (allele < 0).astype(np.float32)
+    probability = _probability(raw)
+    dosage, variants = probability[DOSAGE], probability[FIRST_VARIANT:]
+    out = np.empty((N_SITE_INPUTS, raw.shape[1]), dtype=np.float32)
+    out[0], out[1] = _logit(dosage) / 4, raw[DOSAGE]
+    out[2] = _logit(probability[FREQUENCY]) / 4
+    out[3] = np.log(np.maximum(raw[EFFECTIVE], 1)) / 2
+    out[4:6] = np.log(1 + CM_SCALE * raw[[GAP_LEFT, GAP_RIGHT]])
+    out[6] = out[4:6].min(axis=0)
+    out[7], out[8] = raw[OTHER], _logit(probability[OTHER]) / 4
+    for number, carriers in enumerate((alt, ref)):
+        out[9 + number] = (length * carriers).max(axis=0)
+        out[11 + number] = (posterior * carriers).sum(axis=0)
+        out[13 + number] = carriers.sum(axis=0) / 6
+    out[15] = out[9] - out[10]
+    out[16:18] = raw[CHANGES] / 2
+    out[N_TOGETHER : N_TOGETHER + len(variants)] = _logit(variants) / 4
+    out[N_TOGETHER + len(variants) :] = 4 * (variants - dosage)
+    return out
+
+
+def inputs_by_site(evidence: Evidence) -> tuple[F32Array, F32Array]:
+    """(N, T, 20) and (N, 26): the inputs of all uncertain sites, site by site."""
+    candidates = candidate_inputs(evidence.candidates)
+    sites = site_inputs(candidates, evidence.sites)
+    return np.ascontiguousarray(candidates.transpose(2, 1, 0)), np.ascontiguousarray(sites.T)
+
+
+def present(candidates_FTN: F32Array) -> BoolArray:
+    """(T, N) where there is such a candidate."""
+    there: BoolArray = candidates_FTN[ALLELE_INPUT] != 0
+    return there
+
+
+def _probability(p: F32Array) -> F32Array:
+    return np.clip(p, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+
+
+def _logit(p: F32Array) -> F32Array:
+    odds: F32Array = np.log(p / (1 - p))
+    return odds

@@ -1,0 +1,302 @@
+"""What the best candidates of a query look like around every site: compiled, beside the dosages.
+
+One backward sweep gives the dosages and, for every observed site, the T candidates of largest posterior between it
+and the next observed site. A second kernel reads what they say of the sites to impute.
+"""
+
+# Scalars are of the arrays' own float type, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,return-value"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vcfrag_core.copying.kernels import (
+    BLOCK,
+    _step_back,
+    carriers,
+    fill_dosage,
+    forward_block,
+    forward_checkpoints,
+    gather,
+)
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
+
+NEARBY_SITES = 24
+STRETCH = 64
+
+_HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype=np.int64)
+_LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _maximum(values: FloatArray) -> float:
+    found = values[0]
+    for j in range(len(values)):
+        found = values[j] if values[j] > found else found
+    return float(found)
+
+
+@numba.njit(cache=True, nogil=True)
+def _largest(score: FloatArray, chosen: I32Array) -> None:
+    """The numbers of the len(chosen) largest scores, descending; equal scores by number; -1 where there are fewer."""
+    t = len(chosen)
+    chosen[:] = -1
+    filled = 0
+    least = score[0]
+    for begin in range(0, len(score), STRETCH):
+        stop = min(begin + STRETCH, len(score))
+        if filled == t and _maximum(score[begin:stop]) <= least:
+            continue
+        for j in range(begin, stop):
+            v = score[j]
+            if filled == t and v <= least:
+                continue
+            at = min(filled, t - 1)
+            while at > 0 and score[chosen[at - 1]] < v:
+                chosen[at] = chosen[at - 1]
+                at -= 1
+            chosen[at] = j
+            filled = min(filled + 1, t)
+            least = score[chosen[filled - 1]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _query_bytes(query: I8Array) -> tuple[U8Array, U8Array]:
+    """(ceil(M / 8),) ALT bits of the query, and the bits at which it has a call."""
+    alleles = np.zeros((len(query) + 7) // 8, dtype=np.uint8)
+    called = np.zeros_like(alleles)
+    for m in range(len(query)):
+        bit = np.uint8(1) << np.uint8(m & 7)
+        if query[m] >= 0:
+            called[m >> 3] |= bit
+        if query[m] == 1:
+            alleles[m >> 3] |= bit
+    return alleles, called
+
+
+@numba.njit(cache=True, nogil=True)
+def _mismatch_before(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int) -> int:
+    """The last site at or before m at which candidate j disagrees with the query; -1 if there is none."""
+    b = m >> 3
+    differ = (states[b, j] ^ alleles[b]) & called[b] & np.uint8((2 << (m & 7)) - 1)
+    while differ == 0 and b > 0:
+        b -= 1
+        differ = (states[b, j] ^ alleles[b]) & called[b]
+    return (b << 3) + _HIGHEST[differ] if differ else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int, n_sites: int) -> int:
+    """The first site at or after m at which candidate j disagrees with the query; n_sites if there is none."""
+    b = m >> 3
+    differ = (states[b, j] ^ alleles[b]) & called[b] & np.uint8(0xFF << (m & 7) & 0xFF)
+    while differ == 0 and b + 1 < len(alleles):
+        b += 1
+        differ = (states[b, j] ^ alleles[b]) & called[b]
+    return (b << 3) + _LOWEST_OF_BYTE[differ] if differ else n_sites
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_runs(
+    states: U8Array, alleles: U8Array, called: U8Array, homozygous: U8Array, m: int, j: int, n_sites: int, out: I32Array
+) -> None:
+    """The runs of candidate j around the gap after site m, as `copy_with_evidence` tells them.
+
+    Runs that end later begin to look where the first one ends.
+    """
+    before = _mismatch_before(states, alleles, called, m, j)
+    after = _mismatch_after(states, alleles, called, m + 1, j, n_sites) if m + 1 < n_sites else n_sites
+    out[0], out[1] = before + 1, after - 1
+    out[2] = out[4] = 0
+    out[3] = out[5] = n_sites - 1
+    if before >= 0:
+        out[2] = _mismatch_before(states, alleles, homozygous, before, j) + 1
+    if before >= 1:
+        out[4] = _mismatch_before(states, alleles, called, before - 1, j) + 1
+    if after < n_sites:
+        out[3] = _mismatch_after(states, alleles, homozygous, after, j, n_sites) - 1
+    if after + 1 < n_sites:
+        out[5] = _mismatch_after(states, alleles, called, after + 1, j, n_sites) - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> None:
+    """score = a + b, scaled."""
+    for j in range(len(a)):
+        score[j] = a[j] * a_scale + b[j] * b_scale
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _squares(values: FloatArray, scale: float) -> float:
+    """The sum of the squares of the values, scaled."""
+    total = values.dtype.type(0)
+    for j in range(len(values)):
+        v = values[j] * scale
+        total += v * v
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def copy_with_evidence(
+    observed: U8Array,
+    alleles: U8Array,
+    candidates: I32Array,
+    query: I8Array,
+    mismatch: FloatArray,
+    switch: FloatArray,
+    left: I32Array,
+    fraction: FloatArray,
+    wanted: BoolArray,
+    least: float,
+    most: float,
+    dosage: FloatArray,
+    best: I32Array,
+    before: F32Array,
+    after: F32Array,
+    homozygous: U8Array,
+    runs: I32Array,
+    effective: F32Array,
+) -> None:
+    """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
+
+    Args:
+        observed, alleles, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        wanted: (L,) sites of interest.
+        least, most: A wanted site is uncertain where its dosage lies in [least, most].
+        best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
+        before: (M, T) their posterior at m.
+        after: (M, T) their posterior at m + 1 (at m for the last).
+        homozygous: (ceil(M / 8),) bits of the observed sites at which both haplotypes of the sample have one allele.
+        runs: (M, T, 6) first observed site of the run of agreement that ends at m, m + 1 if they disagree at m; last
+            one of the run that starts at m + 1, m if they disagree there; the same of the runs that only homozygous
+            sites end, and of those that go on beyond one disagreement.
+        effective: (M,) effective number of candidates at m: 1 / sum of squared posteriors.
+    """
+    m, k = len(query), len(candidates)
+    one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
+    states = gather(observed, candidates, 0, len(observed))
+    query_alleles, called = _query_bytes(query)
+    checkpoints = forward_checkpoints(states, query, mismatch, switch)
+    rows = np.empty((BLOCK, k), dtype=mismatch.dtype)
+    last_row = np.empty(k, dtype=mismatch.dtype)
+    backward = np.full(k, one / count, dtype=mismatch.dtype)
+    score = np.empty(k, dtype=mismatch.dtype)
+    sums = np.empty((2, 4), dtype=mismatch.dtype)
+    every = np.full(len(alleles), 255, dtype=np.uint8)
+    keep, add, after_scale = one, one - one, one
+    dosage[:] = 0
+    end = len(left)
+    for block in range(len(checkpoints) - 1, -1, -1):
+        first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
+        forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
+        begin = np.searchsorted(left[:end], first)
+        first_byte = begin >> 3
+        mine, carried = carriers(alleles, candidates, every, first_byte, (end + 7) >> 3 if end > begin else first_byte)
+        following = last_row
+        for i in range(stop - 1, first - 1, -1):
+            row = rows[i - first]
+            joint, total = _step_back(row, backward, states[i >> 3], i & 7, query[i], mismatch[i], keep, add)
+            keep, add = (one - switch[i]) / total, switch[i] / count
+            scale = one / joint
+            if i == m - 1:
+                following, after_scale = row, scale
+            at = end
+            while at > begin and left[at - 1] == i:
+                at -= 1
+            fill_dosage(
+                mine, carried, first_byte, at, end, fraction, row, scale, following, after_scale, sums, dosage
+            )  # fmt: skip
+            uncertain = False
+            for site in range(at, end):
+                uncertain |= wanted[site] and least <= dosage[site] <= most
+            if uncertain:
+                effective[i] = 1 / _squares(row, scale)
+                _together(row, scale, following, after_scale, score)
+                _largest(score, best[i])
+                for t in range(best.shape[1]):
+                    j = best[i, t]
+                    if j < 0:
+                        break
+                    before[i, t], after[i, t] = row[j] * scale, following[j] * after_scale
+                    _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
+                    best[i, t] = candidates[j]
+            end, following, after_scale = at, row, scale
+        last_row[:] = rows[0]
+
+
+@numba.njit(cache=True, nogil=True)
+def read_candidates(
+    words: U64Array,
+    chosen: I64Array,
+    left: I32Array,
+    fraction: F32Array,
+    site_cm: F64Array,
+    observed_cm: F64Array,
+    information: F64Array,
+    surprise: F32Array,
+    best: I32Array,
+    before: F32Array,
+    after: F32Array,
+    runs: I32Array,
+    out: F32Array,
+) -> None:
+    """What one query's best candidates say of some of the sites to impute.
+
+    Args:
+        words: (H, ceil(L / 64)) panel bits at the sites to impute.
+        chosen: (N,) which of the L sites are asked for, ascending.
+        left, fraction: (L,) as in `CopyingSites`.
+        site_cm: (L,) genetic positions of the sites to impute.
+        observed_cm: (M,) genetic positions of the observed sites.
+        information: (M + 1,) running sum over observed sites of -log of the frequency of the query's allele.
+        surprise: (L, 2) -log of the imputed probability of REF and of ALT.
+        best, before, after, runs: (M, T) and (M, T, 6) as from `copy_with_evidence`.
+        out: (N, T, 12) filled, see `vcfrag_core.evidence.evidence.CANDIDATE_FEATURES`.
+    """
+    t_count = best.shape[1]
+    sums = np.empty(0, dtype=np.float64)
+    begin = 0
+    while begin < len(chosen):
+        # The sites of a gap share their candidates.
+        m, stop = left[chosen[begin]], begin + 1
+        while stop < len(chosen) and left[chosen[stop]] == m:
+            stop += 1
+        low, high = max(0, chosen[begin] - NEARBY_SITES), min(len(left), chosen[stop - 1] + NEARBY_SITES + 1)
+        if len(sums) < high - low + 1:
+            sums = np.empty(high - low + 1, dtype=np.float64)
+        out[begin:stop] = 0
+        for t in range(t_count):
+            h = best[m, t]
+            if h < 0:
+                break
+            row = words[h]
+            _sum_up(row, surprise, low, high, sums)
+            for n in range(begin, stop):
+                i = chosen[n]
+                alt = (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
+                out[n, t, 0] = before[m, t] + fraction[i] * (after[m, t] - before[m, t])
+                out[n, t, 1] = 1 if alt else -1
+                first, last = runs[m, t, 0], runs[m, t, 1]
+                out[n, t, 4] = max(0, m + 1 - first)
+                out[n, t, 5] = max(0, last - m)
+                out[n, t, 6] = information[max(last, m) + 1] - information[min(first, m + 1)]
+                for kind in range(3):
+                    first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
+                    at = 2 if kind == 0 else 6 + 2 * kind
+                    out[n, t, at] = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0
+                    out[n, t, at + 1] = max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0
+                near = sums[min(high, i + NEARBY_SITES + 1) - low] - sums[max(low, i - NEARBY_SITES) - low]
+                out[n, t, 7] = max(0.0, near - surprise[i, alt])
+        begin = stop
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_up(row: U64Array, surprise: F32Array, low: int, high: int, sums: F64Array) -> None:
+    """Running sum, from 0, of the surprise at the alleles of sites [low, high)."""
+    total = np.float64(0)
+    sums[0] = total
+    for i in range(low, high):
+        total += surprise[i, (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)]
+        sums[i - low + 1] = total

@@ -1,0 +1,235 @@
+"""Reads what evaluation needs from VCF and BCF: true genotypes, imputed dosages and probabilities."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.errors import (
+    DuplicateRecordError,
+    MissingAlleleError,
+    RangeError,
+    UnknownSampleError,
+)
+from vcfrag_core.files.tables.sites import InfoRecord, SiteKey, key_of, records_of
+from vcfrag_core.files.vcf.fields import alleles_of, dosage_of, estimated_r2_of, posterior_of, record_label
+from vcfrag_core.files.vcf.reader import open_vcf
+from vcfrag_core.scoring import metrics
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+
+_TOLERANCE: Final = 0.011  # what two rounded decimals on each of two haplotypes may add up to
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrueGenotypes:
+    """What the truth says of V sites and S samples.
+
+    Attributes:
+        found: (V,) whether the file has the site.
+        genotypes: (V, S) ALT copies; -1 where the call, or the site, is missing.
+    """
+
+    found: BoolArray
+    genotypes: I8Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImputedGenotypes:
+    """What an imputed file says of V sites and S samples.
+
+    Attributes:
+        found: (V,) whether the file has the site.
+        dosage: (V, S) ALT copies in [0, 2]; 0 where the site is missing.
+        posterior: (V, S, 3) genotype probabilities; None where the file gives dosages alone.
+        estimated_r2: (V,) the imputation's own r² (INFO R2, else DR2); NaN where it has none.
+        field: The FORMAT field that the dosages came from, the first record's.
+    """
+
+    found: BoolArray
+    dosage: F32Array
+    posterior: F32Array | None
+    estimated_r2: F64Array
+    field: str
+
+
+def sample_names(path: str | Path) -> tuple[str, ...]:
+    """The samples of a VCF or BCF."""
+    with open_vcf(path) as reader:
+        return reader.samples
+
+
+def read_truth(
+    path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
+) -> TrueGenotypes:
+    """True genotypes at the sites `rows` of a contig, matched by position and alleles; phase is ignored.
+
+    Args:
+        path: VCF or BCF with GT.
+        contig: Name of the contig; `20` and `chr20` are the same.
+        rows: Row of each wanted site; other records are passed over.
+        samples: S samples, in the order wanted.
+        threads: Threads that decompress.
+
+    Raises:
+        UnknownSampleError: A sample is not in the file.
+        DuplicateRecordError: A wanted site stands there twice.
+        PloidyError: A call that is not diploid.
+        InputError: A record without GT.
+    """
+    found = np.zeros(len(rows), dtype=np.bool_)
+    genotypes = np.full((len(rows), len(samples)), metrics.MISSING, dtype=np.int8)
+    for row, alleles in _alleles(Path(path), contig, rows, samples, threads):
+        found[row] = True
+        genotypes[row] = np.where((alleles < 0).any(axis=1), metrics.MISSING, alleles.sum(axis=1))
+    return TrueGenotypes(found=found, genotypes=genotypes)
+
+
+def read_haplotypes(
+    path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
+) -> I8Array:
+    """(V, S, 2) alleles at the sites `rows` as they stand in GT; -1 where a call, or the site, is missing.
+
+    Raises:
+        What `read_truth` raises.
+    """
+    alleles = np.full((len(rows), len(samples), 2), metrics.MISSING, dtype=np.int8)
+    for row, found in _alleles(Path(path), contig, rows, samples, threads):
+        alleles[row] = found
+    return alleles
+
+
+def read_imputed(
+    path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
+) -> ImputedGenotypes:
+    """Imputed dosages at the sites `rows`: from DS, else HDS, else GP, else GT, whichever a record has first.
+
+    Genotype probabilities come from GP, else from HDS (haplotypes independent), else from GT where there is no DS.
+
+    Args:
+        path: VCF or BCF.
+        contig: Name of the contig; `20` and `chr20` are the same.
+        rows: Row of each wanted site; other records are passed over.
+        samples: S samples, in the order wanted.
+        threads: Threads that decompress.
+
+    Raises:
+        UnknownSampleError: A sample is not in the file.
+        DuplicateRecordError: A wanted site stands there twice.
+        MissingAlleleError: A wanted site has a missing dosage; names record and sample.
+        RangeError: A dosage outside [0, 2].
+        PloidyError: A call that is not diploid.
+        InputError: A record without any of the four fields, or a field of another width.
+    """
+    path = Path(path)
+    table = _Table(path, contig, len(rows), _columns(path, samples), samples)
+    for row, record in _wanted(path, contig, rows, threads):
+        table.add(row, record)
+    return table.result()
+
+
+def sites_present(path: str | Path, contig: str, rows: Mapping[SiteKey, int], *, threads: int = 1) -> BoolArray:
+    """(V,) which of the sites `rows` a file has.
+
+    Raises:
+        DuplicateRecordError: A wanted site stands there twice.
+    """
+    found = np.zeros(len(rows), dtype=np.bool_)
+    found[[row for row, _ in _wanted(Path(path), contig, rows, threads)]] = True
+    return found
+
+
+class _Table:
+    """Fills the arrays of `ImputedGenotypes` record by record."""
+
+    def __init__(self, path: Path, contig: str, v: int, columns: I64Array, samples: Sequence[str]) -> None:
+        self.found = np.zeros(v, dtype=np.bool_)
+        self._path, self._contig, self._columns, self._samples = path, contig, columns, samples
+        self._dosage = np.zeros((v, len(columns)), dtype=np.float32)
+        self._posterior: F32Array | None = np.zeros((v, len(columns), 3), dtype=np.float32)
+        self._estimated_r2 = np.full(v, np.nan)
+        self._field = ""
+
+    def add(self, row: int, record: InfoRecord) -> None:
+        self.found[row] = True
+        field, dosage = dosage_of(record, self._path)
+        dosage = dosage[self._columns]
+        self._check(dosage, record)
+        self._field = self._field or field
+        self._dosage[row] = np.clip(dosage, 0, 2)
+        self._estimated_r2[row] = estimated_r2_of(record)
+        self._add_posterior(row, record, field)
+
+    def _add_posterior(self, row: int, record: InfoRecord, dosage_field: str) -> None:
+        posterior = posterior_of(record, dosage_field, self._path)
+        if posterior is None or self._posterior is None or not bool(np.isfinite(posterior[self._columns]).all()):
+            self._posterior = None
+        else:
+            self._posterior[row] = posterior[self._columns]
+
+    def _check(self, dosage: F64Array, record: InfoRecord) -> None:
+        missing = np.flatnonzero(~np.isfinite(dosage))
+        if missing.size:
+            raise MissingAlleleError(
+                "no imputed dosage", path=self._path, record=record_label(record), sample=self._samples[int(missing[0])]
+            )
+        outside = np.flatnonzero((dosage < -_TOLERANCE) | (dosage > 2 + _TOLERANCE))
+        if outside.size:
+            raise RangeError(
+                f"{self._path}, record {record_label(record)}, sample {self._samples[int(outside[0])]}: "
+                f"dosage {dosage[outside[0]]:g} is outside [0, 2]"
+            )
+
+    def result(self) -> ImputedGenotypes:
+        return ImputedGenotypes(
+            found=self.found,
+            dosage=self._dosage,
+            posterior=self._posterior if bool(self.found.any()) else None,
+            estimated_r2=self._estimated_r2,
+            field=self._field,
+        )
+
+
+def _alleles(
+    path: Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], threads: int
+) -> Iterator[tuple[int, I64Array]]:
+    """Row and (S, 2) alleles of every wanted record."""
+    columns = _columns(path, samples)
+    for row, record in _wanted(path, contig, rows, threads):
+        yield row, alleles_of(record, path)[columns]
+
+
+def _wanted(path: Path, contig: str, rows: Mapping[SiteKey, int], threads: int) -> Iterator[tuple[int, InfoRecord]]:
+    """Row and record of every wanted site that the file has.
+
+    Raises:
+        DuplicateRecordError: One of them stands there twice.
+    """
+    found = np.zeros(len(rows), dtype=np.bool_)
+    for record in records_of(path, contig, threads=threads):
+        key = key_of(record)
+        row = None if key is None else rows.get(key)
+        if row is None:
+            continue
+        if found[row]:
+            raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
+        found[row] = True
+        yield row, record
+
+
+def _columns(path: Path, samples: Sequence[str]) -> I64Array:
+    """(S,) columns of the samples.
+
+    Raises:
+        UnknownSampleError: A sample is not in the file; names the first and the count.
+    """
+    index = {name: i for i, name in enumerate(sample_names(path))}
+    missing = [name for name in samples if name not in index]
+    if missing:
+        raise UnknownSampleError(
+            f"{path}: {len(missing)} of {len(samples)} samples are not in it, such as {missing[0]!r}"
+        )
+    return np.array([index[name] for name in samples], dtype=np.int64)

@@ -1,0 +1,1 @@
+"""Reference panels: reading, the binary form and its cache."""

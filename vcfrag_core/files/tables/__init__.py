@@ -1,0 +1,1 @@
+"""Genetic maps and tables: samples, splits, sites, QC."""

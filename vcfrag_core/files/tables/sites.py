@@ -1,0 +1,127 @@
+"""Which sites a file speaks of: typed sites from a VCF or a table, and records matched by position and alleles."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from vcfrag_core.errors import EmptyInputError, InputError, UnknownContigError
+from vcfrag_core.files.vcf.reader import Record, VcfReader, contig_alias, name_contigs, open_vcf
+
+# Position, REF, ALT: what identifies a site on its contig.
+SiteKey = tuple[int, str, str]
+_COLUMNS = ("chrom", "pos", "ref", "alt")
+_VCF_STARTS = (b"##fileformat=VCF", b"BCF")
+
+
+class InfoRecord(Record, Protocol):
+    """A record whose INFO is asked for too."""
+
+    INFO: Any
+
+
+def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> frozenset[SiteKey]:
+    """The sites of one contig in a VCF or BCF, or in a table `chrom pos ref alt` (tab-separated, with that header).
+
+    A table may hold a column `typed`: then only the rows with 1 count. `20` and `chr20` are the same contig.
+
+    Args:
+        path: The file; its content decides what it is, and it may be compressed.
+        contig: The panel's contig.
+        threads: Threads that decompress.
+
+    Raises:
+        InputError: No such file; a table without the four columns, or with a position that is no number.
+        EmptyInputError: No site on this contig.
+        UnknownContigError: A VCF that declares contigs, but not this one.
+    """
+    path = Path(path)
+    if _is_vcf(path):
+        sites = frozenset(key for record in records_of(path, contig, threads=threads) if (key := key_of(record)))
+    else:
+        sites = frozenset(_table_sites(path, contig))
+    if not sites:
+        raise EmptyInputError(f"no typed site on contig {contig!r}", path=path)
+    return sites
+
+
+def records_of(path: Path, contig: str, *, threads: int = 1) -> Iterator[InfoRecord]:
+    """The records of a contig, whether the file calls it `20` or `chr20`.
+
+    Raises:
+        UnknownContigError: The file declares contigs, but not this one.
+    """
+    with open_vcf(path) as reader:
+        name = _own_name(reader, contig)
+    with open_vcf(path, threads=threads, region=name) as reader:
+        for record in reader:
+            if name is not None or contig_alias(record.CHROM, (contig,)):
+                yield cast(InfoRecord, record)
+
+
+def key_of(record: Record) -> SiteKey | None:
+    """The record's site; None where it has not exactly one ALT."""
+    return (record.POS, record.REF, record.ALT[0]) if len(record.ALT) == 1 else None
+
+
+def site_rows(positions: list[int], refs: tuple[str, ...], alts: tuple[str, ...]) -> dict[SiteKey, int]:
+    """Row number of every site."""
+    return {key: row for row, key in enumerate(zip(positions, refs, alts, strict=True))}
+
+
+def label(contig: str, key: SiteKey) -> str:
+    """`contig:position REF>ALT`, for messages."""
+    return f"{contig}:{key[0]} {key[1]}>{key[2]}"
+
+
+def _own_name(reader: VcfReader, contig: str) -> str | None:
+    if not reader.contigs:
+        return None
+    name = contig_alias(contig, reader.contigs)
+    if name is None:
+        raise UnknownContigError(
+            f"no contig {contig!r} here; the file has {name_contigs(reader.contigs)}", path=reader.path
+        )
+    return name
+
+
+def _is_vcf(path: Path) -> bool:
+    if not path.is_file():
+        raise InputError("no such file", path=path)
+    try:
+        with _unpacked(path) as file:
+            start: bytes = file.read(16)
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot be read: {error}", path=path) from error
+    return start.startswith(_VCF_STARTS)
+
+
+def _unpacked(path: Path) -> Any:
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if compressed else path.open("rb")
+
+
+def _table_sites(path: Path, contig: str) -> Iterator[SiteKey]:
+    with _unpacked(path) as file:
+        lines = (line.decode("utf-8", errors="replace") for line in file)
+        rows = csv.DictReader(lines, delimiter="\t")
+        missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(
+                f"neither VCF nor a table with the columns {' '.join(_COLUMNS)}: {missing[0]!r} is missing",
+                path=path,
+            )
+        for row in rows:
+            if contig_alias(row["chrom"] or "", (contig,)) and row.get("typed") != "0":
+                yield _table_key(row, path, rows.line_num)
+
+
+def _table_key(row: Mapping[str, str | None], path: Path, line: int) -> SiteKey:
+    try:
+        return int(row["pos"] or ""), row["ref"] or "", row["alt"] or ""
+    except ValueError as error:
+        raise InputError(f"{row['pos']!r} is no position", path=path, record=f"line {line}") from error

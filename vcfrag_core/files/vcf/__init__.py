@@ -1,0 +1,1 @@
+"""VCF and BCF: headers, records, block compression, indexes, wholeness."""

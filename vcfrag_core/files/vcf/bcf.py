@@ -1,0 +1,145 @@
+"""Records as BCF2 (the VCF specification, section 6): the same values as the lines of a VCF, in binary."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vcfrag_core.files.vcf.header import string_numbers
+from vcfrag_core.files.vcf.lines import info_numbers
+from vcfrag_core.output.genotypes import ONE, ColumnTable
+from vcfrag_core.output.records import KeptRecord, OutputRecords
+from vcfrag_core.types import F32Array, I16Array, IntArray, U8Array
+
+MAGIC = b"BCF\2\2"
+_INT8, _INT32, _FLOAT, _CHAR = 1, 3, 5, 7
+_MISSING_FLOAT = 0x7F800001
+_SITE = struct.Struct("<iiiIHHI")
+_LENGTHS = struct.Struct("<II")
+
+
+def header_bytes(text: str) -> bytes:
+    """The head of a BCF file around the text of its header."""
+    data = text.encode() + b"\0"
+    return MAGIC + struct.pack("<I", len(data)) + data
+
+
+class BcfFormatter:
+    """Makes BCF records, with the FORMAT fields asked for.
+
+    Args:
+        formats: FORMAT fields.
+        contigs: Contigs in the header's order.
+    """
+
+    def __init__(self, formats: Sequence[str], contigs: Sequence[str]) -> None:
+        self._formats = tuple(formats)
+        self._numbers = string_numbers(formats)
+        self._contigs = {name: i for i, name in enumerate(contigs)}
+        self._columns = ColumnTable()
+        self._info_keys = {name: _integer(self._numbers[name]) for name in self._numbers}
+
+    def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, record) of every record, by position; kept records after the panel's own."""
+        contig = self._contigs[records.contig]
+        blocks = self._sample_blocks(records)
+        made: list[tuple[int, int, bytes]] = []
+        by_site = zip(records.positions.tolist(), info_numbers(records), strict=True)
+        for i, (position, numbers) in enumerate(by_site):
+            used = blocks if records.typed[i] else [b for b in blocks if b[0] != "LOO"]
+            individual = b"".join(prefix + values[i].tobytes() for _, prefix, values in used)
+            info, n_info = self._info(numbers, typed=bool(records.typed[i]))
+            site = _SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
+            made.append((position, len(site.ref), self._record(contig, position, site, individual, len(used), records)))
+        if records.kept and "GT" in self._formats:
+            made += [(k.position, len(k.ref), self._kept(contig, k, records)) for k in records.kept]
+            made.sort(key=lambda item: item[0])
+        return made
+
+    def _record(
+        self, contig: int, position: int, site: _SiteColumns, individual: bytes, n_format: int, records: OutputRecords
+    ) -> bytes:
+        n_alleles = 1 + len(site.alts)
+        counts = (site.n_info, n_alleles, n_format << 24 | records.n_samples)
+        shared = _SITE.pack(contig, position - 1, len(site.ref), _MISSING_FLOAT, *counts)
+        shared += _string(site.site_id if site.site_id != "." else "")
+        shared += b"".join(_string(allele) for allele in (site.ref, *site.alts))
+        shared += _integer(0) + site.info
+        return _LENGTHS.pack(len(shared), len(individual)) + shared + individual
+
+    def _info(self, numbers: Mapping[str, str], *, typed: bool) -> tuple[bytes, int]:
+        flag = self._info_keys["TYPED" if typed else "IMP"] + b"\x00"
+        floats = b"".join(
+            self._info_keys[n] + b"\x15" + struct.pack("<f", float(value)) for n, value in numbers.items()
+        )
+        return floats + flag, len(numbers) + 1
+
+    def _sample_blocks(self, records: OutputRecords) -> list[tuple[str, bytes, U8Array]]:
+        """Per FORMAT field: its name, its key and type, and (L, bytes) its values."""
+        columns = self._columns.columns(records.dosage[:, :, 0], records.dosage[:, :, 1])
+        values: dict[str, U8Array] = {}
+        for name in self._formats:
+            if name == "GT":
+                values[name] = _rows(_phased(columns.gt))
+            elif name == "LOO":
+                if records.loo is not None:
+                    values[name] = _rows(_floats(records.loo))
+            else:
+                numbers = {"DS": columns.ds, "HDS": records.dosage, "GP": columns.gp}[name]
+                values[name] = _rows(_floats(numbers))
+        n_samples = records.n_samples
+        return [(name, self._prefix(name, rows.shape[1] // n_samples), rows) for name, rows in values.items()]
+
+    def _prefix(self, name: str, n_bytes: int) -> bytes:
+        kind, size = (_INT8, 1) if name == "GT" else (_FLOAT, 4)
+        return _integer(self._numbers[name]) + bytes([(n_bytes // size) << 4 | kind])
+
+    def _kept(self, contig: int, kept: KeptRecord, records: OutputRecords) -> bytes:
+        calls = _phased(kept.alleles.reshape(-1, 2))
+        site = _SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
+        return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records)
+
+
+class _SiteColumns(NamedTuple):
+    """What a record says before its samples."""
+
+    site_id: str
+    ref: str
+    alts: tuple[str, ...]
+    info: bytes
+    n_info: int
+
+
+def _phased(alleles: IntArray) -> U8Array:
+    """(n, 2) allele numbers, -1 missing, as BCF codes phased calls."""
+    codes = (alleles.astype(np.int64) + 1) << 1
+    codes[..., 1] |= 1
+    return codes.astype(np.uint8)
+
+
+def _floats(numbers: I16Array) -> F32Array:
+    """Thousandths as float32; BCF's missing value for a negative one."""
+    values = (numbers.astype(np.float64) / ONE).astype("<f4")
+    values.view("<u4")[numbers < 0] = _MISSING_FLOAT
+    return values
+
+
+def _rows(values: U8Array | F32Array) -> U8Array:
+    """(L, bytes) from values of L x S samples; L may be 0."""
+    return np.ascontiguousarray(values).reshape(len(values), math.prod(values.shape[1:])).view(np.uint8)
+
+
+def _integer(value: int) -> bytes:
+    """A typed integer, in one byte or four."""
+    return struct.pack("<Bb", 1 << 4 | _INT8, value) if value < 128 else struct.pack("<Bi", 1 << 4 | _INT32, value)
+
+
+def _string(text: str) -> bytes:
+    """A typed string; the empty one is what BCF writes for a missing ID."""
+    data = text.encode()
+    size = bytes([len(data) << 4 | _CHAR]) if len(data) < 15 else bytes([15 << 4 | _CHAR]) + _integer(len(data))
+    return size + data

@@ -1,0 +1,102 @@
+"""Records as lines of a VCF.
+
+A sample's columns follow from its two rounded haplotype dosages alone, of which there are 1001 x 1001: each pair is
+put into words once, when it first occurs, and after that every cell is a table look-up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from vcfrag_core.output.genotypes import ONE, genotype_columns, pair_key
+from vcfrag_core.output.records import KeptRecord, OutputRecords
+from vcfrag_core.types import I64Array, IntArray
+
+_STEPS = ONE + 1
+_DECIMAL = [(b"%d.%03d" % divmod(i, ONE)).rstrip(b"0").rstrip(b".") for i in range(2 * ONE + 1)]
+_LOO = [b":" + text for text in _DECIMAL] + [b":."]
+_PHASED = (b"0|0", b"0|1", b"1|0", b"1|1")
+
+
+class LineFormatter:
+    """Makes the lines of a VCF, with the FORMAT fields asked for.
+
+    The table of cells grows to at most about 100 MB, whatever the number of sites.
+    """
+
+    def __init__(self, formats: Sequence[str]) -> None:
+        self._formats = tuple(name for name in formats if name != "LOO")
+        self._with_loo = "LOO" in formats
+        self._cells = np.full(_STEPS * _STEPS, None, dtype=np.object_)
+
+    def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, line) of every record, by position; kept records after the panel's own."""
+        made = self._panel_lines(records)
+        if records.kept:
+            with_gt = "GT" in self._formats
+            made += [
+                (kept.position, len(kept.ref), _kept_line(records.contig, kept)) for kept in records.kept if with_gt
+            ]
+            made.sort(key=lambda item: item[0])
+        return made
+
+    def _panel_lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
+        keys = pair_key(records.dosage[:, :, 0], records.dosage[:, :, 1])
+        self._fill(keys)
+        plain = b"\tPASS\t%b\t" + ":".join(self._formats).encode() + b"\t%b\n"
+        with_loo = b"\tPASS\t%b\t" + ":".join((*self._formats, "LOO")).encode() + b"\t%b\n"
+        lines: list[tuple[int, int, bytes]] = []
+        by_site = zip(
+            records.positions.tolist(), self._cells[keys].tolist(), info_numbers(records), records.typed.tolist(),
+            strict=True,
+        )  # fmt: skip
+        for i, (position, cells, numbers, typed) in enumerate(by_site):
+            ref = records.refs[i]
+            site = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{records.alts[i]}\t."
+            template, words = plain, cells
+            if self._with_loo and records.loo is not None and typed:
+                template = with_loo
+                words = [cell + _LOO[loo] for cell, loo in zip(cells, records.loo[i].tolist(), strict=True)]
+            info = ";".join([*(f"{k}={v}" for k, v in numbers.items()), "TYPED" if typed else "IMP"])
+            lines.append((position, len(ref), site.encode() + template % (info.encode(), b"\t".join(words))))
+        return lines
+
+    def _fill(self, keys: I64Array) -> None:
+        """Puts into words what has not occurred before."""
+        unique = np.unique(keys)
+        new = unique[[cell is None for cell in self._cells[unique]]]
+        if len(new):
+            self._cells[new] = self._words(*np.divmod(new, _STEPS))
+
+    def _words(self, first: IntArray, second: IntArray) -> list[bytes]:
+        columns = genotype_columns(first, second)
+        fields: dict[str, list[bytes]] = {}
+        for name in self._formats:
+            if name == "GT":
+                fields[name] = [_PHASED[i] for i in (2 * columns.gt[:, 0] + columns.gt[:, 1]).tolist()]
+            elif name == "DS":
+                fields[name] = [_DECIMAL[i] for i in columns.ds.tolist()]
+            else:
+                numbers = np.stack((first, second), axis=1) if name == "HDS" else columns.gp
+                fields[name] = [b",".join([_DECIMAL[i] for i in row]) for row in numbers.tolist()]
+        return [b":".join(parts) for parts in zip(*fields.values(), strict=True)]
+
+
+def info_numbers(records: OutputRecords) -> Iterator[dict[str, str]]:
+    """INFO names and values of every panel site, as they are written."""
+    columns = (records.af, records.maf, records.r2, records.er2)
+    for af, maf, r2, er2 in zip(*(column.tolist() for column in columns), strict=True):
+        numbers = {"AF": f"{af:.5g}", "MAF": f"{maf:.5g}", "R2": f"{r2:.4g}"}
+        if not math.isnan(er2):
+            numbers["ER2"] = f"{er2:.4g}"
+        yield numbers
+
+
+def _kept_line(contig: str, kept: KeptRecord) -> bytes:
+    alts = ",".join(kept.alts) or "."
+    names = ["." if allele < 0 else str(allele) for allele in kept.alleles.tolist()]
+    cells = "\t".join(f"{a}|{b}" for a, b in zip(names[0::2], names[1::2], strict=True))
+    return f"{contig}\t{kept.position}\t{kept.site_id}\t{kept.ref}\t{alts}\t.\tPASS\tUNUSED\tGT\t{cells}\n".encode()

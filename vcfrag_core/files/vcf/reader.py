@@ -1,0 +1,279 @@
+"""VCF and BCF through htslib (cyvcf2), so that whatever goes wrong there is one of our errors.
+
+htslib reports much of what goes wrong on standard error only. In particular an indexed query that meets a damaged
+block ends like one that has reached its end, so the index is used here for nothing but finding the first record of
+a region; all others are read in sequence, where a failed read is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gzip
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cyvcf2
+
+from vcfrag_core.errors import (
+    InputError,
+    NotVcfError,
+    RangeError,
+    TruncatedFileError,
+    UnknownContigError,
+)
+from vcfrag_core.files.vcf.wholeness import check_ends, check_last_line, is_compressed, unpacks
+from vcfrag_core.types import I32Array
+
+_CONTIGS_NAMED = 30
+
+
+class Record(Protocol):
+    """What is used here of a cyvcf2.Variant."""
+
+    CHROM: str
+    POS: int
+    ID: str | None
+    REF: str
+    ALT: list[str]
+    FORMAT: list[str]
+
+    def format(self, field: str, vtype: type) -> Any:
+        """(S, n) values of a FORMAT field, None where the record has none."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Region:
+    """Records of `contig` whose POS lies in [start, stop], 1-based; no stop: to the contig's end."""
+
+    contig: str
+    start: int = 1
+    stop: int | None = None
+
+    def holds(self, contig: str, position: int) -> bool:
+        """Whether a record belongs to the region; an indel by its POS, not by what it spans."""
+        return contig == self.contig and position >= self.start and not self._ends_before(position)
+
+    def is_behind(self, contig: str, position: int) -> bool:
+        """Whether a record of a sorted file, met after the region's first, lies after its last."""
+        return contig != self.contig or self._ends_before(position)
+
+    def _ends_before(self, position: int) -> bool:
+        return self.stop is not None and position > self.stop
+
+    def __str__(self) -> str:
+        if self.stop is None:
+            return self.contig if self.start == 1 else f"{self.contig}:{self.start}-"
+        return f"{self.contig}:{self.start}-{self.stop}"
+
+
+def parse_region(text: str) -> Region:
+    """`20`, `20:100-200`, `20:100-` or `20:100` (that position only), as bcftools reads them; commas are allowed.
+
+    Raises:
+        RangeError: The start lies behind the stop, or is 0.
+    """
+    match = re.fullmatch(r"(.+):([0-9][0-9,]*)(?:(-)([0-9][0-9,]*)?)?", text)
+    if match is None:
+        return Region(text)
+    contig, first, dash, last = match.groups()
+    start = int(first.replace(",", ""))
+    stop = int(last.replace(",", "")) if last else (None if dash else start)
+    if start < 1 or (stop is not None and stop < start):
+        raise RangeError(f"region {text!r}: positions are 1-based and ascend")
+    return Region(contig, start, stop)
+
+
+def contig_alias(contig: str, contigs: Iterable[str]) -> str | None:
+    """The name in `contigs` that means `contig`: itself, or with `chr` put before it or taken away; None if absent."""
+    names = set(contigs)
+    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
+    return contig if contig in names else other if other in names else None
+
+
+def check_contig(contig: str, contigs: Sequence[str], path: str | Path) -> None:
+    """Refuses a contig that the file does not have, naming those that it has.
+
+    Raises:
+        UnknownContigError: `contig` is not among `contigs`; an alias is named, not used.
+    """
+    if contig in contigs:
+        return
+    alias = contig_alias(contig, contigs)
+    hint = f"; this file calls it {alias!r}, ask for that" if alias else ""
+    raise UnknownContigError(f"no contig {contig!r} here{hint}; the file has {name_contigs(contigs)}", path=path)
+
+
+def name_contigs(contigs: Sequence[str]) -> str:
+    """The names for a message, the first 30 of many."""
+    more = len(contigs) - _CONTIGS_NAMED
+    return (", ".join(contigs[:_CONTIGS_NAMED]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+class VcfReader:
+    """An open VCF or BCF; iterating gives its records, those of the region if there is one, once.
+
+    Attributes:
+        path: The file.
+        samples: S sample names of the header.
+        contigs: Contigs that the header declares; those without records too, and none if it declares none.
+        region: What was asked for.
+    """
+
+    def __init__(self, path: Path, vcf: cyvcf2.VCF, region: Region | None, indexed: bool) -> None:
+        self.path = path
+        self.samples: tuple[str, ...] = tuple(vcf.samples)
+        self.header: str = vcf.raw_header
+        self.contigs = tuple(re.findall(r"^##contig=<(?:[^>]*,)?ID=([^,>]+)", self.header, re.MULTILINE))
+        self.region = region
+        self._vcf = vcf
+        self._indexed = indexed
+        if region is not None and self.contigs:
+            check_contig(region.contig, self.contigs, path)
+
+    def contig_length(self, contig: str) -> int | None:
+        """Base pairs of the contig where the header says so."""
+        for line in re.findall(r"^##contig=<(.*)>", self.header, re.MULTILINE):
+            fields = dict(part.split("=", 1) for part in line.split(",") if "=" in part)
+            if fields.get("ID") == contig and fields.get("length", "").isdigit():
+                return int(fields["length"])
+        return None
+
+    def contigs_with_records(self) -> tuple[str, ...]:
+        """What the file really holds, for messages; reads all of it where there is no index. Ends the iteration."""
+        if not (self._indexed and self.contigs):
+            with open_vcf(self.path) as again:
+                return tuple(dict.fromkeys(record.CHROM for record in again))
+        return tuple(contig for contig in self.contigs if self._first_from(Region(contig)) is not None)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Records in the file's order.
+
+        Raises:
+            TruncatedFileError: The file is damaged or ends early.
+            NotVcfError: A record that cannot be parsed.
+        """
+        if self.region is None:
+            return self._sequence(None)
+        if self._indexed:
+            return self._from_index(self.region)
+        return self._from_start(self.region)
+
+    def _from_start(self, region: Region) -> Iterator[Record]:
+        # To the file's end, not the region's: without an index nothing says that the file is sorted.
+        for record in self._sequence(None):
+            if region.holds(record.CHROM, record.POS):
+                yield record
+
+    def _first_from(self, region: Region) -> Record | None:
+        with warnings.catch_warnings():
+            # cyvcf2 warns of a contig without records; that is an empty answer here.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                first: Record | None = next(self._vcf(f"{region.contig}:{region.start}-"), None)
+            except AssertionError as error:
+                # So cyvcf2 says that an index cannot be loaded.
+                message = f"its index is damaged; make it again with `bcftools index -f {self.path}`"
+                raise InputError(message, path=self.path) from error
+        return first
+
+    def _from_index(self, region: Region) -> Iterator[Record]:
+        first = self._first_from(region)
+        if first is None:
+            return
+        for record in self._sequence(first):
+            if region.is_behind(record.CHROM, record.POS):
+                return
+            if region.holds(record.CHROM, record.POS):
+                yield record
+
+    def _sequence(self, record: Record | None) -> Iterator[Record]:
+        if record is not None:
+            yield record
+        while True:
+            try:
+                following = next(self._vcf)
+            except StopIteration:
+                return
+            except Exception as error:
+                if type(error) is not Exception:
+                    raise
+                # cyvcf2 has no class of its own for a failed read.
+                raise self._read_failure(record) from error
+            if not following.CHROM:
+                # Any other field of such a record ends the process.
+                raise NotVcfError(f"{self._place_after(record)} is a blank line; remove it", path=self.path)
+            record = following
+            yield record
+
+    def _read_failure(self, last: Record | None) -> InputError:
+        where = self._place_after(last)
+        if is_compressed(self.path) and not unpacks(self.path):
+            return TruncatedFileError(f"{where} cannot be read: the file is damaged or ends early", path=self.path)
+        return NotVcfError(f"{where} is not a valid record; `bcftools view` says what is wrong with it", path=self.path)
+
+    @staticmethod
+    def _place_after(last: Record | None) -> str:
+        return "its first record" if last is None else f"the record after {last.CHROM}:{last.POS}"
+
+
+@contextlib.contextmanager
+def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None = None) -> Iterator[VcfReader]:
+    """A VCF or BCF, plain, gzipped or bgzipped, for reading.
+
+    With a region, the records of that contig whose POS lies within it; found through the index where there is one
+    that is not older than the file, else by reading from the start.
+
+    Args:
+        path: The file.
+        threads: Threads that decompress.
+        region: A contig, or a part of one.
+
+    Raises:
+        InputError: No such file; while iterating, an index that is damaged.
+        EmptyInputError: A file of no bytes.
+        NotVcfError: Something else than VCF or BCF.
+        TruncatedFileError: The file ends early.
+        UnknownContigError: The region's contig is not declared in a header that declares contigs.
+    """
+    path = Path(path)
+    check_ends(path)
+    try:
+        # lazy: fields that nobody asks for are never unpacked.
+        vcf = cyvcf2.VCF(str(path), lazy=True, threads=threads if threads > 1 else None)
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise
+        # cyvcf2 has no class of its own for a header that cannot be read.
+        what = "its header is not whole (it must end in a #CHROM line with unique sample names)"
+        if is_compressed(path) and not unpacks(path):
+            what = "damaged: it cannot be decompressed"
+        raise NotVcfError(f"neither VCF nor BCF, or {what}", path=path) from error
+    with contextlib.closing(vcf):
+        check_last_line(path, len(vcf.samples))
+        yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _has_index(path))
+
+
+def _has_index(path: Path) -> bool:
+    """Whether there is an index to be trusted: newer than the file, for a file named by what it holds."""
+    with gzip.open(path) if is_compressed(path) else path.open("rb") as file:
+        is_bcf = file.read(3) == b"BCF"
+    # cyvcf2 chooses the kind of index by the name.
+    if is_bcf != (path.suffix == ".bcf"):
+        return False
+    modified = path.stat().st_mtime_ns
+    indexes = [Path(f"{path}{suffix}") for suffix in (".csi", ".tbi")]
+    return any(index.is_file() and index.stat().st_mtime_ns >= modified for index in indexes)
+
+
+def raw_calls(record: Record) -> I32Array | None:
+    """(S, ploidy) calls as BCF codes them: (allele + 1) << 1 | phased, allele -1 missing; None without GT.
+
+    The phased bit is that of the separator *before* an allele, so the first allele's means nothing. Where samples
+    differ in ploidy, the shorter ones are filled with -2147483647 (BCF specification, section 6.3.3).
+    """
+    calls: I32Array | None = record.format("GT", int)
+    return calls

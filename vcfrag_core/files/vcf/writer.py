@@ -1,0 +1,247 @@
+"""Writes an imputed VCF (bgzipped) or BCF window by window, with its index.
+
+Every window becomes a part in a folder beside the output, `.NAME.parts`; a part appears whole or not at all. At the
+end header, parts and end marker are copied together under a temporary name and renamed, so the output never exists
+half written. The parts of an interrupted run stay, and a run with the same input takes up where it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.vcf import bgzf
+from vcfrag_core.files.vcf import index as vcf_index
+from vcfrag_core.files.vcf.bcf import BcfFormatter, header_bytes
+from vcfrag_core.files.vcf.header import Header
+from vcfrag_core.files.vcf.lines import LineFormatter
+from vcfrag_core.output.records import OutputRecords
+from vcfrag_core.types import I64Array
+
+_SUFFIXES = (".vcf.gz", ".vcf.bgz", ".bcf")
+
+
+class ImputedWriter:
+    """The output of one imputation run: `begin` and `write` for every contig, then `finish`.
+
+    A context manager that ends its threads; the parts stay unless `finish` was reached.
+
+    Args:
+        path: The output; `.vcf.gz` or `.bcf`.
+        formats: FORMAT fields, in the fixed order.
+        contigs: Contigs in the order in which they are written.
+        threads: Threads that make the next piece and compress the last one while one is put into lines.
+        resume: Takes up the parts of an interrupted run; else they are removed.
+
+    Raises:
+        ConfigError: An unknown suffix.
+        ProvenanceMismatchError: The parts have other FORMAT fields or contigs.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        formats: Sequence[str],
+        contigs: Sequence[str],
+        threads: int = 1,
+        resume: bool = False,
+    ) -> None:
+        self.path = check_output(path)
+        self._contigs = tuple(contigs)
+        self._is_bcf = self.path.name.endswith(".bcf")
+        self._formatter = BcfFormatter(formats, contigs) if self._is_bcf else LineFormatter(formats)
+        self._folder = parts_folder(self.path)
+        if not resume:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._same_or_new("run", {"formats": ",".join(formats), "contigs": ",".join(contigs)})
+        self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._executor is not None:
+            self._executor.shutdown()
+
+    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
+        """Says what the records of a contig follow from; parts made from anything else are never taken up.
+
+        Raises:
+            ProvenanceMismatchError: There are parts of this contig that were.
+        """
+        self._same_or_new(f"{self._contigs.index(contig):04d}", identity)
+
+    def has(self, contig: str, number: int) -> bool:
+        """Whether window `number` of the contig is written."""
+        return self._part(contig, number).exists()
+
+    def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
+        """Writes window `number` of the contig, given in pieces; two of them are in memory at a time."""
+        part = self._part(contig, number)
+        table = _PartTable()
+        with atomic_path(part) as temporary:
+            with temporary.open("wb") as file:
+                rest, begun = b"", bgzf.begin(b"")
+                for records in self._one_ahead(pieces):
+                    lines = self._formatter.lines(records)
+                    table.add_records(lines)
+                    data = b"".join([rest, *(line for _, _, line in lines)])
+                    whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
+                    following, rest = bgzf.begin(data[:whole], executor=self._executor), data[whole:]
+                    _write_blocks(file, table, begun)
+                    begun = following
+                _write_blocks(file, table, begun)
+                _write_blocks(file, table, bgzf.begin(rest))
+            with atomic_path(part.with_suffix(".npz")) as index, index.open("wb") as file:
+                table.save(file)
+
+    def _one_ahead(self, pieces: Iterable[OutputRecords]) -> Iterator[OutputRecords]:
+        """The pieces, of which a thread makes the next one while one is written."""
+        if self._executor is None:
+            yield from pieces
+            return
+        coming = iter(pieces)
+        following = self._executor.submit(next, coming, None)
+        while (records := following.result()) is not None:
+            following = self._executor.submit(next, coming, None)
+            yield records
+
+    def finish(self, header: Header) -> int:
+        """Puts the parts together under the output's name, writes the index, removes the parts.
+
+        Returns:
+            The number of records.
+        """
+        text = header.text()
+        head, blocks = bgzf.compress(header_bytes(text) if self._is_bcf else text.encode(), executor=self._executor)
+        base = int(blocks[-1])
+        records = []
+        with atomic_path(self.path) as temporary, temporary.open("wb") as out:
+            out.write(head)
+            for contig in self._contigs:
+                joined, base = self._join(contig, out, base)
+                records.append(joined)
+            out.write(bgzf.EOF_BLOCK)
+        self._write_index(records, header)
+        shutil.rmtree(self._folder)
+        return sum(len(joined.begins) for joined in records)
+
+    def _join(self, contig: str, out: BinaryIO, base: int) -> tuple[vcf_index.ContigRecords, int]:
+        """Appends the contig's parts to the open file; where its records came to lie, and the file's size."""
+        empty = np.zeros(0, dtype=np.int64)
+        columns: list[tuple[I64Array, ...]] = [(empty, empty, empty, empty)]
+        for part in sorted(self._folder.glob(f"{self._contigs.index(contig):04d}-*.part")):
+            with np.load(part.with_suffix(".npz")) as table:
+                begins, lengths, offsets, blocks = (table[n] for n in ("begins", "lengths", "offsets", "blocks"))
+            places = bgzf.virtual_offsets(offsets, blocks, base)
+            columns.append((begins, begins + lengths, places[:-1], places[1:]))
+            base += _append(part, out, int(blocks[-1]))
+        begins, ends, starts, stops = (np.concatenate(column) for column in zip(*columns, strict=True))
+        return vcf_index.ContigRecords(contig=contig, begins=begins, ends=ends, starts=starts, stops=stops), base
+
+    def _write_index(self, records: Sequence[vcf_index.ContigRecords], header: Header) -> None:
+        last = max([1, *(int(joined.ends.max()) for joined in records if len(joined.ends))])
+        longest = max([last, *(length or 0 for length in header.contigs.values())])
+        as_tbi = not self._is_bcf and longest <= vcf_index.TBI_MAX_POSITION
+        for suffix in (".tbi", ".csi"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+        there = list(records) if self._is_bcf else [joined for joined in records if len(joined.begins)]
+        data = vcf_index.tbi(there) if as_tbi else vcf_index.csi(there, max_position=longest, is_vcf=not self._is_bcf)
+        with atomic_path(f"{self.path}{'.tbi' if as_tbi else '.csi'}") as temporary:
+            temporary.write_bytes(data)
+
+    def _part(self, contig: str, number: int) -> Path:
+        return self._folder / f"{self._contigs.index(contig):04d}-{number:07d}.part"
+
+    def _same_or_new(self, name: str, identity: Mapping[str, str]) -> None:
+        record = self._folder / f"{name}.json"
+        if record.is_file():
+            _check_same(json.loads(record.read_text()), identity, self._folder)
+            return
+        with atomic_path(record) as temporary:
+            temporary.write_text(json.dumps(dict(identity), indent=1))
+
+
+class _PartTable:
+    """Where the records of a part begin and how its blocks lie."""
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []
+        self._lengths: list[int] = []
+        self._sizes: list[int] = [0]
+        self._blocks: list[I64Array] = [np.zeros(1, dtype=np.int64)]
+
+    def add_records(self, lines: Sequence[tuple[int, int, bytes]]) -> None:
+        self._begins += [position - 1 for position, _, _ in lines]
+        self._lengths += [length for _, length, _ in lines]
+        self._sizes += [len(line) for _, _, line in lines]
+
+    def add_blocks(self, blocks: I64Array) -> None:
+        self._blocks.append(self._blocks[-1][-1] + blocks[1:])
+        if not len(self._blocks[-1]):
+            self._blocks.pop()
+
+    def save(self, file: BinaryIO) -> None:
+        np.savez(
+            file,
+            begins=np.array(self._begins, dtype=np.int64),
+            lengths=np.array(self._lengths, dtype=np.int64),
+            offsets=np.cumsum(np.array(self._sizes, dtype=np.int64)),
+            blocks=np.concatenate(self._blocks),
+        )
+
+
+def _write_blocks(file: BinaryIO, table: _PartTable, begun: Iterator[bytes]) -> None:
+    data, blocks = bgzf.joined(begun)
+    file.write(data)
+    table.add_blocks(blocks)
+
+
+def check_output(path: str | Path) -> Path:
+    """The path of an output that can be written.
+
+    Raises:
+        ConfigError: Its suffix is neither .vcf.gz nor .bcf, or its folder does not exist.
+    """
+    path = Path(path)
+    if not path.name.endswith(_SUFFIXES):
+        raise ConfigError(f"--out {path}: the name must end in .vcf.gz or .bcf")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+    return path
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of an unfinished output lie."""
+    return path.with_name(f".{path.name}.parts")
+
+
+def _append(part: Path, out: BinaryIO, size: int) -> int:
+    if part.stat().st_size != size:
+        raise ProvenanceMismatchError(f"{part} is not as it was written; remove {part.parent} and start anew")
+    with part.open("rb") as source:
+        shutil.copyfileobj(source, out, 1 << 22)
+    return size
+
+
+def _check_same(made: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:
+    """Refuses parts that another input made, naming what differs."""
+    for key in [*wanted, *made]:
+        if made.get(key) != wanted.get(key):
+            raise ProvenanceMismatchError(
+                f"--resume: {folder} was made with {key} {made.get(key)}, this run has {wanted.get(key)}; "
+                "run without --resume to start anew"
+            )

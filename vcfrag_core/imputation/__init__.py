@@ -1,0 +1,1 @@
+"""Imputation of haplotypes, and the trained model at work in it."""

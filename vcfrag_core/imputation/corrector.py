@@ -1,0 +1,119 @@
+"""A trained model at work in imputation: corrects the dosages of copying at the uncertain sites."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from vcfrag_core.evidence.evidence import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
+from vcfrag_core.evidence.inputs import candidate_inputs, site_inputs
+from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.types import F32Array, F64Array
+
+# A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
+# the query alone, and so its answer does not depend on its company.
+SITES_PER_CALL = 256
+_LEAST_PRIOR = np.float32(1e-7)
+# Beyond it the probability is 0 or 1, and e to it no longer a float32.
+_MOST_DELTA = np.float32(60)
+
+
+class LearnedCopying(Protocol):
+    """What a model says of copying that it was trained together with.
+
+    Attributes:
+        switch_factor: What to multiply the switch rate by.
+    """
+
+    switch_factor: float
+
+    def site_weights(self, frequency: F64Array) -> F32Array:
+        """(V,) emission weights for (V,) reference frequencies."""
+
+
+class Network(Protocol):
+    """A trained model as imputation sees it: `vcfrag_core.model.one_layer.OneLayer`, or any other by torch.
+
+    Attributes:
+        config: Its shape.
+        eta: Share of the reference frequency in the prior.
+    """
+
+    config: ModelConfig
+    eta: float
+
+    @property
+    def learned_copying(self) -> LearnedCopying | None:
+        """What it says of copying, where it was trained to."""
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        """(N,) log-odds to add to the prior's, from inputs as of `vcfrag_core.evidence.inputs`."""
+
+    def undisturbed(self) -> contextlib.AbstractContextManager[None]:
+        """Within it `correction` may be called, from several threads."""
+
+
+class Corrector:
+    """Applies a model to evidence, query by query.
+
+    Args:
+        network: The trained model.
+        name: What it is, for records: its digest and run.
+        left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        name: str,
+        *,
+        left_to_copying: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        self.network = network
+        self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
+        self.left_to_copying = tuple(left_to_copying)
+        self.learned_copying = network.learned_copying
+        self.n_candidates = network.config.candidates
+
+    def correct(self, evidence: Evidence) -> F32Array:
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context."""
+        corrected = evidence.dosage.copy()
+        evidence = self._to_correct(evidence)
+        borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
+        for start, stop in zip(borders[:-1], borders[1:], strict=True):
+            for first in range(int(start), int(stop), SITES_PER_CALL):
+                part = slice(first, min(first + SITES_PER_CALL, int(stop)))
+                corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
+                    evidence.candidates[part], evidence.sites[part]
+                )
+        return corrected
+
+    def _to_correct(self, evidence: Evidence) -> Evidence:
+        frequency = evidence.sites[:, FREQUENCY_FEATURE]
+        maf = np.minimum(frequency, 1 - frequency)
+        keep = np.ones(len(maf), dtype=np.bool_)
+        for low, high in self.left_to_copying:
+            keep &= ~((maf > low) & (maf <= high))
+        if keep.all():
+            return evidence
+        return dataclasses.replace(
+            evidence,
+            query=evidence.query[keep],
+            site=evidence.site[keep],
+            candidates=evidence.candidates[keep],
+            sites=evidence.sites[keep],
+        )
+
+    def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
+        inputs = candidate_inputs(candidates)
+        delta = self.network.correction(inputs, site_inputs(inputs, sites))
+        eta = np.float32(self.network.eta)
+        prior = np.clip(
+            (1 - eta) * sites[:, DOSAGE_FEATURE] + eta * sites[:, FREQUENCY_FEATURE], _LEAST_PRIOR, 1 - _LEAST_PRIOR
+        )
+        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MOST_DELTA, _MOST_DELTA)))
+        return probabilities

@@ -1,0 +1,1 @@
+"""Mask policies, their draws, and the training curriculum."""

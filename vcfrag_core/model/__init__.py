@@ -1,0 +1,1 @@
+"""The transformer: configuration, network, embedding, losses; one layer without torch."""

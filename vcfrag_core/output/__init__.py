@@ -1,0 +1,1 @@
+"""Records of imputed genotypes and their INFO."""

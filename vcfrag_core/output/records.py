@@ -1,0 +1,157 @@
+"""What is written of a window of sites: the arrays from which the VCF and the BCF writer make records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vcfrag_core.errors import ConfigError, ShapeError
+from vcfrag_core.output.genotypes import ONE, thousandths
+from vcfrag_core.output.info_r2 import estimated_r2
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
+
+FORMATS = ("GT", "DS", "HDS", "GP", "LOO")
+DEFAULT_FORMATS = ("GT", "DS", "HDS", "GP")
+
+
+def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
+    """`GT,DS` as a tuple in the fixed order GT, DS, HDS, GP, LOO.
+
+    Raises:
+        ConfigError: An unknown field, none, or LOO alone, which only typed sites have.
+    """
+    names = [name.strip().upper() for name in (text.split(",") if isinstance(text, str) else text)]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise ConfigError(f"--format takes {', '.join(FORMATS)}; got {unknown[0] if unknown else 'nothing'!r}")
+    if set(names) == {"LOO"}:
+        raise ConfigError("--format LOO has values at typed sites only; ask for GT or DS beside it")
+    return tuple(name for name in FORMATS if name in names)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRecord:
+    """A record of the target that was not used and is passed through with its genotypes.
+
+    Attributes:
+        position: 1-based position.
+        site_id: Its ID column.
+        ref: REF.
+        alts: ALT alleles; none where the record has none.
+        alleles: (2 S,) allele numbers, -1 missing.
+    """
+
+    position: int
+    site_id: str
+    ref: str
+    alts: tuple[str, ...]
+    alleles: I8Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRecords:
+    """Records of consecutive panel sites, and the target's own records between them.
+
+    Attributes:
+        contig: Name of the contig.
+        positions: (L,) 1-based positions.
+        site_ids: L identifiers.
+        refs: L reference alleles.
+        alts: L alternate alleles.
+        dosage: (L, S, 2) haplotype dosages in thousandths; a typed allele is 0 or 1000.
+        typed: (L,) sites typed in the target and used.
+        af: (L,) frequency of ALT in the cohort.
+        maf: (L,) the lesser of af and 1 - af.
+        r2: (L,) estimated r², `estimated_r2`.
+        er2: (L,) leave-one-out r² at typed sites, NaN elsewhere and where it is not known.
+        loo: (L, S) leave-one-out dosage in thousandths, -1 where there is none; or None.
+        kept: Records of the target to be written among these, by position.
+    """
+
+    contig: str
+    positions: IntArray
+    site_ids: Sequence[str]
+    refs: Sequence[str]
+    alts: Sequence[str]
+    dosage: I16Array
+    typed: BoolArray
+    af: F64Array
+    maf: F64Array
+    r2: F64Array
+    er2: F64Array
+    loo: I16Array | None = None
+    kept: tuple[KeptRecord, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.positions)
+        if self.dosage.shape[:1] != (n,) or self.dosage.shape[2:] != (2,):
+            raise ShapeError(f"{n} positions need dosages (L, S, 2), got {self.dosage.shape}")
+
+    @property
+    def n_sites(self) -> int:
+        return len(self.positions)
+
+    @property
+    def n_samples(self) -> int:
+        return int(self.dosage.shape[1])
+
+
+def site_records(
+    panel: Panel,
+    sites: I64Array,
+    *,
+    dosage: F32Array,
+    alleles: I8Array,
+    typed: BoolArray,
+    er2: F64Array | None = None,
+    loo: F32Array | None = None,
+    kept: Iterable[KeptRecord] = (),
+) -> OutputRecords:
+    """The records of some panel sites.
+
+    Typed alleles stand as they are; the imputed dosage fills in for missing ones.
+
+    Args:
+        panel: Names and positions of the sites.
+        sites: (L,) ascending panel sites.
+        dosage: (Q, L) imputed haplotype dosages, haplotypes 2s and 2s + 1 of sample s.
+        alleles: (Q, L) typed alleles, -1 where not typed or missing.
+        typed: (L,) sites typed in the target and used.
+        er2: (L,) leave-one-out r², NaN where there is none.
+        loo: (Q, L) leave-one-out haplotype dosages to be written, NaN where there is none.
+        kept: Records of the target to be written among these.
+
+    Raises:
+        ShapeError: No haplotype, or the arrays do not fit each other.
+    """
+    known = (alleles >= 0) & typed
+    rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
+    believed = np.clip(np.where(known, alleles.astype(np.float32), dosage), 0, 1)
+    af = believed.mean(axis=0, dtype=np.float64)
+    chosen = sites.tolist()
+    return OutputRecords(
+        contig=panel.contig,
+        positions=panel.positions[sites],
+        site_ids=[panel.site_ids[i] for i in chosen],
+        refs=[panel.refs[i] for i in chosen],
+        alts=[panel.alts[i] for i in chosen],
+        dosage=np.ascontiguousarray(rounded.reshape(len(rounded) // 2, 2, len(sites)).transpose(2, 0, 1)),
+        typed=typed,
+        af=af,
+        maf=np.minimum(af, 1 - af),
+        r2=estimated_r2(panel, sites, believed, known),
+        er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
+        loo=None if loo is None else _loo_dosage(loo, known),
+        kept=tuple(kept),
+    )
+
+
+def _loo_dosage(loo: F32Array, known: BoolArray) -> I16Array:
+    """(L, S) sums of both haplotypes' thousandths; -1 where either has none or was not typed."""
+    pairs = (len(loo) // 2, 2, loo.shape[1])
+    there = (np.isfinite(loo) & known).reshape(pairs).all(axis=1)
+    both = thousandths(np.where(np.isfinite(loo), loo, 0)).reshape(pairs).sum(axis=1)
+    return np.ascontiguousarray(np.where(there, both, -1).astype(np.int16).T)

@@ -1,0 +1,1 @@
+"""The reference panel: haplotype bits, genetic map, windows, splits."""

@@ -1,0 +1,151 @@
+"""The reference panel: phased haplotypes of one contig, packed to bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vcfrag_core.errors import RangeError, ShapeError, UnknownSampleError
+from vcfrag_core.panel import bits as bit
+from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Phased, complete, biallelic haplotypes at the sorted sites of one contig.
+
+    Attributes:
+        contig: Name of the contig as in the file.
+        positions: (V,) 1-based positions, non-decreasing.
+        refs: V reference alleles.
+        alts: V alternate alleles.
+        site_ids: V identifiers of the ID column, "." where there is none; not part of the digest.
+        samples: S sample names, unique; haplotypes 2s and 2s + 1 belong to sample s.
+        packed: (H, ceil(V / 8)) alleles, H = 2 S; bit order as in `vcfrag_core.panel.bits`.
+        contig_length: Base pairs of the contig where the file says so; not part of the digest.
+        source: The file that it was read from, for messages and records; not part of the digest.
+    """
+
+    contig: str
+    positions: I32Array
+    refs: tuple[str, ...]
+    alts: tuple[str, ...]
+    site_ids: tuple[str, ...]
+    samples: tuple[str, ...]
+    packed: U8Array
+    contig_length: int | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        v = len(self.positions)
+        if not len(self.refs) == len(self.alts) == len(self.site_ids) == v:
+            raise ShapeError(f"{v} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
+        if self.packed.shape != (2 * len(self.samples), bit.n_bytes(v)) or self.packed.dtype != np.uint8:
+            raise ShapeError(
+                f"{len(self.samples)} samples x {v} sites need uint8 of shape "
+                f"{(2 * len(self.samples), bit.n_bytes(v))}, got {self.packed.dtype} of {self.packed.shape}"
+            )
+        if len(set(self.samples)) != len(self.samples):
+            raise ShapeError("sample names are not unique")
+        if v and bool((np.diff(self.positions) < 0).any()):
+            raise RangeError("positions are not sorted")
+
+    @classmethod
+    def from_haplotypes(
+        cls,
+        haplotypes: IntArray | BoolArray,
+        *,
+        contig: str = "1",
+        positions: IntArray | None = None,
+        samples: Sequence[str] | None = None,
+        refs: Sequence[str] | None = None,
+        alts: Sequence[str] | None = None,
+    ) -> Panel:
+        """A panel from (H, V) zeros and ones; what is not given is made up (positions 1000, 1100, ..., A>C)."""
+        h, v = haplotypes.shape
+        if not bool(((haplotypes == 0) | (haplotypes == 1)).all()):
+            raise RangeError("panel haplotypes are 0 or 1")
+        return cls(
+            contig=contig,
+            positions=(1000 + 100 * np.arange(v) if positions is None else np.asarray(positions)).astype(np.int32),
+            refs=tuple(refs) if refs is not None else ("A",) * v,
+            alts=tuple(alts) if alts is not None else ("C",) * v,
+            site_ids=(".",) * v,
+            samples=tuple(samples) if samples is not None else tuple(f"S{i:04d}" for i in range(h // 2)),
+            packed=bit.pack(haplotypes.astype(np.uint8)),
+        )
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """`identity.panel_digest`, computed once; a panel's arrays are not to be written to."""
+        # Here, because identity needs Panel.
+        from vcfrag_core.retrieval import identity
+
+        return identity.panel_digest(self)
+
+    @property
+    def n_sites(self) -> int:
+        return len(self.positions)
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.samples)
+
+    @property
+    def n_haplotypes(self) -> int:
+        return len(self.packed)
+
+    def haplotypes(self, rows: IntArray | slice | None = None, start: int = 0, stop: int | None = None) -> U8Array:
+        """(n, stop - start) uint8 alleles of the haplotypes `rows` (all of them unless given)."""
+        chosen = self.packed if rows is None else self.packed[rows]
+        return bit.unpack(chosen, start, self.n_sites if stop is None else stop)
+
+    def rows_of(self, samples: Iterable[str]) -> I64Array:
+        """(2 n,) haplotype ids of the samples, in the order given.
+
+        Raises:
+            UnknownSampleError: A name is not in the panel.
+        """
+        index = {name: i for i, name in enumerate(self.samples)}
+        names = list(samples)
+        unknown = [name for name in names if name not in index]
+        if unknown:
+            raise UnknownSampleError(f"{len(unknown)} samples are not in the panel, the first is {unknown[0]!r}")
+        where = np.array([index[name] for name in names], dtype=np.int64)
+        return (2 * where[:, None] + np.arange(2)).reshape(-1)
+
+    def alt_frequency(self, rows: IntArray | None = None) -> F64Array:
+        """(V,) share of ALT among the haplotypes `rows` (all unless given); NaN when there is none."""
+        n = self.n_haplotypes if rows is None else len(rows)
+        counts = np.zeros(self.n_sites, dtype=np.int64)
+        for block in range(0, n, 512):
+            part = slice(block, block + 512)
+            chosen = self.packed[part if rows is None else rows[part]]
+            counts += bit.unpack(chosen, 0, self.n_sites).sum(axis=0, dtype=np.int64)
+        with np.errstate(invalid="ignore"):
+            return counts / np.float64(n)
+
+    def site_label(self, site: int) -> str:
+        """`contig:position REF>ALT`, for messages."""
+        return f"{self.contig}:{self.positions[site]} {self.refs[site]}>{self.alts[site]}"
+
+    def select_samples(self, names: Sequence[str]) -> Panel:
+        """The panel of the named samples only, in that order."""
+        return dataclasses.replace(self, samples=tuple(names), packed=self.packed[self.rows_of(names)])
+
+    def select_sites(self, sites: IntArray) -> Panel:
+        """The panel at the given ascending site indices only."""
+        chosen = [int(i) for i in sites]
+        return dataclasses.replace(
+            self,
+            positions=self.positions[sites],
+            refs=tuple(self.refs[i] for i in chosen),
+            alts=tuple(self.alts[i] for i in chosen),
+            site_ids=tuple(self.site_ids[i] for i in chosen),
+            packed=np.concatenate(
+                [bit.pack(self.haplotypes(slice(b, b + 512))[:, sites]) for b in range(0, self.n_haplotypes, 512)]
+            ),
+        )

@@ -1,0 +1,1 @@
+"""What is retrieved: identity, layout, metric, queries, candidates, order."""

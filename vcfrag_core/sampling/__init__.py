@@ -1,0 +1,1 @@
+"""Which sample and window comes next."""

@@ -1,0 +1,1 @@
+"""Accuracy by allele frequency, bootstrap intervals, reliability."""

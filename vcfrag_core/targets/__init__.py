@@ -1,0 +1,1 @@
+"""Targets against the panel: matching, tests of typed sites, people."""

@@ -1,0 +1,267 @@
+"""An engine in a process of its own, supervised: when it dies or hangs, callers are told and it is started again.
+
+CUDA errors abort the process they happen in; so a daemon that is to outlive them keeps its devices in another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from vcfrag_core.errors import InternalError, UnavailableError
+from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.search.engine import Answer, Checkpoint, Engine, IndexSource, SearchTask, Usage
+from vcfrag_core.types import U8Array
+from vcfrag_indexd.engines import worker_process
+from vcfrag_indexd.logs import get_log
+from vcfrag_proto.status import ERROR_OF
+
+STALE_SECONDS = 3.0
+START_SECONDS = 120.0
+WATCH_SECONDS = 0.1
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+EMPTY: U8Array = np.zeros((0, 0), dtype=np.uint8)
+log = get_log()
+
+
+@dataclasses.dataclass(slots=True)
+class _Pending:
+    """A request on its way."""
+
+    done: threading.Event = dataclasses.field(default_factory=threading.Event)
+    kind: str = ""
+    value: Any = None
+
+
+class _Process:
+    """One life of the worker."""
+
+    def __init__(self, make_engine: Callable[[], Engine], on_message: Callable[[_Process, Any], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection: Connection
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=worker_process.run, args=(theirs, make_engine), name="vcfrag-engine", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self.started = time.monotonic()
+        self.seen: float | None = None
+        self.ended = threading.Event()
+        self.opened: set[str] = set()
+        self._on_message = on_message
+        self._send_lock = threading.Lock()
+        threading.Thread(target=self._read, name="vcfrag-worker-reader", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid or 0)
+
+    def silent_seconds(self) -> float:
+        """Since the last sign of life."""
+        return time.monotonic() - (self.started if self.seen is None else self.seen)
+
+    def send(self, message: Any) -> None:
+        with self._send_lock:
+            self.connection.send(message)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join(5.0)
+        self.connection.close()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = self.connection.recv()
+                self.seen = time.monotonic()
+                self._on_message(self, message)
+        except (EOFError, OSError):
+            self.ended.set()
+
+
+class WorkerEngine:
+    """Runs the engine that `make_engine` makes in a child process.
+
+    Args:
+        name: Name of that engine.
+        make_engine: Called in the child; must be picklable.
+        budget_bytes: Its budget, for `usage` while it is away.
+        hang_seconds: A child that is silent for so long is killed.
+    """
+
+    def __init__(
+        self, name: str, make_engine: Callable[[], Engine], *, budget_bytes: int, hang_seconds: float = 30.0
+    ) -> None:
+        self.name = name
+        self.devices: tuple[str, ...] = ()
+        self.restarts = 0
+        self._make_engine = make_engine
+        self._hang_seconds = hang_seconds
+        self._usage = Usage(holdings={}, used_bytes=0, peak_bytes=0, budget_bytes=budget_bytes)
+        self._sources: dict[str, IndexSource] = {}
+        self._shared: dict[int, tuple[int, worker_process.SharedBits, U8Array]] = {}
+        self._pending: dict[int, _Pending] = {}
+        self._numbers = itertools.count(1)
+        self._stopping = threading.Event()
+        self._lock = threading.RLock()
+        self._process = _Process(make_engine, self._receive)
+        self._watcher = threading.Thread(target=self._watch, name="vcfrag-worker-watch", daemon=True)
+        self._watcher.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the child that lives now."""
+        return self._process.pid
+
+    def available(self) -> bool:
+        process = self._process
+        return process.seen is not None and not process.ended.is_set() and process.silent_seconds() < STALE_SECONDS
+
+    def open(self, source: IndexSource) -> None:
+        with self._lock:
+            self._sources[source.handle] = source
+
+    def close(self, handle: str) -> None:
+        with self._lock:
+            source = self._sources.pop(handle, None)
+            if handle in self._process.opened:
+                self._process.opened.discard(handle)
+                self._post("close", handle)
+            if source is not None and not any(other.packed is source.packed for other in self._sources.values()):
+                self._unshare(source.packed)
+
+    def prepare(self, handle: str, segments: Sequence[Segment], checkpoint: Checkpoint) -> None:
+        self._request(checkpoint, "prepare", handle, segments)
+
+    def search(self, handle: str, task: SearchTask, checkpoint: Checkpoint) -> Answer:
+        answer: Answer = self._request(checkpoint, "search", handle, task)
+        return answer
+
+    def usage(self) -> Usage:
+        return dataclasses.replace(self._usage, restarts=self.restarts)
+
+    def shutdown(self) -> None:
+        self._stopping.set()
+        self._watcher.join(5.0)
+        self._process.end()
+        with self._lock:
+            for descriptor, _, _ in self._shared.values():
+                os.close(descriptor)
+            self._shared.clear()
+
+    def _request(self, checkpoint: Checkpoint, method: str, handle: str, argument: Any) -> Any:
+        checkpoint()
+        process = self._process
+        if not self.available():
+            raise UnavailableError("the engine's worker is being restarted: try again")
+        self._open_in(process, handle)
+        number, pending = self._send(process, method, (handle, argument))
+        try:
+            while not pending.done.wait(WATCH_SECONDS):
+                if process.ended.is_set():
+                    raise UnavailableError("the engine's worker died during the call: try again")
+                checkpoint()
+        except BaseException:
+            self._forget(process, number)
+            raise
+        self._pending.pop(number, None)
+        if pending.kind == worker_process.OK:
+            return pending.value
+        reason, message = pending.value
+        raise ERROR_OF.get(reason, InternalError)(message)
+
+    def _open_in(self, process: _Process, handle: str) -> None:
+        with self._lock:
+            source = self._sources.get(handle)
+            if source is None or handle in process.opened:
+                return
+            process.opened.add(handle)
+            bits = self._share(source.packed)
+        self._send(process, "open", (dataclasses.replace(source, packed=EMPTY), bits), keep=False)
+
+    def _send(
+        self, process: _Process, method: str, arguments: tuple[Any, ...], *, keep: bool = True
+    ) -> tuple[int, _Pending]:
+        number, pending = next(self._numbers), _Pending()
+        if keep:
+            self._pending[number] = pending
+        try:
+            process.send((number, method, arguments))
+        except OSError as error:
+            self._pending.pop(number, None)
+            raise UnavailableError("the engine's worker died: try again") from error
+        return number, pending
+
+    def _post(self, method: str, *arguments: Any) -> None:
+        try:
+            self._send(self._process, method, arguments, keep=False)
+        except UnavailableError:
+            return
+
+    def _forget(self, process: _Process, number: int) -> None:
+        self._pending.pop(number, None)
+        if not process.ended.is_set():
+            self._post_cancel(process, number)
+
+    def _post_cancel(self, process: _Process, number: int) -> None:
+        try:
+            process.send((number, worker_process.CANCEL, ()))
+        except OSError:
+            return
+
+    def _receive(self, process: _Process, message: tuple[int, str, Any, Usage | None]) -> None:
+        number, kind, value, usage = message
+        self._usage = usage or self._usage
+        if kind == worker_process.ALIVE:
+            self.devices = tuple(value)
+        pending = self._pending.get(number)
+        if pending is not None:
+            pending.kind, pending.value = kind, value
+            pending.done.set()
+
+    def _watch(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._stopping.wait(WATCH_SECONDS):
+            process = self._process
+            limit = START_SECONDS if process.seen is None else self._hang_seconds
+            if process.silent_seconds() > limit:
+                log.error("the engine's worker hangs and is killed", pid=process.pid, seconds=limit)
+                process.end()
+            if not process.ended.is_set():
+                continue
+            lived = time.monotonic() - process.started
+            pause = FIRST_PAUSE_SECONDS if lived > LONGEST_PAUSE_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            log.error("the engine's worker died and is started again", pid=process.pid, pause_seconds=pause)
+            process.end()
+            if self._stopping.wait(pause):
+                return
+            self.restarts += 1
+            self._process = _Process(self._make_engine, self._receive)
+
+    def _share(self, packed: U8Array) -> worker_process.SharedBits:
+        """Copies a panel's bits once into memory that the child can map."""
+        found = self._shared.get(id(packed))
+        if found is None:
+            descriptor = os.memfd_create("vcfrag-panel")
+            with os.fdopen(os.dup(descriptor), "wb") as stream:
+                stream.write(np.ascontiguousarray(packed).data)
+            bits = worker_process.SharedBits(next(self._numbers), f"/proc/{os.getpid()}/fd/{descriptor}", packed.shape)
+            found = self._shared[id(packed)] = (descriptor, bits, packed)
+        return found[1]
+
+    def _unshare(self, packed: U8Array) -> None:
+        found = self._shared.pop(id(packed), None)
+        if found is not None:
+            self._post("forget", found[1].serial)
+            os.close(found[0])

@@ -1,0 +1,1 @@
+"""The gRPC server: health, security, metrics, tracing."""

@@ -1,0 +1,1 @@
+"""Copying parameters fitted by leave-one-out on panel samples."""

@@ -1,0 +1,108 @@
+"""The command line `vcfrag-train`: registers one module of `vcfrag_train.cli` per command.
+
+Only the module of the command that was asked for is imported, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
+
+import typer
+
+from vcfrag_core.errors import VcfragError
+from vcfrag_train import extras
+
+COMMANDS = {
+    "fit": "Train a model against an index daemon.",
+    "impute": "Impute the untyped sites of target samples into a VCF.",
+    "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
+    "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
+    "inspect": "Say what a training run was made from, and whether it can be trusted.",
+    "export": "Write a trained model to hand on.",
+    "calibrate": "Fit the copying parameters to a panel by leave-one-out.",
+    "demo": "Generate a panel, train, impute and evaluate: the whole road in minutes.",
+}
+
+EXIT_FAILED = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_app(chosen: str | None = None) -> typer.Typer:
+    """The application, with the code of the command `chosen` loaded and the names and summaries of the others."""
+    app = typer.Typer(name="vcfrag-train", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app.callback()(_options)
+    for name, summary in COMMANDS.items():
+        app.command(name, short_help=summary)(_load(name) if name == chosen else _placeholder)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 refused with one line on stderr, 130 interrupted."""
+    # gRPC's own log would break the one line of a refusal, and the bar of a run.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    with _process_of_its_own() if arguments is None else contextlib.nullcontext():
+        _run(chosen, words)
+
+
+@contextlib.contextmanager
+def _process_of_its_own() -> Iterator[None]:
+    """Spares a process work that no command needs (docs/performance.md, Imputing)."""
+    # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        yield
+    finally:
+        # The interpreter would look for garbage once more, in hundreds of thousands of objects, before it frees all.
+        gc.freeze()
+
+
+def _run(chosen: str | None, words: Sequence[str]) -> None:
+    try:
+        build_app(chosen)(words, prog_name="vcfrag-train")
+    except VcfragError as error:
+        _leave(error.reason, str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in extras.PIP_LINES:
+            raise
+        refusal = extras.missing(package)
+        _leave(refusal.reason, str(refusal))
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vcfrag {importlib.metadata.version('vcfrag')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Retrieval-augmented genotype imputation: train, impute, evaluate, compare."""
+
+
+def _load(name: str) -> Callable[..., None]:
+    command: Callable[..., None] = importlib.import_module(f"vcfrag_train.cli.{name}").command
+    return command
+
+
+def _placeholder() -> None:
+    raise NotImplementedError("a command that was not chosen never runs")
+
+
+def _leave(reason: str, message: str) -> None:
+    typer.echo(f"error [{reason}]: {message}", err=True)
+    raise SystemExit(EXIT_FAILED)

@@ -1,0 +1,64 @@
+"""`vcfrag-train compare`: vcfrag, Beagle, Minimac4 and baselines on the same files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    panel: Annotated[Path, typer.Option(help="Reference panel, VCF or BCF.")],
+    target: Annotated[Path, typer.Option(help="Phased targets at the typed sites, VCF or BCF.")],
+    truth: Annotated[Path, typer.Option(help="VCF or BCF with the targets' true genotypes.")],
+    map: Annotated[Path | None, typer.Option(help="Genetic map; all programs get it.")] = None,
+    typed: Annotated[
+        Path | None, typer.Option(help="Typed sites, where they are not all of the target file's.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="Trained run to add, as RUN or NAME=RUN; repeatable.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Use checkpoints although they were trained with another panel or map.")
+    ] = None,
+    own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
+    peers: Annotated[bool, typer.Option(help="Run Beagle and Minimac4, default and tuned.")] = True,
+    ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
+    threads: Annotated[int, typer.Option(help="Threads of every program.")] = 2,
+    heap_mb: Annotated[int, typer.Option(help="Java's heap for Beagle, megabytes.")] = 4096,
+    keep: Annotated[Path | None, typer.Option(help="Folder in which the imputed files and logs stay.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
+    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
+    samples_table: Annotated[Path | None, typer.Option(help="Table with sample and super_pop columns.")] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the samples; 0: no intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,
+) -> None:
+    """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
+    from vcfrag_train.cli.evaluate import labelled
+    from vcfrag_train.compare import compare as comparison
+    from vcfrag_train.compare.peers import PEERS
+    from vcfrag_train.evaluate import evaluate as evaluation
+    from vcfrag_train.evaluate import output, tables
+
+    files = comparison.ComparisonFiles(
+        panel=panel, target=target, truth=truth, genetic_map=map, typed=typed, samples_table=samples_table
+    )
+    config = comparison.ComparisonConfig(
+        checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
+        accept=tuple(accept or ()),
+        own=own,
+        peers=PEERS if peers else (),
+        ablations=ablations,
+        threads=threads,
+        heap_mb=heap_mb,
+        evaluation=evaluation.EvaluationConfig(resamples=resamples, seed=seed),
+    )
+    targets = output.Targets(json=json, tsv=tsv, html=html)
+    with output.progress() as progress, comparison.work_folder(keep) as work:
+        result = comparison.compare(files, config, work, progress)
+    console = tables.console()
+    tables.print_evaluation(result, console)
+    for path in output.write(result, targets):
+        console.print(f"wrote {path}", highlight=False)

@@ -1,0 +1,19 @@
+"""`vcfrag-train export`: a trained model to hand on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; `impute --checkpoint` takes it.")],
+) -> None:
+    """Writes a run's best model with its provenance and its scores, without the trainer's state."""
+    from vcfrag_train.models.exported import export_model
+
+    export_model(run, out)
+    typer.echo(f"wrote {out}")

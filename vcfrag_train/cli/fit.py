@@ -1,0 +1,62 @@
+"""`vcfrag-train fit`: trains a model against an index daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    config: Annotated[Path | None, typer.Option(help="TOML file that says what to train, on what.")] = None,
+    daemon: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="HOST:PORT of an index daemon; again for each of several; `embedded` for one inside this process. "
+            "That of the configuration, or of the run that goes on, unless given; embedded where they name none."
+        ),
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run folder to go on with, from its last checkpoint.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given.")] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="Goes on though this field of provenance differs (never `inputs`)."),
+    ] = None,
+) -> None:
+    """Trains a model, or goes on with a run as if it had never stopped.
+
+    Writes checkpoints, metrics and provenance to a run folder; Ctrl-C saves and stops. Under torchrun or SLURM it is
+    one process of several.
+    """
+    import dataclasses
+    import os
+
+    from vcfrag_core.errors import ConfigError
+    from vcfrag_train import extras
+    from vcfrag_train.client.wait import wait_until_ready
+    from vcfrag_train.fit.config import load_config, run_config
+
+    extras.require("torch", "lightning")
+    if resume is not None and out is not None:
+        raise ConfigError("--resume goes on in the run's own folder: --out has no meaning with it")
+    settings = load_config(config) if config is not None else (run_config(resume) if resume is not None else None)
+    if settings is not None and daemon:
+        addresses = () if daemon == ["embedded"] else tuple(daemon)
+        settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=addresses))
+
+    if settings is not None:
+        wanted = settings.panel.name
+        for address in settings.daemon.addresses:
+            wait_until_ready(address, lambda name, _: name == wanted)
+
+    from vcfrag_train.fit.session import fit
+
+    try:
+        run = fit(settings, out, resume=resume, accept=accept or ())
+    except KeyboardInterrupt as stopped:
+        if str(stopped):
+            typer.echo(str(stopped), err=True)
+        raise
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(str(run))

@@ -1,0 +1,107 @@
+"""`vcfrag-train impute`: imputes the untyped sites of target samples."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vcfrag_core.files.vcf.writer import parts_folder
+from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
+from vcfrag_train.calibrate.parameters import read_parameters
+from vcfrag_train.impute.config import ImputeConfig, KeepGoing
+
+
+def command(
+    panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
+    target: Annotated[Path, typer.Option(help="Targets: phased VCF or BCF.")],
+    out: Annotated[Path, typer.Option(help="Output, .vcf.gz or .bcf; its index is written beside it.")],
+    map: Annotated[
+        Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Run folder of a trained model; without it, the model that ships with vcfrag.")
+    ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Use a checkpoint although it was trained with another panel or map.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; chosen by density without.")
+    ] = None,
+    copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
+    daemon: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP, of panel and target.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads that read, copy and compress.")] = 1,
+    format: Annotated[
+        str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
+    ] = ",".join(DEFAULT_FORMATS),
+    fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Mend records with REF and ALT exchanged.")] = False,
+    fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Mend records on the other strand.")] = False,
+    qc: Annotated[
+        Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it.")
+    ] = None,
+    qc_from: Annotated[Path | None, typer.Option(help="Apply this QC table and believe all other typed sites.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    keep_going: Annotated[
+        list[KeepGoing] | None,
+        typer.Option(help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged."),
+    ] = None,
+    least_typed: Annotated[int, typer.Option(help="Typed sites that every site needs around it.")] = 8,
+    max_damaged_share: Annotated[float, typer.Option(help="Share of damaged typed sites that stops the run.")] = 0.1,
+    loo_samples: Annotated[
+        int, typer.Option(help="Samples that test the typed sites by leave-one-out; 0: by frequency alone.")
+    ] = 16,
+    loo_folds: Annotated[
+        int | None, typer.Option(help="Folds of leave-one-out; 5, or 2 where typed sites are dense.")
+    ] = None,
+    pass_through: Annotated[
+        bool, typer.Option("--pass-through", help="Write target records that are no panel sites, too.")
+    ] = False,
+    allow_panel_samples: Annotated[
+        bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
+    ] = False,
+) -> None:
+    """Imputes target samples against a panel into a bgzipped, indexed VCF or a BCF."""
+    config = ImputeConfig(
+        panel=panel,
+        target=target,
+        out=out,
+        map=map,
+        checkpoint=checkpoint,
+        accept=tuple(accept or ()),
+        parameters=None if parameters is None else read_parameters(parameters).parameters,
+        copying_only=copying_only,
+        daemon=daemon,
+        region=region,
+        threads=threads,
+        formats=parse_formats(format),
+        fix_swaps=fix_swaps,
+        fix_flips=fix_flips,
+        qc=qc,
+        qc_from=qc_from,
+        resume=resume,
+        keep_going=frozenset(keep_going or ()),
+        least_typed=least_typed,
+        max_damaged_share=max_damaged_share,
+        loo_samples=loo_samples,
+        loo_folds=loo_folds,
+        pass_through=pass_through,
+        allow_panel_samples=allow_panel_samples,
+        command=shlex.join(["vcfrag-train", *sys.argv[1:]]),
+    )
+    from vcfrag_train.cli.progress import showing
+    from vcfrag_train.impute.pipeline import run_impute
+
+    with showing() as watcher:
+        try:
+            result = run_impute(config, watcher)
+        except KeyboardInterrupt:
+            if parts_folder(out).is_dir():
+                watcher.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")
+            raise
+    typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")

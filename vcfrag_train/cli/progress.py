@@ -1,0 +1,51 @@
+"""How an imputation run is shown: lines on stderr, and on a terminal a bar with sites per second and time left."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from vcfrag_core.files.tables.genetic_map import GeneticMapWarning
+from vcfrag_train.impute.pipeline import Watcher
+
+
+class _SitesPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} sites/s")
+
+
+class _Shown(Watcher):
+    """Shows a run on the console; the bar only where somebody looks at it."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console = console
+        self._progress = progress
+        self._task = progress.add_task("starting", total=None)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def stage(self, name: str) -> None:
+        self._progress.reset(self._task, description=name, total=None)
+
+    def sites(self, done: int, total: int) -> None:
+        self._progress.update(self._task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def showing() -> Iterator[Watcher]:
+    """A watcher that writes to stderr; without a terminal only what the user should know, and no bar."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), _SitesPerSecond(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        shown = _Shown(console, progress)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", GeneticMapWarning)
+            warnings.showwarning = lambda message, *_, **__: shown.say(f"warning: {message}")
+            yield shown

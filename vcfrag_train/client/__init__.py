@@ -1,0 +1,1 @@
+"""The daemon's client, and daemons that a command starts."""

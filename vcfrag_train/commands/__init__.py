@@ -1,1 +1,0 @@
-"""One module per command of `vcfrag-train`, each with a function `command`; `vcfrag_train.cli` registers them."""

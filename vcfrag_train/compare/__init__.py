@@ -1,0 +1,1 @@
+"""Imputation beside Beagle, Minimac4 and simpler retrieval."""

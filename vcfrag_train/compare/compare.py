@@ -1,0 +1,260 @@
+"""vcfrag beside Beagle, Minimac4 and the baselines: the same files, measured, in one evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.dosages import ImputedGenotypes, read_haplotypes, sample_names
+from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
+from vcfrag_core.files.panel.reader import read_panel
+from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.sites import site_rows
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.types import I8Array
+from vcfrag_train.compare import baselines, peers
+from vcfrag_train.compare.baselines import Baseline
+from vcfrag_train.compare.peers import PEERS, Peer
+from vcfrag_train.compare.usage import Usage, run_measured
+from vcfrag_train.evaluate.evaluate import Method, evaluate_methods, file_method
+from vcfrag_train.evaluate.results import Cost, Evaluation
+from vcfrag_train.evaluate.truth import EvaluationConfig, EvaluationFiles, Hidden, load_hidden
+from vcfrag_train.models.choose import default_corrector, named_corrector
+
+_RUN_CLI: Final = "import sys; from vcfrag_train.cli.app import main; main(sys.argv[1:])"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonFiles:
+    """The files that every program gets, and the truth.
+
+    Attributes:
+        panel: Reference panel.
+        target: Phased targets at the typed sites.
+        truth: Their true genotypes.
+        genetic_map: Map file; None: 1 cM per Mb.
+        typed: Typed sites; None: those of the target file.
+        samples_table: Where super-populations are looked up.
+    """
+
+    panel: Path
+    target: Path
+    truth: Path
+    genetic_map: Path | None = None
+    typed: Path | None = None
+    samples_table: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonConfig:
+    """What to run, and how.
+
+    Attributes:
+        checkpoints: Label and run folder of each trained model to add.
+        accept: Differences of panel or map to a checkpoint's training that are accepted.
+        own: Whether to run vcfrag with its default settings and by copying alone.
+        peers: The peers to run where they are on the PATH.
+        ablations: Whether to compute the baselines, and every trained model with random neighbours.
+        threads: Threads of every program.
+        heap_mb: Java's heap for Beagle, megabytes.
+        evaluation: How to score.
+    """
+
+    checkpoints: tuple[tuple[str, Path], ...] = ()
+    accept: tuple[str, ...] = ()
+    own: bool = True
+    peers: tuple[Peer, ...] = PEERS
+    ablations: bool = True
+    threads: int = 2
+    heap_mb: int = 4096
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.heap_mb < 64:
+            raise ConfigError(f"threads must be >= 1 and heap_mb >= 64, got {self.threads} and {self.heap_mb}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """One way to call `vcfrag-train impute`."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+Say = Callable[[str], None]
+
+
+def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, say: Say = lambda _: None) -> Evaluation:
+    """Runs all programs and scores them together; the first vcfrag row is compared with every other.
+
+    Args:
+        files: Panel, targets, truth, map.
+        config: What to run.
+        work: Folder for the imputed files; they stay there.
+        say: Told what is being done.
+
+    Raises:
+        ConfigError: Nothing to run.
+        ProgramError: A program ended with an error.
+        Any error of the readers.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    samples = sample_names(files.target)
+    panel_path, panel = _reference(files.panel, samples, work, config.evaluation.threads)
+    methods = [
+        *_own_methods(files, config, panel_path, work, say),
+        *_peer_methods(files, config, panel_path, panel, work, say),
+    ]
+    if not methods:
+        raise ConfigError("nothing to compare: neither vcfrag nor a peer is run")
+    evaluation_files = EvaluationFiles(
+        imputed=tuple((method.name, Path(method.source)) for method in methods),
+        truth=files.truth,
+        panel=panel_path,
+        typed=files.typed or files.target,
+        samples_table=files.samples_table,
+    )
+    say("reading the truth")
+    hidden = load_hidden(evaluation_files, config.evaluation, panel)
+    if config.ablations:
+        methods += _ablations(files, panel, samples, config)
+    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, say)
+
+
+def _reference(path: Path, targets: Sequence[str], work: Path, threads: int) -> tuple[Path, Panel]:
+    """The panel without the targets: the file itself where they are not in it, else one written for all programs."""
+    panel = read_panel(path, threads=threads)
+    both = sorted(set(panel.samples) & set(targets))
+    if not both:
+        return path, panel
+    names = work / "targets.txt"
+    names.write_text("".join(f"{name}\n" for name in both))
+    reduced = work / "panel.bcf"
+    run_measured(["bcftools", "view", "-S", f"^{names}", "-Ob", "-o", reduced, path], log=work / "panel.log")
+    peers.run_index(reduced)
+    return reduced, read_panel(reduced, threads=threads)
+
+
+def _own_methods(
+    files: ComparisonFiles, config: ComparisonConfig, panel: Path, work: Path, say: Say
+) -> Iterator[Method]:
+    for own in _own_ways(config):
+        say(f"running {own.name}")
+        stem = re.sub(r"[^\w.-]+", "-", own.name)
+        output = work / f"{stem}.vcf.gz"
+        words = ["impute", "--panel", panel, "--target", files.target, "--out", output, "--threads", config.threads]
+        words += [] if files.genetic_map is None else ["--map", files.genetic_map]
+        command = [sys.executable, "-c", _RUN_CLI, *(str(word) for word in words), *own.options]
+        # An empty cache: the whole process reads the panel itself, as Beagle does.
+        with tempfile.TemporaryDirectory(prefix=".cache-", dir=work) as cache:
+            usage = run_measured(command, log=work / f"{stem}.log", environment={CACHE_DIR_VARIABLE: cache})
+        yield file_method(own.name, output, config.evaluation, _cost(usage, (), config.threads))
+
+
+def _own_ways(config: ComparisonConfig) -> tuple[_Own, ...]:
+    accept = tuple(word for field in config.accept for word in ("--accept", field))
+    trained = tuple(_Own(name=name, options=("--checkpoint", str(run), *accept)) for name, run in config.checkpoints)
+    if not config.own:
+        return trained
+    return (*trained, _Own(name="vcfrag", options=()), _Own(name="vcfrag-copying", options=("--copying-only",)))
+
+
+def _peer_methods(
+    files: ComparisonFiles, config: ComparisonConfig, panel_path: Path, panel: Panel, work: Path, say: Say
+) -> Iterator[Method]:
+    if not config.peers:
+        return
+    found, missing = peers.available_peers(config.peers)
+    for program in missing:
+        say(f"{program} is not on the PATH and is left out")
+    given = peers.PeerInput(panel=panel_path, target=files.target, genetic_map=map_for(panel, files.genetic_map))
+    for peer in found:
+        say(f"running {peer.name}")
+        output = work / f"{peer.name}.vcf.gz"
+        run = peers.run_peer(peer, given, output, threads=config.threads, heap_mb=config.heap_mb)
+        yield file_method(peer.name, output, config.evaluation, _cost(run.imputation, run.preparation, config.threads))
+
+
+def _cost(run: Usage, preparation: Sequence[Usage], threads: int) -> Cost:
+    return Cost(
+        wall_seconds=run.wall_seconds,
+        preparation_seconds=sum(step.wall_seconds for step in preparation),
+        peak_bytes=max(step.peak_bytes for step in (run, *preparation)),
+        threads=threads,
+        command=run.command,
+    )
+
+
+def _ablations(
+    files: ComparisonFiles, reference: Panel, samples: Sequence[str], config: ComparisonConfig
+) -> Iterator[Method]:
+    rows = site_rows(reference.positions.tolist(), reference.refs, reference.alts)
+    alleles = read_haplotypes(files.target, reference.contig, rows, samples, threads=config.evaluation.threads)
+    for baseline in baselines.BASELINES:
+        yield Method(
+            name=baseline.name,
+            load=functools.partial(_load_baseline, baseline, reference, alleles, samples),
+            source="computed here",
+        )
+    for name, corrector in _correctors(files, reference, config):
+        yield Method(
+            name=f"{name}, random neighbours",
+            load=functools.partial(_load_unretrieved, corrector, files, reference, alleles, samples, config.threads),
+            source=f"computed here with {corrector.name}",
+        )
+
+
+def _correctors(files: ComparisonFiles, reference: Panel, config: ComparisonConfig) -> Iterator[tuple[str, Corrector]]:
+    """The trained models of this comparison."""
+    if config.checkpoints:
+        found = {"panel": reference.digest, "map": map_for(reference, files.genetic_map).digest}
+        for name, run in config.checkpoints:
+            yield name, named_corrector(run, found, config.accept)
+    shipped = default_corrector() if config.own else None
+    if shipped is not None:
+        yield "vcfrag", shipped
+
+
+def _load_baseline(
+    baseline: Baseline, reference: Panel, alleles: I8Array, samples: Sequence[str], hidden: Hidden
+) -> ImputedGenotypes:
+    order = [samples.index(name) for name in hidden.samples]
+    return baselines.impute_baseline(baseline, reference, alleles[:, order], hidden.panel_sites)
+
+
+def _load_unretrieved(
+    corrector: Corrector,
+    files: ComparisonFiles,
+    reference: Panel,
+    alleles: I8Array,
+    samples: Sequence[str],
+    threads: int,
+    hidden: Hidden,
+) -> ImputedGenotypes:
+    from vcfrag_train.compare.random_neighbours import impute_unretrieved
+
+    order = [samples.index(name) for name in hidden.samples]
+    genetic_map = map_for(reference, files.genetic_map)
+    return impute_unretrieved(
+        reference, genetic_map, alleles[:, order], hidden.panel_sites, corrector=corrector, threads=threads
+    )
+
+
+@contextlib.contextmanager
+def work_folder(keep: Path | None) -> Iterator[Path]:
+    """The folder named, which stays, or a temporary one, which does not."""
+    if keep is not None:
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="vcfrag-compare-") as folder:
+        yield Path(folder)

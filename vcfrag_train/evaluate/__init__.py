@@ -1,0 +1,1 @@
+"""Accuracy of imputed files: tables, plots, report."""

@@ -1,0 +1,173 @@
+"""What was hidden: the sites of a panel that the targets were not typed at, and what is true there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError
+from vcfrag_core.files.dosages import read_truth, sample_names, sites_present
+from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.files.tables.sites import SiteKey, label, read_typed_sites
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How to evaluate.
+
+    Attributes:
+        resamples: Bootstrap resamples of the samples; 0 for no intervals.
+        seed: Of the resamples.
+        level: Of the intervals.
+        common_sites: Score only the hidden sites that every file has, instead of refusing files that lack some.
+        threads: Threads that decompress.
+    """
+
+    resamples: int = 1000
+    seed: int = 1
+    level: float = 0.95
+    common_sites: bool = False
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.resamples < 0 or not 0 < self.level < 1 or self.threads < 1:
+            raise ConfigError(
+                f"resamples must be >= 0, level between 0 and 1, threads >= 1; "
+                f"got {self.resamples}, {self.level} and {self.threads}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationFiles:
+    """What to evaluate.
+
+    Attributes:
+        imputed: Label and file of each method; the first is compared with every other.
+        truth: VCF or BCF with the targets' true genotypes.
+        panel: The reference panel; targets that are in it are left out of its frequencies.
+        typed: The typed sites, VCF or table.
+        samples_table: Where super-populations are looked up.
+        region: The contig, or a part of it; needed where the panel has several contigs.
+    """
+
+    imputed: tuple[tuple[str, Path], ...]
+    truth: Path
+    panel: Path
+    typed: Path
+    samples_table: Path | None = None
+    region: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hidden:
+    """The hidden sites and what is true there.
+
+    Attributes:
+        contig: Their contig.
+        positions: (V,) positions.
+        rows: Row of each site.
+        panel_sites: (V,) index of each site in the panel.
+        samples: S targets.
+        frequency: (V,) ALT frequency of the reference.
+        truth: (V, S) true ALT copies; -1 missing.
+        n_panel: Sites of the panel.
+        n_typed: Those typed.
+        n_not_shared: Hidden sites left out, see `SiteCounts`.
+    """
+
+    contig: str
+    positions: I32Array
+    rows: Mapping[SiteKey, int]
+    panel_sites: IntArray
+    samples: tuple[str, ...]
+    frequency: F64Array
+    truth: I8Array
+    n_panel: int
+    n_typed: int
+    n_not_shared: int
+
+
+def load_hidden(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) -> Hidden:
+    """The hidden sites of the panel, those of every file only where `common_sites` allows it, with the truth."""
+    samples = sample_names(files.imputed[0][1])
+    if not samples:
+        raise EmptyInputError("no samples", path=files.imputed[0][1])
+    typed = read_typed_sites(files.typed, panel.contig, threads=config.threads)
+    keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
+    is_hidden = np.array([key not in typed for key in keys], dtype=np.bool_)
+    wanted = np.flatnonzero(is_hidden)
+    if not wanted.size:
+        raise EmptyInputError(f"all {panel.n_sites} sites of the panel are typed; nothing was hidden", path=files.typed)
+    if config.common_sites:
+        wanted = wanted[_shared_sites(files, config, panel.contig, [keys[i] for i in wanted])]
+    rows = {keys[i]: row for row, i in enumerate(wanted)}
+    truth = read_truth(files.truth, panel.contig, rows, samples, threads=config.threads)
+    refuse_absent(truth.found, rows, panel.contig, files.truth)
+    return Hidden(
+        contig=panel.contig,
+        positions=panel.positions[wanted],
+        rows=rows,
+        panel_sites=wanted,
+        samples=samples,
+        frequency=reference_frequency(panel, samples)[wanted],
+        truth=truth.genotypes,
+        n_panel=panel.n_sites,
+        n_typed=int((~is_hidden).sum()),
+        n_not_shared=int(is_hidden.sum()) - len(wanted),
+    )
+
+
+def reference_frequency(panel: Panel, targets: Sequence[str]) -> F64Array:
+    """(V,) ALT frequency of the panel without the targets.
+
+    Raises:
+        TargetError: Nobody is left.
+    """
+    out = set(targets)
+    reference = [name for name in panel.samples if name not in out]
+    if not reference:
+        raise TargetError(f"all {panel.n_samples} samples of the panel are targets; no reference is left")
+    return panel.alt_frequency(panel.rows_of(reference))
+
+
+def _shared_sites(files: EvaluationFiles, config: EvaluationConfig, contig: str, keys: list[SiteKey]) -> BoolArray:
+    """(len(keys),) which sites all files have."""
+    rows = {key: row for row, key in enumerate(keys)}
+    shared = np.ones(len(keys), dtype=np.bool_)
+    for path in (files.truth, *(path for _, path in files.imputed)):
+        shared &= sites_present(path, contig, rows, threads=config.threads)
+    if not bool(shared.any()):
+        raise EmptyInputError(f"no hidden site of contig {contig} is in all files: are they of one genome build?")
+    return shared
+
+
+def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path | str) -> None:
+    """Refuses a file that lacks hidden sites.
+
+    Raises:
+        InputError: Some of the (V,) `found` is False; names the first such site and the count.
+    """
+    absent = np.flatnonzero(~found)
+    if absent.size:
+        first = next(key for key, row in rows.items() if row == absent[0])
+        raise InputError(
+            f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}; "
+            f"--common-sites scores only the sites that all files have",
+            path=path,
+        )
+
+
+def super_populations(table: Path | None, samples: Sequence[str]) -> dict[str, BoolArray]:
+    """(S,) members of each super-population, in the order of their names; samples that the table lacks are in none."""
+    if table is None:
+        return {}
+    rows = read_sample_table(table)
+    known = dict(zip(rows.samples, rows.super_population, strict=True))
+    found = [known.get(sample) for sample in samples]
+    names = sorted({name for name in found if name is not None})
+    return {name: np.array([value == name for value in found], dtype=np.bool_) for name in names}

@@ -1,0 +1,1 @@
+"""What happens during training beside the steps."""

@@ -1,0 +1,1 @@
+"""From panel and daemon to batches."""

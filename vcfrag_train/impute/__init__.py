@@ -1,0 +1,1 @@
+"""The imputation command: inputs, checks, windows, output."""

@@ -1,0 +1,171 @@
+"""Whether a run can be trusted: what it was made from, and the proof that its judges were not among its teachers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vcfrag_core.errors import HeldOutSampleError, VcfragError
+from vcfrag_core.retrieval.identity import split_digest
+from vcfrag_train.runs import checkpoints
+from vcfrag_train.runs.folder import RunFolder, RunSplits
+from vcfrag_train.runs.index_usage import IndexUse, Ledger
+from vcfrag_train.runs.provenance import FIELDS, Provenance
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What is known of a run.
+
+    Attributes:
+        checkpoint: The checkpoint that was looked at.
+        provenance: Its record.
+        uses: Index uses up to it.
+        leaks: Why validation samples' exclusion groups were not absent; empty if they were.
+        masks: Why a mask was not the right one; empty if all were.
+        masks_drawn_again: Masks that were drawn again from the panel and compared; None without the panel.
+    """
+
+    checkpoint: Path
+    provenance: Provenance
+    uses: tuple[IndexUse, ...]
+    leaks: tuple[str, ...]
+    masks: tuple[str, ...]
+    masks_drawn_again: int | None
+
+    @property
+    def trustworthy(self) -> bool:
+        """Neither a leak nor a wrong mask."""
+        return not self.leaks and not self.masks
+
+    def verdict(self) -> str:
+        """One line: were the judges absent from every index and batch, and was every mask the right one."""
+        absent = f"NO ({self.leaks[0]})" if self.leaks else "yes"
+        right = f"NO ({self.masks[0]})" if self.masks else f"yes ({self._how_checked()})"
+        accepted = ", ".join(item.field for item in self.provenance.accepted)
+        note = f"; accepted by hand: {accepted}" if accepted else ""
+        return (
+            f"validation samples' exclusion groups absent from every training index and batch: {absent}; "
+            f"every mask the right one: {right}{note}"
+        )
+
+    def _how_checked(self) -> str:
+        if self.masks_drawn_again is None:
+            return "by the record; the panel is not at hand to draw them again"
+        return f"{self.masks_drawn_again} drawn again and compared"
+
+
+def inspect_run(path: Path) -> Inspection:
+    """Looks at a run's last checkpoint, or at the best one where there is no last.
+
+    Raises:
+        ProvenanceMissingError: The run or its checkpoint does not say what it was made from.
+        ProvenanceMismatchError: A file of the checkpoint is not the recorded one.
+    """
+    run = RunFolder.open(path)
+    checkpoint = run.pointed("last") or run.checkpoint()
+    record = checkpoints.verify(checkpoint)
+    ledger = Ledger.read(checkpoint / checkpoints.LEDGER)
+    wrong, drawn = _masks(run, ledger)
+    return Inspection(
+        checkpoint=checkpoint,
+        provenance=record,
+        uses=tuple(ledger),
+        leaks=tuple(_leaks(run, record, ledger)),
+        masks=tuple(wrong),
+        masks_drawn_again=drawn,
+    )
+
+
+def _leaks(run: RunFolder, record: Provenance, ledger: Ledger) -> Iterable[str]:
+    try:
+        every = run.every_splits()
+    except HeldOutSampleError as error:
+        yield str(error)
+        return
+    if split_digest(every[0].train) != record.fields["split"]:
+        yield "splits.json does not hold the split that the checkpoint speaks of"
+    if split_digest(every[0].validation) != record.fields["validation"]:
+        yield "splits.json does not hold the validation split that the checkpoint speaks of"
+    yield from _strange_splits(every, ledger)
+    yield from _shared_groups(every, ledger)
+
+
+def _strange_splits(every: Sequence[RunSplits], ledger: Ledger) -> Iterable[str]:
+    known = {
+        "train": {split_digest(splits.train) for splits in every},
+        "validation": {split_digest(splits.validation) for splits in every},
+    }
+    strange = [use for use in ledger if use.identity.split not in known[use.role]]
+    if strange:
+        yield (
+            f"{len(strange)} indexes were of another split, the first at step {strange[0].first_step}: "
+            f"{strange[0].identity.split}"
+        )
+
+
+def _shared_groups(every: Sequence[RunSplits], ledger: Ledger) -> Iterable[str]:
+    groups: dict[str, str] = {}
+    judges = set(ledger.samples("validation"))
+    reference: set[str] = set()
+    for splits in every:
+        groups |= {**splits.train.groups, **splits.validation.groups}
+        judges |= set(splits.validation_samples)
+        reference |= {*splits.train.reference, *splits.validation.reference}
+    judging = {groups.get(name, name) for name in judges}
+    places = {"reference": reference, "training batches": ledger.samples("train")}
+    for place, names in places.items():
+        shared = sorted(name for name in names if groups.get(name, name) in judging)
+        if shared:
+            yield f"{len(shared)} samples of the {place} are of a validation sample's group, such as {shared[0]!r}"
+
+
+def _masks(run: RunFolder, ledger: Ledger) -> tuple[list[str], int | None]:
+    from vcfrag_train.inspect.masks import expected_masks
+
+    fixed = {(use.mask.kind, use.identity.mask) for use in ledger if use.role == "validation"}
+    kinds = {kind for kind, _ in fixed}
+    wrong = []
+    if len(fixed) > len(kinds) * len(run.every_config()):
+        wrong.append(f"validation was under {len(fixed)} masks of {len(kinds)} kinds: they did not stay fixed")
+    try:
+        expected = expected_masks(run, ledger)
+    except (VcfragError, OSError):
+        return wrong, None
+    for use in ledger:
+        if use.identity.mask not in expected[use.role, use.mask]:
+            given = ", ".join(sorted(expected[use.role, use.mask])) or "none of that name"
+            wrong.append(
+                f"{use.role} at step {use.first_step}, epoch {use.mask.epoch}, visit {use.mask.visit}: "
+                f"mask {use.identity.mask}, the configuration gives {given}"
+            )
+    return wrong, len(expected)
+
+
+def describe(found: Inspection, run: Mapping[str, object]) -> list[str]:
+    """The lines that `inspect` prints before its verdict."""
+    record = found.provenance
+    lines = [f"checkpoint  {found.checkpoint.name} ({record.step} steps)"]
+    lines += [f"{name:<17} {record.fields[name]}  {record.described.get(name, '')}".rstrip() for name in FIELDS]
+    lines.append("versions          " + ", ".join(f"{name} {version}" for name, version in record.versions.items()))
+    lines.append(f"seeds             {run.get('seeds')}")
+    sessions = run.get("sessions")
+    for session in sessions if isinstance(sessions, list) else []:
+        lines.append(f"session           from step {session['from_step']} at {session['started']}")
+    lines += [
+        f"accepted          {item.field} at step {item.step}: {item.recorded} -> {item.found}"
+        for item in record.accepted
+    ]
+    return lines + list(_index_lines(found.uses))
+
+
+def _index_lines(uses: tuple[IndexUse, ...]) -> Iterable[str]:
+    for role in ("train", "validation"):
+        mine = [use for use in uses if use.role == role]
+        if mine:
+            yield (
+                f"{role:<17} {len(mine)} indexes, {len({use.identity.mask for use in mine})} masks, "
+                f"{len({use.identity.metric for use in mine})} metrics, {sum(use.batches for use in mine)} batches, "
+                f"steps {min(use.first_step for use in mine)} to {max(use.last_step for use in mine)}"
+            )

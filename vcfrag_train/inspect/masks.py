@@ -1,0 +1,36 @@
+"""Draws a run's masks again from its panel and configuration, to compare them with those that were used."""
+
+from __future__ import annotations
+
+from vcfrag_core.masks.curriculum import MaskKey, TrainingMasks
+from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.settings import from_table
+from vcfrag_train.fit.config import FitConfig
+from vcfrag_train.fit.data.dataset import load_material
+from vcfrag_train.runs.folder import RunFolder
+from vcfrag_train.runs.index_usage import Ledger, MaskName, Role
+
+
+def expected_masks(run: RunFolder, ledger: Ledger) -> dict[tuple[Role, MaskName], set[str]]:
+    """Digests of the masks that the run's configurations give for every name in the ledger.
+
+    Raises:
+        InputError: The panel or another file is not there any more.
+    """
+    expected: dict[tuple[Role, MaskName], set[str]] = {(use.role, use.mask): set() for use in ledger}
+    for table in run.every_config():
+        material = load_material(from_table(FitConfig, table, base=run.path))
+        fixed = {name: mask_digest(mask) for name, mask in material.validation.items()}
+        for (role, name), digests in expected.items():
+            digest = fixed.get(name.kind) if role == "validation" else _trained_under(material.masks, name)
+            digests |= {digest} if digest is not None else set()
+    return expected
+
+
+def _trained_under(masks: TrainingMasks, name: MaskName) -> str | None:
+    """Digest of a training mask; None where these masks have none of that name."""
+    key = masks.key(name.epoch, name.visit)
+    if masks.config.refresh == "epoch":
+        policy = masks.config.array if name.kind == "array" else masks.config.level_policy(name.epoch)
+        key = MaskKey(name.kind, policy, name.epoch, name.visit)
+    return mask_digest(masks.draw(key)) if MaskName.of(key) == name else None

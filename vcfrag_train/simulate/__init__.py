@@ -1,0 +1,1 @@
+"""Generated panels and targets."""

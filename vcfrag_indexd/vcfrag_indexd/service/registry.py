@@ -11,13 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 from vcfrag_core.errors import (
-    LayoutMismatchError,
-    MaskMismatchError,
-    MetricMismatchError,
-    PanelMismatchError,
     RangeError,
     ShapeError,
-    SplitMismatchError,
     UnavailableError,
     UnknownIndexError,
     UnknownMaskError,
@@ -28,13 +23,10 @@ from vcfrag_core.errors import (
 )
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval.consistency import check_built_from
 from vcfrag_core.retrieval.identity import (
     Identity,
     haplotype_keys,
-    layout_digest,
-    mask_digest,
-    metric_digest,
-    split_digest,
     text_digest,
 )
 from vcfrag_core.retrieval.layout import SegmentLayout
@@ -95,6 +87,13 @@ class OpenIndex:
     @property
     def handle(self) -> str:
         return self.source.handle
+
+    @property
+    def observed(self) -> BoolArray:
+        return self.source.observed
+
+    def site_label(self, site: int) -> str:
+        return self.held.panel.site_label(site)
 
     def excluded(self, sample: str) -> I64Array:
         """Reference rows that a query of this sample must not see.
@@ -188,12 +187,17 @@ class Registry:
             UnknownSampleError: A reference sample that the panel lacks.
         """
         held = self._held(panel_name)
-        _expect(PanelMismatchError, f"panel {panel_name!r}", held.digest, stated.panel)
-        _expect(SplitMismatchError, f"split {split.name!r}", split_digest(split), stated.split)
-        _expect(LayoutMismatchError, "the layout", layout_digest(layout), stated.layout)
         n_sites = held.panel.n_sites
-        if layout.n_sites != n_sites:
-            raise ShapeError(f"the layout is of {layout.n_sites} sites, panel {panel_name!r} has {n_sites}")
+        check_built_from(
+            stated,
+            panel_name=panel_name,
+            panel_digest=held.digest,
+            n_sites=n_sites,
+            split=split,
+            layout=layout,
+            observed=observed,
+            weights=weights,
+        )
         with self._lock:
             mask = self._mask(stated.mask, observed, n_sites)
             metric = self._metric(stated.metric, weights, n_sites)
@@ -218,19 +222,12 @@ class Registry:
     def _mask(self, digest: str, observed: BoolArray | None, n_sites: int) -> BoolArray:
         if observed is None:
             return _known(self._masks, digest, UnknownMaskError, n_sites)
-        if len(observed) != n_sites:
-            raise ShapeError(f"the mask is of {len(observed)} sites, the panel has {n_sites}")
-        _expect(MaskMismatchError, "the mask", mask_digest(observed), digest)
         return _remember(self._masks, digest, observed, KNOWN_MASKS)
 
     def _metric(self, digest: str, weights: F32Array | None, n_sites: int) -> I32Array:
         if weights is None:
             return _known(self._metrics, digest, UnknownMetricError, n_sites)
-        if len(weights) != n_sites:
-            raise ShapeError(f"{len(weights)} weights for {n_sites} sites")
-        whole = steps(weights)
-        _expect(MetricMismatchError, "the metric", metric_digest(weights), digest)
-        return _remember(self._metrics, digest, whole, KNOWN_METRICS)
+        return _remember(self._metrics, digest, steps(weights), KNOWN_METRICS)
 
     def _forget(self, handle: str) -> None:
         del self._open[handle]
@@ -240,11 +237,6 @@ class Registry:
 def handle_of(identity: Identity) -> str:
     """The handle of an identity: the same after every restart."""
     return text_digest("handle", *(getattr(identity, f.name) for f in dataclasses.fields(identity)))
-
-
-def _expect(error: type[VcfragError], what: str, here: str, stated: str) -> None:
-    if here != stated:
-        raise error(f"{what} has the digest {here}, this call states {stated}")
 
 
 def _known(arrays: OrderedDict[str, A], digest: str, error: type[VcfragError], n_sites: int) -> A:

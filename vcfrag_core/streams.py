@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vcfrag_core.retrieval.identity import text_digest
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.types import F64Array, U64Array
 
 _TO_UNIT = 2.0**-53

@@ -18,14 +18,11 @@ import numpy as np
 import pytest
 
 from vcfrag_core.panel import bits as bit
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.keys import haplotype_keys
+from vcfrag_core.panel.panel import Panel, panel_digest
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import metric
-from vcfrag_core.retrieval.identity import (
-    Identity,
-    haplotype_keys,
-    panel_digest,
-)
+from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout, layout_for
 from vcfrag_core.retrieval.queries import EXTERNAL, QueryBlock, Who
 from vcfrag_core.search.engine import IndexSource, SearchTask

@@ -21,7 +21,7 @@ from vcfrag_core.evidence.evidence import (
 from vcfrag_core.evidence.group_excluded import FOLDS
 from vcfrag_core.evidence.kernels import NEARBY_SITES
 from vcfrag_core.evidence.pbwt import LEAST_MAF, SITES_TO_SETTLE
-from vcfrag_core.retrieval.identity import text_digest
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.types import BoolArray, F32Array
 
 CM_SCALE = np.float32(50.0)

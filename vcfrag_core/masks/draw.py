@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vcfrag_core.errors import ConfigError, RangeError
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.masks.policies import (
     ArrayLikeMask,
     FrequencyMask,
@@ -23,7 +24,6 @@ from vcfrag_core.masks.policies import (
     SitesMask,
     SpanMask,
 )
-from vcfrag_core.retrieval.identity import text_digest
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
 

@@ -24,8 +24,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel_columns import frequency_at
+from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I64Array
 
 # Jeffreys' prior of an allele, beside the reference's haplotypes: an imputed allele may be the other one though none of

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.retrieval.identity import text_digest
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.types import F64Array, I64Array, IntArray
 
 CM_PER_MB_WITHOUT_MAP = 1.0

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError, UnknownSampleError
+from vcfrag_core.hashing import hasher, update_strings
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array
+
+ROWS_AT_ONCE = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,11 +83,8 @@ class Panel:
 
     @functools.cached_property
     def digest(self) -> str:
-        """`identity.panel_digest`, computed once; a panel's arrays are not to be written to."""
-        # Here, because identity needs Panel.
-        from vcfrag_core.retrieval import identity
-
-        return identity.panel_digest(self)
+        """Of contig, positions, alleles, samples and bits, computed once: a panel's arrays are not to be written to."""
+        return panel_digest(self)
 
     @property
     def n_sites(self) -> int:
@@ -121,8 +121,8 @@ class Panel:
         """(V,) share of ALT among the haplotypes `rows` (all unless given); NaN when there is none."""
         n = self.n_haplotypes if rows is None else len(rows)
         counts = np.zeros(self.n_sites, dtype=np.int64)
-        for block in range(0, n, 512):
-            part = slice(block, block + 512)
+        for block in range(0, n, ROWS_AT_ONCE):
+            part = slice(block, block + ROWS_AT_ONCE)
             chosen = self.packed[part if rows is None else rows[part]]
             counts += bit.unpack(chosen, 0, self.n_sites).sum(axis=0, dtype=np.int64)
         with np.errstate(invalid="ignore"):
@@ -146,6 +146,34 @@ class Panel:
             alts=tuple(self.alts[i] for i in chosen),
             site_ids=tuple(self.site_ids[i] for i in chosen),
             packed=np.concatenate(
-                [bit.pack(self.haplotypes(slice(b, b + 512))[:, sites]) for b in range(0, self.n_haplotypes, 512)]
+                [
+                    bit.pack(self.haplotypes(slice(b, b + ROWS_AT_ONCE))[:, sites])
+                    for b in range(0, self.n_haplotypes, ROWS_AT_ONCE)
+                ]
             ),
         )
+
+
+def panel_digest(panel: Panel) -> str:
+    """Contig, positions, alleles, sample names and haplotype bits; takes about 1 s per GB of bits."""
+    made = hasher("panel")
+    update_strings(made, [panel.contig])
+    made.update(np.asarray(panel.positions, dtype="<i4").tobytes())
+    for strings in (panel.refs, panel.alts, panel.samples):
+        update_strings(made, strings)
+    made.update(np.ascontiguousarray(panel.packed).data)
+    return made.hexdigest()
+
+
+def alleles_at(panel: Panel, sites: I64Array, rows: slice | None = None) -> U8Array:
+    """(n, M) alleles of haplotypes, all unless `rows` chooses, at the panel sites (M,)."""
+    packed = panel.packed if rows is None else panel.packed[rows]
+    return np.asarray((packed[:, sites >> 3] >> (sites & 7).astype(np.uint8)) & 1, dtype=np.uint8)
+
+
+def frequency_at(panel: Panel, sites: I64Array) -> F64Array:
+    """(M,) share of ALT at the panel sites (M,)."""
+    counts = np.zeros(len(sites), dtype=np.int64)
+    for start in range(0, panel.n_haplotypes, ROWS_AT_ONCE):
+        counts += alleles_at(panel, sites, slice(start, start + ROWS_AT_ONCE)).sum(axis=0, dtype=np.int64)
+    return counts / np.float64(panel.n_haplotypes)

@@ -9,17 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from vcfrag_core.hashing import splitmix64
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.retrieval.metric import STEPS_PER_UNIT
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, I64Array, U8Array, U64Array
-
-
-def splitmix64(x: U64Array) -> U64Array:
-    """The SplitMix64 output function of x, element by element (Steele, Lea and Flood, OOPSLA 2014)."""
-    z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def tie_hash(keys: U64Array, start: int, stop: int) -> U64Array:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.retrieval.order import splitmix64
+from vcfrag_core.hashing import splitmix64
 from vcfrag_core.types import I64Array, IntArray, U64Array
 
 ROUNDS = 8

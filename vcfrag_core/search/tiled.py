@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import UnknownIndexError
+from vcfrag_core.hashing import splitmix64
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.retrieval.order import splitmix64
 from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.search.cache import SegmentCache
 from vcfrag_core.search.engine import Answer, Checkpoint, IndexSource, SearchTask, Usage

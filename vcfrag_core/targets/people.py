@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel_columns import alleles_at, frequency_at
+from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 SAME_PERSON_CONCORDANCE = 0.98

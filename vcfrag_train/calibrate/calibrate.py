@@ -17,11 +17,12 @@ from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import read_typed_sites
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.masks.draw import ArrayLikeMask, MaskPolicy, MaskSites, RandomMask, SitesMask, draw_mask
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split_design import exclusion_groups
-from vcfrag_core.retrieval.identity import mask_digest, text_digest
+from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.scoring.copying import Change, CopyingScore, changes
 from vcfrag_core.settings import to_table
 from vcfrag_core.streams import Stream

@@ -15,8 +15,8 @@ import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
 from vcfrag_core.files.dosages import ImputedGenotypes
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval import identity
 from vcfrag_core.scoring import metrics
 from vcfrag_core.types import F32Array, F64Array, I8Array, I64Array, IntArray, U8Array
 
@@ -111,7 +111,7 @@ _Chooser = Callable[[I8Array, U8Array], I64Array]
 
 
 def _nearest_chooser(baseline: Baseline, reference: Panel) -> _Chooser:
-    rank = np.argsort(np.argsort(identity.haplotype_keys(reference), kind="stable")).astype(np.int64)
+    rank = np.argsort(np.argsort(haplotype_keys(reference), kind="stable")).astype(np.int64)
 
     def choose(queries: I8Array, panel_alleles: U8Array) -> I64Array:
         return nearest(queries, panel_alleles, rank, baseline.k)

@@ -13,9 +13,8 @@ from vcfrag_core.errors import TargetError
 from vcfrag_core.files.tables.qc import QcEntry, apply_qc, entries
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.output.genotypes import empirical_r2
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.panel_columns import frequency_at
 from vcfrag_core.retrieval.queries import EXTERNAL, Who
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.matching import Matching, check_build, match_records

@@ -18,11 +18,12 @@ from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.retrieval.identity import mask_digest, text_digest
+from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.people import exclusion_groups
 from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import F32Array

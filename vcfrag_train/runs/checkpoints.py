@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_core.retrieval.identity import metric_digest, text_digest
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.retrieval.identity import metric_digest
 from vcfrag_core.types import F32Array
 from vcfrag_train.runs.index_usage import Ledger
 from vcfrag_train.runs.provenance import PROVENANCE_FILE, Provenance, read_provenance, to_json

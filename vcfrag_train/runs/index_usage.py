@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from vcfrag_core.masks.curriculum import MaskKey
 from vcfrag_core.errors import ProvenanceMissingError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.retrieval.identity import Identity
+from vcfrag_core.masks.curriculum import MaskKey
 from vcfrag_core.masks.draw import policy_digest
+from vcfrag_core.retrieval.identity import Identity
 
 Role = Literal["train", "validation"]
 ROLES: tuple[Role, ...] = ("train", "validation")

@@ -19,8 +19,7 @@ from vcfrag_core.files.panel import binary as panel_file
 from vcfrag_core.files.panel import cache as panel_cache
 from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_core.files.panel.cache import cache_folder, load_panel
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval.identity import panel_digest
+from vcfrag_core.panel.panel import Panel, panel_digest
 
 MakePanel = Callable[..., Panel]
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vcfrag_core.errors import IdentityError
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.panel.keys import haplotype_keys
+from vcfrag_core.panel.panel import Panel, panel_digest
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import identity
 from vcfrag_core.retrieval.identity import Identity
@@ -40,7 +42,7 @@ def small_layout() -> SegmentLayout:
 
 
 def test_digests__golden() -> None:
-    assert identity.panel_digest(small_panel()) == "dcc4a69b9daf4fa54e6bf0d225ad713b"
+    assert panel_digest(small_panel()) == "dcc4a69b9daf4fa54e6bf0d225ad713b"
     assert identity.split_digest(small_split()) == "d77ef85162768595d47033bd88febefb"
     assert identity.mask_digest(np.arange(11) % 3 == 0) == "8bc816b3905df30ac9485e76856514bf"
     assert (
@@ -48,8 +50,8 @@ def test_digests__golden() -> None:
         == "ae740b4617a13f76358e4d40aec1c482"
     )
     assert identity.layout_digest(small_layout()) == "f51fa0d8fa60e4bc5f0c824858580674"
-    assert identity.text_digest("map", "a", b"bc") == "0fb4972c91789385a1d9d6d82cd3c447"
-    assert identity.haplotype_keys(small_panel()).tolist() == [
+    assert text_digest("map", "a", b"bc") == "0fb4972c91789385a1d9d6d82cd3c447"
+    assert haplotype_keys(small_panel()).tolist() == [
         10752613086277595669,
         17401057580860464880,
         7366315544436266700,
@@ -80,23 +82,23 @@ def test_panel_digest__every_field_that_counts() -> None:
         dataclasses.replace(panel, samples=("Ä", "B")),
         dataclasses.replace(panel, refs=("AA", "", "A")),
     ]
-    assert len({identity.panel_digest(p) for p in (panel, *changed)}) == len(changed) + 1
+    assert len({panel_digest(p) for p in (panel, *changed)}) == len(changed) + 1
 
 
 @given(haplotype=st.integers(0, 39), site=st.integers(0, 199))
 def test_panel_digest__every_bit_counts(haplotype: int, site: int) -> None:
     alleles = np.zeros((40, 200), dtype=np.uint8)
-    before = identity.panel_digest(Panel.from_haplotypes(alleles))
+    before = panel_digest(Panel.from_haplotypes(alleles))
     alleles[haplotype, site] = 1
-    assert identity.panel_digest(Panel.from_haplotypes(alleles)) != before
+    assert panel_digest(Panel.from_haplotypes(alleles)) != before
 
 
 def test_panel_digest__what_it_leaves_out() -> None:
     panel = small_panel()
     other = dataclasses.replace(panel, site_ids=("rs1", "rs2", "."), source="elsewhere.bcf", contig_length=63_025_520)
-    assert identity.panel_digest(other) == identity.panel_digest(panel)
+    assert panel_digest(other) == panel_digest(panel)
     in_fortran_order = dataclasses.replace(panel, packed=np.asfortranarray(panel.packed))
-    assert identity.panel_digest(in_fortran_order) == identity.panel_digest(panel)
+    assert panel_digest(in_fortran_order) == panel_digest(panel)
 
 
 @given(data=st.data(), n=st.integers(1, 40))
@@ -155,15 +157,15 @@ def test_kinds__never_share_a_digest() -> None:
     empty = [
         identity.mask_digest(np.zeros(0, dtype=np.bool_)),
         identity.metric_digest(np.zeros(0, dtype=np.float32)),
-        identity.text_digest("map"),
-        identity.text_digest("policy"),
+        text_digest("map"),
+        text_digest("policy"),
     ]
     assert len(set(empty)) == len(empty)
 
 
 @given(parts=st.lists(st.text(max_size=3), max_size=4), others=st.lists(st.text(max_size=3), max_size=4))
 def test_text_digest__parts_do_not_run_together(parts: list[str], others: list[str]) -> None:
-    assert (identity.text_digest("map", *parts) == identity.text_digest("map", *others)) == (parts == others)
+    assert (text_digest("map", *parts) == text_digest("map", *others)) == (parts == others)
 
 
 @given(seed=st.integers(0, 1000))
@@ -172,13 +174,11 @@ def test_haplotype_keys__follow_the_haplotype_not_its_place(seed: int) -> None:
     panel = Panel.from_haplotypes((rng.random((24, 40)) < 0.4).astype(np.uint8))
     order = rng.permutation(panel.n_samples)
     shuffled = panel.select_samples([panel.samples[i] for i in order])
-    np.testing.assert_array_equal(
-        identity.haplotype_keys(shuffled).reshape(-1, 2), identity.haplotype_keys(panel).reshape(-1, 2)[order]
-    )
+    np.testing.assert_array_equal(haplotype_keys(shuffled).reshape(-1, 2), haplotype_keys(panel).reshape(-1, 2)[order])
 
 
 def test_haplotype_keys__depend_on_the_name_and_the_content() -> None:
-    keys = identity.haplotype_keys(Panel.from_haplotypes(np.array([[0, 1], [0, 1], [0, 1], [1, 1]])))
+    keys = haplotype_keys(Panel.from_haplotypes(np.array([[0, 1], [0, 1], [0, 1], [1, 1]])))
     assert keys[0] == keys[1]
     assert len(set(keys.tolist())) == 3
 

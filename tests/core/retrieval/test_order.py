@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vcfrag_core.hashing import splitmix64
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.retrieval.order import distances, nearest, splitmix64, tie_hash
+from vcfrag_core.retrieval.order import distances, nearest, tie_hash
 from vcfrag_core.search import select as compiled
 
 

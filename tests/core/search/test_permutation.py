@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval import metric
-from vcfrag_core.retrieval.identity import haplotype_keys
 from vcfrag_core.retrieval.layout import SegmentLayout
 from vcfrag_core.retrieval.order import nearest
 from vcfrag_core.types import BoolArray, I8Array

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.imputed_text import World, small_world
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.retrieval import identity
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.scoring import metrics
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines
@@ -57,7 +57,7 @@ def test_one_neighbour__copies_the_nearest_haplotype_of_each_window() -> None:
     wanted = np.flatnonzero(world.hidden)
     got = baselines.impute_baseline(Baseline(name="1", k=1, sites_per_window=60), world.reference, alleles, wanted)
     reference = world.reference.haplotypes()
-    keys = identity.haplotype_keys(world.reference)
+    keys = haplotype_keys(world.reference)
     expected = np.zeros((world.targets.n_sites, alleles.shape[1]))
     for start in range(0, world.targets.n_sites, 60):
         window = slice(start, min(start + 60, world.targets.n_sites))

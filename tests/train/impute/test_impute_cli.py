@@ -15,8 +15,7 @@ from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, r
 from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.output.records import site_records
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel_columns import alleles_at
+from vcfrag_core.panel.panel import Panel, alleles_at
 from vcfrag_indexd.testing import serve
 from vcfrag_train.compare.usage import run_measured
 from vcfrag_train.impute import pipeline as impute_pipeline

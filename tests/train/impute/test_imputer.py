@@ -12,10 +12,10 @@ from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
 from vcfrag_core.errors import RangeError, ShapeError, TooManyMissingError, UnknownSampleError
 from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import metric
-from vcfrag_core.retrieval.identity import haplotype_keys
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.retrieval.order import nearest
 from vcfrag_core.retrieval.queries import EXTERNAL, Who

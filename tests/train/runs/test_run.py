@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval.identity import Identity
 from vcfrag_train.runs import checkpoints
+from vcfrag_train.runs.folder import CsvLog, RunFolder, RunSplits
 from vcfrag_train.runs.index_usage import Ledger, MaskName
 from vcfrag_train.runs.provenance import FIELDS, PROVENANCE_FILE, Provenance
-from vcfrag_train.runs.folder import CsvLog, RunFolder, RunSplits
 
 
 def identity(mask: str = "m", split: str = "s") -> Identity:

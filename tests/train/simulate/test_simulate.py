@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.retrieval.identity import panel_digest
+from vcfrag_core.panel.panel import panel_digest
 from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
 from vcfrag_train.simulate.simulate import POPULATIONS, Simulation, SimulationConfig, simulate
 

@@ -21,14 +21,12 @@ from vcfrag_core.errors import (
     UnknownSampleError,
     VcfragError,
 )
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.consistency import check_built_from
-from vcfrag_core.retrieval.identity import (
-    Identity,
-    haplotype_keys,
-    text_digest,
-)
+from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
 from vcfrag_core.retrieval.metric import steps
 from vcfrag_core.search.engine import IndexSource

@@ -11,8 +11,8 @@ import numpy as np
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from vcfrag_core.errors import VcfragError
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval.identity import haplotype_keys
 from vcfrag_core.retrieval.layout import Segment, SegmentLayout
 from vcfrag_core.retrieval.order import nearest
 from vcfrag_core.search.engine import Engine, IndexSource, SearchTask

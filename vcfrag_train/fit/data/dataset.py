@@ -18,10 +18,11 @@ from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import read_typed_sites
 from vcfrag_core.files.tables.splits import read_split_table
 from vcfrag_core.files.tables.text import numbered_lines
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.masks.curriculum import CurriculumConfig, TrainingMasks, validation_masks
 from vcfrag_core.masks.draw import MaskPolicy, MaskSites, SitesMask, policy_digest
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.panel import Panel, panel_digest
 from vcfrag_core.panel.split_design import (
     TRAIN,
     UNUSED,
@@ -32,7 +33,7 @@ from vcfrag_core.panel.split_design import (
     exclusion_groups,
 )
 from vcfrag_core.panel.windows import Window, lay_windows
-from vcfrag_core.retrieval.identity import mask_digest, panel_digest, split_digest, text_digest
+from vcfrag_core.retrieval.identity import mask_digest, split_digest
 from vcfrag_core.settings import to_table
 from vcfrag_core.types import BoolArray, F32Array
 from vcfrag_train.fit.config import FitConfig, SplitConfig

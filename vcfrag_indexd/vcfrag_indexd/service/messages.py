@@ -17,8 +17,8 @@ from vcfrag_core.retrieval.consistency import QueryBits, check_search, rows_of
 from vcfrag_core.retrieval.layout import SegmentLayout
 from vcfrag_core.retrieval.queries import EXTERNAL, Who
 from vcfrag_core.search.engine import SearchTask
+from vcfrag_core.search.index import OpenIndex
 from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array
-from vcfrag_indexd.service.registry import OpenIndex
 from vcfrag_proto.messages import identity_of
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb

@@ -15,11 +15,12 @@ from vcfrag_core.retrieval.consistency import check_range
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.search.cache import Holding
 from vcfrag_core.search.engine import Engine
+from vcfrag_core.search.index import HeldPanel, OpenIndex
 from vcfrag_indexd import __version__
 from vcfrag_indexd.config.config import LimitsConfig
 from vcfrag_indexd.service import messages as decoding
 from vcfrag_indexd.service.admission import Admission, Call
-from vcfrag_indexd.service.registry import HeldPanel, OpenIndex, Registry
+from vcfrag_indexd.service.registry import Registry
 from vcfrag_proto.messages import identity_message, identity_of
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb

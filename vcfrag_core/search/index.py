@@ -1,0 +1,142 @@
+"""An open index: the arrays that an identity stands for, and whom a query of it must not see."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from vcfrag_core.errors import RangeError, UnknownSampleError
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.panel.keys import haplotype_keys
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval.identity import Identity
+from vcfrag_core.retrieval.layout import SegmentLayout
+from vcfrag_core.search.engine import IndexSource
+from vcfrag_core.types import BoolArray, I32Array, I64Array, U64Array
+
+NO_ROWS: I64Array = np.zeros(0, dtype=np.int64)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldPanel:
+    """A panel with what is computed from it once.
+
+    Attributes:
+        panel: The panel.
+        digest: Its digest.
+        keys: (H,) tie-breaking keys.
+        row_of: Number of each sample.
+    """
+
+    panel: Panel
+    digest: str
+    keys: U64Array
+    row_of: Mapping[str, int]
+
+    @classmethod
+    def of(cls, panel: Panel) -> HeldPanel:
+        names = {name: i for i, name in enumerate(panel.samples)}
+        return cls(panel, panel.digest, haplotype_keys(panel), names)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class OpenIndex:
+    """An open identity.
+
+    Attributes:
+        panel_name: The name under which it was opened.
+        split: Its split.
+        identity: Its digests.
+        source: What the engine builds from.
+        rows_of_group: Reference rows of every exclusion group.
+        searches: Searches answered.
+    """
+
+    panel_name: str
+    split: Split
+    identity: Identity
+    source: IndexSource
+    held: HeldPanel
+    rows_of_group: Mapping[str, I64Array]
+    searches: int = 0
+
+    @property
+    def handle(self) -> str:
+        return self.source.handle
+
+    @property
+    def observed(self) -> BoolArray:
+        return self.source.observed
+
+    def site_label(self, site: int) -> str:
+        return self.held.panel.site_label(site)
+
+    def excluded(self, sample: str) -> I64Array:
+        """Reference rows that a query of this sample must not see.
+
+        Raises:
+            UnknownSampleError: Neither the panel nor the split knows the name.
+        """
+        group = self.split.groups.get(sample)
+        if group is None and sample not in self.held.row_of:
+            raise UnknownSampleError(
+                f"sample {sample!r} is neither in panel {self.panel_name!r} nor in split {self.split.name!r}: "
+                "name it EXTERNAL if it is in no panel"
+            )
+        return self.rows_of_group.get(group, NO_ROWS) if group is not None else NO_ROWS
+
+
+def handle_of(identity: Identity) -> str:
+    """The handle of an identity: the same after every restart."""
+    return text_digest("handle", *(getattr(identity, f.name) for f in dataclasses.fields(identity)))
+
+
+def build_index(
+    handle: str,
+    panel_name: str,
+    held: HeldPanel,
+    identity: Identity,
+    split: Split,
+    layout: SegmentLayout,
+    observed: BoolArray,
+    weights: I32Array,
+) -> OpenIndex:
+    """The open index of an identity that was checked: its reference rows, their keys and exclusion groups.
+
+    Args:
+        handle: Its name.
+        panel_name: The name under which it is opened.
+        held: The panel.
+        identity: The five digests of what follows.
+        split: The split.
+        layout: Segment borders.
+        observed: (V,) the mask.
+        weights: (V,) weights as whole numbers of steps.
+
+    Raises:
+        RangeError: Nothing is observed.
+        UnknownSampleError: A reference sample that the panel lacks.
+    """
+    rows = np.sort(held.panel.rows_of(split.reference)).astype(np.int32)
+    if not observed.any():
+        raise RangeError("the mask observes no site: nothing can be retrieved")
+    number = {int(row): i for i, row in enumerate(rows)}
+    groups: dict[str, list[int]] = {}
+    for name in split.reference:
+        first = number[2 * held.row_of[name]]
+        groups.setdefault(split.groups[name], []).extend((first, first + 1))
+    source = IndexSource(
+        handle=handle,
+        panel_name=panel_name,
+        packed=held.panel.packed,
+        rows=rows,
+        keys=held.keys[rows],
+        observed=observed,
+        steps=weights,
+        layout=layout,
+    )
+    by_group = {group: np.array(sorted(mine), dtype=np.int64) for group, mine in groups.items()}
+    return OpenIndex(panel_name, split, identity, source, held, by_group)

@@ -29,10 +29,9 @@ from vcfrag_core.masks.draw import ArrayLikeMask, MaskSites, RandomMask, draw_ma
 from vcfrag_core.panel.split_design import exclusion_groups
 from vcfrag_core.scoring.copying import CopyingScore, changes
 from vcfrag_core.types import F32Array, I32Array
+from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.calibrate.calibrate import choose_samples
 from vcfrag_train.calibrate.leave_one_out import CopyingBench, Prepared
-from vcfrag_train.client.client import IndexClient
-from vcfrag_train.client.embedded import embedded_daemon
 
 # The real array of the first task types 1.77 % of the panel's sites.
 MASKS = {"array": ArrayLikeMask(least_hidden=0.982, most_hidden=0.983), "random50": RandomMask(0.5)}
@@ -176,30 +175,28 @@ def run_task(name: str, args: argparse.Namespace, write: Callable[[Sequence[str]
     panel = load_panel(task.panel, threads=args.threads)
     samples, _ = choose_samples(panel, args.samples, args.seed)
     observed = draw_mask(MASKS[name], MaskSites.of(panel), seed=args.seed, split="calibrate", epoch=0, visit=0)
-    with embedded_daemon({"panel": panel}, threads=args.threads) as address, IndexClient(address) as client:
-        bench = CopyingBench(
-            panel=panel,
-            genetic_map=map_for(panel, task.genetic_map),
-            client=client,
-            panel_name="panel",
-            samples=samples,
-            observed=observed,
-            groups=exclusion_groups(panel.samples, read_sample_table(task.samples)),
-            threads=args.threads,
-        )
-        study = Study(bench, args.threads)
-        base, _ = study.score(Variation(name="rule"))
-        for variation in (Variation(name="rule"), *variations(study.rule)):
-            if args.only and not any(variation.name.startswith(word) for word in args.only):
-                continue
-            began = time.perf_counter()
-            score, candidates = study.score(variation)
-            seconds = time.perf_counter() - began
-            for measure, change in changes(base, score, seed=args.seed).items():
-                figures = (change.before, change.after, change.difference.value, change.difference.low,
-                           change.difference.high)  # fmt: skip
-                head = (name, variation.name, f"{candidates:.0f}", f"{seconds:.1f}", measure)
-                write([*head, *(f"{figure:.6f}" for figure in figures)])
+    bench = CopyingBench(
+        panel=panel,
+        genetic_map=map_for(panel, task.genetic_map),
+        retriever=LocalRetriever(panel, threads=args.threads),
+        samples=samples,
+        observed=observed,
+        groups=exclusion_groups(panel.samples, read_sample_table(task.samples)),
+        threads=args.threads,
+    )
+    study = Study(bench, args.threads)
+    base, _ = study.score(Variation(name="rule"))
+    for variation in (Variation(name="rule"), *variations(study.rule)):
+        if args.only and not any(variation.name.startswith(word) for word in args.only):
+            continue
+        began = time.perf_counter()
+        score, candidates = study.score(variation)
+        seconds = time.perf_counter() - began
+        for measure, change in changes(base, score, seed=args.seed).items():
+            figures = (change.before, change.after, change.difference.value, change.difference.low,
+                       change.difference.high)  # fmt: skip
+            head = (name, variation.name, f"{candidates:.0f}", f"{seconds:.1f}", measure)
+            write([*head, *(f"{figure:.6f}" for figure in figures)])
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from development_tasks import TASKS, build_task, default_data
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.masks.draw import MaskSites, draw_mask
 from vcfrag_core.output.info_r2 import allele_probabilities, expected_r2
 from vcfrag_core.panel.panel import Panel
@@ -32,9 +33,6 @@ from vcfrag_core.scoring.reliability import EstimatedR2
 from vcfrag_core.scoring.reliability import estimated_r2 as compared
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array
 from vcfrag_train.calibrate.calibrate import choose_samples
-from vcfrag_train.client.client import IndexClient
-from vcfrag_train.client.embedded import embedded_daemon
-from vcfrag_train.impute.imputer import Imputer
 from vcfrag_train.models.choose import default_corrector
 
 PSEUDO_COUNTS = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -65,19 +63,11 @@ def imputed(
 ) -> Iterator[tuple[str, F32Array]]:
     """(Q, hidden sites) dosages by copying alone and with the model that ships."""
     ways = {"copying": None} if args.copying_only else {"copying": None, "default": default_corrector()}
-    with embedded_daemon({"panel": reference}, threads=args.threads) as address, IndexClient(address) as client:
-        for name, corrector in ways.items():
-            imputer = Imputer(
-                panel=reference,
-                genetic_map=map_for(reference, genetic_map),
-                client=client,
-                panel_name="panel",
-                threads=args.threads,
-                corrector=corrector,
-            )
-            typed = np.where(observed, alleles, np.int8(-1))
-            windows = [dosage for _, dosage in imputer.impute(typed, observed, [EXTERNAL] * len(typed))]
-            yield name, np.concatenate(windows, axis=1)[:, ~observed]
+    typed = np.where(observed, alleles, np.int8(-1))
+    for name, corrector in ways.items():
+        imputer = Imputer(reference, map_for(reference, genetic_map), threads=args.threads, corrector=corrector)
+        windows = [dosage for _, dosage in imputer.impute_windows(typed, observed, [EXTERNAL] * len(typed))]
+        yield name, np.concatenate(windows, axis=1)[:, ~observed]
 
 
 def run_task(task_name: str, seed: int, args: argparse.Namespace) -> Iterator[tuple[str, str, EstimatedR2]]:

@@ -24,7 +24,7 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import metric
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout, layout_for
-from vcfrag_core.retrieval.queries import EXTERNAL, QueryBlock, Who
+from vcfrag_core.retrieval.queries import EXTERNAL, External, QueryBlock
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.types import BoolArray, F32Array, I8Array
 from vcfrag_proto.v1 import index_pb2 as pb
@@ -73,7 +73,7 @@ class Described:
         )
 
     def block(
-        self, alleles: I8Array, samples: Sequence[str | Who] | None = None, start: int = 0, stop: int | None = None
+        self, alleles: I8Array, samples: Sequence[str | External] | None = None, start: int = 0, stop: int | None = None
     ) -> QueryBlock:
         """Queries with alleles (Q, V) over sites [start, stop); EXTERNAL unless named."""
         stop = self.panel.n_sites if stop is None else stop
@@ -141,7 +141,7 @@ class Described:
             weights=self.weights.tobytes(),
         )
 
-    def _excluded(self, who: str | Who, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _excluded(self, who: str | External, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         if not isinstance(who, str):
             return np.zeros(0, dtype=np.int64)
         group = self.split.groups.get(who)

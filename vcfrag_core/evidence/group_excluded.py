@@ -18,7 +18,7 @@ FOLDS = 8
 _LeftOut = frozenset[int] | str | None
 
 
-class ShownReference:
+class GroupExcludedReference:
     """ALT frequencies and allele changes of a reference, for each query without its exclusion group.
 
     Frequencies leave out the query's own group. For allele changes samples are dealt to folds by their place in the

@@ -29,7 +29,7 @@ from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
 from vcfrag_core.retrieval.layout import SegmentLayout
-from vcfrag_core.retrieval.queries import QueryBlock, Who
+from vcfrag_core.retrieval.queries import External, QueryBlock
 from vcfrag_core.types import BoolArray, F32Array, I64Array, U8Array
 
 # A limit on the share of missing calls that nothing exceeds.
@@ -67,7 +67,7 @@ class QueryBits:
 
     start: int
     stop: int
-    samples: tuple[str | Who, ...]
+    samples: tuple[str | External, ...]
     observed: bytes
     missing: bytes
     alleles: bytes

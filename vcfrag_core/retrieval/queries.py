@@ -12,13 +12,13 @@ from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
 
 
-class Who(enum.Enum):
+class External(enum.Enum):
     """Stands where a sample's name would, for a person who is not in the panel."""
 
     EXTERNAL = "external"
 
 
-EXTERNAL: Final = Who.EXTERNAL
+EXTERNAL: Final = External.EXTERNAL
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class QueryBlock:
 
     start: int
     stop: int
-    samples: tuple[str | Who, ...]
+    samples: tuple[str | External, ...]
     observed: BoolArray
     alleles: I8Array
 

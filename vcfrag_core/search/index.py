@@ -12,10 +12,11 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
+from vcfrag_core.retrieval.consistency import QueryBits
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
-from vcfrag_core.search.engine import IndexSource
-from vcfrag_core.types import BoolArray, I32Array, I64Array, U64Array
+from vcfrag_core.search.engine import IndexSource, SearchTask
+from vcfrag_core.types import BoolArray, I32Array, I64Array, U8Array, U64Array
 
 NO_ROWS: I64Array = np.zeros(0, dtype=np.int64)
 
@@ -140,3 +141,28 @@ def build_index(
     )
     by_group = {group: np.array(sorted(mine), dtype=np.int64) for group, mine in groups.items()}
     return OpenIndex(panel_name, split, identity, source, held, by_group)
+
+
+def search_task(index: OpenIndex, queries: QueryBits, k: int) -> SearchTask:
+    """What an engine is given of queries that were checked.
+
+    Raises:
+        UnknownSampleError: A query names somebody whom neither the panel nor the split knows.
+    """
+    excluded = [index.excluded(name) if isinstance(name, str) else NO_ROWS for name in queries.samples]
+    sites = np.flatnonzero(index.observed[queries.start : queries.stop])
+    return SearchTask(
+        start=queries.start,
+        stop=queries.stop,
+        k=k,
+        alleles=_columns(queries.allele_bits(), sites),
+        called=_columns(queries.sets()["observed"], sites),
+        excluded=np.concatenate(excluded),
+        excluded_starts=np.cumsum([0, *(len(rows) for rows in excluded)]).astype(np.int64),
+    )
+
+
+def _columns(rows: U8Array, sites: I64Array) -> U8Array:
+    """(Q, M) zeros and ones of (Q, bytes) bits at the given sites."""
+    shifts: U8Array = (sites & 7).astype(np.uint8)
+    return np.asarray((rows[:, sites >> 3] >> shifts) & np.uint8(1), dtype=np.uint8)

@@ -29,7 +29,7 @@ from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
 from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
-from vcfrag_train.client.panel import panel_client
+from vcfrag_train.client.retriever import retriever_for
 from vcfrag_train.client.wait import wait_until_answering
 
 Density = Literal["dense", "array"]
@@ -116,14 +116,13 @@ def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> Paramete
     fitted, checked = choose_samples(panel, config.samples, config.seed)
     observed = observed_sites(config, panel)
     say(f"{int(observed.sum())} of {panel.n_sites} sites observed, {len(fitted)} samples fit, {len(checked)} check")
-    with panel_client(panel, config.daemon, threads=config.threads) as (client, name):
+    with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
 
         def bench(samples: Sequence[str]) -> CopyingBench:
             return CopyingBench(
                 panel=panel,
                 genetic_map=genetic_map,
-                client=client,
-                panel_name=name,
+                retriever=retriever,
                 samples=samples,
                 observed=observed,
                 groups=groups,

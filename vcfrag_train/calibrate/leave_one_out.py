@@ -14,22 +14,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from vcfrag_core.copying.parameters import CopyingParameters, density
-from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
-from vcfrag_core.copying.reference import copying_sites, switch_probabilities
+from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.imputation.imputer import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import metric
 from vcfrag_core.retrieval.candidates import union_of_neighbours
-from vcfrag_core.retrieval.identity import Identity
-from vcfrag_core.retrieval.layout import layout_for
-from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
+from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.scoring.copying import CopyingScore
-from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, IntArray, U8Array
-from vcfrag_train.client.client import IndexClient
-from vcfrag_train.impute.imputer import Imputer
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, U8Array
+from vcfrag_core.window.context import PanelContext
+from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
+from vcfrag_core.window.window import Candidates, MaskedWindow, copy, copying_problem
 
 Retrieval = tuple[tuple[int, ...], int, float, int]
 KEPT_RETRIEVALS = 3
@@ -40,14 +39,14 @@ class Prepared:
     """One window after retrieval.
 
     Attributes:
-        window: The window.
+        queries: The queries over the window.
         problem: What there is to copy; its sites are the window's hidden ones.
         truth: (Q, L) true alleles at them.
         frequency: (L,) their ALT frequency in the panel.
         result: The search behind the candidates.
     """
 
-    window: Window
+    queries: MaskedWindow
     problem: CopyingProblem
     truth: U8Array
     frequency: F64Array
@@ -58,10 +57,9 @@ class CopyingBench:
     """Scores copying parameters on panel samples.
 
     Args:
-        panel: The panel, as the daemon serves it.
+        panel: The panel.
         genetic_map: Its genetic map.
-        client: A client of the daemon.
-        panel_name: The daemon's name for the panel.
+        retriever: Finds candidates.
         samples: Panel samples that stand for targets.
         observed: (V,) sites at which they are typed.
         groups: Exclusion group of every panel sample.
@@ -77,8 +75,7 @@ class CopyingBench:
         *,
         panel: Panel,
         genetic_map: GeneticMap,
-        client: IndexClient,
-        panel_name: str,
+        retriever: Retriever,
         samples: Sequence[str],
         observed: BoolArray,
         groups: Mapping[str, str],
@@ -91,22 +88,22 @@ class CopyingBench:
                 f"{int(observed.sum())} of {len(observed)} sites are observed: nothing to impute, or from"
             )
         self.panel, self.observed, self.samples = panel, observed, tuple(samples)
-        self.cm: F64Array = genetic_map.at(panel.positions)
+        self.context = PanelContext(panel=panel, cm=genetic_map.at(panel.positions))
         self.frequency: F64Array = panel.alt_frequency()
         self.alleles: I8Array = panel.haplotypes(panel.rows_of(samples)).astype(np.int8)
         self.groups = dict(groups)
-        self._map, self._client, self._panel_name, self._threads = genetic_map, client, panel_name, threads
+        self._retriever, self._threads = retriever, threads
         self._split = Split(name="calibrate", reference=panel.samples, groups=self.groups)
         self._kept: collections.OrderedDict[Retrieval, list[Prepared]] = collections.OrderedDict()
 
     @property
     def observed_per_cm(self) -> float:
         """Density of the observed sites, of which the rule's parameters are a function."""
-        return density(self.observed, self.cm)
+        return density(self.observed, self.context.cm)
 
     def score(self, parameters: CopyingParameters) -> CopyingScore:
         """The score of these parameters over all windows."""
-        return self.score_of(parameters, lambda prepared, pool: copy_uniformly(prepared.problem, parameters, pool))
+        return self.score_of(parameters, lambda prepared, pool: copy_uniformly(prepared, parameters, pool))
 
     def score_of(
         self, parameters: CopyingParameters, copy: Callable[[Prepared, ThreadPoolExecutor], FloatArray]
@@ -129,65 +126,48 @@ class CopyingBench:
         return self._kept[key]
 
     def _retrieve(self, parameters: CopyingParameters) -> list[Prepared]:
-        windows = Imputer(
-            panel=self.panel,
-            genetic_map=self._map,
-            client=self._client,
-            panel_name=self._panel_name,
-            parameters=parameters,
-        ).windows(self.observed)
-        layout = layout_for(self.observed, parameters.scales, min_observed=parameters.min_observed)
         weights = metric.quantise(np.full(self.panel.n_sites, parameters.weight))
-        identity = Identity.of(
-            self.panel.digest, split=self._split, observed=self.observed, weights=weights, layout=layout
+        spec = IndexSpec.of(
+            self.panel.digest, split=self._split, observed=self.observed, weights=weights, parameters=parameters
         )
-        index = self._client.open_index(
-            panel_name=self._panel_name,
-            identity=identity,
-            split=self._split,
-            layout=layout,
+        index = self._retriever.open(spec)
+        try:
+            return [
+                self._prepared(self._queries(window, parameters, weights), index)
+                for window in imputation_windows(self.context.cm, parameters.flank_cm)
+                if not self.observed[window.start : window.stop].all()
+            ]
+        finally:
+            index.close()
+
+    def _queries(self, window: Window, parameters: CopyingParameters, weights: F32Array) -> MaskedWindow:
+        return MaskedWindow(
+            window=window,
             observed=self.observed,
             weights=weights,
-        )
-        try:
-            hidden = [w for w in windows if not self.observed[w.start : w.stop].all()]
-            return [self._prepared(w, self._client.search(index, self._block(w), parameters.k)) for w in hidden]
-        finally:
-            self._client.close_index(index)
-
-    def _block(self, window: Window) -> QueryBlock:
-        context = slice(window.context_start, window.context_stop)
-        observed = self.observed[context]
-        return QueryBlock(
-            start=window.context_start,
-            stop=window.context_stop,
+            parameters=parameters,
+            alleles=self.alleles,
             samples=tuple(name for name in self.samples for _ in range(2)),
-            observed=observed,
-            alleles=np.where(observed, self.alleles[:, context], np.int8(-1)),
         )
 
-    def _prepared(self, window: Window, result: SearchResult) -> Prepared:
+    def _prepared(self, queries: MaskedWindow, index: OpenedIndex) -> Prepared:
+        window = queries.window
         hidden = window.start + np.flatnonzero(~self.observed[window.start : window.stop])
+        result = index.search(queries.query_block(), queries.parameters.k)
+        candidates = Candidates(all_scales=union_of_neighbours(result))
         return Prepared(
-            window=window,
-            problem=self.problem(window, hidden, union_of_neighbours(result)),
+            queries=queries,
+            problem=copying_problem(queries, self.context, candidates, wanted=hidden),
             truth=self.alleles[:, hidden].astype(np.uint8),
             frequency=self.frequency[hidden],
             result=result,
         )
 
-    def problem(self, window: Window, wanted: IntArray, candidates: Sequence[I32Array]) -> CopyingProblem:
-        """Copying from `candidates` to some sites of a window."""
-        in_context = self.observed[window.context_start : window.context_stop]
-        sites = copying_sites(window.context_start + np.flatnonzero(in_context), self.cm, self.panel.positions, wanted)
-        columns = PanelColumns.of(self.panel.packed, sites)
-        return CopyingProblem(sites, columns, np.ascontiguousarray(self.alleles[:, sites.observed]), candidates)
-
 
 def copy_uniformly(
-    problem: CopyingProblem, parameters: CopyingParameters, pool: ThreadPoolExecutor | None = None
+    prepared: Prepared, parameters: CopyingParameters, pool: ThreadPoolExecutor | None = None
 ) -> F32Array:
     """(Q, L) dosages with one mismatch probability for all sites, as imputation does it."""
-    weight = metric.quantise(np.full(len(problem.sites.observed), parameters.weight))
-    switch = switch_probabilities(problem.sites.gaps_cm, parameters.switch_per_cm).astype(np.float32)
-    return np.asarray(problem.dosage(weight, switch, pool=pool), dtype=np.float32)
+    weights = metric.quantise(np.full(len(prepared.queries.observed), parameters.weight))
+    queries = dataclasses.replace(prepared.queries, parameters=parameters, weights=weights)
+    return copy(queries, prepared.problem, pool=pool)

@@ -42,7 +42,7 @@ class PanelConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SplitConfig:
-    """Who is learned from, who judges, and who is not touched.
+    """External is learned from, who judges, and who is not touched.
 
     Attributes:
         samples: Table of populations and families; without one every sample is its own exclusion group.

@@ -11,17 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vcfrag_core.evidence.group_excluded import ShownReference
+from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.model import losses
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.retrieval import metric
 from vcfrag_core.settings import from_table, to_table
 from vcfrag_core.types import F32Array
+from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_train.client.client import IndexClient
 from vcfrag_train.client.embedded import embedded_daemon
+from vcfrag_train.client.retriever import RemoteRetriever
 from vcfrag_train.fit.config import FitConfig, OptimiserConfig
-from vcfrag_train.fit.data.batches import Ground
+from vcfrag_train.fit.data.batches import BatchContext
 from vcfrag_train.fit.data.dataset import Material
 from vcfrag_train.fit.data.indexes import OpenIndexes
 from vcfrag_train.fit.data.source import RetrievalSource
@@ -29,6 +31,9 @@ from vcfrag_train.fit.loop import Learner
 from vcfrag_train.fit.torch_threads import torch_threads
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+# As many visits as may be under way at a time: `optimiser.lanes` and those prepared ahead.
+MAX_COLUMNS = 8
 
 
 def model_config(table: Mapping[str, Any]) -> ModelConfig:
@@ -76,14 +81,19 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
         stack.enter_context(torch_threads(config.trainer.threads))
         addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, material)),)
         clients = [stack.enter_context(IndexClient(address)) for address in addresses]
-        indexes = OpenIndexes(clients, panel_name=config.panel.name, panel_digest=material.fields["panel"])
+        digest = material.fields["panel"]
+        retrievers = [RemoteRetriever(client, panel_name=config.panel.name, panel_digest=digest) for client in clients]
+        indexes = OpenIndexes(retrievers, panel_digest=digest)
         threads = config.trainer.copying_threads
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="vcfrag-copying"))
         train = material.splits.train
-        ground = Ground(
-            panel=material.panel,
-            cm=material.genetic_map.at(material.panel.positions),
-            reference=ShownReference(
+        context = BatchContext(
+            panel_context=PanelContext(
+                panel=material.panel,
+                cm=material.genetic_map.at(material.panel.positions),
+                columns=RecentColumns(material.panel, MAX_COLUMNS),
+            ),
+            reference=GroupExcludedReference(
                 material.panel,
                 material.panel.rows_of(train.reference),
                 [train.groups[name] for name in train.reference for _ in range(2)],
@@ -92,14 +102,14 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
             pool=pool if threads > 1 else None,
         )
         source = RetrievalSource(
-            ground,
+            context,
             {"train": material.splits.train, "validation": material.splits.validation},
             indexes,
             retrieval=config.retrieval,
             flank_cm=config.windows.flank_cm,
             seed=config.masks.validation_seed,
             keep_problem=model.config.learn_copying,
-            most_uncertain=config.optimiser.uncertain_sites,
+            max_uncertain=config.optimiser.uncertain_sites,
         )
         yield Learner(
             model=model,

@@ -15,7 +15,7 @@ from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.output.genotypes import empirical_r2
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.retrieval.queries import EXTERNAL, Who
+from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import PanelPerson, find_panel_people
@@ -38,7 +38,7 @@ class LeaveOneOut(Protocol):
     cm: F64Array
 
     def leave_one_out(
-        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | Who], *, folds: int
+        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], *, folds: int
     ) -> F32Array:
         """(Q, M) dosages at the observed sites."""
 
@@ -66,7 +66,7 @@ class CheckedTarget:
     records: TargetRecords
     matching: Matching
     people: list[PanelPerson]
-    names: tuple[str | Who, ...]
+    names: tuple[str | External, ...]
     alleles: I8Array
     observed: BoolArray
     frequency: F64Array

@@ -20,6 +20,7 @@ from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
@@ -27,7 +28,7 @@ from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.people import exclusion_groups
 from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import F32Array
-from vcfrag_train.client.panel import panel_client
+from vcfrag_train.client.retriever import retriever_for
 from vcfrag_train.client.wait import wait_until_answering
 from vcfrag_train.impute.checks import (
     CheckedTarget,
@@ -38,7 +39,6 @@ from vcfrag_train.impute.checks import (
     weigh_sites,
 )
 from vcfrag_train.impute.config import ImputeConfig
-from vcfrag_train.impute.imputer import Imputer
 from vcfrag_train.impute.pieces import WindowPieces
 from vcfrag_train.impute.qc_report import QcReport
 from vcfrag_train.impute.regions import PanelSource, panel_sources, with_margin
@@ -209,7 +209,7 @@ class _Run:
             return
         writing: Future[None] | None = None
         # Closed before the daemon is: what is under way when a run is interrupted still needs it.
-        found = imputer.impute(checked.alleles, checked.observed, checked.names, todo)
+        found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, todo)
         dosages = contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found))
         with ThreadPoolExecutor(1) as background, dosages as imputed:
             for window, dosage in imputed:
@@ -230,21 +230,19 @@ class _Run:
 
 @contextlib.contextmanager
 def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
-    """An imputer against the daemon named, or one in this process."""
+    """An imputer that retrieves from the daemon named, or in this process."""
     panel = checked.panel
-    # The limit guards a shared daemon against wrong masks; here every missing call was read from the target.
-    with panel_client(panel, config.daemon, threads=config.threads, max_missing_share=1.0) as (client, name):
+    with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
         imputer = Imputer(
-            panel=panel,
-            genetic_map=genetic_map,
-            client=client,
-            panel_name=name,
+            panel,
+            genetic_map,
+            retriever=retriever,
             parameters=config.parameters,
             groups=exclusion_groups(checked.people),
             threads=config.threads,
             corrector=_corrector(config, panel, genetic_map),
         )
-        check_missing(checked, imputer.windows(checked.observed), client.info().max_missing_share)
+        check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
         yield imputer
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.evidence.group_excluded import FOLDS, ShownReference
+from vcfrag_core.evidence.group_excluded import FOLDS, GroupExcludedReference
 from vcfrag_core.evidence.pbwt import allele_changes
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F32Array, I64Array
@@ -24,13 +24,13 @@ def changes_of(panel: Panel, rows: I64Array) -> F32Array:
     return allele_changes(panel.packed, rows, panel.alt_frequency(rows))
 
 
-def by_sample(panel: Panel) -> ShownReference:
-    return ShownReference(panel, np.arange(80), [f"g{row // 2}" for row in range(80)])
+def by_sample(panel: Panel) -> GroupExcludedReference:
+    return GroupExcludedReference(panel, np.arange(80), [f"g{row // 2}" for row in range(80)])
 
 
 def test_frequency_for__leaves_the_query_s_own_group_out(panel: Panel) -> None:
     rows = np.arange(10, 70)
-    shown = ShownReference(panel, rows, [f"g{row // 4}" for row in rows])
+    shown = GroupExcludedReference(panel, rows, [f"g{row // 4}" for row in rows])
     found = shown.frequency_for(["g5", None, "g0", "another"], 30, 90)
     others = np.array([row for row in rows if row // 4 != 5])
     np.testing.assert_allclose(found[0], panel.alt_frequency(others)[30:90], atol=1e-6)
@@ -39,7 +39,7 @@ def test_frequency_for__leaves_the_query_s_own_group_out(panel: Panel) -> None:
 
 
 def test_changes_for__a_query_is_not_among_those_that_are_counted(panel: Panel) -> None:
-    shown = ShownReference(panel, np.arange(80), [f"g{row // 4}" for row in range(80)])
+    shown = GroupExcludedReference(panel, np.arange(80), [f"g{row // 4}" for row in range(80)])
     for number in (0, 3, 19):
         folds = {2 * number % FOLDS, (2 * number + 1) % FOLDS}
         left = np.array([row for row in range(80) if row // 2 % FOLDS not in folds])
@@ -49,7 +49,7 @@ def test_changes_for__a_query_is_not_among_those_that_are_counted(panel: Panel) 
 
 def test_changes_for__strangers_see_the_whole_reference_and_nothing_else(panel: Panel) -> None:
     rows = np.arange(10, 70)
-    shown = ShownReference(panel, rows, [f"g{row // 2}" for row in rows])
+    shown = GroupExcludedReference(panel, rows, [f"g{row // 2}" for row in rows])
     shown.prepare()
     found = shown.changes_for([None, "g0", "another"], 20, 120)
     for one in found:
@@ -60,7 +60,7 @@ def test_shown__does_not_depend_on_the_alleles_of_the_query_s_group(panel: Panel
     haplotypes = panel.haplotypes()
     haplotypes[12:16] ^= 1
     groups = [f"g{row // 4}" for row in range(80)]
-    one, other = (ShownReference(p, np.arange(80), groups) for p in (panel, Panel.from_haplotypes(haplotypes)))
+    one, other = (GroupExcludedReference(p, np.arange(80), groups) for p in (panel, Panel.from_haplotypes(haplotypes)))
     assert not np.array_equal(one.frequency, other.frequency)
     np.testing.assert_allclose(one.frequency_for(["g3"], 0, 200), other.frequency_for(["g3"], 0, 200), atol=1e-6)
     np.testing.assert_array_equal(one.changes_for(["g3"], 0, 200), other.changes_for(["g3"], 0, 200))
@@ -68,7 +68,7 @@ def test_shown__does_not_depend_on_the_alleles_of_the_query_s_group(panel: Panel
 
 
 def test_changes_for__a_sample_is_shown_the_same_whoever_else_forms_a_group(panel: Panel) -> None:
-    joined = ShownReference(
+    joined = GroupExcludedReference(
         panel, np.arange(80), ["family" if row // 2 in (6, 13) else f"g{row // 2}" for row in range(80)]
     )
     others = [f"g{number}" for number in range(40) if number not in (6, 13)]
@@ -76,12 +76,12 @@ def test_changes_for__a_sample_is_shown_the_same_whoever_else_forms_a_group(pane
 
 
 def test_changes_for__a_group_in_every_fold_leaves_alone(panel: Panel) -> None:
-    shown = ShownReference(panel, np.arange(80), ["many" if row < 40 else f"g{row // 2}" for row in range(80)])
+    shown = GroupExcludedReference(panel, np.arange(80), ["many" if row < 40 else f"g{row // 2}" for row in range(80)])
     np.testing.assert_array_equal(shown.changes_for(["many"], 0, 200)[0], changes_of(panel, np.arange(40, 80)))
 
 
 def test_frequency_for__a_group_that_is_the_whole_reference_is_refused(panel: Panel) -> None:
-    shown = ShownReference(panel, np.arange(4), ["one"] * 4)
+    shown = GroupExcludedReference(panel, np.arange(4), ["one"] * 4)
     with pytest.raises(RangeError, match="nobody but the group 'one'"):
         shown.frequency_for(["one"], 0, 200)
 

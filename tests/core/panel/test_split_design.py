@@ -1,4 +1,4 @@
-"""Who trains and who validates: families together, shares kept by super-population, whatever the order."""
+"""External trains and who validates: families together, shares kept by super-population, whatever the order."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def pedigrees(draw: st.DrawFn) -> tuple[list[str], SampleTable]:
 
 
 def components(names: Sequence[str], table: SampleTable) -> set[frozenset[str]]:
-    """Who is joined to whom, by growing sets until nothing changes."""
+    """External is joined to whom, by growing sets until nothing changes."""
     links = [
         {f"person:{row[0]}", *(f"family:{row[1]}" for _ in [0] if row[1]), *(f"person:{p}" for p in row[2:] if p)}
         for row in zip(table.samples, table.family, table.father, table.mother, strict=True)

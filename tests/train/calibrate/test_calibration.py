@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,10 @@ from vcfrag_core.errors import ConfigError, PanelMismatchError, RangeError, Unkn
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.calibrate.calibrate import CalibrateConfig, calibrate, choose_samples, observed_sites
 from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, read_parameters, write_parameters
-from vcfrag_train.client.client import IndexClient
 from vcfrag_train.client.embedded import embedded_daemon
 from vcfrag_train.simulate.files import write_phased_vcf
 
@@ -55,14 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, mosaic: Panel) -> dict[str, 
     return write_files(tmp_path_factory.mktemp("calibrate"), mosaic)
 
 
-@pytest.fixture(scope="module")
-def client(mosaic: Panel) -> Iterator[IndexClient]:
-    with embedded_daemon({"panel": mosaic}, threads=1) as address, IndexClient(address) as made:
-        yield made
-
-
 @pytest.fixture
-def make_bench(mosaic: Panel, client: IndexClient) -> Callable[..., CopyingBench]:
+def make_bench(mosaic: Panel) -> Callable[..., CopyingBench]:
     def make(**changes: object) -> CopyingBench:
         given: dict[str, object] = {
             "samples": mosaic.samples[:12],
@@ -73,7 +67,7 @@ def make_bench(mosaic: Panel, client: IndexClient) -> Callable[..., CopyingBench
             positions=mosaic.positions[[0, -1]].astype(np.int64), cm=np.array([0.0, CM_LONG]), contig="1"
         )
         return CopyingBench(
-            panel=mosaic, genetic_map=genetic_map, client=client, panel_name="panel", **(given | changes)
+            panel=mosaic, genetic_map=genetic_map, retriever=LocalRetriever(mosaic), **(given | changes)
         )  # type: ignore[arg-type]
 
     return make

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.imputed_text import World, small_world
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.retrieval.queries import EXTERNAL
 from vcfrag_core.scoring import metrics
 from vcfrag_core.types import F32Array, I8Array
-from vcfrag_train.client.client import IndexClient
-from vcfrag_train.client.embedded import embedded_daemon
-from vcfrag_train.compare.random_neighbours import RandomNeighbours, impute_unretrieved
-from vcfrag_train.impute.imputer import Imputer
+from vcfrag_core.window.local import LocalRetriever
+from vcfrag_core.window.retriever import Retriever
+from vcfrag_train.compare.random_neighbours import impute_unretrieved
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,17 @@ def typed_alleles(world: World) -> I8Array:
     return alleles
 
 
-def retrieved_dosage(world: World, alleles: I8Array, client: IndexClient) -> F32Array:
+def retrieved_dosage(world: World, alleles: I8Array, retriever: Retriever) -> F32Array:
     """(V, S) dosages of copying."""
-    imputer = Imputer(panel=world.reference, genetic_map=genetic_map(world), client=client, panel_name="panel")
+    imputer = Imputer(world.reference, genetic_map(world), retriever=retriever)
     queries = alleles.reshape(len(alleles), -1).T
-    pieces = [p.T for _, p in imputer.impute(queries, ~world.hidden, [EXTERNAL] * len(queries))]
+    pieces = [p.T for _, p in imputer.impute_windows(queries, ~world.hidden, [EXTERNAL] * len(queries))]
     return np.concatenate(pieces).reshape(len(alleles), -1, 2).sum(axis=2)
 
 
 def test_impute_unretrieved__is_worse_than_with_neighbours(world: World) -> None:
     alleles, wanted = typed_alleles(world), np.flatnonzero(world.hidden)
-    with embedded_daemon({"panel": world.reference}, threads=1) as address, IndexClient(address) as client:
-        found = retrieved_dosage(world, alleles, client)[wanted]
+    found = retrieved_dosage(world, alleles, LocalRetriever(world.reference))[wanted]
     drawn = impute_unretrieved(world.reference, genetic_map(world), alleles, wanted)
     again = impute_unretrieved(world.reference, genetic_map(world), alleles, wanted)
     np.testing.assert_array_equal(drawn.dosage, again.dosage)
@@ -51,27 +50,3 @@ def test_impute_unretrieved__is_worse_than_with_neighbours(world: World) -> None
     with_neighbours = metrics.aggregate_r2(found, truth, frequency)
     without = metrics.aggregate_r2(drawn.dosage, truth, frequency)
     assert without < with_neighbours - 0.02
-
-
-def test_random_neighbours__draws_as_many_as_were_found(world: World) -> None:
-    """Drawn ids are distinct haplotypes of the panel, filled up with -1, at distance 0."""
-    with (
-        embedded_daemon({"panel": world.reference}, threads=1) as address,
-        RandomNeighbours(address, n_haplotypes=world.reference.n_haplotypes, seed=3) as client,
-    ):
-        seen = []
-        real = client._draw
-
-        def watch(counts: list[int]) -> object:
-            drawn = real(counts)
-            seen.append((counts, drawn))
-            return drawn
-
-        client._draw = watch  # type: ignore[method-assign,assignment]
-        retrieved_dosage(world, typed_alleles(world), client)
-    assert seen
-    for counts, drawn in seen:
-        for count, row in zip(counts, drawn, strict=True):
-            ids = row[row >= 0]
-            assert len(ids) == len(set(ids.tolist())) == count > 0
-            assert ids.max() < world.reference.n_haplotypes

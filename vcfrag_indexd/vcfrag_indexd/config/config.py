@@ -87,7 +87,7 @@ class DrainConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SecurityConfig:
-    """Who may connect. Secrets are named by file, never given.
+    """External may connect. Secrets are named by file, never given.
 
     Attributes:
         certificate_file: PEM chain of the server; with it TLS is on.

@@ -15,10 +15,10 @@ from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.consistency import QueryBits, check_search, rows_of
 from vcfrag_core.retrieval.layout import SegmentLayout
-from vcfrag_core.retrieval.queries import EXTERNAL, Who
+from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.search.engine import SearchTask
-from vcfrag_core.search.index import OpenIndex
-from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array
+from vcfrag_core.search.index import OpenIndex, search_task
+from vcfrag_core.types import BoolArray, F32Array, I32Array
 from vcfrag_proto.messages import identity_of
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 from vcfrag_proto.v1 import index_pb2 as pb
@@ -96,31 +96,15 @@ def task_of(request: pb.SearchRequest, index: OpenIndex, *, max_k: int, max_miss
         alleles=request.alleles,
     )
     check_search(index, identity_of(request.identity), queries, max_missing_share=max_missing_share)
-    excluded = [index.excluded(name) if isinstance(name, str) else np.zeros(0, np.int64) for name in queries.samples]
-    sites = np.flatnonzero(index.observed[queries.start : queries.stop])
-    return SearchTask(
-        start=queries.start,
-        stop=queries.stop,
-        k=request.k,
-        alleles=_columns(queries.allele_bits(), sites),
-        called=_columns(queries.sets()["observed"], sites),
-        excluded=np.concatenate(excluded),
-        excluded_starts=np.cumsum([0, *(len(rows) for rows in excluded)]).astype(np.int64),
-    )
+    return search_task(index, queries, request.k)
 
 
-def _who(i: int, sample: pb.QuerySample) -> str | Who:
+def _who(i: int, sample: pb.QuerySample) -> str | External:
     if sample.WhichOneof("who") == "name" and sample.name:
         return sample.name
     if sample.WhichOneof("who") == "external" and sample.external:
         return EXTERNAL
     raise NoSampleError(f"query {i} names no sample: give its name, or say external")
-
-
-def _columns(rows: U8Array, sites: I64Array) -> U8Array:
-    """(Q, M) zeros and ones of (Q, bytes) bits at the given sites."""
-    shifts: U8Array = (sites & 7).astype(np.uint8)
-    return np.asarray((rows[:, sites >> 3] >> shifts) & np.uint8(1), dtype=np.uint8)
 
 
 def int32_bytes(values: I32Array) -> bytes:

@@ -1,4 +1,4 @@
-"""Who may call: bearer tokens compared in constant time, and the server's TLS credentials."""
+"""External may call: bearer tokens compared in constant time, and the server's TLS credentials."""
 
 from __future__ import annotations
 

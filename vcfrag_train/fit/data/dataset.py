@@ -47,7 +47,7 @@ class Material:
     Attributes:
         panel: The reference panel.
         genetic_map: Its map.
-        splits: Who is in which role.
+        splits: External is in which role.
         windows: All windows of the panel.
         frequency: (V,) ALT frequency among the training reference.
         masks: Masks of training.

@@ -18,10 +18,12 @@ from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_n
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
-from vcfrag_train.fit.data.batches import Ground, model_input, query_block, random_candidates
+from vcfrag_core.window.random import ReferenceRows, random_candidates
+from vcfrag_core.window.window import Candidates, MaskedWindow
+from vcfrag_train.fit.data.batches import BatchContext, model_input
 from vcfrag_train.fit.data.indexes import OpenIndexes
 from vcfrag_train.fit.data.plan import BatchPlan
-from vcfrag_train.fit.validation.nearest_posterior import nearest_mass
+from vcfrag_train.fit.validation.nearest_posterior import nearest_posterior
 from vcfrag_train.runs.index_usage import Role
 
 LEAST_FLANK_CM = 0.05
@@ -85,19 +87,19 @@ class RetrievalSource:
     """Builds batches from what daemons answer.
 
     Args:
-        ground: Panel, map, frequencies.
+        context: Panel, map, frequencies.
         splits: The split of each role.
         indexes: Opens and closes indexes.
         retrieval: Scales, neighbours and copying; chosen by the density of each mask unless given.
         flank_cm: Context on both sides of a window; that of the parameters unless given.
         seed: Of the random neighbours.
         keep_problem: Whether the model trains copying itself and needs the copying problem.
-        most_uncertain: Most uncertain sites of a query that train the model; all unless given.
+        max_uncertain: Most uncertain sites of a query that train the model; all unless given.
     """
 
     def __init__(
         self,
-        ground: Ground,
+        context: BatchContext,
         splits: dict[Role, Split],
         indexes: OpenIndexes,
         *,
@@ -105,52 +107,46 @@ class RetrievalSource:
         flank_cm: float | None,
         seed: int,
         keep_problem: bool,
-        most_uncertain: int | None = None,
+        max_uncertain: int | None = None,
     ) -> None:
-        self._ground = ground
+        self._context = context
         self._splits = splits
         self._indexes = indexes
         self._retrieval = retrieval
         self._flank_cm = flank_cm
         self._seed = seed
         self._keep_problem = keep_problem
-        self._most_uncertain = most_uncertain
-        self._rows = {role: _ReferenceRows(ground, split) for role, split in splits.items()}
+        self._max_uncertain = max_uncertain
+        self._rows = {role: ReferenceRows(context.panel_context.panel, split) for role, split in splits.items()}
 
     def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
         started = time.monotonic()
-        parameters = self.parameters(observed)
-        window = self._window(plan.window, parameters, observed)
         split = self._splits[plan.role]
-        index = self._indexes.open(window.number, split, observed, weights, parameters)
-        alleles = self._alleles(plan.samples, window)
-        names = [name for name in plan.samples for _ in range(2)]
-        result = self._indexes.search(window.number, index, query_block(window, alleles, observed, names), parameters.k)
+        queries = self._queries(plan, observed, weights)
+        index = self._indexes.open(queries.window.number, split, observed, weights, queries.parameters)
+        result = index.search(queries.query_block(), queries.parameters.k)
         searched = time.monotonic()
-        candidates = union_of_neighbours(result)
-        most = self._most_uncertain if plan.role == "train" else None
-        groups = [split.groups[name] for name in names]
-        longer_scales = longer_scale_candidates(result, candidates)
-        batch = self._input(window, alleles, observed, weights, parameters, candidates, longer_scales, groups, most)
+        found = union_of_neighbours(result)
+        candidates = Candidates(all_scales=found, longer_scales=longer_scale_candidates(result, found))
+        groups = [split.groups[name] for name in queries.samples if isinstance(name, str)]
+        inside = slice(queries.window.start, queries.window.stop)
         prepared = Prepared(
             plan=plan,
-            batch=batch,
+            batch=self._input(queries, candidates, groups, self._max_uncertain if plan.role == "train" else None),
             identity=index.identity,
-            frequency=self._ground.reference.frequency[window.start : window.stop].astype(np.float32),
+            frequency=self._context.reference.frequency[inside].astype(np.float32),
             search_share=(searched - started) / max(time.monotonic() - started, 1e-9),
         )
         if plan.role == "train":
             return prepared
-        random = random_candidates(
-            candidates, [self._rows[plan.role].others(name) for name in names], self._generator(plan)
-        )
+        allowed = [self._rows[plan.role].shown_to(name) for name in queries.samples]
+        random = random_candidates(found, allowed, self._generator(plan))
+        by_chance = Candidates(all_scales=random, longer_scales=[random] * len(candidates.longer_scales))
         return dataclasses.replace(
             prepared,
-            random=self._input(
-                window, alleles, observed, weights, parameters, random, [random] * len(longer_scales), groups
-            ),
-            candidates=tuple(candidates),
-            nearest=nearest_mass(self._ground, window, alleles[0], observed, weights, parameters, result),
+            random=self._input(queries, by_chance, groups),
+            candidates=tuple(found),
+            nearest=nearest_posterior(self._context.panel_context, queries, result),
         )
 
     def close(self) -> None:
@@ -160,11 +156,11 @@ class RetrievalSource:
         """Retrieval and copying under this mask."""
         if self._retrieval is not None:
             return self._retrieval
-        return parameters_for(density(observed, self._ground.cm))
+        return parameters_for(density(observed, self._context.panel_context.cm))
 
     def _window(self, window: Window, parameters: CopyingParameters, observed: BoolArray) -> Window:
         """The window with the context that suits the mask: wider where too few of its sites are observed."""
-        cm = self._ground.cm
+        cm = self._context.panel_context.cm
         flank_cm = parameters.flank_cm if self._flank_cm is None else self._flank_cm
         while True:
             start = int(np.searchsorted(cm, cm[window.start] - flank_cm, side="left"))
@@ -174,54 +170,37 @@ class RetrievalSource:
                 return Window(window.number, window.start, window.stop, start, stop)
             flank_cm = max(2 * flank_cm, LEAST_FLANK_CM)
 
+    def _queries(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> MaskedWindow:
+        parameters = self.parameters(observed)
+        window = self._window(plan.window, parameters, observed)
+        return MaskedWindow(
+            window=window,
+            observed=observed,
+            weights=weights,
+            parameters=parameters,
+            alleles=self._alleles(plan.samples, window),
+            samples=tuple(name for name in plan.samples for _ in range(2)),
+        )
+
     def _alleles(self, samples: Sequence[str], window: Window) -> I8Array:
         """(Q, V) alleles within the context, -1 beyond."""
-        panel = self._ground.panel
+        panel = self._context.panel_context.panel
+        rows = panel.rows_of(samples)
+        alleles = np.full((len(rows), panel.n_sites), -1, dtype=np.int8)
         context = slice(window.context_start, window.context_stop)
-        alleles = np.full((2 * len(samples), panel.n_sites), -1, dtype=np.int8)
-        alleles[:, context] = panel.haplotypes(panel.rows_of(samples), window.context_start, window.context_stop)
+        alleles[:, context] = panel.haplotypes(rows, window.context_start, window.context_stop)
         return alleles
 
     def _input(
         self,
-        window: Window,
-        alleles: I8Array,
-        observed: BoolArray,
-        weights: F32Array,
-        parameters: CopyingParameters,
-        candidates: Sequence[I32Array],
-        longer_scales: Sequence[Sequence[I32Array]],
+        queries: MaskedWindow,
+        candidates: Candidates,
         groups: Sequence[str],
-        most_uncertain: int | None = None,
+        max_uncertain: int | None = None,
     ) -> ModelInput:
-        batch, _ = model_input(
-            self._ground,
-            window,
-            alleles,
-            observed,
-            weights,
-            parameters,
-            candidates,
-            longer_scales,
-            groups,
-            most_uncertain=most_uncertain,
-        )
+        batch, _ = model_input(self._context, queries, candidates, groups, max_uncertain=max_uncertain)
         return batch if self._keep_problem else dataclasses.replace(batch, problem=None)
 
     def _generator(self, plan: BatchPlan) -> np.random.Generator:
         key = Stream("random neighbours", self._seed, plan.mask.kind, plan.position).raw(2)
         return np.random.Generator(np.random.Philox(key=key))
-
-
-class _ReferenceRows:
-    """Panel rows of a split's reference, by exclusion group."""
-
-    def __init__(self, ground: Ground, split: Split) -> None:
-        self._rows = ground.panel.rows_of(split.reference).astype(np.int32)
-        self._groups = np.repeat(np.array([split.groups[name] for name in split.reference]), 2)
-        self._split = split
-
-    def others(self, sample: str) -> I32Array:
-        """Rows that it may be shown."""
-        others: I32Array = self._rows[self._groups != self._split.groups[sample]]
-        return others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from vcfrag_core.evidence.evidence import CANDIDATE_FEATURES, SITE_FEATURES, Evidence
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.imputation.corrector import SITES_PER_CALL, Corrector
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.one_layer import OneLayer
@@ -20,10 +21,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
-from vcfrag_train.client.client import IndexClient
-from vcfrag_train.client.embedded import embedded_daemon
 from vcfrag_train.fit.torch_threads import torch_threads
-from vcfrag_train.impute.imputer import Imputer
 from vcfrag_train.models.torch_network import TorchNetwork
 
 N_SITES = 900
@@ -147,34 +145,26 @@ def test_torch_network__puts_the_model_to_evaluation() -> None:
 
 
 @pytest.fixture(scope="module")
-def served(make_panel: Callable[..., Panel]) -> Iterator[tuple[Panel, GeneticMap, IndexClient]]:
+def placed(make_panel: Callable[..., Panel]) -> tuple[Panel, GeneticMap]:
     panel = make_panel(n_samples=20, n_sites=240, seed=6, contig="7")
     ends = panel.positions[[0, -1]].astype(np.int64)
     genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 10.0]), contig="7")
-    with embedded_daemon({"p": panel}, threads=1) as address, IndexClient(address) as client:
-        yield panel, genetic_map, client
+    return panel, genetic_map
 
 
 @pytest.mark.parametrize("learn_copying", [False, True])
 def test_imputer_with_a_model__same_bytes_alone_and_together(
-    served: tuple[Panel, GeneticMap, IndexClient], learn_copying: bool
+    placed: tuple[Panel, GeneticMap], learn_copying: bool
 ) -> None:
-    panel, genetic_map, client = served
+    panel, genetic_map = placed
     rng = np.random.default_rng(2)
     observed = rng.random(panel.n_sites) < 0.4
     alleles = np.where(observed, panel.haplotypes()[:8] ^ (rng.random((8, panel.n_sites)) < 0.02), -1).astype(np.int8)
 
     def impute(rows: slice, threads: int, tool: Corrector | None) -> F32Array:
-        imputer = Imputer(
-            panel=panel,
-            genetic_map=genetic_map,
-            client=client,
-            panel_name="p",
-            threads=threads,
-            corrector=tool,
-        )
+        imputer = Imputer(panel, genetic_map, threads=threads, corrector=tool)
         names = [name for name in panel.samples[:4] for _ in range(2)][rows]
-        return np.concatenate([d for _, d in imputer.impute(alleles[rows], observed, names)], axis=1)
+        return np.concatenate([d for _, d in imputer.impute_windows(alleles[rows], observed, names)], axis=1)
 
     tool = corrector(model_of(learn_copying=learn_copying))
     together = impute(slice(0, 8), 3, tool)
@@ -198,24 +188,19 @@ def test_imputer_with_a_model__a_panel_member_is_told_nothing_of_itself(
     alleles = np.where(observed, one.haplotypes()[4:6], -1).astype(np.int8)
 
     def impute(panel: Panel) -> F32Array:
-        with embedded_daemon({"p": panel}, threads=1) as address, IndexClient(address) as client:
-            imputer = Imputer(
-                panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector(model_of())
-            )
-            names = [panel.samples[2]] * 2
-            return np.concatenate([d for _, d in imputer.impute(alleles, observed, names)], axis=1)
+        imputer = Imputer(panel, genetic_map, corrector=corrector(model_of()))
+        names = [panel.samples[2]] * 2
+        return np.concatenate([d for _, d in imputer.impute_windows(alleles, observed, names)], axis=1)
 
     np.testing.assert_allclose(impute(one), impute(two), atol=1e-6)
 
 
 def test_imputer_with_a_model__outside_samples_are_corrected_too(
-    served: tuple[Panel, GeneticMap, IndexClient],
+    placed: tuple[Panel, GeneticMap],
 ) -> None:
-    panel, genetic_map, client = served
+    panel, genetic_map = placed
     observed = np.arange(panel.n_sites) % 3 == 0
     alleles = np.where(observed, panel.haplotypes()[[0, 9]], -1).astype(np.int8)
-    imputer = Imputer(
-        panel=panel, genetic_map=genetic_map, client=client, panel_name="p", corrector=corrector(model_of())
-    )
-    dosages = [dosage for _, dosage in imputer.impute(alleles, observed, [EXTERNAL] * 2)]
+    imputer = Imputer(panel, genetic_map, corrector=corrector(model_of()))
+    dosages = [dosage for _, dosage in imputer.impute_windows(alleles, observed, [EXTERNAL] * 2)]
     assert all(bool(np.isfinite(dosage).all()) for dosage in dosages)

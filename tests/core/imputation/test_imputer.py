@@ -1,7 +1,8 @@
-"""The imputer against a real daemon in this process, beside the same thing written out slowly in NumPy."""
+"""The imputer on a local retriever and on a real daemon, beside the same thing written out slowly in NumPy."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -11,30 +12,65 @@ import pytest
 from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
 from vcfrag_core.errors import RangeError, ShapeError, TooManyMissingError, UnknownSampleError
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.retrieval.order import nearest
-from vcfrag_core.retrieval.queries import EXTERNAL, Who
+from vcfrag_core.retrieval.queries import EXTERNAL, External, QueryBlock, SearchResult
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array
+from vcfrag_core.window.local import LocalRetriever
+from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
 from vcfrag_train.client.client import IndexClient
 from vcfrag_train.client.embedded import embedded_daemon
-from vcfrag_train.impute.imputer import Imputer
+from vcfrag_train.client.retriever import RemoteRetriever
 
 PARAMETERS = CopyingParameters(scales=(6, 18), k=3, flank_cm=1.0, switch_per_cm=4.0)
 CM_LONG = 12.0
 
 
+class CountingRetriever:
+    """Counts the indexes that another retriever has open."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever = retriever
+        self.max_missing_share = retriever.max_missing_share
+        self.n_open = 0
+
+    def open(self, spec: IndexSpec) -> CountedIndex:
+        opened = CountedIndex(self, self._retriever.open(spec))
+        self.n_open += 1
+        return opened
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedIndex:
+    counter: CountingRetriever
+    index: OpenedIndex
+
+    @property
+    def identity(self) -> Identity:
+        return self.index.identity
+
+    def search(self, block: QueryBlock, k: int) -> SearchResult:
+        return self.index.search(block, k)
+
+    def close(self) -> None:
+        self.index.close()
+        self.counter.n_open -= 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A panel of 16 samples x 300 sites over 12 cM, and a client of a daemon that serves it."""
+    """A panel of 16 samples x 300 sites over 12 cM, and a retriever that counts the indexes it has open."""
 
     panel: Panel
     genetic_map: GeneticMap
-    client: IndexClient
+    retriever: CountingRetriever
 
     def imputer(
         self,
@@ -44,10 +80,9 @@ class Setting:
         threads: int = 1,
     ) -> Imputer:
         return Imputer(
-            panel=self.panel,
-            genetic_map=self.genetic_map,
-            client=self.client,
-            panel_name="small",
+            self.panel,
+            self.genetic_map,
+            retriever=self.retriever,
             parameters=parameters,
             groups=groups,
             threads=threads,
@@ -58,14 +93,21 @@ class Setting:
         return self.genetic_map.at(self.panel.positions)
 
 
-@pytest.fixture(scope="module")
-def setting(make_panel: Callable[..., Panel]) -> Iterator[Setting]:
+@pytest.fixture(scope="module", params=["local", "remote"])
+def setting(request: pytest.FixtureRequest, make_panel: Callable[..., Panel]) -> Iterator[Setting]:
     panel = make_panel(n_samples=16, n_sites=300, seed=3, contig="7")
     genetic_map = GeneticMap(
         positions=panel.positions[[0, -1]].astype(np.int64), cm=np.array([0.0, CM_LONG]), contig="7"
     )
-    with embedded_daemon({"small": panel}, threads=1, max_missing_share=0.5) as address, IndexClient(address) as client:
-        yield Setting(panel, genetic_map, client)
+    with contextlib.ExitStack() as stack:
+        retriever: Retriever
+        if request.param == "local":
+            retriever = stack.enter_context(LocalRetriever(panel, max_missing_share=0.5))
+        else:
+            address = stack.enter_context(embedded_daemon({"small": panel}, threads=1, max_missing_share=0.5))
+            client = stack.enter_context(IndexClient(address))
+            retriever = RemoteRetriever(client, panel_name="small", panel_digest=panel.digest)
+        yield Setting(panel, genetic_map, CountingRetriever(retriever))
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +130,8 @@ def whole(setting: Setting) -> Window:
     return Window(0, 0, v, 0, v)
 
 
-def impute_all(imputer: Imputer, alleles: I8Array, observed: BoolArray, samples: Sequence[str | Who]) -> F32Array:
-    return np.concatenate([dosage for _, dosage in imputer.impute(alleles, observed, samples)], axis=1)
+def impute_all(imputer: Imputer, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External]) -> F32Array:
+    return np.concatenate([dosage for _, dosage in imputer.impute_windows(alleles, observed, samples)], axis=1)
 
 
 def slow_dosage(
@@ -97,7 +139,7 @@ def slow_dosage(
     window: Window,
     alleles: I8Array,
     observed: BoolArray,
-    samples: Sequence[str | Who],
+    samples: Sequence[str | External],
     groups: Mapping[str, str] | None = None,
     parameters: CopyingParameters = PARAMETERS,
 ) -> F64Array:
@@ -116,7 +158,7 @@ def slow_dosage(
     )
     out = []
     for query, sample in zip(alleles, samples, strict=True):
-        own = "" if isinstance(sample, Who) else groups.get(sample, sample)
+        own = "" if isinstance(sample, External) else groups.get(sample, sample)
         ids = np.flatnonzero(group != own).astype(np.int32)
         found: set[int] = set()
         for segment in layout.segments_within(context.start, context.stop, observed):
@@ -150,7 +192,7 @@ def test_impute__equals_the_slow_reference(setting: Setting, observed: BoolArray
     imputer = setting.imputer()
     windows = imputer.windows(observed)
     assert len(windows) == 3
-    for window, dosage in imputer.impute(alleles, observed, samples):
+    for window, dosage in imputer.impute_windows(alleles, observed, samples):
         assert window == windows[window.number]
         assert dosage.dtype == np.float32
         np.testing.assert_allclose(dosage, slow_dosage(setting, window, alleles, observed, samples), atol=1e-3)
@@ -158,7 +200,7 @@ def test_impute__equals_the_slow_reference(setting: Setting, observed: BoolArray
 
 def test_impute__windows_cover_every_site_once(setting: Setting, observed: BoolArray) -> None:
     alleles = targets(setting, observed, n_samples=1)
-    found = [w for w, _ in setting.imputer().impute(alleles, observed, [EXTERNAL] * 2)]
+    found = [w for w, _ in setting.imputer().impute_windows(alleles, observed, [EXTERNAL] * 2)]
     assert [s for w in found for s in range(w.start, w.stop)] == list(range(setting.panel.n_sites))
 
 
@@ -205,7 +247,7 @@ def test_impute__windows_agree_with_one_context_away_from_their_borders(setting:
     alleles = targets(setting, observed, n_samples=6)
     samples = [EXTERNAL] * len(alleles)
     imputer = setting.imputer(parameters=dataclasses.replace(PARAMETERS, k=32))
-    ((_, at_once),) = imputer.impute(alleles, observed, samples, [whole(setting)])
+    ((_, at_once),) = imputer.impute_windows(alleles, observed, samples, [whole(setting)])
     by_windows = impute_all(imputer, alleles, observed, samples)
     # With all haplotypes as candidates, only what lies beyond a context can make a difference.
     borders = np.array([w.start for w in imputer.windows(observed)[1:]])
@@ -217,9 +259,9 @@ def test_impute__windows_agree_with_one_context_away_from_their_borders(setting:
 
 def test_impute__only_the_windows_asked_for(setting: Setting, observed: BoolArray) -> None:
     alleles, imputer = targets(setting, observed, n_samples=1), setting.imputer()
-    every = list(imputer.impute(alleles, observed, [EXTERNAL] * 2))
+    every = list(imputer.impute_windows(alleles, observed, [EXTERNAL] * 2))
     chosen = [every[2][0], every[0][0]]
-    some = list(imputer.impute(alleles, observed, [EXTERNAL] * 2, chosen))
+    some = list(imputer.impute_windows(alleles, observed, [EXTERNAL] * 2, chosen))
     assert [w for w, _ in some] == chosen
     np.testing.assert_array_equal(some[0][1], every[2][1])
     np.testing.assert_array_equal(some[1][1], every[0][1])
@@ -233,9 +275,9 @@ def test_parameters__follow_the_density_unless_given(setting: Setting, observed:
 
 def test_impute__closes_its_index(setting: Setting, observed: BoolArray) -> None:
     alleles = targets(setting, observed, n_samples=1)
-    for _ in setting.imputer().impute(alleles, observed, [EXTERNAL] * 2):
-        assert len(setting.client.list_indexes()) == 1
-    assert len(setting.client.list_indexes()) == 0
+    for _ in setting.imputer().impute_windows(alleles, observed, [EXTERNAL] * 2):
+        assert setting.retriever.n_open == 1
+    assert setting.retriever.n_open == 0
 
 
 @pytest.mark.parametrize("folds", [2, 5])
@@ -284,20 +326,20 @@ def test_impute__refuses_arrays_that_do_not_fit(setting: Setting, observed: Bool
         (alleles, observed, [EXTERNAL]),
     ):
         with pytest.raises(ShapeError):
-            list(setting.imputer().impute(wrong, mask, names))
+            list(setting.imputer().impute_windows(wrong, mask, names))
 
 
 def test_impute__refuses_a_name_that_is_not_in_the_panel(setting: Setting, observed: BoolArray) -> None:
     alleles = targets(setting, observed, n_samples=1)
     with pytest.raises(UnknownSampleError, match="NOBODY"):
-        list(setting.imputer().impute(alleles, observed, ["NOBODY", "NOBODY"]))
-    assert len(setting.client.list_indexes()) == 0
+        list(setting.imputer().impute_windows(alleles, observed, ["NOBODY", "NOBODY"]))
+    assert setting.retriever.n_open == 0
 
 
 def test_impute__refuses_many_missing_calls(setting: Setting, observed: BoolArray) -> None:
     alleles = np.full((2, setting.panel.n_sites), -1, dtype=np.int8)
     with pytest.raises(TooManyMissingError):
-        list(setting.imputer().impute(alleles, observed, [EXTERNAL] * 2))
+        list(setting.imputer().impute_windows(alleles, observed, [EXTERNAL] * 2))
 
 
 def test_parameters__refuse_a_mask_without_observed_sites(setting: Setting) -> None:

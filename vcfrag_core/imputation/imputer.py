@@ -1,0 +1,275 @@
+"""Imputation window by window: candidates from a retriever, copying, and a trained model's correction."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
+from vcfrag_core.copying.problem import CopyingProblem
+from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
+from vcfrag_core.panel.windows import Window, lay_imputation_windows
+from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.queries import External
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, IntArray
+from vcfrag_core.window.context import PanelContext
+from vcfrag_core.window.local import LocalRetriever
+from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
+from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
+
+MIN_CM_PER_WINDOW = 4.0
+FLANKS_PER_WINDOW = 4.0
+SITES_PER_WINDOW = 32_768
+QUERIES_AT_ONCE = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Masked:
+    """An open index, and what every window under its mask has in common."""
+
+    index: OpenedIndex
+    observed: BoolArray
+    weights: F32Array
+    parameters: CopyingParameters
+    alleles: I8Array
+    samples: tuple[str | External, ...]
+
+    def over(self, window: Window) -> MaskedWindow:
+        """The queries over one window."""
+        return MaskedWindow(
+            window=window,
+            observed=self.observed,
+            weights=self.weights,
+            parameters=self.parameters,
+            alleles=self.alleles,
+            samples=self.samples,
+        )
+
+
+class Imputer:
+    """Imputes haplotypes against a panel.
+
+    Args:
+        panel: The panel.
+        genetic_map: Its genetic map.
+        retriever: Finds candidates; searches in this process unless given.
+        parameters: Retrieval and copying; chosen by the density of the observed sites unless given.
+        groups: Exclusion group of panel samples; each is its own group unless given.
+        threads: Threads of copying, and of a search in this process.
+        corrector: A trained model; copying alone without one.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        genetic_map: GeneticMap,
+        *,
+        retriever: Retriever | None = None,
+        parameters: CopyingParameters | None = None,
+        groups: Mapping[str, str] | None = None,
+        threads: int = 1,
+        corrector: Corrector | None = None,
+    ) -> None:
+        self.panel = panel
+        self.cm: F64Array = genetic_map.at(panel.positions)
+        self.split = Split(
+            name="infer",
+            reference=panel.samples,
+            groups={name: (groups or {}).get(name, name) for name in panel.samples},
+        )
+        self.retriever: Retriever = retriever or LocalRetriever(panel, threads=threads)
+        self._context = PanelContext(panel=panel, cm=self.cm)
+        self._parameters = parameters
+        self._threads = threads
+        self.corrector = corrector
+        self._reference: GroupExcludedReference | None = None
+        if corrector is not None:
+            groups_of_rows = [self.split.groups[name] for name in panel.samples for _ in range(2)]
+            self._reference = GroupExcludedReference(panel, np.arange(panel.n_haplotypes), groups_of_rows)
+
+    def parameters(self, observed: BoolArray) -> CopyingParameters:
+        """The parameters in force for this mask: those given, or the rule's.
+
+        Raises:
+            RangeError: Nothing is observed.
+        """
+        if self._parameters is not None:
+            return self._parameters
+        if not bool(observed.any()):
+            raise RangeError("no site is observed: there is nothing to impute from")
+        return parameters_for(density(observed, self.cm))
+
+    def windows(self, observed: BoolArray) -> list[Window]:
+        """The windows that `impute_windows` will go through."""
+        return imputation_windows(self.cm, self.parameters(observed).flank_cm)
+
+    def impute_windows(
+        self,
+        alleles: I8Array,
+        observed: BoolArray,
+        samples: Sequence[str | External],
+        windows: Sequence[Window] | None = None,
+    ) -> Iterator[tuple[Window, F32Array]]:
+        """Haplotype dosages of every query, window by window and in order.
+
+        Args:
+            alleles: (Q, V) alleles at the observed sites, -1 where there is no call; ignored elsewhere.
+            observed: (V,) the typed sites.
+            samples: Q names of panel samples, or EXTERNAL; a named sample's group is not retrieved.
+            windows: Those to impute, all of them unless given.
+
+        Yields:
+            A window and its (Q, L) probabilities of ALT.
+
+        Raises:
+            RangeError: A window's context holds no observed site, or a query has no neighbour.
+            ShapeError: The arrays do not fit each other or the panel.
+        """
+        self._check(alleles, observed, samples)
+        todo = self.windows(observed) if windows is None else list(windows)
+        groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in samples]
+        masked = self._open(alleles, observed, samples)
+        try:
+            with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
+                if self._reference is not None and None in groups:
+                    # While the first search goes on, the pool has nothing else to do.
+                    pool.submit(self._reference.prepare)
+                coming = [ahead.submit(self._problem, masked, window) for window in todo[:1]]
+                for number, window in enumerate(todo):
+                    problem = coming.pop().result()
+                    if number + 1 < len(todo):
+                        coming.append(ahead.submit(self._problem, masked, todo[number + 1]))
+                    yield window, self._dosage(masked.over(window), problem, groups, pool)
+        finally:
+            masked.index.close()
+
+    def leave_one_out(
+        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], *, folds: int = 5
+    ) -> F32Array:
+        """Haplotype dosages at the observed sites, each imputed with its fold hidden from retrieval and copying.
+
+        Site number n of the observed ones is hidden in fold n % folds.
+
+        Args:
+            alleles, observed, samples: As for `impute_windows`.
+            folds: Number of folds, at least 2.
+
+        Returns:
+            (Q, n_observed) probabilities of ALT.
+
+        Raises:
+            RangeError: Fewer than two folds, or fewer observed sites than folds.
+        """
+        self._check(alleles, observed, samples)
+        sites = np.flatnonzero(observed)
+        if not 2 <= folds <= len(sites):
+            raise RangeError(f"leave-one-out needs 2 to {len(sites)} folds, got {folds}")
+        parameters = self.parameters(observed)
+        windows = self.windows(observed)
+        out = np.empty((len(alleles), len(sites)), dtype=np.float32)
+        with ThreadPoolExecutor(self._threads) as pool:
+            for fold in range(folds):
+                hidden = sites[fold::folds]
+                kept = observed.copy()
+                kept[hidden] = False
+                masked = self._open(alleles, kept, samples, parameters)
+                try:
+                    for window in windows:
+                        wanted = hidden[(hidden >= window.start) & (hidden < window.stop)]
+                        if len(wanted):
+                            out[:, np.searchsorted(sites, wanted)] = self._copied(
+                                masked.over(window), wanted, masked.index, pool
+                            )
+                finally:
+                    masked.index.close()
+        return out
+
+    def _check(self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External]) -> None:
+        v = self.panel.n_sites
+        if observed.shape != (v,) or alleles.shape != (len(samples), v):
+            raise ShapeError(f"panel of {v} sites, observed {observed.shape}, alleles {alleles.shape}")
+
+    def _open(
+        self,
+        alleles: I8Array,
+        observed: BoolArray,
+        samples: Sequence[str | External],
+        parameters: CopyingParameters | None = None,
+    ) -> _Masked:
+        """The index of a mask, under the parameters of this mask unless others are given."""
+        parameters = parameters or self.parameters(observed)
+        weights = metric.quantise(self._weights(parameters))
+        spec = IndexSpec.of(
+            self.panel.digest, split=self.split, observed=observed, weights=weights, parameters=parameters
+        )
+        return _Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples))
+
+    def _problem(self, masked: _Masked, window: Window) -> CopyingProblem:
+        queries = masked.over(window)
+        candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
+        return copying_problem(queries, self._context, candidates)
+
+    def _copied(
+        self, queries: MaskedWindow, wanted: IntArray, index: OpenedIndex, pool: ThreadPoolExecutor
+    ) -> F32Array:
+        """(Q, n) dosages of copying at the wanted sites."""
+        problem = copying_problem(queries, self._context, retrieve(queries, index), wanted=wanted)
+        return copy(queries, problem, factor=self._switch_factor, pool=pool)
+
+    def _weights(self, parameters: CopyingParameters) -> FloatArray:
+        learned = None if self.corrector is None else self.corrector.learned_copying
+        if learned is not None and self._reference is not None:
+            return learned.site_weights(self._reference.frequency)
+        return np.full(self.panel.n_sites, parameters.weight)
+
+    @property
+    def _switch_factor(self) -> float:
+        learned = None if self.corrector is None else self.corrector.learned_copying
+        return 1.0 if learned is None else learned.switch_factor
+
+    def _dosage(
+        self, queries: MaskedWindow, problem: CopyingProblem, groups: Sequence[str | None], pool: ThreadPoolExecutor
+    ) -> F32Array:
+        corrector, reference = self.corrector, self._reference
+        if corrector is None or reference is None:
+            return copy(queries, problem, factor=self._switch_factor, pool=pool)
+
+        def some(start: int) -> F32Array:
+            stop = start + QUERIES_AT_ONCE
+            evidence = evidence_of(
+                queries,
+                problem.part(start, stop),
+                self._context,
+                reference,
+                groups[start:stop],
+                n_candidates=corrector.n_candidates,
+                factor=self._switch_factor,
+            )
+            return corrector.correct(evidence)
+
+        with corrector.network.undisturbed():
+            parts = list(pool.map(some, range(0, len(problem.queries), QUERIES_AT_ONCE)))
+        return np.concatenate(parts)
+
+
+def imputation_windows(cm: F64Array, flank_cm: float) -> list[Window]:
+    """Windows over all sites, long against their flanks.
+
+    Args:
+        cm: (V,) genetic positions.
+        flank_cm: Context on both sides of a window.
+    """
+    return lay_imputation_windows(
+        cm,
+        cm_per_window=max(MIN_CM_PER_WINDOW, FLANKS_PER_WINDOW * flank_cm),
+        sites_per_window=SITES_PER_WINDOW,
+        flank_cm=flank_cm,
+    )

@@ -1,0 +1,170 @@
+"""The one road from queries in a window to a copying problem, and on to what the model is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vcfrag_core.copying.parameters import CopyingParameters, density
+from vcfrag_core.copying.problem import CopyingProblem
+from vcfrag_core.copying.reference import copying_sites, switch_probabilities
+from vcfrag_core.evidence.evidence import Evidence, certain_dosage, gather_evidence
+from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+from vcfrag_core.panel.windows import Window
+from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_neighbours
+from vcfrag_core.retrieval.queries import External, QueryBlock
+from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, IntArray
+from vcfrag_core.window.context import PanelContext
+from vcfrag_core.window.retriever import OpenedIndex
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MaskedWindow:
+    """Queries over one window under one mask.
+
+    Attributes:
+        window: The window.
+        observed: (V,) the mask.
+        weights: (V,) site weights.
+        parameters: Retrieval and copying under this mask.
+        alleles: (Q, V) alleles at the observed sites, -1 where there is no call; ignored elsewhere.
+        samples: Q names of the queries' samples, or EXTERNAL.
+    """
+
+    window: Window
+    observed: BoolArray
+    weights: F32Array
+    parameters: CopyingParameters
+    alleles: I8Array
+    samples: tuple[str | External, ...]
+
+    @property
+    def observed_sites(self) -> IntArray:
+        """(M,) panel indices of the context's observed sites."""
+        start = self.window.context_start
+        return start + np.flatnonzero(self.observed[start : self.window.context_stop])
+
+    def query_block(self) -> QueryBlock:
+        """The search of the window's context."""
+        context = slice(self.window.context_start, self.window.context_stop)
+        observed = self.observed[context]
+        return QueryBlock(
+            start=context.start,
+            stop=context.stop,
+            samples=self.samples,
+            observed=observed,
+            alleles=np.where(observed, self.alleles[:, context], np.int8(-1)),
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """From whom each query of a window copies.
+
+    Attributes:
+        all_scales: Q arrays of panel rows, ascending.
+        longer_scales: Those of the middle scale alone, and of the longest alone, Q arrays each; none where no model
+            asks for them.
+    """
+
+    all_scales: Sequence[I32Array]
+    longer_scales: Sequence[Sequence[I32Array]] = ()
+
+
+def retrieve(queries: MaskedWindow, index: OpenedIndex, *, longer_scales: bool = False) -> Candidates:
+    """The candidates that an index answers.
+
+    Raises:
+        RangeError: A query has no neighbour.
+        VcfragError: The queries were not made for this index.
+    """
+    result = index.search(queries.query_block(), queries.parameters.k)
+    found = union_of_neighbours(result)
+    return Candidates(all_scales=found, longer_scales=longer_scale_candidates(result, found) if longer_scales else ())
+
+
+def copying_problem(
+    queries: MaskedWindow, context: PanelContext, candidates: Candidates, *, wanted: IntArray | None = None
+) -> CopyingProblem:
+    """Copying from the candidates to the window's sites, or to those wanted.
+
+    Args:
+        queries: The queries.
+        context: Their panel.
+        candidates: From whom they copy.
+        wanted: (L,) ascending panel indices within the window; all of its sites unless given.
+
+    Raises:
+        RangeError: The context holds no observed site.
+    """
+    window = queries.window
+    sites = copying_sites(
+        queries.observed_sites,
+        context.cm,
+        context.panel.positions,
+        np.arange(window.start, window.stop) if wanted is None else wanted,
+    )
+    return CopyingProblem(
+        sites,
+        context.columns_of(window, sites),
+        np.ascontiguousarray(queries.alleles[:, sites.observed]),
+        candidates.all_scales,
+        candidates.longer_scales,
+    )
+
+
+def switches(queries: MaskedWindow, problem: CopyingProblem, *, factor: float = 1.0) -> F32Array:
+    """(M,) probability of a switch before each observed site, at `factor` times the parameters' rate."""
+    rate = factor * queries.parameters.switch_per_cm
+    return switch_probabilities(problem.sites.gaps_cm, rate).astype(np.float32)
+
+
+def copy(
+    queries: MaskedWindow, problem: CopyingProblem, *, factor: float = 1.0, pool: ThreadPoolExecutor | None = None
+) -> F32Array:
+    """(Q, L) dosages of copying."""
+    weights = queries.weights[problem.sites.observed]
+    dosage = problem.dosage(weights, switches(queries, problem, factor=factor), pool=pool)
+    return np.asarray(dosage, dtype=np.float32)
+
+
+def evidence_of(
+    queries: MaskedWindow,
+    problem: CopyingProblem,
+    context: PanelContext,
+    reference: GroupExcludedReference,
+    groups: Sequence[str | None],
+    *,
+    n_candidates: int,
+    factor: float = 1.0,
+    pool: ThreadPoolExecutor | None = None,
+) -> Evidence:
+    """Copies and says what the candidates of the masked, uncertain sites of the whole window are like.
+
+    Args:
+        queries: All queries of the window.
+        problem: Copying for as many of them as there are `groups`.
+        context: Their panel.
+        reference: What queries are told of the reference.
+        groups: Exclusion group of each query of the problem, of which it is told nothing.
+        n_candidates: Candidates described at every site.
+        factor: What to multiply the switch rate by.
+        pool: Threads.
+    """
+    window = queries.window
+    return gather_evidence(
+        problem,
+        queries.weights[problem.sites.observed],
+        switches(queries, problem, factor=factor),
+        cm=context.cm,
+        frequency=reference.frequency,
+        wanted=~queries.observed[window.start : window.stop],
+        changes=reference.changes_for(groups, window.start, window.stop),
+        shown_frequency=reference.frequency_for(groups, window.start, window.stop),
+        n_candidates=n_candidates,
+        certain=certain_dosage(density(queries.observed, context.cm)),
+        pool=pool,
+    )

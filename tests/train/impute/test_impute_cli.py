@@ -185,13 +185,13 @@ def test_impute__interrupted_run_is_taken_up(cohort: Cohort, impute: Impute, mon
     n_parts = len(list(parts.glob("*.part")))
     assert n_parts >= 1
     windows: list[int] = []
-    original = impute_pipeline.Imputer.impute
+    original = impute_pipeline.Imputer.impute_windows
 
     def counted(self, alleles, observed, samples, todo):  # type: ignore[no-untyped-def]
         windows.append(len(todo))
         return original(self, alleles, observed, samples, todo)
 
-    monkeypatch.setattr(impute_pipeline.Imputer, "impute", counted)
+    monkeypatch.setattr(impute_pipeline.Imputer, "impute_windows", counted)
     resumed = impute(target, "--resume", map=cohort.long_map_file)
     assert resumed.code == 0
     assert f": {n_parts} of {n_parts + windows[0]} windows are there from the run that is resumed" in resumed.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from pathlib import Path
 
 import grpc
@@ -63,13 +64,22 @@ def open_channel(address: str, tls: TlsConfig | None) -> grpc.Channel:
     Raises:
         ConfigError: The address is not of that form, or a certificate file cannot be read.
     """
-    split_address(address, "a daemon's address")
+    host, _ = split_address(address, "a daemon's address")
+    options = (*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", int(not is_loopback(host))))
     if tls is None:
-        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        return grpc.insecure_channel(address, options=options)
     files = (tls.ca_file, tls.key_file, tls.certificate_file)
     credentials = grpc.ssl_channel_credentials(*(None if file is None else read_secret(file) for file in files))
     named = () if tls.server_name is None else (("grpc.ssl_target_name_override", tls.server_name),)
-    return grpc.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *named))
+    return grpc.secure_channel(address, credentials, options=(*options, *named))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine; what is said to it never goes by a proxy."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def unreachable(address: str, error: VcfragError) -> UnavailableError:

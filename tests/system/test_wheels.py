@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import os
 import re
 import shutil
@@ -109,11 +110,27 @@ def panel_file(make_panel: Callable[..., Panel], tmp_path_factory: pytest.TempPa
 
 
 def test_start_check__names_the_pip_line_without_an_engine(base: Environment, panel_file: Path) -> None:
-    done = base.run("vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0")
+    done = base.run(
+        "vcfrag-indexd", "serve", "--panel", f"p={panel_file}", "--listen", "127.0.0.1:0", "--engine", "faiss-cpu"
+    )
     assert done.returncode == 2
     assert _one_line(done.stderr).startswith("error [CONFIG]: ")
     assert "pip install 'vcfrag-indexd[cpu]'" in done.stderr
     assert "pip install 'vcfrag-indexd[gpu]'" in done.stderr
+
+
+def test_base_install__the_daemon_starts_without_faiss_and_says_so(base: Environment, panel_file: Path) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    command = [str(base.folder / "bin" / "vcfrag-indexd"), "serve", "--panel", f"p={panel_file}"]
+    with subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0"], cwd=base.folder, env=clean, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        said = list(itertools.takewhile(lambda line: "listening" not in line, daemon.stderr))
+        daemon.terminate()
+        said.append(daemon.stderr.read())
+    assert daemon.returncode == 0, said
+    assert "FAISS is not installed, bitscan searches" in "".join(said)
+    assert "pip install 'vcfrag-indexd[gpu]'" in "".join(said)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,43 @@ def test_faiss__neither_or_both_installed_names_the_pip_line(monkeypatch, presen
     monkeypatch.setattr(installed, "_version", lambda name: "1" if name in present else None)
     with pytest.raises(ConfigError, match=line):
         create_engine("faiss-cpu", threads=1, budget_bytes=1)
+
+
+def test_faiss__one_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "faiss.py").write_text("raise RuntimeError('libcudart.so.12 is not here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.setattr(installed, "_version", lambda name: "1" if name == "faiss-gpu" else None)
+    says = (
+        r"FAISS is installed but does not load \(RuntimeError: libcudart\.so\.12 is not here\).*'vcfrag-indexd\[gpu\]'"
+    )
+    for name in ("auto", "faiss-gpu"):
+        with pytest.raises(ConfigError, match=says):
+            engine_for_daemon(name, threads=1, budget_bytes=1, worker=None, hang_seconds=1)
+    with pytest.raises(ConfigError, match=says):
+        create_engine("faiss-cpu", threads=1, budget_bytes=1)
+
+
+def test_engines__auto_without_faiss_is_bitscan_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="vcfrag_indexd")
+    monkeypatch.setattr(installed, "_version", lambda name: None)
+    engine = engine_for_daemon("auto", threads=1, budget_bytes=1, worker=None, hang_seconds=1)
+    assert engine.name == "bitscan"
+    assert "FAISS is not installed" in caplog.text
+    assert "pip install 'vcfrag-indexd[gpu]'" in caplog.text
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "grpc_proxy", "https_proxy"])
+def test_health__of_this_machine_never_goes_by_a_proxy(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    for host in ("127.0.0.1", "localhost"):
+        port = daemon.address.rsplit(":", 1)[1]
+        assert runner.invoke(app, ["health", "--address", f"{host}:{port}"]).stdout.strip() == "SERVING"
 
 
 def test_engines__unknown_or_impossible_ones_are_refused() -> None:

@@ -8,8 +8,10 @@ import signal
 import time
 from collections.abc import Iterator
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from vcfrag_core.errors import DeadlineError, UnavailableError, UnknownIndexError
 from vcfrag_indexd.engines.create import create_engine
@@ -111,16 +113,20 @@ def test_worker__a_call_past_its_deadline_stops_costing(worker: WorkerEngine, in
 
 
 def test_daemon__tells_the_truth_while_its_worker_is_away_and_the_retrying_client_does_not_notice(
-    eventually, worker: WorkerEngine, index, expected
+    worker: WorkerEngine, index, expected
 ) -> None:
     with serve({"panel": index.panel}, engine=worker) as daemon, IndexClient(daemon.address) as client:
         opened = client.open_index(**index.opening())
         block = index.own(["S0007"])
         client.search(opened, block, 5)
-        os.kill(worker.pid, signal.SIGKILL)
-        eventually(lambda: not daemon.health.serving(), "health turns")
-        np.testing.assert_array_equal(client.search(opened, block, 5).ids, expected)
-        eventually(daemon.health.serving, "health comes back")
+        with grpc.insecure_channel(daemon.address) as channel:
+            seen = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+            assert next(seen).status == health_pb2.HealthCheckResponse.SERVING
+            os.kill(worker.pid, signal.SIGKILL)
+            assert next(seen).status == health_pb2.HealthCheckResponse.NOT_SERVING
+            np.testing.assert_array_equal(client.search(opened, block, 5).ids, expected)
+            assert next(seen).status == health_pb2.HealthCheckResponse.SERVING
+            seen.cancel()
 
 
 def test_sharded__deals_segments_to_devices_and_answers_like_one(index) -> None:

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_indexd.engines.create import ENGINES
 from vcfrag_proto.channel import split_address
 
 GIB = 1024**3
+ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
 LOG_FORMATS = ("console", "json")
 
 

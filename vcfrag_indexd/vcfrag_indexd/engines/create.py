@@ -9,10 +9,13 @@ import sys
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.search.engine import Engine
+from vcfrag_indexd.config.config import ENGINES
+from vcfrag_indexd.engines.installed import CPU_LINE, GPU_LINE, broken_faiss, installed_faiss
+from vcfrag_indexd.logs import get_log
 
-ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
 COUNT_GPUS = "import faiss; print(faiss.get_num_gpus())"
 COUNT_SECONDS = 120.0
+log = get_log()
 
 
 def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0) -> Engine:
@@ -62,6 +65,9 @@ def engine_for_daemon(
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
     """
+    if name == "auto" and installed_faiss() is None:
+        log.info("FAISS is not installed, bitscan searches", for_a_gpu=GPU_LINE, for_faiss_cpu=CPU_LINE)
+        name = "bitscan"
     n_gpus = count_gpus() if name in ("auto", "faiss-gpu") else 0
     if name == "faiss-gpu" and n_gpus == 0:
         raise ConfigError("faiss-gpu finds no GPU: start with --engine auto, or on a machine that has one")
@@ -90,13 +96,16 @@ def count_gpus() -> int:
     """GPUs that FAISS sees; asked in a process of its own, so that this one never touches CUDA.
 
     Raises:
-        ConfigError: FAISS is not installed, or twice.
+        ConfigError: FAISS for a GPU is installed but does not load, or FAISS is installed twice.
     """
-    from vcfrag_indexd.engines.installed import check_faiss
-
-    if check_faiss() != "gpu":
+    if installed_faiss() != "gpu":
         return 0
-    asked = subprocess.run(
-        [sys.executable, "-c", COUNT_GPUS], capture_output=True, text=True, timeout=COUNT_SECONDS, check=False
-    )
-    return int(asked.stdout.strip()) if asked.returncode == 0 and asked.stdout.strip().isdigit() else 0
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", COUNT_GPUS], capture_output=True, text=True, timeout=COUNT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise broken_faiss(f"it does not say within {COUNT_SECONDS:g} s how many GPUs there are") from error
+    if asked.returncode != 0 or not asked.stdout.strip().isdigit():
+        raise broken_faiss((asked.stderr.strip() or f"exit code {asked.returncode}").splitlines()[-1])
+    return int(asked.stdout)

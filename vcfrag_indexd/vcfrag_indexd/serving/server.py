@@ -204,10 +204,13 @@ class Daemon:
 
     def _watch(self) -> None:
         """Keeps health true: panels read, engine alive, canary answered."""
-        next_canary = 0.0
+        next_canary, restarts = 0.0, 0
         while not self._stopping.is_set():
-            alive = self.engine.available()
-            self._canary_passed = self._canary_passed and alive
+            alive, before = self.engine.available(), restarts
+            restarts = self.engine.usage().restarts
+            # A worker that went and came between two looks is news, too: Watch shall see every change.
+            self._canary_passed = self._canary_passed and alive and restarts == before
+            self._set_serving(self._canary_passed)
             due = time.monotonic() >= next_canary and self.service.admission.load.calls == 0
             if alive and (not self._canary_passed or due):
                 self._canary_passed = self._try_canary()

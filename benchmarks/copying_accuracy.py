@@ -31,11 +31,11 @@ from vcfrag_core.scoring.copying import CopyingScore, changes
 from vcfrag_core.types import F32Array, I32Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.calibrate.calibrate import choose_samples
-from vcfrag_train.calibrate.leave_one_out import CopyingBench, Prepared
+from vcfrag_train.calibrate.leave_one_out import CopyingBench, RetrievedWindow
 
 # The real array of the first task types 1.77 % of the panel's sites.
 MASKS = {"array": ArrayLikeMask(least_hidden=0.982, most_hidden=0.983), "random50": RandomMask(0.5)}
-MOST_K = 32
+MAX_K = 32
 COLUMNS = ("task", "variation", "candidates", "seconds", "measure", "before", "after", "difference", "low", "high")
 
 
@@ -123,7 +123,7 @@ class Study:
     def score(self, variation: Variation) -> tuple[CopyingScore, float]:
         """The score, and the mean number of candidates."""
         wide = dataclasses.replace(
-            self.rule, scales=self.scales, k=MOST_K, flank_cm=self.rule.flank_cm * variation.flank
+            self.rule, scales=self.scales, k=MAX_K, flank_cm=self.rule.flank_cm * variation.flank
         )
         parts, counts = [], []
         for prepared in self.bench.prepare(wide):
@@ -133,14 +133,14 @@ class Study:
             parts.append(CopyingScore.of(dosage, prepared.truth, prepared.frequency))
         return CopyingScore.total(parts), float(np.mean(counts))
 
-    def _candidate_sets(self, prepared: Prepared, variation: Variation) -> list[list[I32Array]]:
+    def _candidate_sets(self, prepared: RetrievedWindow, variation: Variation) -> list[list[I32Array]]:
         scales = variation.scales or self.rule.scales
         sets = [self._candidates(prepared, scales, variation)]
         if variation.by_scale:
             sets += [self._candidates(prepared, (scale,), variation) for scale in scales]
         return sets
 
-    def _candidates(self, prepared: Prepared, scales: Sequence[int], variation: Variation) -> list[I32Array]:
+    def _candidates(self, prepared: RetrievedWindow, scales: Sequence[int], variation: Variation) -> list[I32Array]:
         k = variation.k or self.rule.k
         ks = k if isinstance(k, tuple) else (k,) * len(scales)
         result, found = prepared.result, []
@@ -157,7 +157,7 @@ class Study:
             found = [pair for pair in pairs for _ in range(2)]
         return found
 
-    def _dosages(self, prepared: Prepared, candidates: list[I32Array], variation: Variation) -> list[F32Array]:
+    def _dosages(self, prepared: RetrievedWindow, candidates: list[I32Array], variation: Variation) -> list[F32Array]:
         problem: CopyingProblem = prepared.problem
         problem.candidates = candidates
         frequency = self.bench.frequency[problem.sites.observed]

@@ -28,7 +28,7 @@ from vcfrag_core.output.info_r2 import allele_probabilities, expected_r2
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split_design import VALIDATION, design_by_fraction, exclusion_groups
 from vcfrag_core.retrieval.queries import EXTERNAL
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.reliability import EstimatedR2
 from vcfrag_core.scoring.reliability import estimated_r2 as compared
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array
@@ -80,7 +80,7 @@ def run_task(task_name: str, seed: int, args: argparse.Namespace) -> Iterator[tu
     truth = (alleles[0::2] + alleles[1::2])[:, ~observed].T
     frequency = reference.alt_frequency()[~observed]
     for way, dosage in imputed(reference, alleles, observed, task.genetic_map, args):
-        true_r2 = metrics.site_r2((dosage[0::2] + dosage[1::2]).T, truth)
+        true_r2 = accuracy.site_r2((dosage[0::2] + dosage[1::2]).T, truth)
         yield way, "ratio of variances", compared(ratio_of_variances(dosage), true_r2, frequency)
         unknown = np.zeros(dosage.shape, dtype=np.bool_)
         for count in PSEUDO_COUNTS:
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="table to write, tab-separated")
     args = parser.parse_args()
-    bins = metrics.GROUPS[: metrics.N_BINS]
+    bins = accuracy.GROUPS[: accuracy.N_BINS]
     with args.out.open("w", encoding="utf-8") if args.out else sys.stdout as file:
         heads = ("task", "seed", "imputed by", "estimate", "correlation", *(group.label for group in bins))
         file.write("\t".join(heads) + "\n")

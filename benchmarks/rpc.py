@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, Topic, seconds
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity, layout_digest, mask_digest, metric_digest, split_digest
 from vcfrag_core.retrieval.layout import SegmentLayout
 from vcfrag_core.retrieval.queries import QueryBlock
@@ -106,7 +106,7 @@ def _block(panel: Panel, observed: BoolArray, n_queries: int) -> QueryBlock:
 def _open(client: IndexClient, panel: Panel, observed: BoolArray) -> OpenIndex:
     layout = SegmentLayout(n_sites=panel.n_sites, lengths=retrieval.THREE_SCALES)
     split = Split(name="infer", reference=panel.samples, groups={name: name for name in panel.samples})
-    weights = metric.quantise(np.full(panel.n_sites, WEIGHT))
+    weights = site_weights.quantise(np.full(panel.n_sites, WEIGHT))
     identity = Identity(
         panel=panel.digest,
         split=split_digest(split),

@@ -23,7 +23,7 @@ from benchmarks.development_tasks import SOURCE, default_data
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.types import BoolArray
@@ -88,7 +88,7 @@ def measure(
         rows=rows,
         keys=haplotype_keys(panel)[rows],
         observed=observed,
-        steps=metric.steps(metric.quantise(np.full(panel.n_sites, np.log(999.0)))),
+        steps=site_weights.steps(site_weights.quantise(np.full(panel.n_sites, np.log(999.0)))),
         layout=layout_for(observed, wanted),
     )
     alleles = panel.haplotypes(panel.rows_of(targets)[: options.queries])[:, observed]

@@ -11,7 +11,7 @@ import numpy as np
 from tests.conftest import mosaic_panel
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F64Array, I8Array
 
 _HEADER = (
@@ -69,7 +69,7 @@ def imputed_text(
 ) -> str:
     """An imputed VCF with the FORMAT fields asked for, at `sites` (all unless given)."""
     panel = world.targets
-    posterior = metrics.posterior_of_haplotypes(haplotypes)
+    posterior = accuracy.posterior_of_haplotypes(haplotypes)
     lines = []
     for v in np.flatnonzero(np.ones(panel.n_sites, dtype=bool) if sites is None else sites):
         columns = {

@@ -21,7 +21,7 @@ from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, panel_digest
 from vcfrag_core.panel.split import Split
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout, layout_for
 from vcfrag_core.retrieval.queries import EXTERNAL, External, QueryBlock
@@ -68,7 +68,7 @@ class Described:
             rows=rows,
             keys=haplotype_keys(self.panel)[rows],
             observed=self.observed,
-            steps=metric.steps(self.weights),
+            steps=site_weights.steps(self.weights),
             layout=self.layout,
         )
 
@@ -174,7 +174,7 @@ def describe(
         split=Split(name="train", reference=names[held_out:], held_out=names[:held_out], groups=groups),
         layout=layout_for(observed, wanted, min_observed=min_observed),
         observed=observed,
-        weights=metric.quantise(np.full(panel.n_sites, np.log(999.0)) if weights is None else weights),
+        weights=site_weights.quantise(np.full(panel.n_sites, np.log(999.0)) if weights is None else weights),
     )
 
 

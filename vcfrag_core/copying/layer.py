@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from vcfrag_core.copying.problem import CopyingProblem
-from vcfrag_core.copying.reference import LEAST_SWITCH
+from vcfrag_core.copying.reference import MIN_SWITCH
 from vcfrag_core.types import FloatArray
 
 # A device's kernel holds a query's candidates in registers; for more, it takes minutes to compile and then spills.
-MOST_DEVICE_CANDIDATES = 2**15
+MAX_DEVICE_CANDIDATES = 2**15
 
 
 class CopyingKernels(Protocol):
@@ -77,13 +77,13 @@ def copy_dosage(
     Source of the gradient: the second derivatives of log Z, see `copying_gradient`.
     """
     kernels = kernels_on(weights.device, problem, pool)
-    return Copy.apply(weights, switch.clamp_min(LEAST_SWITCH), kernels)  # type: ignore[no-any-return, no-untyped-call]
+    return Copy.apply(weights, switch.clamp_min(MIN_SWITCH), kernels)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def kernels_on(device: torch.device, problem: CopyingProblem, pool: ThreadPoolExecutor | None) -> CopyingKernels:
     """The fastest kernels that there are for tensors on a device."""
     on_device = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    if not on_device or max(map(len, problem.candidates)) > MOST_DEVICE_CANDIDATES:
+    if not on_device or max(map(len, problem.candidates)) > MAX_DEVICE_CANDIDATES:
         return HostKernels(problem, pool)
     # Triton comes with torch's builds for CUDA and no others.
     from vcfrag_core.copying.triton import DeviceProblem

@@ -49,7 +49,7 @@ SPARSE = CopyingParameters(scales=(16, 64, 200), k=24, flank_cm=2.0, switch_per_
 DENSE = CopyingParameters(scales=(32, 128, 512), k=8, flank_cm=0.5, switch_per_cm=6.0, mismatch=3e-3)
 SPARSE_PER_CM = 60.0
 DENSE_PER_CM = 750.0
-LEAST_SPAN_CM = 1e-3
+MIN_SPAN_CM = 1e-3
 
 
 def density(observed: BoolArray, cm: F64Array) -> float:
@@ -59,7 +59,7 @@ def density(observed: BoolArray, cm: F64Array) -> float:
         observed: (V,) the mask.
         cm: (V,) genetic positions.
     """
-    return float(observed.sum()) / max(float(cm[-1] - cm[0]), LEAST_SPAN_CM)
+    return float(observed.sum()) / max(float(cm[-1] - cm[0]), MIN_SPAN_CM)
 
 
 def parameters_for(observed_per_cm: float) -> CopyingParameters:

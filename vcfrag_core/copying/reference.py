@@ -16,7 +16,7 @@ import numpy as np
 from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, IntArray
 
-LEAST_SWITCH = 1e-20
+MIN_SWITCH = 1e-20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def switch_probabilities(gaps_cm: F64Array, switch_per_cm: float) -> F64Array:
     Without a least one, two candidates that each explain one side of a stretch without recombination alone would
     leave no path that float32 can tell from none.
     """
-    return np.maximum(-np.expm1(-switch_per_cm * gaps_cm), LEAST_SWITCH)
+    return np.maximum(-np.expm1(-switch_per_cm * gaps_cm), MIN_SWITCH)
 
 
 def posterior_reference(states: I8Array, query: I8Array, weights: F64Array, switch: F64Array) -> F64Array:

@@ -13,9 +13,9 @@ from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.copying.triton_kernels import dosage_kernel, gradient_kernel
 
 # A warp has 32 lanes. With four states to a lane, next to nothing that a program carries along spills.
-LEAST_STATES = 32
+MIN_STATES = 32
 STATES_OF_A_WARP = 128
-MOST_WARPS = 16
+MAX_WARPS = 16
 
 
 class DeviceProblem:
@@ -29,7 +29,7 @@ class DeviceProblem:
         """Uploads the problem."""
         sites, counts = problem.sites, [len(candidates) for candidates in problem.candidates]
         self.n_queries, self.n_observed, self.n_sites = len(counts), len(sites.observed), len(sites.sites)
-        self.states = max(LEAST_STATES, triton.next_power_of_2(max(counts)))
+        self.states = max(MIN_STATES, triton.next_power_of_2(max(counts)))
         # Checkpoints and the rows of a block are fewest together where there are as many of the one as of the other.
         self.block = 8 * math.ceil(math.sqrt(self.n_observed) / 8)
 
@@ -83,5 +83,5 @@ class DeviceProblem:
                 self.n_sites,
                 self.block,
                 STATES=self.states,
-                num_warps=min(max(self.states // STATES_OF_A_WARP, 1), MOST_WARPS),
+                num_warps=min(max(self.states // STATES_OF_A_WARP, 1), MAX_WARPS),
             )

@@ -40,7 +40,7 @@ SITE_FEATURES = (
     "gap_left_cm",  # to the nearest observed site on the left
     "gap_right_cm",
     "other_dosage",  # of the sample's other haplotype
-    "changes_from_left",  # how little the haplotypes around foretell the site, `allele_changes`; 0 at rare sites
+    "changes_from_left",  # how little the haplotypes around foretell the site, `pbwt_changes`; 0 at rare sites
     "changes_from_right",
     "middle_dosage",  # of copying from the candidates of the middle scale alone
     "longest_dosage",  # of copying from those of the longest scale alone
@@ -52,8 +52,8 @@ FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")
 OTHER_FEATURE = SITE_FEATURES.index("other_dosage")
 FIRST_CHANGES = SITE_FEATURES.index("changes_from_left")
 FIRST_VARIANT = SITE_FEATURES.index("middle_dosage")
-# Above the least frequency of `allele_changes`, so that in panels of some size a number is there whoever the query is.
-LEAST_SHOWN_MAF = 0.0075
+# Above the least frequency of `pbwt_changes`, so that in panels of some size a number is there whoever the query is.
+MIN_SHOWN_MAF = 0.0075
 # Of switch rate and mismatch, for the lenient and the strict dosage: long copies with errors, or short ones without.
 OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
 # Sparse data leave many sites a little uncertain. To correct those below 2 % took as long again and moved r² by less
@@ -114,7 +114,7 @@ def gather_evidence(
         cm: (V,) genetic positions of the panel's sites.
         frequency: (V,) ALT frequency in the reference: how rare what the query was observed to carry is. A reference
             that holds the query counts it too, which says nothing of hidden alleles.
-        changes: (2, L), or (Q, 2, L) for each query its own, `allele_changes` at the sites to impute, of haplotypes of
+        changes: (2, L), or (Q, 2, L) for each query its own, `pbwt_changes` at the sites to impute, of haplotypes of
             which the query is none.
         shown_frequency: (Q, L) ALT frequency at the sites to impute among the reference haplotypes that each query may
             be shown; that of the reference unless given. Where a query's own group is part of the reference, its
@@ -252,7 +252,7 @@ class _Reading:
         out[:, 2] = effective[left]
         out[:, 3] = np.abs(self.site_cm[chosen] - self.observed_cm[left])
         out[:, 4] = np.abs(self.observed_cm[right] - self.site_cm[chosen])
-        common = np.minimum(shown, 1 - shown) >= LEAST_SHOWN_MAF
+        common = np.minimum(shown, 1 - shown) >= MIN_SHOWN_MAF
         out[:, FIRST_CHANGES:FIRST_VARIANT] = np.where(common, self.changes[q][:, chosen], 0).T
         return out
 

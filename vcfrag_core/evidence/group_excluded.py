@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.evidence.pbwt import allele_changes
+from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F32Array, F64Array, I64Array, IntArray
 
@@ -70,7 +70,7 @@ class GroupExcludedReference:
         return out
 
     def changes_for(self, groups: Sequence[str | None], start: int, stop: int) -> F32Array:
-        """(Q, 2, stop - start) `allele_changes` of panel sites [start, stop) for queries of these groups."""
+        """(Q, 2, stop - start) `pbwt_changes` of panel sites [start, stop) for queries of these groups."""
         return np.stack([self._changes_without(self._left_out(group))[:, start:stop] for group in groups])
 
     def prepare(self) -> None:
@@ -94,9 +94,9 @@ class GroupExcludedReference:
 
     def _make(self, left_out: _LeftOut) -> F32Array:
         if left_out is None:
-            return allele_changes(self.panel.packed, self._rows, self.frequency)
+            return pbwt_changes(self.panel.packed, self._rows, self.frequency)
         if isinstance(left_out, str):
             rows = np.setdiff1d(self._rows, self._members[left_out], assume_unique=True)
         else:
             rows = self._rows[~np.isin(self._rows // 2 % FOLDS, list(left_out))]
-        return allele_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))
+        return pbwt_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))

@@ -13,19 +13,19 @@ from vcfrag_core.evidence.evidence import (
     CERTAIN_WHERE_DENSE,
     CERTAIN_WHERE_SPARSE,
     FIRST_VARIANT,
-    LEAST_SHOWN_MAF,
+    MIN_SHOWN_MAF,
     OTHER_RATES,
     SITE_FEATURES,
     Evidence,
 )
 from vcfrag_core.evidence.group_excluded import FOLDS
 from vcfrag_core.evidence.kernels import NEARBY_SITES
-from vcfrag_core.evidence.pbwt import LEAST_MAF, SITES_TO_SETTLE
+from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.types import BoolArray, F32Array
 
 CM_SCALE = np.float32(50.0)
-LEAST_PROBABILITY = np.float32(1e-4)
+MIN_PROBABILITY = np.float32(1e-4)
 POSTERIOR, ALLELE, LEFT_CM, RIGHT_CM, LEFT_SITES, RIGHT_SITES, INFORMATION, STRANGENESS, *LONGER_CM = range(
     len(CANDIDATE_FEATURES)
 )
@@ -43,8 +43,8 @@ N_SITE_INPUTS = N_TOGETHER + 2 * (len(SITE_FEATURES) - FIRST_VARIANT)
 INPUTS_DIGEST = text_digest(
     "inputs",
     repr((FORMULAS, CANDIDATE_FEATURES, SITE_FEATURES, OTHER_RATES, NEARBY_SITES)),
-    repr((LEAST_MAF, SITES_TO_SETTLE, LEAST_SHOWN_MAF, FOLDS, CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE)),
-    repr((float(CM_SCALE), float(LEAST_PROBABILITY), LOG_SCALES.tolist())),
+    repr((MIN_MAF, SITES_TO_SETTLE, MIN_SHOWN_MAF, FOLDS, CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE)),
+    repr((float(CM_SCALE), float(MIN_PROBABILITY), LOG_SCALES.tolist())),
 )
 
 
@@ -53,7 +53,7 @@ def candidate_inputs(raw_NTF: F32Array) -> F32Array:
     raw = np.ascontiguousarray(raw_NTF.transpose(2, 1, 0))
     out = np.empty((N_CANDIDATE_INPUTS, *raw.shape[1:]), dtype=np.float32)
     np.multiply(raw[POSTERIOR], 4, out=out[0])
-    out[1] = np.log(raw[POSTERIOR] + LEAST_PROBABILITY) / 4 + 1
+    out[1] = np.log(raw[POSTERIOR] + MIN_PROBABILITY) / 4 + 1
     out[ALLELE_INPUT] = raw[ALLELE]
     np.multiply(out[0], raw[ALLELE], out=out[3])
     # log(1 + x) and not log1p, which few builds of NumPy do for eight numbers at a time; 1e-7 is all that it loses.
@@ -114,7 +114,7 @@ def present(candidates_FTN: F32Array) -> BoolArray:
 
 
 def _probability(p: F32Array) -> F32Array:
-    return np.clip(p, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return np.clip(p, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
 
 
 def _logit(p: F32Array) -> F32Array:

@@ -14,12 +14,12 @@ import numpy as np
 from vcfrag_core.types import F32Array, F64Array, I64Array, U8Array
 
 # At rarer sites the numbers are small, and few haplotypes have to be told from the others.
-LEAST_MAF = 0.005
+MIN_MAF = 0.005
 # By then the order of the rows is forgotten, but for haplotypes that are alike so far.
 SITES_TO_SETTLE = 200
 
 
-def allele_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Array:
+def pbwt_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Array:
     """(2, V) log of the number of allele changes over its expectation in a random order, from the left and the right.
 
     0 at sites of minor allele frequency below 0.5 %, which have no part in the order either. An order begins as that of
@@ -31,7 +31,7 @@ def allele_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32A
         rows: (R,) haplotypes that count.
         frequency: (V,) their ALT frequency.
     """
-    sites = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_MAF)
+    sites = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= MIN_MAF)
     out = np.zeros((2, len(frequency)), dtype=np.float32)
     for number, way in enumerate((sites, np.ascontiguousarray(sites[::-1]))):
         expected = 2 * len(rows) * frequency[way] * (1 - frequency[way])
@@ -47,7 +47,7 @@ def count_changes(packed: U8Array, rows: I64Array, sites: I64Array) -> I64Array:
     """(M,) changes of allele between neighbours at each of M sites, haplotypes sorted by the sites named before it.
 
     Args:
-        packed, rows: As for `allele_changes`.
+        packed, rows: As for `pbwt_changes`.
         sites: (M,) panel sites in the order in which to go.
     """
     n = len(rows)

@@ -18,7 +18,7 @@ from vcfrag_core.errors import (
 from vcfrag_core.files.tables.sites import InfoRecord, SiteKey, key_of, records_of
 from vcfrag_core.files.vcf.fields import alleles_of, dosage_of, estimated_r2_of, posterior_of, record_label
 from vcfrag_core.files.vcf.reader import open_vcf
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 _TOLERANCE: Final = 0.011  # what two rounded decimals on each of two haplotypes may add up to
@@ -81,10 +81,10 @@ def read_truth(
         InputError: A record without GT.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
-    genotypes = np.full((len(rows), len(samples)), metrics.MISSING, dtype=np.int8)
+    genotypes = np.full((len(rows), len(samples)), accuracy.MISSING, dtype=np.int8)
     for row, alleles in _alleles(Path(path), contig, rows, samples, threads):
         found[row] = True
-        genotypes[row] = np.where((alleles < 0).any(axis=1), metrics.MISSING, alleles.sum(axis=1))
+        genotypes[row] = np.where((alleles < 0).any(axis=1), accuracy.MISSING, alleles.sum(axis=1))
     return TrueGenotypes(found=found, genotypes=genotypes)
 
 
@@ -96,7 +96,7 @@ def read_haplotypes(
     Raises:
         What `read_truth` raises.
     """
-    alleles = np.full((len(rows), len(samples), 2), metrics.MISSING, dtype=np.int8)
+    alleles = np.full((len(rows), len(samples), 2), accuracy.MISSING, dtype=np.int8)
     for row, found in _alleles(Path(path), contig, rows, samples, threads):
         alleles[row] = found
     return alleles

@@ -22,7 +22,7 @@ from vcfrag_core.types import BoolArray, I8Array, I32Array
 PHASING_TOOLS = "Beagle, SHAPEIT5 or Eagle"
 _NO_ALLELE = -2147483647
 _BLOCK = 2048
-_MOST_ALLELES = 126
+_MAX_ALLELES = 126
 
 
 def read_target(
@@ -198,7 +198,7 @@ class _Contig:
         # Without phase, nobody knows which haplotype the called half belongs to.
         alleles[unphased & ((first < 0) | (second < 0))] = -1
         self._check_numbers(alleles)
-        alleles[alleles > _MOST_ALLELES] = -1
+        alleles[alleles > _MAX_ALLELES] = -1
         self._alleles.append(alleles.reshape(len(calls), -1).astype(np.int8))
         self._calls.clear()
         self._labels.clear()
@@ -228,9 +228,9 @@ class _Contig:
                 record=label,
                 sample=self._reader.samples[int(wrong[0])],
             )
-        mended = np.zeros((len(calls), 2), dtype=np.int32)
-        mended[~lone_missing] = calls[~lone_missing, :2]
-        return mended
+        repaired = np.zeros((len(calls), 2), dtype=np.int32)
+        repaired[~lone_missing] = calls[~lone_missing, :2]
+        return repaired
 
     def _where(self, record: int, sample: int) -> dict[str, str]:
         labels, samples = self._labels, self._reader.samples

@@ -17,9 +17,9 @@ from vcfrag_core.types import F32Array, F64Array
 # A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
 # the query alone, and so its answer does not depend on its company.
 SITES_PER_CALL = 256
-_LEAST_PRIOR = np.float32(1e-7)
+_MIN_PRIOR = np.float32(1e-7)
 # Beyond it the probability is 0 or 1, and e to it no longer a float32.
-_MOST_DELTA = np.float32(60)
+_MAX_DELTA = np.float32(60)
 
 
 class LearnedCopying(Protocol):
@@ -113,7 +113,7 @@ class Corrector:
         delta = self.network.correction(inputs, site_inputs(inputs, sites))
         eta = np.float32(self.network.eta)
         prior = np.clip(
-            (1 - eta) * sites[:, DOSAGE_FEATURE] + eta * sites[:, FREQUENCY_FEATURE], _LEAST_PRIOR, 1 - _LEAST_PRIOR
+            (1 - eta) * sites[:, DOSAGE_FEATURE] + eta * sites[:, FREQUENCY_FEATURE], _MIN_PRIOR, 1 - _MIN_PRIOR
         )
-        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MOST_DELTA, _MOST_DELTA)))
+        probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MAX_DELTA, _MAX_DELTA)))
         return probabilities

@@ -17,7 +17,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window, lay_imputation_windows
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, IntArray
 from vcfrag_core.window.context import PanelContext
@@ -206,7 +206,7 @@ class Imputer:
     ) -> _Masked:
         """The index of a mask, under the parameters of this mask unless others are given."""
         parameters = parameters or self.parameters(observed)
-        weights = metric.quantise(self._weights(parameters))
+        weights = site_weights.quantise(self._weights(parameters))
         spec = IndexSpec.of(
             self.panel.digest, split=self.split, observed=observed, weights=weights, parameters=parameters
         )

@@ -19,7 +19,7 @@ from vcfrag_core.model.config import EmbeddingConfig
 
 MAX_WEIGHT = 14.0
 # Keeps √w away from 0, where its slope is infinite; w is then 1e-7.
-_LEAST_LOGIT = -16.0
+_MIN_LOGIT = -16.0
 # Beyond this w is 14 to the last digit; without it the difference of two large numbers would lose all of them.
 _LARGEST_LOGIT = MAX_WEIGHT + 16.0
 # About one haplotype among those of the largest panels.
@@ -63,7 +63,7 @@ class AlleleEmbedding(nn.Module):
     def weights(self, frequency: Tensor) -> Tensor:
         """(V,) squared distance between the two alleles of each site, in (0, 14), from (V,) reference frequencies.
 
-        A smooth function of the frequency alone, differentiable in the parameters. `metric.quantise` makes it a
+        A smooth function of the frequency alone, differentiable in the parameters. `site_weights.quantise` makes it a
         metric for retrieval.
         """
         return self._weights(frequency_features(frequency.to(self.level.dtype)))
@@ -93,7 +93,7 @@ def frequency_features(frequency: Tensor) -> Tensor:
 
 def bounded(logit: Tensor) -> Tensor:
     """softplus(z) - softplus(z - 14): smooth, rising from 0 to 14 and close to z in between."""
-    z = logit.clamp(_LEAST_LOGIT, _LARGEST_LOGIT)
+    z = logit.clamp(_MIN_LOGIT, _LARGEST_LOGIT)
     return functional.softplus(z) - functional.softplus(z - MAX_WEIGHT)
 
 

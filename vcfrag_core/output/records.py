@@ -33,7 +33,7 @@ def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class KeptRecord:
+class PassThroughRecord:
     """A record of the target that was not used and is passed through with its genotypes.
 
     Attributes:
@@ -83,7 +83,7 @@ class OutputRecords:
     r2: F64Array
     er2: F64Array
     loo: I16Array | None = None
-    kept: tuple[KeptRecord, ...] = ()
+    kept: tuple[PassThroughRecord, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.positions)
@@ -108,7 +108,7 @@ def site_records(
     typed: BoolArray,
     er2: F64Array | None = None,
     loo: F32Array | None = None,
-    kept: Iterable[KeptRecord] = (),
+    kept: Iterable[PassThroughRecord] = (),
 ) -> OutputRecords:
     """The records of some panel sites.
 

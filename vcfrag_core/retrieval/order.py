@@ -11,7 +11,7 @@ import numpy as np
 
 from vcfrag_core.hashing import splitmix64
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.retrieval.metric import STEPS_PER_UNIT
+from vcfrag_core.retrieval.site_weights import STEPS_PER_UNIT
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, I64Array, U8Array, U64Array
 
 

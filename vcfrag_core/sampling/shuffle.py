@@ -12,7 +12,7 @@ from vcfrag_core.types import I64Array, IntArray, U64Array
 
 ROUNDS = 8
 # Up to here sorting is quicker, and reaches every order of a handful of numbers.
-MOST_SORTED = 1024
+MAX_SORTED = 1024
 
 
 class Shuffle:
@@ -39,7 +39,7 @@ class Shuffle:
         self._round_keys = splitmix64(np.array(steps, dtype=np.uint64))
         self._half_bits = np.uint64(((n - 1).bit_length() + 1) // 2)
         self._low = np.uint64((1 << int(self._half_bits)) - 1)
-        self._sorted = self._sort() if n <= MOST_SORTED else None
+        self._sorted = self._sort() if n <= MAX_SORTED else None
 
     def __call__(self, places: IntArray) -> I64Array:
         """The numbers that stand at these places of the order, in an array of the same length.

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I32Array, IntArray
 
 METRICS: Final = (
@@ -33,7 +33,7 @@ _N, _X, _Y, _XX, _YY, _XY, _EQUAL, _CARRIES, _EQUAL_ALT, _HITS, _CLAIMED, _PRESE
 N_SUMS: Final = 12
 _SITES_AT_ONCE: Final = 1024
 _GROUP_BINS: Final[F64Array] = np.array(
-    [[float(b in group.bins) for b in range(metrics.N_BINS)] for group in metrics.GROUPS]
+    [[float(b in group.bins) for b in range(accuracy.N_BINS)] for group in accuracy.GROUPS]
 )
 
 
@@ -96,7 +96,7 @@ def sample_sums(scored: Scored, labels: IntArray, n_labels: int) -> F64Array:
 
 def _sums_of(scored: Scored, sites: IntArray) -> F64Array:
     truth, calls = scored.truth[sites], scored.calls[sites]
-    called = truth != metrics.MISSING
+    called = truth != accuracy.MISSING
     expected = 2 * scored.frequency[sites][:, None]
     x = np.where(called, scored.dosage[sites] - expected, 0.0)
     y = np.where(called, truth - expected, 0.0)
@@ -115,7 +115,7 @@ def weighted(sums: F64Array, weights: F64Array) -> F64Array:
 def pooled_metrics(sums: F64Array) -> dict[str, F64Array]:
     """The POOLED_METRICS of (..., N_SUMS) sums, each (...)."""
     return {
-        "aggregate_r2": metrics.explained_share(*(sums[..., c] for c in (_N, _X, _Y, _XX, _YY, _XY))),
+        "aggregate_r2": accuracy.explained_share(*(sums[..., c] for c in (_N, _X, _Y, _XX, _YY, _XY))),
         "concordance": _ratio(sums[..., _EQUAL], sums[..., _N]),
         "non_reference_concordance": _ratio(sums[..., _EQUAL_ALT], sums[..., _CARRIES]),
         "precision": _ratio(sums[..., _HITS], sums[..., _CLAIMED]),
@@ -125,7 +125,7 @@ def pooled_metrics(sums: F64Array) -> dict[str, F64Array]:
 
 
 def measure(scored: Scored, weights: F64Array) -> F64Array:
-    """(R, M, G) every metric (METRICS) of every group of bins (`metrics.GROUPS`) under every row of weights.
+    """(R, M, G) every metric (METRICS) of every group of bins (`accuracy.GROUPS`) under every row of weights.
 
     Per-site metrics are averaged over the sites at which the (resampled) targets vary; there a site with constant
     dosages, whose r² is undefined, counts as 0: a method that does not dare to vary is not rewarded. IQS is NaN
@@ -135,8 +135,8 @@ def measure(scored: Scored, weights: F64Array) -> F64Array:
         scored: Imputed and true genotypes.
         weights: (R, S), as from `bootstrap_weights`.
     """
-    bins = metrics.maf_bin(scored.frequency)
-    pooled = pooled_metrics(_GROUP_BINS @ weighted(sample_sums(scored, bins, metrics.N_BINS), weights))
+    bins = accuracy.maf_bin(scored.frequency)
+    pooled = pooled_metrics(_GROUP_BINS @ weighted(sample_sums(scored, bins, accuracy.N_BINS), weights))
     totals = site_totals(scored, bins, weights)
     groups = np.einsum("gb,brk->rgk", _GROUP_BINS, totals)
     site_metrics = {"site_r2": _ratio(groups[..., 1], groups[..., 0]), "iqs": _ratio(groups[..., 2], groups[..., 0])}
@@ -147,7 +147,7 @@ def population_r2(scored: Scored, weights: F64Array, populations: Mapping[str, B
     """Per population, (R, G) aggregate r² over its (S,) members, centred on everyone's reference frequency."""
     if not populations:
         return {}
-    sums = sample_sums(scored, metrics.maf_bin(scored.frequency), metrics.N_BINS)
+    sums = sample_sums(scored, accuracy.maf_bin(scored.frequency), accuracy.N_BINS)
     return {
         name: pooled_metrics(_GROUP_BINS @ weighted(sums, weights * member))["aggregate_r2"]
         for name, member in populations.items()
@@ -156,8 +156,8 @@ def population_r2(scored: Scored, weights: F64Array, populations: Mapping[str, B
 
 def site_totals(scored: Scored, bins: I32Array, weights: F64Array) -> F64Array:
     """(N_BINS, R, 3) per bin and resample: sites at which the targets vary, and the sums of their r² and IQS."""
-    totals = np.zeros((metrics.N_BINS, len(weights), 3))
-    for b in range(metrics.N_BINS):
+    totals = np.zeros((accuracy.N_BINS, len(weights), 3))
+    for b in range(accuracy.N_BINS):
         sites = np.flatnonzero(bins == b)
         for begin in range(0, len(sites), _SITES_AT_ONCE):
             totals[b] += _site_totals(scored, sites[begin : begin + _SITES_AT_ONCE], weights.T)
@@ -166,15 +166,15 @@ def site_totals(scored: Scored, bins: I32Array, weights: F64Array) -> F64Array:
 
 def _site_totals(scored: Scored, sites: IntArray, weights: F64Array) -> F64Array:
     truth = scored.truth[sites]
-    seen = metrics.truth_varies(truth)
+    seen = accuracy.truth_varies(truth)
     truth, sites = truth[seen], sites[seen]
-    called = truth != metrics.MISSING
+    called = truth != accuracy.MISSING
     n = _dot(called, weights)
     ones, twos = _dot(truth == 1, weights), _dot(truth == 2, weights)
     varies = (ones < n) & (twos < n) & (ones + twos > 0)
     x = np.where(called, scored.dosage[sites], 0.0)
     y = np.where(called, truth, 0).astype(np.float64)
-    r2 = metrics.squared_correlation(
+    r2 = accuracy.squared_correlation(
         n, x @ weights, ones + 2 * twos, (x * x) @ weights, ones + 4 * twos, (x * y) @ weights
     )
     score = np.full(n.shape, np.nan)

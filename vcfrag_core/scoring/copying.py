@@ -9,7 +9,7 @@ from typing import Final, Self
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import (
     Interval,
     Scored,
@@ -22,7 +22,7 @@ from vcfrag_core.scoring.bootstrap import (
 from vcfrag_core.types import F64Array, FloatArray, U8Array
 
 # Bins of MAF above 0.1 %: below, a panel of thousands holds too few copies to say anything of parameters.
-SCORED_BINS: Final = tuple(range(1, metrics.N_BINS))
+SCORED_BINS: Final = tuple(range(1, accuracy.N_BINS))
 # Copying is often certain and sometimes wrong: as the untrained model, the log-loss believes it to 1 - 1e-4 only.
 DOUBT: Final = 1e-4
 
@@ -55,7 +55,7 @@ class CopyingScore:
         copies = (dosage[0::2] + dosage[1::2]).T
         scored = Scored(
             dosage=copies,
-            calls=metrics.best_guess(copies),
+            calls=accuracy.best_guess(copies),
             posterior=None,
             truth=(truth[0::2] + truth[1::2]).T.astype(np.int8),
             frequency=frequency,
@@ -63,7 +63,7 @@ class CopyingScore:
         p = (1 - DOUBT) * dosage.astype(np.float64) + DOUBT * frequency
         surprise = -np.log(np.clip(np.where(truth == 1, p, 1 - p), 1e-7, 1)).sum(axis=1)
         return cls(
-            sums=sample_sums(scored, metrics.maf_bin(frequency), metrics.N_BINS),
+            sums=sample_sums(scored, accuracy.maf_bin(frequency), accuracy.N_BINS),
             log_loss=surprise[0::2] + surprise[1::2],
             n_alleles=2 * dosage.shape[1],
         )
@@ -122,7 +122,7 @@ def changes(before: CopyingScore, after: CopyingScore, *, resamples: int = 1000,
         ("log_loss", before.mean_log_loss(weights), after.mean_log_loss(weights)),
     ]
     old, new = before.errors(weights), after.errors(weights)
-    pairs += [(_bin_name(b), old[:, b], new[:, b]) for b in range(metrics.N_BINS)]
+    pairs += [(_bin_name(b), old[:, b], new[:, b]) for b in range(accuracy.N_BINS)]
     return {
         name: Change(before=float(x[0]), after=float(y[0]), difference=interval(y - x))
         for name, x, y in pairs
@@ -131,5 +131,5 @@ def changes(before: CopyingScore, after: CopyingScore, *, resamples: int = 1000,
 
 
 def _bin_name(b: int) -> str:
-    low, high = (round(1000 * edge) for edge in metrics.MAF_EDGES[b : b + 2])
+    low, high = (round(1000 * edge) for edge in accuracy.MAF_EDGES[b : b + 2])
     return f"error_maf_{low}_to_{high}_permille"

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import F64Array, FloatArray, I64Array, IntArray
 
 N_LEVELS: Final = 10
@@ -16,7 +16,7 @@ COMMON_MAF: Final = 0.01
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationCurve:
+class ReliabilityCurve:
     """Stated against observed, in N_LEVELS equal steps of the stated value from 0 to 1; NaN where a step is empty.
 
     Attributes:
@@ -39,7 +39,7 @@ class CalibrationCurve:
         return float(np.average(gap, weights=self.count[filled]))
 
 
-def posterior_calibration(posterior: FloatArray, truth: IntArray, sites_at_once: int = 1024) -> CalibrationCurve:
+def posterior_reliability(posterior: FloatArray, truth: IntArray, sites_at_once: int = 1024) -> ReliabilityCurve:
     """Stated genotype probabilities against how often the genotype was true.
 
     Every called (site, sample) gives three values, one for each genotype.
@@ -57,14 +57,14 @@ def posterior_calibration(posterior: FloatArray, truth: IntArray, sites_at_once:
     sums = np.zeros((3, N_LEVELS))
     for begin in range(0, len(truth), sites_at_once):
         true = truth[begin : begin + sites_at_once]
-        called = true != metrics.MISSING
+        called = true != accuracy.MISSING
         stated = posterior[begin : begin + sites_at_once][called]
         came_true = true[called][:, None] == np.arange(3)
         sums += _level_sums(stated.reshape(-1), came_true.reshape(-1).astype(np.float64))
     return _curve(sums)
 
 
-def r2_calibration(estimated: FloatArray, true_r2: FloatArray) -> CalibrationCurve:
+def r2_reliability(estimated: FloatArray, true_r2: FloatArray) -> ReliabilityCurve:
     """Estimated against true per-site r², over the sites that have both; both are (V,), NaN where there is none."""
     both = np.isfinite(estimated) & np.isfinite(true_r2)
     return _curve(_level_sums(estimated[both], true_r2[both]))
@@ -76,10 +76,10 @@ def _level_sums(stated: FloatArray, observed: FloatArray) -> F64Array:
     return np.stack([np.bincount(level, weights=column, minlength=N_LEVELS) for column in columns]).astype(np.float64)
 
 
-def _curve(sums: F64Array) -> CalibrationCurve:
+def _curve(sums: F64Array) -> ReliabilityCurve:
     count, stated, observed = sums
     with np.errstate(invalid="ignore"):
-        return CalibrationCurve(stated=stated / count, observed=observed / count, count=count.astype(np.int64))
+        return ReliabilityCurve(stated=stated / count, observed=observed / count, count=count.astype(np.int64))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class EstimatedR2:
 
     Attributes:
         correlation: Pearson correlation over the sites with MAF ≥ 1 %; NaN where undefined.
-        n_sites: (G,) sites of each group (`metrics.GROUPS`) that have both.
+        n_sites: (G,) sites of each group (`accuracy.GROUPS`) that have both.
         mean_estimated: (G,) their mean estimated r².
         mean_true: (G,) their mean true r².
         curve: The whole curve.
@@ -98,7 +98,7 @@ class EstimatedR2:
     n_sites: I64Array
     mean_estimated: F64Array
     mean_true: F64Array
-    curve: CalibrationCurve
+    curve: ReliabilityCurve
 
 
 def estimated_r2(estimated: FloatArray, true_r2: FloatArray, frequency: FloatArray) -> EstimatedR2:
@@ -106,16 +106,16 @@ def estimated_r2(estimated: FloatArray, true_r2: FloatArray, frequency: FloatArr
 
     Sites at which the targets do not vary have no true r² (NaN) and count nowhere.
     """
-    bins = metrics.maf_bin(frequency)
+    bins = accuracy.maf_bin(frequency)
     both = np.isfinite(estimated) & np.isfinite(true_r2)
-    members = [both & np.isin(bins, group.bins) for group in metrics.GROUPS]
+    members = [both & np.isin(bins, group.bins) for group in accuracy.GROUPS]
     common = both & (np.minimum(frequency, 1 - frequency) >= COMMON_MAF)
     return EstimatedR2(
         correlation=_correlation(estimated[common], true_r2[common]),
         n_sites=np.array([member.sum() for member in members], dtype=np.int64),
         mean_estimated=np.array([_mean(estimated[member]) for member in members]),
         mean_true=np.array([_mean(true_r2[member]) for member in members]),
-        curve=r2_calibration(estimated, true_r2),
+        curve=r2_reliability(estimated, true_r2),
     )
 
 

@@ -2,8 +2,8 @@
 
 The observed sites of a range are held as a strip: (B, R) bytes, byte-major, R reference haplotypes; an observed site
 is one bit of one byte, bytes in site order, unused bits 0. A query's strip is (B,) bytes of alleles and (B,) bytes
-that are 1 where it has a call. Distances are whole steps of 2**-10 (`vcfrag_core.retrieval.metric`), so every sum is
-exact. `vcfrag_core.retrieval.order` says slowly what these loops must answer. All functions release the GIL.
+that are 1 where it has a call. Distances are whole steps of 2**-10 (`vcfrag_core.retrieval.site_weights`), so every
+sum is exact. `vcfrag_core.retrieval.order` says slowly what these loops must answer. All functions release the GIL.
 """
 
 from __future__ import annotations

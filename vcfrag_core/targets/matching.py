@@ -16,10 +16,10 @@ _COMPLEMENT = str.maketrans("ACGT", "TGCA")
 _BASES = frozenset("ACGT")
 _AMBIGUOUS = (frozenset("AT"), frozenset("CG"))
 
-LEAST_RECORDS_FOR_BUILD = 10
-LEAST_POSITION_SHARE = 0.5
-LEAST_REF_SHARE = 0.75
-LEAST_EXPLAINED_SHARE = 0.5
+MIN_RECORDS_FOR_BUILD = 10
+MIN_POSITION_SHARE = 0.5
+MIN_REF_SHARE = 0.75
+MIN_EXPLAINED_SHARE = 0.5
 
 # Lengths of the assembled chromosomes: GRCh37 (GCA_000001405.1) and GRCh38 (GCA_000001405.15).
 _LENGTHS = {
@@ -71,10 +71,10 @@ class BuildCheck:
     @property
     def is_other_build(self) -> bool:
         """Whether so few positions and alleles match that the coordinates must be of another assembly."""
-        if self.n_records < LEAST_RECORDS_FOR_BUILD:
+        if self.n_records < MIN_RECORDS_FOR_BUILD:
             return False
-        few = self.position_share < LEAST_POSITION_SHARE and self.ref_share < LEAST_REF_SHARE
-        return few or self.explained_share < LEAST_EXPLAINED_SHARE
+        few = self.position_share < MIN_POSITION_SHARE and self.ref_share < MIN_REF_SHARE
+        return few or self.explained_share < MIN_EXPLAINED_SHARE
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Matching:
     Attributes:
         sites: (R,) panel site of the record, -1 where there is none.
         reasons: R reasons.
-        exchanged: (R,) records whose allele 0 is the panel's ALT; true of mended ones only.
+        exchanged: (R,) records whose allele 0 is the panel's ALT; true of repaired ones only.
         build: How well the coordinates fit.
     """
 
@@ -109,15 +109,16 @@ def match_records(
 ) -> Matching:
     """Finds each record in the panel by position, REF and ALT.
 
-    A record that is there only with REF and ALT exchanged, on the other strand, or both is dropped unless mended; only
-    single-nucleotide variants can be either, and A/T and C/G ones with exchanged alleles could be both, so that they
-    are always dropped. Where several records mean one site, exact ones come before mended ones, then the file's order.
+    A record that is there only with REF and ALT exchanged, on the other strand, or both is dropped unless repaired;
+    only single-nucleotide variants can be either, and A/T and C/G ones with exchanged alleles could be both, so that
+    they are always dropped. Where several records mean one site, exact ones come before repaired ones, then the file's
+    order.
 
     Args:
         records: The target's.
         panel: The panel of that contig.
-        fix_swaps: Mends REF/ALT exchanges.
-        fix_flips: Mends strand flips.
+        fix_swaps: Repairs REF/ALT exchanges.
+        fix_flips: Repairs strand flips.
     """
     n = records.n_records
     lows = np.searchsorted(panel.positions, records.positions, side="left").tolist()
@@ -202,11 +203,11 @@ def _find_recoded(ref: str, alt: str, here: Mapping[tuple[str, str], int]) -> tu
 
 def _mended(reason: Reason, fix_swaps: bool, fix_flips: bool) -> Reason:
     if reason is Reason.SWAPPED and fix_swaps:
-        return Reason.SWAP_MENDED
+        return Reason.SWAP_REPAIRED
     if reason is Reason.FLIPPED and fix_flips:
-        return Reason.FLIP_MENDED
+        return Reason.FLIP_REPAIRED
     if reason is Reason.FLIPPED_SWAPPED and fix_swaps and fix_flips:
-        return Reason.BOTH_MENDED
+        return Reason.BOTH_REPAIRED
     return reason
 
 

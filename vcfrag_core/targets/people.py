@@ -10,13 +10,13 @@ from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 SAME_PERSON_CONCORDANCE = 0.98
-LEAST_SITES = 50
-_MOST_SITES = 1024
+MIN_SITES = 50
+_MAX_SITES = 1024
 _COMMON = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PanelPerson:
+class SampleMatch:
     """A target sample that the panel holds.
 
     Attributes:
@@ -40,9 +40,9 @@ class PanelPerson:
         return f"{self.sample}{same} ({how})"
 
 
-def find_panel_people(
+def find_panel_samples(
     samples: tuple[str, ...], alleles: I8Array, observed: BoolArray, panel: Panel
-) -> list[PanelPerson]:
+) -> list[SampleMatch]:
     """Target samples that the panel holds, by name or by genotype.
 
     Two people count as one when 98 % of their genotypes at common typed sites are equal (without phase): unrelated
@@ -57,7 +57,7 @@ def find_panel_people(
         panel: The panel.
     """
     sites = _informative(panel, observed)
-    if len(sites) >= LEAST_SITES:
+    if len(sites) >= MIN_SITES:
         concordance = genotype_concordance(alleles[:, sites], panel, sites)
     else:
         concordance = np.full((len(samples), panel.n_samples), np.nan)
@@ -66,7 +66,7 @@ def find_panel_people(
     return [person for person in found if person is not None]
 
 
-def exclusion_groups(people: list[PanelPerson]) -> dict[str, str]:
+def groups_of_matches(people: list[SampleMatch]) -> dict[str, str]:
     """Panel sample to exclusion group, for those that stand for one person under several names."""
     groups: dict[str, str] = {}
     for person in people:
@@ -77,14 +77,14 @@ def exclusion_groups(people: list[PanelPerson]) -> dict[str, str]:
     return groups
 
 
-def _person(sample: str, concordance: F64Array, names: dict[str, int], panel: Panel) -> PanelPerson | None:
+def _person(sample: str, concordance: F64Array, names: dict[str, int], panel: Panel) -> SampleMatch | None:
     same = np.flatnonzero(concordance >= SAME_PERSON_CONCORDANCE)
     same = same[np.argsort(-concordance[same], kind="stable")]
     named = names.get(sample)
     matches = list(dict.fromkeys([*same.tolist(), *([] if named is None else [named])]))
     if not matches:
         return None
-    return PanelPerson(
+    return SampleMatch(
         sample=sample,
         panel_samples=tuple(panel.samples[i] for i in matches),
         by_name=named is not None,
@@ -114,10 +114,10 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array) -> F64
 
 def _informative(panel: Panel, observed: BoolArray) -> I64Array:
     """Typed sites that tell people apart: common ones if there are enough, evenly along the contig."""
-    sites = _evenly(np.flatnonzero(observed), 4 * _MOST_SITES)
+    sites = _evenly(np.flatnonzero(observed), 4 * _MAX_SITES)
     frequency = frequency_at(panel, sites)
     common = sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
-    return _evenly(common if len(common) >= LEAST_SITES else sites, _MOST_SITES)
+    return _evenly(common if len(common) >= MIN_SITES else sites, _MAX_SITES)
 
 
 def _evenly(sites: I64Array, most: int) -> I64Array:

@@ -15,9 +15,9 @@ class Reason(enum.StrEnum):
     """What became of a target record; in the QC file under this name."""
 
     USED = "used"
-    SWAP_MENDED = "swap_mended"
-    FLIP_MENDED = "flip_mended"
-    BOTH_MENDED = "flip_and_swap_mended"
+    SWAP_REPAIRED = "swap_repaired"
+    FLIP_REPAIRED = "flip_repaired"
+    BOTH_REPAIRED = "flip_and_swap_repaired"
     SWAPPED = "swapped"
     FLIPPED = "flipped"
     FLIPPED_SWAPPED = "flipped_and_swapped"
@@ -38,16 +38,16 @@ class Reason(enum.StrEnum):
         return self in _USED
 
 
-_USED = {Reason.USED, Reason.SWAP_MENDED, Reason.FLIP_MENDED, Reason.BOTH_MENDED}
+_USED = {Reason.USED, Reason.SWAP_REPAIRED, Reason.FLIP_REPAIRED, Reason.BOTH_REPAIRED}
 
 MEANING = {
     Reason.USED: "typed and used",
-    Reason.SWAP_MENDED: "REF and ALT exchanged, mended",
-    Reason.FLIP_MENDED: "on the other strand, mended",
-    Reason.BOTH_MENDED: "on the other strand with REF and ALT exchanged, mended",
-    Reason.SWAPPED: "REF and ALT exchanged; --fix-swaps mends it",
-    Reason.FLIPPED: "on the other strand; --fix-flips mends it",
-    Reason.FLIPPED_SWAPPED: "on the other strand with REF and ALT exchanged; --fix-swaps with --fix-flips mends it",
+    Reason.SWAP_REPAIRED: "REF and ALT exchanged, repaired",
+    Reason.FLIP_REPAIRED: "on the other strand, repaired",
+    Reason.BOTH_REPAIRED: "on the other strand with REF and ALT exchanged, repaired",
+    Reason.SWAPPED: "REF and ALT exchanged; --fix-swaps repairs it",
+    Reason.FLIPPED: "on the other strand; --fix-flips repairs it",
+    Reason.FLIPPED_SWAPPED: "on the other strand with REF and ALT exchanged; --fix-swaps with --fix-flips repairs it",
     Reason.AMBIGUOUS: "A/T or C/G with REF and ALT exchanged: swapped or on the other strand, nobody can tell",
     Reason.NOT_IN_PANEL: "no such site in the panel",
     Reason.OTHER_ALLELES: "the panel has other alleles at this position",

@@ -21,7 +21,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 _PRIOR = math.log(1e-3)
 _PRIOR_AMBIGUOUS = math.log(2e-2)
 # A dosage never counts for more than this, whatever it says of itself.
-_LEAST_DOSAGE = 0.01
+_MIN_DOSAGE = 0.01
 # Haplotypes of one cohort err together: correlation of their evidence, by which 32 are worth 16.
 _CORRELATION = 1 / 31
 _CONTRADICTION_NATS = 10.0
@@ -111,12 +111,12 @@ def _loo_evidence(alleles: I8Array, loo: F32Array) -> tuple[F64Array, F64Array]:
     if alleles.shape != loo.shape:
         raise ShapeError(f"alleles {alleles.shape} and leave-one-out dosages {loo.shape} differ in shape")
     known = (alleles >= 0) & np.isfinite(loo)
-    p = np.clip(np.where(known, loo, 0.5).astype(np.float64), _LEAST_DOSAGE, 1 - _LEAST_DOSAGE)
+    p = np.clip(np.where(known, loo, 0.5).astype(np.float64), _MIN_DOSAGE, 1 - _MIN_DOSAGE)
     agree = np.where(alleles == 1, np.log(p), np.log1p(-p))
     differ = np.where(alleles == 1, np.log1p(-p), np.log(p))
     n = known.sum(axis=0)
     carriers = (known & (alleles == 1)).sum(axis=0)
-    own = np.clip((carriers + 0.5) / (n + 1.0), _LEAST_DOSAGE, 1 - _LEAST_DOSAGE)
+    own = np.clip((carriers + 0.5) / (n + 1.0), _MIN_DOSAGE, 1 - _MIN_DOSAGE)
     by_frequency = carriers * np.log(own) + (n - carriers) * np.log1p(-own)
     by_neighbours = np.where(known, agree, 0).sum(axis=0)
     ratio = np.where(known, agree - differ, 0).sum(axis=0)

@@ -10,8 +10,8 @@ from typing import Final, Literal
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.consistency import ANY_SHARE, QueryBits, check_built_from, check_search
 from vcfrag_core.retrieval.identity import Identity
-from vcfrag_core.retrieval.metric import steps
 from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
+from vcfrag_core.retrieval.site_weights import steps
 from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Engine
 from vcfrag_core.search.index import HeldPanel, OpenIndex, build_index, handle_of, search_task

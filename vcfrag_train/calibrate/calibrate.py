@@ -31,11 +31,11 @@ from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
 from vcfrag_train.client.retriever import retriever_for
 from vcfrag_train.client.wait import wait_until_answering
+from vcfrag_train.reporter import SILENT, Reporter
 
 Density = Literal["dense", "array"]
 DENSE_HIDDEN_SHARE: Final = 0.5
-LEAST_CHECKED: Final = 2
-Say = Callable[[str], None]
+MIN_CHECKED: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class CalibrateConfig:
             raise ConfigError(f"--out {self.out}: there is no folder {self.out.parent}")
 
 
-def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> ParameterFile:
+def calibrate(config: CalibrateConfig, reporter: Reporter = SILENT) -> ParameterFile:
     """Fits the parameters and writes them with their provenance.
 
     Raises:
@@ -115,7 +115,9 @@ def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> Paramete
     groups = exclusion_groups(panel.samples, table)
     fitted, checked = choose_samples(panel, config.samples, config.seed)
     observed = observed_sites(config, panel)
-    say(f"{int(observed.sum())} of {panel.n_sites} sites observed, {len(fitted)} samples fit, {len(checked)} check")
+    reporter.say(
+        f"{int(observed.sum())} of {panel.n_sites} sites observed, {len(fitted)} samples fit, {len(checked)} check"
+    )
     with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
 
         def bench(samples: Sequence[str]) -> CopyingBench:
@@ -131,9 +133,9 @@ def calibrate(config: CalibrateConfig, say: Say = lambda line: None) -> Paramete
 
         fit = bench(fitted)
         start = parameters_for(fit.observed_per_cm)
-        found = search(_told(fit, say), start, config.search)
+        found = search(_told(fit, reporter), start, config.search)
         scores = {"fit": _compared(fit, start, found.parameters, config)}
-        if len(checked) >= LEAST_CHECKED:
+        if len(checked) >= MIN_CHECKED:
             scores["check"] = _compared(bench(checked), start, found.parameters, config)
     content = ParameterFile(
         parameters=found.parameters,
@@ -172,10 +174,10 @@ def observed_sites(config: CalibrateConfig, panel: Panel) -> BoolArray:
     return draw_mask(policy, MaskSites.of(panel), seed=config.seed, split="calibrate", epoch=0, visit=0)
 
 
-def _told(bench: CopyingBench, say: Say) -> Callable[[CopyingParameters], float]:
+def _told(bench: CopyingBench, reporter: Reporter) -> Callable[[CopyingParameters], float]:
     def loss(parameters: CopyingParameters) -> float:
         score = bench.score(parameters)
-        say(f"error {score.loss()[0]:.5f}  log-loss {score.mean_log_loss()[0]:.5f}  {brief(parameters)}")
+        reporter.say(f"error {score.loss()[0]:.5f}  log-loss {score.mean_log_loss()[0]:.5f}  {brief(parameters)}")
         return float(score.loss()[0])
 
     return loss

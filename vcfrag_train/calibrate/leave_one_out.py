@@ -21,7 +21,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.candidates import union_of_neighbours
 from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.scoring.copying import CopyingScore
@@ -35,7 +35,7 @@ KEPT_RETRIEVALS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared:
+class RetrievedWindow:
     """One window after retrieval.
 
     Attributes:
@@ -94,7 +94,7 @@ class CopyingBench:
         self.groups = dict(groups)
         self._retriever, self._threads = retriever, threads
         self._split = Split(name="calibrate", reference=panel.samples, groups=self.groups)
-        self._kept: collections.OrderedDict[Retrieval, list[Prepared]] = collections.OrderedDict()
+        self._kept: collections.OrderedDict[Retrieval, list[RetrievedWindow]] = collections.OrderedDict()
 
     @property
     def observed_per_cm(self) -> float:
@@ -106,7 +106,7 @@ class CopyingBench:
         return self.score_of(parameters, lambda prepared, pool: copy_uniformly(prepared, parameters, pool))
 
     def score_of(
-        self, parameters: CopyingParameters, copy: Callable[[Prepared, ThreadPoolExecutor], FloatArray]
+        self, parameters: CopyingParameters, copy: Callable[[RetrievedWindow, ThreadPoolExecutor], FloatArray]
     ) -> CopyingScore:
         """The score of what `copy` makes of every window after the parameters' retrieval."""
         with ThreadPoolExecutor(self._threads) as pool:
@@ -115,7 +115,7 @@ class CopyingBench:
                 for prepared in self.prepare(parameters)
             )
 
-    def prepare(self, parameters: CopyingParameters) -> list[Prepared]:
+    def prepare(self, parameters: CopyingParameters) -> list[RetrievedWindow]:
         """Every window with hidden sites after retrieval; kept for the next parameters that retrieve alike."""
         key = (parameters.scales, parameters.k, parameters.flank_cm, parameters.min_observed)
         if key not in self._kept:
@@ -125,8 +125,8 @@ class CopyingBench:
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    def _retrieve(self, parameters: CopyingParameters) -> list[Prepared]:
-        weights = metric.quantise(np.full(self.panel.n_sites, parameters.weight))
+    def _retrieve(self, parameters: CopyingParameters) -> list[RetrievedWindow]:
+        weights = site_weights.quantise(np.full(self.panel.n_sites, parameters.weight))
         spec = IndexSpec.of(
             self.panel.digest, split=self._split, observed=self.observed, weights=weights, parameters=parameters
         )
@@ -150,12 +150,12 @@ class CopyingBench:
             samples=tuple(name for name in self.samples for _ in range(2)),
         )
 
-    def _prepared(self, queries: MaskedWindow, index: OpenedIndex) -> Prepared:
+    def _prepared(self, queries: MaskedWindow, index: OpenedIndex) -> RetrievedWindow:
         window = queries.window
         hidden = window.start + np.flatnonzero(~self.observed[window.start : window.stop])
         result = index.search(queries.query_block(), queries.parameters.k)
         candidates = Candidates(all_scales=union_of_neighbours(result))
-        return Prepared(
+        return RetrievedWindow(
             queries=queries,
             problem=copying_problem(queries, self.context, candidates, wanted=hidden),
             truth=self.alleles[:, hidden].astype(np.uint8),
@@ -165,9 +165,9 @@ class CopyingBench:
 
 
 def copy_uniformly(
-    prepared: Prepared, parameters: CopyingParameters, pool: ThreadPoolExecutor | None = None
+    prepared: RetrievedWindow, parameters: CopyingParameters, pool: ThreadPoolExecutor | None = None
 ) -> F32Array:
     """(Q, L) dosages with one mismatch probability for all sites, as imputation does it."""
-    weights = metric.quantise(np.full(len(prepared.queries.observed), parameters.weight))
+    weights = site_weights.quantise(np.full(len(prepared.queries.observed), parameters.weight))
     queries = dataclasses.replace(prepared.queries, parameters=parameters, weights=weights)
     return copy(queries, prepared.problem, pool=pool)

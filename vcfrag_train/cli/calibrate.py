@@ -56,6 +56,7 @@ def command(
 
     from vcfrag_core.copying.tuning import SearchConfig
     from vcfrag_train.calibrate.calibrate import CalibrateConfig, brief, calibrate
+    from vcfrag_train.reporter import LineReporter
 
     config = CalibrateConfig(
         panel=panel,
@@ -75,7 +76,9 @@ def command(
         command=shlex.join(["vcfrag-train", *sys.argv[1:]]),
     )
     console = Console(stderr=True)
-    content = calibrate(config, lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    content = calibrate(
+        config, LineReporter(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    )
     for name, scores in content.scores.items():
         change = scores["mean_error"]
         interval = f" [{change['low']:+.5f}, {change['high']:+.5f}]" if "low" in change else ""

@@ -41,6 +41,7 @@ def command(
     from vcfrag_train.compare.peers import PEERS
     from vcfrag_train.evaluate import evaluate as evaluation
     from vcfrag_train.evaluate import output, tables
+    from vcfrag_train.reporter import LineReporter
 
     files = comparison.ComparisonFiles(
         panel=panel, target=target, truth=truth, genetic_map=map, typed=typed, samples_table=samples_table
@@ -57,7 +58,7 @@ def command(
     )
     targets = output.Targets(json=json, tsv=tsv, html=html)
     with output.progress() as progress, comparison.work_folder(keep) as work:
-        result = comparison.compare(files, config, work, progress)
+        result = comparison.compare(files, config, work, LineReporter(progress))
     console = tables.console()
     tables.print_evaluation(result, console)
     for path in output.write(result, targets):

@@ -24,12 +24,13 @@ def command(
     from vcfrag_train import extras
     from vcfrag_train.demo.demo import DemoConfig, run_demo
     from vcfrag_train.evaluate import tables
+    from vcfrag_train.reporter import LineReporter
 
     extras.require("torch", "lightning", "matplotlib", "jinja2", "msprime", "vcfrag_indexd")
     base = DemoConfig.quick() if quick else DemoConfig()
     config = dataclasses.replace(base, simulation=dataclasses.replace(base.simulation, seed=seed), threads=threads)
     console = tables.console()
-    result = run_demo(config, out, say=lambda text: console.print(f"· {text}", highlight=False))
+    result = run_demo(config, out, LineReporter(lambda text: console.print(f"· {text}", highlight=False)))
     tables.print_evaluation(result.evaluation, console)
     console.print(f"trained model: {result.run}", highlight=False)
     console.print(f"report: {result.report.resolve()}", highlight=False, soft_wrap=True)

@@ -40,8 +40,8 @@ def command(
     format: Annotated[
         str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
     ] = ",".join(DEFAULT_FORMATS),
-    fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Mend records with REF and ALT exchanged.")] = False,
-    fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Mend records on the other strand.")] = False,
+    fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
+    fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[
         Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it.")
     ] = None,
@@ -97,11 +97,11 @@ def command(
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.impute.pipeline import run_impute
 
-    with showing() as watcher:
+    with showing() as reporter:
         try:
-            result = run_impute(config, watcher)
+            result = run_impute(config, reporter)
         except KeyboardInterrupt:
             if parts_folder(out).is_dir():
-                watcher.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")
+                reporter.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")
             raise
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from vcfrag_core.files.tables.genetic_map import GeneticMapWarning
-from vcfrag_train.impute.pipeline import Watcher
+from vcfrag_train.reporter import Reporter
 
 
 class _SitesPerSecond(ProgressColumn):
@@ -20,7 +20,7 @@ class _SitesPerSecond(ProgressColumn):
         return Text("" if speed is None else f"{speed:,.0f} sites/s")
 
 
-class _Shown(Watcher):
+class _Shown(Reporter):
     """Shows a run on the console; the bar only where somebody looks at it."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
@@ -39,8 +39,8 @@ class _Shown(Watcher):
 
 
 @contextlib.contextmanager
-def showing() -> Iterator[Watcher]:
-    """A watcher that writes to stderr; without a terminal only what the user should know, and no bar."""
+def showing() -> Iterator[Reporter]:
+    """A reporter that writes to stderr; without a terminal only what the user should know, and no bar."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), _SitesPerSecond(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:

@@ -61,7 +61,7 @@ class Caller:
         vars(self).update(vars(Caller(**state)))
 
     def call(
-        self, method: str, request: Any, timeout_seconds: float, *, mend: Callable[[VcfragError], bool] | None = None
+        self, method: str, request: Any, timeout_seconds: float, *, repair: Callable[[VcfragError], bool] | None = None
     ) -> Any:
         """The reply; a streaming method's as a list.
 
@@ -69,7 +69,7 @@ class Caller:
             method: Name of the rpc.
             request: Its message.
             timeout_seconds: For all attempts together.
-            mend: Asked about an error that is not retried; true if it has been seen to and the call may go again.
+            repair: Asked about an error that is not retried; true if it has been seen to and the call may go again.
 
         Raises:
             VcfragError: The refusal, typed; for lack of time, the last one, or DeadlineError.
@@ -89,7 +89,7 @@ class Caller:
                     raise
                 continue  # another thread has gone on to the next address
             if not isinstance(refusal.error, RETRIED):
-                if mend is None or not mend(refusal.error):
+                if repair is None or not repair(refusal.error):
                     raise refusal.error
                 continue
             wait = max(pause, refusal.retry_after_seconds or 0.0) * self._random.uniform(0.5, 1.0)

@@ -30,9 +30,9 @@ from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_train.client import messages
 from vcfrag_train.client.calls import Caller
 from vcfrag_train.client.environment import tls_of, token_of
-from vcfrag_train.client.messages import DaemonInfo, OpenIndex
+from vcfrag_train.client.messages import DaemonInfo, IndexHandle
 
-__all__ = ["DaemonInfo", "IndexClient", "OpenIndex", "TlsConfig"]
+__all__ = ["DaemonInfo", "IndexClient", "IndexHandle", "TlsConfig"]
 
 WORK_PER_CALL = 4_000_000
 SHARE_OF_QUEUE = 8
@@ -67,7 +67,7 @@ class IndexClient:
             token if token is not None else token_of(os.environ),
         )
         self._timeout_seconds = timeout_seconds
-        self._opened: dict[str, OpenIndex] = {}
+        self._opened: dict[str, IndexHandle] = {}
         self._info: DaemonInfo | None = None
         self._lock = threading.RLock()
 
@@ -108,7 +108,7 @@ class IndexClient:
         layout: SegmentLayout,
         observed: BoolArray,
         weights: F32Array,
-    ) -> OpenIndex:
+    ) -> IndexHandle:
         """Opens the index of an identity; again and again is the same.
 
         Args:
@@ -120,9 +120,9 @@ class IndexClient:
             weights: (V,) float32 multiples of 2**-10.
 
         Raises:
-            VcfragError: Any refusal of OpenIndex; see the contract.
+            VcfragError: Any refusal of IndexHandle; see the contract.
         """
-        index = OpenIndex(
+        index = IndexHandle(
             handle="",
             panel_name=panel_name,
             identity=identity,
@@ -136,7 +136,7 @@ class IndexClient:
             self._opened[index.handle] = index
         return index
 
-    def prepare(self, index: OpenIndex, start: int, stop: int) -> int:
+    def prepare(self, index: IndexHandle, start: int, stop: int) -> int:
         """Builds what searches of sites [start, stop) need, ahead of the first; the number of segments."""
         request = pb.PrepareIndexRequest(
             handle=index.handle, identity=identity_message(index.identity), start=start, stop=stop
@@ -144,7 +144,7 @@ class IndexClient:
         progress = self._call("PrepareIndex", request, index)
         return int(progress[-1].segments_total)
 
-    def search(self, index: OpenIndex, block: QueryBlock, k: int) -> SearchResult:
+    def search(self, index: IndexHandle, block: QueryBlock, k: int) -> SearchResult:
         """The k nearest reference haplotypes of every query in every segment of the block's range.
 
         Large batches go in several calls. Every reply's digests are compared with the index's.
@@ -170,7 +170,7 @@ class IndexClient:
         """The identities that are open on the daemon."""
         return list(self._call("ListIndexes", pb.ListIndexesRequest()).indexes)
 
-    def close_index(self, index: OpenIndex) -> None:
+    def close_index(self, index: IndexHandle) -> None:
         """Tells the daemon that the index is no longer needed.
 
         Where closing is reserved to administrators, nothing happens: the daemon lets it go in time.
@@ -182,15 +182,15 @@ class IndexClient:
         except (UnknownIndexError, NotPermittedError):
             return
 
-    def _call(self, method: str, request: Any, index: OpenIndex | None = None) -> Any:
+    def _call(self, method: str, request: Any, index: IndexHandle | None = None) -> Any:
         def reopen(error: VcfragError) -> bool:
             if index is None or not isinstance(error, UnknownIndexError) or index.handle not in self._opened:
                 return False
             return self._open(self._opened[index.handle]) == index.handle
 
-        return self._caller.call(method, request, self._timeout_seconds, mend=reopen)
+        return self._caller.call(method, request, self._timeout_seconds, repair=reopen)
 
-    def _open(self, index: OpenIndex) -> str:
+    def _open(self, index: IndexHandle) -> str:
         """Opens by digest first; the arrays are sent when the daemon does not know them."""
         request = messages.opening(index)
 
@@ -203,11 +203,11 @@ class IndexClient:
                 return True
             return False
 
-        reply = self._caller.call("OpenIndex", request, self._timeout_seconds, mend=send_array)
+        reply = self._caller.call("OpenIndex", request, self._timeout_seconds, repair=send_array)
         index.identity.check(identity_of(reply.identity))
         return str(reply.handle)
 
-    def _queries_per_call(self, index: OpenIndex, block: QueryBlock, k: int) -> int:
+    def _queries_per_call(self, index: IndexHandle, block: QueryBlock, k: int) -> int:
         info = self._info or self.info()
         n_segments = len(index.layout.segments_within(block.start, block.stop, index.observed))
         most_work = min(

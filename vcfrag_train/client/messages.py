@@ -46,7 +46,7 @@ class DaemonInfo:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OpenIndex:
+class IndexHandle:
     """An index as its opener described it: the handle, and what it takes to open it again."""
 
     handle: str
@@ -73,8 +73,8 @@ def info_of(reply: pb.InfoReply) -> DaemonInfo:
     )
 
 
-def opening(index: OpenIndex) -> pb.OpenIndexRequest:
-    """An OpenIndex by digests; mask and metric are added where the daemon does not know them."""
+def opening(index: IndexHandle) -> pb.OpenIndexRequest:
+    """An IndexHandle by digests; mask and metric are added where the daemon does not know them."""
     return pb.OpenIndexRequest(
         panel=index.panel_name,
         identity=identity_message(index.identity),
@@ -90,7 +90,7 @@ def opening(index: OpenIndex) -> pb.OpenIndexRequest:
     )
 
 
-def search_request(index: OpenIndex, block: QueryBlock, queries: slice, k: int) -> pb.SearchRequest:
+def search_request(index: IndexHandle, block: QueryBlock, queries: slice, k: int) -> pb.SearchRequest:
     """Some queries of a block as a Search."""
     alleles = block.alleles[queries]
     called = block.observed & (alleles >= 0)
@@ -111,7 +111,7 @@ def search_request(index: OpenIndex, block: QueryBlock, queries: slice, k: int) 
     )
 
 
-def result_of(reply: pb.SearchReply, index: OpenIndex, n_queries: int, k: int) -> SearchResult:
+def result_of(reply: pb.SearchReply, index: IndexHandle, n_queries: int, k: int) -> SearchResult:
     """The arrays of a reply.
 
     Raises:

@@ -12,7 +12,7 @@ from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, Retriever
-from vcfrag_train.client.client import IndexClient, OpenIndex
+from vcfrag_train.client.client import IndexClient, IndexHandle
 from vcfrag_train.client.wait import wait_until_ready
 
 
@@ -62,7 +62,7 @@ class RemoteIndex:
     """An index that is open on a daemon."""
 
     client: IndexClient
-    index: OpenIndex
+    index: IndexHandle
 
     @property
     def identity(self) -> Identity:

@@ -17,7 +17,7 @@ from vcfrag_core.errors import ConfigError, ShapeError
 from vcfrag_core.files.dosages import ImputedGenotypes
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import F32Array, F64Array, I8Array, I64Array, IntArray, U8Array
 
 SITES_PER_WINDOW: Final = 511
@@ -84,7 +84,7 @@ def impute_baseline(
     return ImputedGenotypes(
         found=np.ones(len(wanted), dtype=np.bool_),
         dosage=pairs.sum(axis=2).astype(np.float32),
-        posterior=metrics.posterior_of_haplotypes(pairs).astype(np.float32),
+        posterior=accuracy.posterior_of_haplotypes(pairs).astype(np.float32),
         estimated_r2=np.full(len(wanted), np.nan),
         field="none",
     )
@@ -114,7 +114,7 @@ def _nearest_chooser(baseline: Baseline, reference: Panel) -> _Chooser:
     rank = np.argsort(np.argsort(haplotype_keys(reference), kind="stable")).astype(np.int64)
 
     def choose(queries: I8Array, panel_alleles: U8Array) -> I64Array:
-        return nearest(queries, panel_alleles, rank, baseline.k)
+        return nearest_references(queries, panel_alleles, rank, baseline.k)
 
     return choose
 
@@ -128,7 +128,7 @@ def _random_chooser(baseline: Baseline, reference: Panel, seed: int) -> _Chooser
     return choose
 
 
-def nearest(queries: I8Array, references: U8Array, rank: I64Array, k: int) -> I64Array:
+def nearest_references(queries: I8Array, references: U8Array, rank: I64Array, k: int) -> I64Array:
     """(Q, min(k, H)) references with the fewest mismatches at each query's called sites, nearest first.
 
     Args:
@@ -141,13 +141,13 @@ def nearest(queries: I8Array, references: U8Array, rank: I64Array, k: int) -> I6
     found = np.empty((len(queries), k), dtype=np.int64)
     for begin in range(0, len(queries), _QUERIES_AT_ONCE):
         block = slice(begin, begin + _QUERIES_AT_ONCE)
-        order = mismatches(queries[block], references) * len(references) + rank
+        order = mismatch_counts(queries[block], references) * len(references) + rank
         first = np.argpartition(order, k - 1, axis=1)[:, :k]
         found[block] = np.take_along_axis(first, np.take_along_axis(order, first, axis=1).argsort(axis=1), axis=1)
     return found
 
 
-def mismatches(queries: I8Array, references: U8Array) -> I64Array:
+def mismatch_counts(queries: I8Array, references: U8Array) -> I64Array:
     """(Q, H) sites at which a query has a call and the reference has another allele; exact."""
     typed = (queries >= 0).any(axis=0)
     alt: F32Array = references[:, typed].astype(np.float32)

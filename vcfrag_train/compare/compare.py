@@ -8,7 +8,7 @@ import functools
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +27,9 @@ from vcfrag_train.compare.peers import PEERS, Peer
 from vcfrag_train.compare.usage import Usage, run_measured
 from vcfrag_train.evaluate.evaluate import Method, evaluate_methods, file_method
 from vcfrag_train.evaluate.results import Cost, Evaluation
-from vcfrag_train.evaluate.truth import EvaluationConfig, EvaluationFiles, Hidden, load_hidden
+from vcfrag_train.evaluate.truth import EvaluationConfig, EvaluationFiles, EvaluationTruth, load_evaluation_truth
 from vcfrag_train.models.choose import default_corrector, named_corrector
+from vcfrag_train.reporter import SILENT, Reporter
 
 _RUN_CLI: Final = "import sys; from vcfrag_train.cli.app import main; main(sys.argv[1:])"
 
@@ -91,17 +92,14 @@ class _Own:
     options: tuple[str, ...]
 
 
-Say = Callable[[str], None]
-
-
-def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, say: Say = lambda _: None) -> Evaluation:
+def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, reporter: Reporter = SILENT) -> Evaluation:
     """Runs all programs and scores them together; the first vcfrag row is compared with every other.
 
     Args:
         files: Panel, targets, truth, map.
         config: What to run.
         work: Folder for the imputed files; they stay there.
-        say: Told what is being done.
+        reporter: Told what is being done.
 
     Raises:
         ConfigError: Nothing to run.
@@ -112,8 +110,8 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, say: S
     samples = sample_names(files.target)
     panel_path, panel = _reference(files.panel, samples, work, config.evaluation.threads)
     methods = [
-        *_own_methods(files, config, panel_path, work, say),
-        *_peer_methods(files, config, panel_path, panel, work, say),
+        *_own_methods(files, config, panel_path, work, reporter),
+        *_peer_methods(files, config, panel_path, panel, work, reporter),
     ]
     if not methods:
         raise ConfigError("nothing to compare: neither vcfrag nor a peer is run")
@@ -124,11 +122,11 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, say: S
         typed=files.typed or files.target,
         samples_table=files.samples_table,
     )
-    say("reading the truth")
-    hidden = load_hidden(evaluation_files, config.evaluation, panel)
+    reporter.say("reading the truth")
+    hidden = load_evaluation_truth(evaluation_files, config.evaluation, panel)
     if config.ablations:
         methods += _ablations(files, panel, samples, config)
-    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, say)
+    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, reporter.say)
 
 
 def _reference(path: Path, targets: Sequence[str], work: Path, threads: int) -> tuple[Path, Panel]:
@@ -146,10 +144,10 @@ def _reference(path: Path, targets: Sequence[str], work: Path, threads: int) -> 
 
 
 def _own_methods(
-    files: ComparisonFiles, config: ComparisonConfig, panel: Path, work: Path, say: Say
+    files: ComparisonFiles, config: ComparisonConfig, panel: Path, work: Path, reporter: Reporter
 ) -> Iterator[Method]:
     for own in _own_ways(config):
-        say(f"running {own.name}")
+        reporter.say(f"running {own.name}")
         stem = re.sub(r"[^\w.-]+", "-", own.name)
         output = work / f"{stem}.vcf.gz"
         words = ["impute", "--panel", panel, "--target", files.target, "--out", output, "--threads", config.threads]
@@ -170,16 +168,16 @@ def _own_ways(config: ComparisonConfig) -> tuple[_Own, ...]:
 
 
 def _peer_methods(
-    files: ComparisonFiles, config: ComparisonConfig, panel_path: Path, panel: Panel, work: Path, say: Say
+    files: ComparisonFiles, config: ComparisonConfig, panel_path: Path, panel: Panel, work: Path, reporter: Reporter
 ) -> Iterator[Method]:
     if not config.peers:
         return
     found, missing = peers.available_peers(config.peers)
     for program in missing:
-        say(f"{program} is not on the PATH and is left out")
+        reporter.say(f"{program} is not on the PATH and is left out")
     given = peers.PeerInput(panel=panel_path, target=files.target, genetic_map=map_for(panel, files.genetic_map))
     for peer in found:
-        say(f"running {peer.name}")
+        reporter.say(f"running {peer.name}")
         output = work / f"{peer.name}.vcf.gz"
         run = peers.run_peer(peer, given, output, threads=config.threads, heap_mb=config.heap_mb)
         yield file_method(peer.name, output, config.evaluation, _cost(run.imputation, run.preparation, config.threads))
@@ -226,7 +224,7 @@ def _correctors(files: ComparisonFiles, reference: Panel, config: ComparisonConf
 
 
 def _load_baseline(
-    baseline: Baseline, reference: Panel, alleles: I8Array, samples: Sequence[str], hidden: Hidden
+    baseline: Baseline, reference: Panel, alleles: I8Array, samples: Sequence[str], hidden: EvaluationTruth
 ) -> ImputedGenotypes:
     order = [samples.index(name) for name in hidden.samples]
     return baselines.impute_baseline(baseline, reference, alleles[:, order], hidden.panel_sites)
@@ -239,7 +237,7 @@ def _load_unretrieved(
     alleles: I8Array,
     samples: Sequence[str],
     threads: int,
-    hidden: Hidden,
+    hidden: EvaluationTruth,
 ) -> ImputedGenotypes:
     from vcfrag_train.compare.random_neighbours import impute_unretrieved
 

@@ -13,7 +13,7 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import EXTERNAL
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, I8Array, IntArray
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.random import RandomRetriever
@@ -64,7 +64,7 @@ def impute_unretrieved(
     return ImputedGenotypes(
         found=np.ones(len(wanted), dtype=np.bool_),
         dosage=pairs.sum(axis=2),
-        posterior=metrics.posterior_of_haplotypes(pairs).astype(np.float32),
+        posterior=accuracy.posterior_of_haplotypes(pairs).astype(np.float32),
         estimated_r2=np.full(len(wanted), np.nan),
         field="none",
     )

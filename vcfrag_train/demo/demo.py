@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_train.reporter import Reporter
 from vcfrag_train.simulate.files import SimulatedFiles, write_simulation
 from vcfrag_train.simulate.simulate import SimulationConfig, simulate
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 PANEL_NAME: Final = "demo"
 TRAINED: Final = "vcfrag-trained"
-
-Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +64,13 @@ class DemoResult:
     json: Path
 
 
-def run_demo(config: DemoConfig, out: Path, say: Say) -> DemoResult:
+def run_demo(config: DemoConfig, out: Path, reporter: Reporter) -> DemoResult:
     """Does it all in the folder `out`, which must be new, empty or an earlier demo's.
 
     Args:
         config: How much of everything.
         out: Where everything is left: data/, run/, imputed/, report.html, report.json.
-        say: Told what is being done.
+        reporter: Told what is being done.
 
     Raises:
         ConfigError: `out` holds something else, or the daemon is not installed.
@@ -83,8 +81,8 @@ def run_demo(config: DemoConfig, out: Path, say: Say) -> DemoResult:
     from vcfrag_train.evaluate import output
 
     _prepare(out)
-    files = _generate(config, out, say)
-    run = _train(config, files, out, say)
+    files = _generate(config, out, reporter)
+    run = _train(config, files, out, reporter)
     result = comparison.compare(
         comparison.ComparisonFiles(
             panel=files.panel,
@@ -100,9 +98,9 @@ def run_demo(config: DemoConfig, out: Path, say: Say) -> DemoResult:
             evaluation=evaluation.EvaluationConfig(resamples=config.resamples, threads=config.threads),
         ),
         out / "imputed",
-        say,
+        reporter,
     )
-    say("writing the report")
+    reporter.say("writing the report")
     report, figures = out / "report.html", out / "report.json"
     output.write(result, output.Targets(html=report, json=figures, run=run))
     return DemoResult(evaluation=result, files=files, run=run, report=report, json=figures)
@@ -120,24 +118,24 @@ def _prepare(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
 
 
-def _generate(config: DemoConfig, out: Path, say: Say) -> SimulatedFiles:
-    say("generating haplotypes of three populations")
+def _generate(config: DemoConfig, out: Path, reporter: Reporter) -> SimulatedFiles:
+    reporter.say("generating haplotypes of three populations")
     simulation = simulate(config.simulation)
     files = write_simulation(simulation, out / "data")
-    say(
+    reporter.say(
         f"generated {simulation.panel.n_samples:,} reference and {simulation.targets.n_samples} target samples at "
         f"{simulation.panel.n_sites:,} sites, {int(simulation.typed.sum()):,} of them typed"
     )
     return files
 
 
-def _train(config: DemoConfig, files: SimulatedFiles, out: Path, say: Say) -> Path:
+def _train(config: DemoConfig, files: SimulatedFiles, out: Path, reporter: Reporter) -> Path:
     from vcfrag_train.client.process import running_daemon
     from vcfrag_train.fit.session import fit
 
-    say("starting the daemon")
+    reporter.say("starting the daemon")
     with running_daemon({PANEL_NAME: files.panel}, log=out / "indexd.log", threads=config.threads) as address:
-        say(f"training against the daemon at {address}")
+        reporter.say(f"training against the daemon at {address}")
         return fit(fit_config(config, files, address), out / "run")
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.dosages import ImputedGenotypes, read_imputed
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring import bootstrap as metric_resampling
-from vcfrag_core.scoring import metrics
 from vcfrag_core.scoring import reliability as calibration
 from vcfrag_core.scoring.bootstrap import METRICS, Interval, Scored
 from vcfrag_core.types import BoolArray, F64Array, I32Array
@@ -35,8 +35,8 @@ from vcfrag_train.evaluate.run_metadata import file_digest, origins
 from vcfrag_train.evaluate.truth import (
     EvaluationConfig,
     EvaluationFiles,
-    Hidden,
-    load_hidden,
+    EvaluationTruth,
+    load_evaluation_truth,
     refuse_absent,
     super_populations,
 )
@@ -71,7 +71,7 @@ class Method:
     """
 
     name: str
-    load: Callable[[Hidden], ImputedGenotypes]
+    load: Callable[[EvaluationTruth], ImputedGenotypes]
     source: str = ""
     digest: str = ""
     cost: Cost | None = None
@@ -95,7 +95,9 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     check_labels([name for name, _ in files.imputed])
-    hidden = load_hidden(files, config, panel=load_panel(files.panel, region=files.region, threads=config.threads))
+    hidden = load_evaluation_truth(
+        files, config, panel=load_panel(files.panel, region=files.region, threads=config.threads)
+    )
     methods = [file_method(name, path, config) for name, path in files.imputed]
     return evaluate_methods(hidden, methods, files, config, progress)
 
@@ -118,14 +120,14 @@ def check_labels(names: Sequence[str]) -> None:
 def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | None = None) -> Method:
     """A method whose genotypes stand in a file."""
 
-    def load(hidden: Hidden) -> ImputedGenotypes:
+    def load(hidden: EvaluationTruth) -> ImputedGenotypes:
         return read_imputed(path, hidden.contig, hidden.rows, hidden.samples, threads=config.threads)
 
     return Method(name=name, load=load, source=str(path), digest=file_digest(path), cost=cost)
 
 
 def evaluate_methods(
-    hidden: Hidden,
+    hidden: EvaluationTruth,
     methods: Sequence[Method],
     files: EvaluationFiles,
     config: EvaluationConfig,
@@ -168,13 +170,17 @@ class _Replicates:
 
 
 def _measure(
-    hidden: Hidden, method: Method, weights: F64Array, populations: Mapping[str, BoolArray], config: EvaluationConfig
+    hidden: EvaluationTruth,
+    method: Method,
+    weights: F64Array,
+    populations: Mapping[str, BoolArray],
+    config: EvaluationConfig,
 ) -> tuple[MethodResult, _Replicates]:
     imputed = method.load(hidden)
     refuse_absent(imputed.found, hidden.rows, hidden.contig, method.source)
     scored = Scored(
         dosage=imputed.dosage,
-        calls=metrics.best_guess(imputed.dosage, imputed.posterior),
+        calls=accuracy.best_guess(imputed.dosage, imputed.posterior),
         posterior=imputed.posterior,
         truth=hidden.truth,
         frequency=hidden.frequency,
@@ -201,16 +207,16 @@ def _intervals(replicates: F64Array, config: EvaluationConfig) -> tuple[Interval
     return tuple(metric_resampling.interval(column, config.level) for column in replicates.T)
 
 
-def _posterior_calibration(imputed: ImputedGenotypes, hidden: Hidden) -> calibration.CalibrationCurve | None:
+def _posterior_calibration(imputed: ImputedGenotypes, hidden: EvaluationTruth) -> calibration.ReliabilityCurve | None:
     if imputed.posterior is None:
         return None
-    return calibration.posterior_calibration(imputed.posterior, hidden.truth)
+    return calibration.posterior_reliability(imputed.posterior, hidden.truth)
 
 
-def _estimated_r2(imputed: ImputedGenotypes, hidden: Hidden) -> calibration.EstimatedR2 | None:
+def _estimated_r2(imputed: ImputedGenotypes, hidden: EvaluationTruth) -> calibration.EstimatedR2 | None:
     if not bool(np.isfinite(imputed.estimated_r2).any()):
         return None
-    true_r2 = metrics.site_r2(imputed.dosage, hidden.truth)
+    true_r2 = accuracy.site_r2(imputed.dosage, hidden.truth)
     return calibration.estimated_r2(imputed.estimated_r2, true_r2, hidden.frequency)
 
 
@@ -232,27 +238,27 @@ def region_error(scored: Scored, positions: I32Array) -> RegionError:
     )
 
 
-def _site_counts(hidden: Hidden) -> SiteCounts:
+def _site_counts(hidden: EvaluationTruth) -> SiteCounts:
     return SiteCounts(
         n_panel=hidden.n_panel,
         n_typed=hidden.n_typed,
         n_not_shared=hidden.n_not_shared,
         n_hidden=len(hidden.truth),
-        n_fixed=int((metrics.maf_bin(hidden.frequency) < 0).sum()),
-        n_missing_calls=int((hidden.truth == metrics.MISSING).sum()),
+        n_fixed=int((accuracy.maf_bin(hidden.frequency) < 0).sum()),
+        n_missing_calls=int((hidden.truth == accuracy.MISSING).sum()),
     )
 
 
-def _group_counts(hidden: Hidden) -> tuple[GroupCount, ...]:
-    bins = metrics.maf_bin(hidden.frequency)
-    varies = metrics.truth_varies(hidden.truth)
+def _group_counts(hidden: EvaluationTruth) -> tuple[GroupCount, ...]:
+    bins = accuracy.maf_bin(hidden.frequency)
+    varies = accuracy.truth_varies(hidden.truth)
     return tuple(
         GroupCount(
             label=group.label,
             n_sites=int(np.isin(bins, group.bins).sum()),
             n_varying=int((np.isin(bins, group.bins) & varies).sum()),
         )
-        for group in metrics.GROUPS
+        for group in accuracy.GROUPS
     )
 
 

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import Interval
-from vcfrag_core.scoring.reliability import CalibrationCurve
+from vcfrag_core.scoring.reliability import ReliabilityCurve
 from vcfrag_train.evaluate.results import EVERYONE, Evaluation
 
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#882255")
@@ -73,7 +73,7 @@ def looks(evaluation: Evaluation) -> list[Look]:
 
 def r2_by_maf(evaluation: Evaluation) -> str:
     """Aggregate r² by MAF bin, and the error 1 − r² on a logarithmic axis, with intervals."""
-    bins = [g for g in range(metrics.N_BINS) if evaluation.groups[g].n_sites]
+    bins = [g for g in range(accuracy.N_BINS) if evaluation.groups[g].n_sites]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -100,7 +100,7 @@ def error_changes(evaluation: Evaluation) -> str:
     shown = [d for d in shown if d.error_change[-1].value > _FAR_WORSE]
     if not shown:
         return ""
-    groups = [g for g in range(metrics.N_BINS) if evaluation.groups[g].n_sites] + [len(evaluation.groups) - 1]
+    groups = [g for g in range(accuracy.N_BINS) if evaluation.groups[g].n_sites] + [len(evaluation.groups) - 1]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -181,7 +181,7 @@ def by_population(evaluation: Evaluation) -> str:
 
 
 def training_curves(rows: Sequence[Mapping[str, str]]) -> str:
-    """Losses and r² of a run's epochs, from the rows of its metrics.csv; empty where there is none."""
+    """Losses and r² of a run's epochs, from the rows of its accuracy.csv; empty where there is none."""
     if not rows:
         return ""
     losses = [name for name in rows[0] if name.endswith("_loss")]
@@ -248,7 +248,7 @@ def _dots(
     )
 
 
-def _curve(axes: Axes, curve: CalibrationCurve, style: Look, label: str) -> None:
+def _curve(axes: Axes, curve: ReliabilityCurve, style: Look, label: str) -> None:
     filled = curve.count > 0
     axes.plot(
         curve.stated[filled],

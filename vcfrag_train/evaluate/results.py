@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import METRICS, Interval
-from vcfrag_core.scoring.reliability import CalibrationCurve, EstimatedR2
+from vcfrag_core.scoring.reliability import EstimatedR2, ReliabilityCurve
 
 FORMAT: Final = 1
 EVERYONE: Final = "all"
@@ -27,7 +27,7 @@ class GroupCount:
 
     Attributes:
         label: Its name.
-        n_sites: Hidden sites of these bins.
+        n_sites: EvaluationTruth sites of these bins.
         n_varying: Those at which the targets vary: the sites of per-site r² and IQS.
     """
 
@@ -43,8 +43,8 @@ class SiteCounts:
     Attributes:
         n_panel: Sites of the panel.
         n_typed: Those that the targets were typed at.
-        n_not_shared: Hidden sites left out because a file lacks them (only where that was allowed).
-        n_hidden: Hidden sites in every file; all figures are about these.
+        n_not_shared: EvaluationTruth sites left out because a file lacks them (only where that was allowed).
+        n_hidden: EvaluationTruth sites in every file; all figures are about these.
         n_fixed: Those at which the reference does not vary; they are in no MAF bin.
         n_missing_calls: True calls at hidden sites that are missing.
     """
@@ -93,7 +93,7 @@ class MethodResult:
         digest: Of that file; empty where there is none.
         field: The FORMAT field of the dosages.
         has_posterior: Whether there were genotype probabilities (IQS and calibration need them).
-        metrics: Per metric, one interval for each group of `metrics.GROUPS`.
+        metrics: Per metric, one interval for each group of `accuracy.GROUPS`.
         populations: Per super-population, aggregate r² for each group.
         calibration: Of the genotype probabilities; None without them.
         estimated_r2: Against true per-site r²; None where the file has no estimate.
@@ -108,7 +108,7 @@ class MethodResult:
     has_posterior: bool
     metrics: Mapping[str, tuple[Interval, ...]]
     populations: Mapping[str, tuple[Interval, ...]]
-    calibration: CalibrationCurve | None
+    calibration: ReliabilityCurve | None
     estimated_r2: EstimatedR2 | None
     region: RegionError
     cost: Cost | None = None
@@ -170,7 +170,7 @@ class Evaluation:
 
 def group_number(label: str) -> int:
     """Number of a group of bins by its label."""
-    return [group.label for group in metrics.GROUPS].index(label)
+    return [group.label for group in accuracy.GROUPS].index(label)
 
 
 def to_json(evaluation: Evaluation) -> str:

@@ -64,7 +64,7 @@ class EvaluationFiles:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Hidden:
+class EvaluationTruth:
     """The hidden sites and what is true there.
 
     Attributes:
@@ -77,7 +77,7 @@ class Hidden:
         truth: (V, S) true ALT copies; -1 missing.
         n_panel: Sites of the panel.
         n_typed: Those typed.
-        n_not_shared: Hidden sites left out, see `SiteCounts`.
+        n_not_shared: EvaluationTruth sites left out, see `SiteCounts`.
     """
 
     contig: str
@@ -92,7 +92,7 @@ class Hidden:
     n_not_shared: int
 
 
-def load_hidden(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) -> Hidden:
+def load_evaluation_truth(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) -> EvaluationTruth:
     """The hidden sites of the panel, those of every file only where `common_sites` allows it, with the truth."""
     samples = sample_names(files.imputed[0][1])
     if not samples:
@@ -108,7 +108,7 @@ def load_hidden(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) 
     rows = {keys[i]: row for row, i in enumerate(wanted)}
     truth = read_truth(files.truth, panel.contig, rows, samples, threads=config.threads)
     refuse_absent(truth.found, rows, panel.contig, files.truth)
-    return Hidden(
+    return EvaluationTruth(
         contig=panel.contig,
         positions=panel.positions[wanted],
         rows=rows,

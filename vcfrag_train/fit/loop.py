@@ -12,29 +12,29 @@ from torch import Tensor, nn
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
 from vcfrag_core.types import BoolArray, F32Array
-from vcfrag_train.fit.callbacks.checkpointing import Keeper
+from vcfrag_train.fit.callbacks.checkpointing import Checkpointer
 from vcfrag_train.fit.callbacks.metric_gate import MetricGate
 from vcfrag_train.fit.callbacks.metric_refresh import MetricRefresh
 from vcfrag_train.fit.callbacks.progress import Progress
 from vcfrag_train.fit.callbacks.recorder import Recorder, Scorer, Totals
 from vcfrag_train.fit.config import FitConfig
-from vcfrag_train.fit.data.dataset import Material
-from vcfrag_train.fit.data.loaders import FitData, Place
+from vcfrag_train.fit.data.dataset import TrainingData
+from vcfrag_train.fit.data.loaders import FitData, Position
 from vcfrag_train.fit.data.plan import BatchPlan, TrainingPlan, validation_plans
 from vcfrag_train.fit.data.prefetch import WaitClock
-from vcfrag_train.fit.data.source import BatchSource, Prepared
+from vcfrag_train.fit.data.source import BatchSource, PreparedBatch
 from vcfrag_train.fit.module import FitModule
 from vcfrag_train.fit.trainer import early_stopping, make_trainer, quiet
 from vcfrag_train.fit.validation.summary import EPOCH_COLUMNS
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.index_usage import Ledger, MaskName
+from vcfrag_train.runs.index_usage import IndexUsage, MaskName
 from vcfrag_train.runs.provenance import Provenance
 
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Learner:
+class TrainingComponents:
     """The model's side of a run.
 
     Attributes:
@@ -58,7 +58,7 @@ class Restored:
 
     state: Mapping[str, Any]
     metric: F32Array
-    ledger: Ledger
+    index_usage: IndexUsage
 
 
 class Loop:
@@ -66,8 +66,8 @@ class Loop:
 
     Args:
         config: The configuration.
-        material: What it names.
-        learner: The model, its loss and its batches; the weights are restored already.
+        data: What it names.
+        components: The model, its loss and its batches; the weights are restored already.
         restored: What else the run goes on from.
         metric: Version and (V,) weights of the metric to judge under, without going on with a run.
 
@@ -78,21 +78,21 @@ class Loop:
     def __init__(
         self,
         config: FitConfig,
-        material: Material,
-        learner: Learner,
+        data: TrainingData,
+        components: TrainingComponents,
         restored: Restored | None = None,
         metric: tuple[int, F32Array] | None = None,
     ) -> None:
         if config.trainer.monitor not in EPOCH_COLUMNS:
             raise ConfigError(f"trainer.monitor: {config.trainer.monitor!r} is no column of metrics.csv")
         self._config = config
-        self._material = material
-        self._learner = learner
+        self._material = data
+        self._components = components
         self._state = dict(restored.state) if restored else None
         self.trainer = make_trainer(config, self._state["epoch"] if self._state else 0)
         self._lanes = self._state["lanes"] if self._state else config.optimiser.lanes or self.trainer.world_size
         first = restored if restored is not None and self.trainer.is_global_zero else None
-        self._ledger = first.ledger if first else Ledger()
+        self._index_usage = first.index_usage if first else IndexUsage()
         self._totals = Totals.of(first.state["totals"]) if first else Totals()
         self._gate = MetricGate()
         self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else metric
@@ -112,30 +112,30 @@ class Loop:
         """
         start_step = self._state["step"] if self._state else 0
         module = self._module(start_step, self._total_steps())
-        refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
-        recorder = Recorder(run, self._data, self._gate, refresh, self._ledger, self._totals, start_step)
-        keeper = Keeper(
+        refresh = MetricRefresh(self._gate, self._data, self._components.site_weights, self._first_metric)
+        recorder = Recorder(run, self._data, self._gate, refresh, self._index_usage, self._totals, start_step)
+        checkpointer = Checkpointer(
             run,
             self._data,
             self._gate,
             recorder,
             self._config.trainer,
             provenance=provenance,
-            model_table=self._learner.table,
+            model_table=self._components.table,
             lanes=self._lanes,
             restored=self._state,
         )
         progress = Progress(self._data, recorder, self._config.trainer.progress_seconds)
         try:
-            self._run([*early_stopping(self._config), refresh, recorder, progress, keeper], module, "fit")
+            self._run([*early_stopping(self._config), refresh, recorder, progress, checkpointer], module, "fit")
         finally:
-            keeper.close()
+            checkpointer.close()
             recorder.close()
 
     def validate(self) -> dict[str, float]:
         """The scores of the model as it is, the same in every process."""
         module = self._module(0, 0)
-        refresh = MetricRefresh(self._gate, self._data, self._learner.site_weights, self._first_metric)
+        refresh = MetricRefresh(self._gate, self._data, self._components.site_weights, self._first_metric)
         scorer = Scorer()
         self._run([refresh, scorer], module, "validate")
         return scorer.scores
@@ -150,7 +150,7 @@ class Loop:
                     self.trainer.validate(module, datamodule=self._data, verbose=False)
         finally:
             self._gate.close()
-            self._learner.source.close()
+            self._components.source.close()
 
     def _total_steps(self) -> int:
         batches = len(self._plan(0, self.trainer.world_size))
@@ -158,8 +158,8 @@ class Loop:
 
     def _module(self, start_step: int, total_steps: int) -> FitModule:
         return FitModule(
-            self._learner.model,
-            self._learner.loss,
+            self._components.model,
+            self._components.loss,
             self._config.optimiser,
             seed=self._config.seed,
             total_steps=total_steps,
@@ -172,28 +172,28 @@ class Loop:
             self._plan,
             self._validation,
             self._build,
-            place=self._place(),
+            position=self._position(),
             depth=trainer.prefetch_batches,
             threads=trainer.prefetch_threads,
             clock=WaitClock(),
         )
 
-    def _place(self) -> Place:
+    def _position(self) -> Position:
         if self._state is None:
-            return Place()
+            return Position()
         batches, rest = divmod(self._state["position"] * self._state["processes"], self.trainer.world_size)
         if rest or self._lanes % self.trainer.world_size:
             raise ConfigError(
                 f"the run stands at batch {self._state['position']} of {self._state['processes']} processes with "
                 f"{self._lanes} lanes, from which {self.trainer.world_size} processes cannot go on"
             )
-        return Place(self._state["epoch"], batches)
+        return Position(self._state["epoch"], batches)
 
     def _plan(self, rank: int, world_size: int) -> TrainingPlan:
-        optimiser, material = self._config.optimiser, self._material
+        optimiser, data = self._config.optimiser, self._material
         sampler = SamplerConfig(
-            n_samples=len(material.splits.train_samples),
-            n_windows=len(material.windows),
+            n_samples=len(data.splits.train_samples),
+            n_windows=len(data.windows),
             batch_size=optimiser.batch_samples,
             seed=self._config.seed,
             samples_per_visit=optimiser.samples_per_visit,
@@ -202,27 +202,27 @@ class Loop:
         )
         return TrainingPlan(
             WindowGroupedSampler(sampler, rank=rank, world_size=world_size),
-            material.windows,
-            material.splits.train_samples,
-            material.masks,
+            data.windows,
+            data.splits.train_samples,
+            data.masks,
             self._config.metric,
         )
 
     def _validation(self) -> list[BatchPlan]:
-        trainer, material = self._config.trainer, self._material
+        trainer, data = self._config.trainer, self._material
         masks = [
-            MaskName(kind=name, policy=digest, epoch=0, visit=0) for name, digest in material.validation_digests.items()
+            MaskName(kind=name, policy=digest, epoch=0, visit=0) for name, digest in data.validation_digests.items()
         ]
         return validation_plans(
-            evenly(material.windows, trainer.validation_windows),
-            evenly(material.splits.validation_samples, trainer.validation_samples),
+            evenly(data.windows, trainer.validation_windows),
+            evenly(data.splits.validation_samples, trainer.validation_samples),
             masks,
             batch_samples=self._config.optimiser.batch_samples,
             version=self._gate.version,
         )
 
-    def _build(self, plan: BatchPlan) -> Prepared:
-        return self._learner.source.build(plan, self._observed(plan), self._gate.wait_for(plan.metric_version))
+    def _build(self, plan: BatchPlan) -> PreparedBatch:
+        return self._components.source.build(plan, self._observed(plan), self._gate.wait_for(plan.metric_version))
 
     def _observed(self, plan: BatchPlan) -> BoolArray:
         if plan.role == "validation":

@@ -15,7 +15,7 @@ from vcfrag_core.errors import TrainingError
 from vcfrag_core.streams import Stream
 from vcfrag_train.fit.config import OptimiserConfig
 from vcfrag_train.fit.data.plan import BatchPlan
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 from vcfrag_train.fit.validation.scores import Sums, batch_sums
 
 if TYPE_CHECKING:
@@ -91,10 +91,12 @@ class FitModule(lightning.LightningModule):
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def transfer_batch_to_device(self, batch: Prepared, device: torch.device, dataloader_idx: int) -> Prepared:
+    def transfer_batch_to_device(
+        self, batch: PreparedBatch, device: torch.device, dataloader_idx: int
+    ) -> PreparedBatch:
         return batch.to(device)
 
-    def training_step(self, prepared: Prepared, _: int) -> Tensor:
+    def training_step(self, prepared: PreparedBatch, _: int) -> Tensor:
         """The mean loss of a batch.
 
         Raises:
@@ -120,7 +122,7 @@ class FitModule(lightning.LightningModule):
         self.gradient_norm = float(torch.stack(norms).norm()) if norms else 0.0
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
 
-    def validation_step(self, prepared: Prepared, _: int) -> None:
+    def validation_step(self, prepared: PreparedBatch, _: int) -> None:
         """Scores one batch; they are kept in `validation_parts` until the epoch's end."""
         batch = prepared.batch
         output = self.model(batch)

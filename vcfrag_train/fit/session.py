@@ -12,13 +12,13 @@ from vcfrag_core.evidence.inputs import INPUTS_DIGEST
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.settings import to_table
 from vcfrag_train.fit.callbacks.checkpointing import Stopped
+from vcfrag_train.fit.components import connected, make_model, model_config
 from vcfrag_train.fit.config import FitConfig, config_table, run_config
-from vcfrag_train.fit.data.dataset import Material, load_material, readable
-from vcfrag_train.fit.learner import connected, make_model, model_config
+from vcfrag_train.fit.data.dataset import TrainingData, load_training_data, readable
 from vcfrag_train.fit.loop import Loop, Restored
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, now
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.runs.provenance import Acceptance, Provenance, check_names, versions
 
 
@@ -66,24 +66,24 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     config = config or run_config(run)
     checkpoint = folder.checkpoint()
     record = checkpoints.verify(checkpoint)
-    material = load_material(config)
-    record.check(fields_of(config, material))
+    data = load_training_data(config)
+    record.check(fields_of(config, data))
     metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
-    with connected(config, material, _model(config, checkpoint)) as learner:
-        return Loop(config, material, learner, metric=metric).validate()
+    with connected(config, data, _model(config, checkpoint)) as components:
+        return Loop(config, data, components, metric=metric).validate()
 
 
-def fields_of(config: FitConfig, material: Material) -> dict[str, str]:
+def fields_of(config: FitConfig, data: TrainingData) -> dict[str, str]:
     """Every field of provenance for a configuration and what it names."""
     shape = to_table(model_config(config.model))
     metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
-    return {**material.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
+    return {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
 
 
 def _begin(config: FitConfig, out: Path) -> Path:
-    material = load_material(config)
-    fields = fields_of(config, material)
-    with _learning(config, material, None) as loop:
+    data = load_training_data(config)
+    fields = fields_of(config, data)
+    with _learning(config, data, None) as loop:
         run = RunFolder(out)
         if loop.trainer.is_global_zero:
             run = RunFolder.create(
@@ -97,13 +97,13 @@ def _begin(config: FitConfig, out: Path) -> Path:
                         "validation": config.masks.validation_seed,
                     },
                     "fields": fields,
-                    "described": dict(material.described),
+                    "described": dict(data.described),
                     "sessions": [],
                     "accepted": [],
                 },
-                splits=material.splits,
+                splits=data.splits,
             )
-        _train(loop, run, fields, material, (), 0)
+        _train(loop, run, fields, data, (), 0)
     return out
 
 
@@ -112,16 +112,16 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     config = config or run_config(path)
     checkpoint = run.pointed("last") or run.checkpoint()
     record = checkpoints.verify(checkpoint)
-    material = load_material(config)
-    fields = fields_of(config, material)
+    data = load_training_data(config)
+    fields = fields_of(config, data)
     accepted = (*record.accepted, *record.check(fields, accept))
     if config != run_config(path):
         run.replace_config(config_table(config))
-    if material.splits != run.splits():
-        run.replace_splits(material.splits)
-    with _learning(config, material, checkpoint) as loop:
+    if data.splits != run.splits():
+        run.replace_splits(data.splits)
+    with _learning(config, data, checkpoint) as loop:
         if not loop.finished:
-            _train(loop, run, fields, material, accepted, record.step)
+            _train(loop, run, fields, data, accepted, record.step)
     return path
 
 
@@ -129,7 +129,7 @@ def _train(
     loop: Loop,
     run: RunFolder,
     fields: Mapping[str, str],
-    material: Material,
+    data: TrainingData,
     accepted: tuple[Acceptance, ...],
     step: int,
 ) -> None:
@@ -140,7 +140,7 @@ def _train(
     def provenance(at_step: int) -> Provenance:
         return Provenance(
             fields=fields,
-            described=material.described,
+            described=data.described,
             versions=versions(),
             step=at_step,
             metric="",
@@ -155,17 +155,17 @@ def _train(
 
 
 @contextlib.contextmanager
-def _learning(config: FitConfig, material: Material, checkpoint: Path | None) -> Iterator[Loop]:
+def _learning(config: FitConfig, data: TrainingData, checkpoint: Path | None) -> Iterator[Loop]:
     model = _model(config, checkpoint)
     restored = None
     if checkpoint is not None:
         restored = Restored(
             state=checkpoints.read_state(checkpoint),
             metric=checkpoints.read_metric(checkpoint),
-            ledger=Ledger.read(checkpoint / checkpoints.LEDGER),
+            index_usage=IndexUsage.read(checkpoint / checkpoints.INDEX_USAGE),
         )
-    with connected(config, material, model) as learner:
-        yield Loop(config, material, learner, restored)
+    with connected(config, data, model) as components:
+        yield Loop(config, data, components, restored)
 
 
 def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:

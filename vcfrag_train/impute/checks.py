@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -18,12 +18,11 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.matching import Matching, check_build, match_records
-from vcfrag_core.targets.people import PanelPerson, find_panel_people
+from vcfrag_core.targets.people import SampleMatch, find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 from vcfrag_train.impute.config import ImputeConfig, KeepGoing
 
-Say = Callable[[str], None]
 _ROUNDS = 12
 _NAMED = 5
 # Where typed sites are dense, half of them foretell the others well, and every fold builds its own indexes.
@@ -65,7 +64,7 @@ class CheckedTarget:
     panel: Panel
     records: TargetRecords
     matching: Matching
-    people: list[PanelPerson]
+    people: list[SampleMatch]
     names: tuple[str | External, ...]
     alleles: I8Array
     observed: BoolArray
@@ -123,7 +122,7 @@ def match_target(
     alleles, observed = target_qc.target_alleles(records, matching, panel.n_sites)
     frequency = np.full(panel.n_sites, np.nan)
     frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
-    people = [] if config.allow_panel_samples else find_panel_people(records.samples, alleles, observed, panel)
+    people = [] if config.allow_panel_samples else find_panel_samples(records.samples, alleles, observed, panel)
     found = {person.sample: person.panel_samples[0] for person in people}
     return CheckedTarget(
         panel=panel,
@@ -300,7 +299,7 @@ def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int
     raise TargetError(
         f"{len(damaged)} of {n_typed} typed sites ({share:.1%}) are damaged: {n_inverted} coded the other way round,"
         f" {len(damaged) - n_inverted} contradicted by their neighbours, such as"
-        f" {target.records.label(min(damaged))}; {config.qc_table} lists them. Mend the input (check strand and REF"
+        f" {target.records.label(min(damaged))}; {config.qc_table} lists them. Repair the input (check strand and REF"
         " against the reference genome), or drop them with --keep-going damaged",
         path=target.records.source,
     )

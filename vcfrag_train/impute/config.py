@@ -38,8 +38,8 @@ class ImputeConfig:
         region: Contig, or part of one, of both files.
         threads: Threads that read, copy and compress.
         formats: FORMAT fields.
-        fix_swaps: Mends exchanged REF and ALT.
-        fix_flips: Mends records on the other strand.
+        fix_swaps: Repairs exchanged REF and ALT.
+        fix_flips: Repairs records on the other strand.
         qc: Table of records that were not simply used; beside the output unless given.
         qc_from: Table whose verdicts are applied; the sites are then not tested again.
         resume: Takes up an interrupted run.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vcfrag_core.files.vcf.reader import parse_region
-from vcfrag_core.output.records import KeptRecord, OutputRecords, site_records
+from vcfrag_core.output.records import OutputRecords, PassThroughRecord, site_records
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.types import F32Array, I64Array
@@ -35,7 +35,7 @@ class WindowPieces:
         self._er2 = checked.er2
         self._column = np.cumsum(checked.observed) - 1
         self._with_loo = "LOO" in config.formats and checked.loo is not None
-        self._kept = kept_records(checked, config.region) if config.pass_through else []
+        self._kept = pass_through_records(checked, config.region) if config.pass_through else []
         self._step = max(1, _CELLS_PER_PIECE // len(checked.records.samples))
 
     def is_written(self, window: Window) -> bool:
@@ -68,7 +68,7 @@ class WindowPieces:
             out[:, typed] = loo[:, self._column[sites[typed]]]
         return out
 
-    def _between(self, start: int, stop: int) -> list[KeptRecord]:
+    def _between(self, start: int, stop: int) -> list[PassThroughRecord]:
         """Kept records from site `start` to just before site `stop`; the contig's ends take what lies beyond."""
         positions = self._target.panel.positions
         low = int(positions[start]) if start else 0
@@ -76,12 +76,12 @@ class WindowPieces:
         return [kept for kept in self._kept if low <= kept.position < high]
 
 
-def kept_records(checked: CheckedTarget, region: str | None) -> list[KeptRecord]:
+def pass_through_records(checked: CheckedTarget, region: str | None) -> list[PassThroughRecord]:
     """Target records in the region that are no panel sites, as they go through to the output."""
     records = checked.records
     asked = None if region is None else parse_region(region)
     return [
-        KeptRecord(
+        PassThroughRecord(
             position=int(records.positions[i]),
             site_id=records.site_ids[i],
             ref=records.refs[i],

@@ -25,7 +25,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.identity import mask_digest
-from vcfrag_core.targets.people import exclusion_groups
+from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import F32Array
 from vcfrag_train.client.retriever import retriever_for
@@ -43,19 +43,7 @@ from vcfrag_train.impute.pieces import WindowPieces
 from vcfrag_train.impute.qc_report import QcReport
 from vcfrag_train.impute.regions import PanelSource, panel_sources, with_margin
 from vcfrag_train.models.choose import default_corrector, named_corrector
-
-
-class Watcher:
-    """Is told how a run goes; this one does nothing."""
-
-    def say(self, line: str) -> None:
-        """Something that the user should know."""
-
-    def stage(self, name: str) -> None:
-        """What is done now."""
-
-    def sites(self, done: int, total: int) -> None:
-        """Sites of this contig that are written."""
+from vcfrag_train.reporter import Reporter
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +63,7 @@ class ImputeResult:
     n_samples: int
 
 
-def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeResult:
+def run_impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResult:
     """Imputes the target into the output.
 
     Once the target is read, the QC file is written whatever happens.
@@ -84,17 +72,17 @@ def run_impute(config: ImputeConfig, watcher: Watcher | None = None) -> ImputeRe
         InputError and its kinds: The target, the panel or the map cannot be used.
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
-    watcher = watcher or Watcher()
+    reporter = reporter or Reporter()
     if config.daemon is not None:
-        watcher.stage("connecting to the daemon")
+        reporter.stage("connecting to the daemon")
         wait_until_answering(config.daemon)
-    watcher.stage("reading the target")
+    reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)
     listed = None if config.qc_from is None else read_qc(config.qc_from)
     report = QcReport(config.target, target[0].samples, config.qc_table)
     try:
-        return _Run(config, watcher, report, listed).go(target)
+        return _Run(config, reporter, report, listed).go(target)
     finally:
         report.write()
 
@@ -103,10 +91,10 @@ class _Run:
     """One run over all contigs."""
 
     def __init__(
-        self, config: ImputeConfig, watcher: Watcher, report: QcReport, listed: Sequence[QcEntry] | None
+        self, config: ImputeConfig, reporter: Reporter, report: QcReport, listed: Sequence[QcEntry] | None
     ) -> None:
         self._config = config
-        self._watcher = watcher
+        self._reporter = reporter
         self._report = report
         self._listed = listed
         self._lengths: dict[str, int | None] = {}
@@ -121,7 +109,7 @@ class _Run:
         sources = panel_sources(config.panel, region, [records.contig for records in target])
         for records in target:
             if records.contig not in sources:
-                self._watcher.say(self._report.add_foreign(records))
+                self._reporter.say(self._report.add_foreign(records))
         todo = [records for records in target if records.contig in sources]
         if not todo:
             names = name_contigs([records.contig for records in target])
@@ -142,20 +130,20 @@ class _Run:
     ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
         """A contig that passed its checks, an imputer for it, and what its output follows from."""
         config = self._config
-        self._watcher.stage("reading the panel")
+        self._reporter.stage("reading the panel")
         panel = load_panel(config.panel, region=source.region, threads=config.threads)
         checked = match_target(records, panel, config, self._listed)
         try:
             refuse_unusable(checked)
             genetic_map = map_for(panel, config.map)
             with open_imputer(config, checked, genetic_map) as imputer:
-                self._watcher.stage("testing the typed sites")
+                self._reporter.stage("testing the typed sites")
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config)
                 weigh_sites(checked, imputer, config)
                 check_thin(checked, imputer.cm, flank_cm, config)
                 self._tell(checked)
-                self._watcher.say(_way(imputer))
+                self._reporter.say(_way(imputer))
                 yield checked, imputer, self._identity(checked, imputer, genetic_map)
         except TargetError:
             self._report.add(checked)
@@ -163,7 +151,7 @@ class _Run:
 
     def _tell(self, checked: CheckedTarget) -> None:
         for line in self._report.add(checked):
-            self._watcher.say(line)
+            self._reporter.say(line)
 
     def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
         model = _model_text(imputer, checked)
@@ -202,9 +190,9 @@ class _Run:
         done = n_sites - sum(w.stop - w.start for w in todo)
         if self._config.resume:
             written = sum(writer.has(contig, w.number) for w in windows)
-            self._watcher.say(f"{contig}: {written} of {len(windows)} windows are there from the run that is resumed")
-        self._watcher.stage(f"imputing {contig}")
-        self._watcher.sites(done, n_sites)
+            self._reporter.say(f"{contig}: {written} of {len(windows)} windows are there from the run that is resumed")
+        self._reporter.stage(f"imputing {contig}")
+        self._reporter.sites(done, n_sites)
         if not todo:
             return
         writing: Future[None] | None = None
@@ -217,7 +205,7 @@ class _Run:
                     writing.result()
                 writing = background.submit(writer.write, contig, window.number, pieces.of(window, dosage))
                 done += window.stop - window.start
-                self._watcher.sites(done, n_sites)
+                self._reporter.sites(done, n_sites)
             if writing is not None:
                 writing.result()
 
@@ -238,7 +226,7 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             genetic_map,
             retriever=retriever,
             parameters=config.parameters,
-            groups=exclusion_groups(checked.people),
+            groups=groups_of_matches(checked.people),
             threads=config.threads,
             corrector=_corrector(config, panel, genetic_map),
         )

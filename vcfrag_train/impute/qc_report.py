@@ -148,8 +148,8 @@ def _people_line(target: CheckedTarget, summary: Path) -> str:
 
 
 def _ways_to_mend(counts: Counter[Reason]) -> str:
-    """The options that would mend records that are now dropped."""
+    """The options that would repair records that are now dropped."""
     both = counts[Reason.FLIPPED_SWAPPED]
     needed = {"--fix-swaps": counts[Reason.SWAPPED] + both, "--fix-flips": counts[Reason.FLIPPED] + both}
     options = [option for option, n in needed.items() if n]
-    return f" ({' and '.join(options)} would mend some)" if options else ""
+    return f" ({' and '.join(options)} would repair some)" if options else ""

@@ -10,7 +10,7 @@ from vcfrag_core.errors import HeldOutSampleError, VcfragError
 from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, RunSplits
-from vcfrag_train.runs.index_usage import IndexUse, Ledger
+from vcfrag_train.runs.index_usage import IndexUsage, IndexUse
 from vcfrag_train.runs.provenance import FIELDS, Provenance
 
 
@@ -66,19 +66,19 @@ def inspect_run(path: Path) -> Inspection:
     run = RunFolder.open(path)
     checkpoint = run.pointed("last") or run.checkpoint()
     record = checkpoints.verify(checkpoint)
-    ledger = Ledger.read(checkpoint / checkpoints.LEDGER)
-    wrong, drawn = _masks(run, ledger)
+    index_usage = IndexUsage.read(checkpoint / checkpoints.INDEX_USAGE)
+    wrong, drawn = _masks(run, index_usage)
     return Inspection(
         checkpoint=checkpoint,
         provenance=record,
-        uses=tuple(ledger),
-        leaks=tuple(_leaks(run, record, ledger)),
+        uses=tuple(index_usage),
+        leaks=tuple(_leaks(run, record, index_usage)),
         masks=tuple(wrong),
         masks_drawn_again=drawn,
     )
 
 
-def _leaks(run: RunFolder, record: Provenance, ledger: Ledger) -> Iterable[str]:
+def _leaks(run: RunFolder, record: Provenance, index_usage: IndexUsage) -> Iterable[str]:
     try:
         every = run.every_splits()
     except HeldOutSampleError as error:
@@ -88,16 +88,16 @@ def _leaks(run: RunFolder, record: Provenance, ledger: Ledger) -> Iterable[str]:
         yield "splits.json does not hold the split that the checkpoint speaks of"
     if split_digest(every[0].validation) != record.fields["validation"]:
         yield "splits.json does not hold the validation split that the checkpoint speaks of"
-    yield from _strange_splits(every, ledger)
-    yield from _shared_groups(every, ledger)
+    yield from _strange_splits(every, index_usage)
+    yield from _shared_groups(every, index_usage)
 
 
-def _strange_splits(every: Sequence[RunSplits], ledger: Ledger) -> Iterable[str]:
+def _strange_splits(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iterable[str]:
     known = {
         "train": {split_digest(splits.train) for splits in every},
         "validation": {split_digest(splits.validation) for splits in every},
     }
-    strange = [use for use in ledger if use.identity.split not in known[use.role]]
+    strange = [use for use in index_usage if use.identity.split not in known[use.role]]
     if strange:
         yield (
             f"{len(strange)} indexes were of another split, the first at step {strange[0].first_step}: "
@@ -105,35 +105,35 @@ def _strange_splits(every: Sequence[RunSplits], ledger: Ledger) -> Iterable[str]
         )
 
 
-def _shared_groups(every: Sequence[RunSplits], ledger: Ledger) -> Iterable[str]:
+def _shared_groups(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iterable[str]:
     groups: dict[str, str] = {}
-    judges = set(ledger.samples("validation"))
+    judges = set(index_usage.samples("validation"))
     reference: set[str] = set()
     for splits in every:
         groups |= {**splits.train.groups, **splits.validation.groups}
         judges |= set(splits.validation_samples)
         reference |= {*splits.train.reference, *splits.validation.reference}
     judging = {groups.get(name, name) for name in judges}
-    places = {"reference": reference, "training batches": ledger.samples("train")}
+    places = {"reference": reference, "training batches": index_usage.samples("train")}
     for place, names in places.items():
         shared = sorted(name for name in names if groups.get(name, name) in judging)
         if shared:
             yield f"{len(shared)} samples of the {place} are of a validation sample's group, such as {shared[0]!r}"
 
 
-def _masks(run: RunFolder, ledger: Ledger) -> tuple[list[str], int | None]:
+def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | None]:
     from vcfrag_train.inspect.masks import expected_masks
 
-    fixed = {(use.mask.kind, use.identity.mask) for use in ledger if use.role == "validation"}
+    fixed = {(use.mask.kind, use.identity.mask) for use in index_usage if use.role == "validation"}
     kinds = {kind for kind, _ in fixed}
     wrong = []
     if len(fixed) > len(kinds) * len(run.every_config()):
         wrong.append(f"validation was under {len(fixed)} masks of {len(kinds)} kinds: they did not stay fixed")
     try:
-        expected = expected_masks(run, ledger)
+        expected = expected_masks(run, index_usage)
     except (VcfragError, OSError):
         return wrong, None
-    for use in ledger:
+    for use in index_usage:
         if use.identity.mask not in expected[use.role, use.mask]:
             given = ", ".join(sorted(expected[use.role, use.mask])) or "none of that name"
             wrong.append(

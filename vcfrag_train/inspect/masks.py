@@ -6,23 +6,23 @@ from vcfrag_core.masks.curriculum import MaskKey, TrainingMasks
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.settings import from_table
 from vcfrag_train.fit.config import FitConfig
-from vcfrag_train.fit.data.dataset import load_material
+from vcfrag_train.fit.data.dataset import load_training_data
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.index_usage import Ledger, MaskName, Role
+from vcfrag_train.runs.index_usage import IndexUsage, MaskName, Role
 
 
-def expected_masks(run: RunFolder, ledger: Ledger) -> dict[tuple[Role, MaskName], set[str]]:
-    """Digests of the masks that the run's configurations give for every name in the ledger.
+def expected_masks(run: RunFolder, index_usage: IndexUsage) -> dict[tuple[Role, MaskName], set[str]]:
+    """Digests of the masks that the run's configurations give for every name in the record of index usage.
 
     Raises:
         InputError: The panel or another file is not there any more.
     """
-    expected: dict[tuple[Role, MaskName], set[str]] = {(use.role, use.mask): set() for use in ledger}
+    expected: dict[tuple[Role, MaskName], set[str]] = {(use.role, use.mask): set() for use in index_usage}
     for table in run.every_config():
-        material = load_material(from_table(FitConfig, table, base=run.path))
-        fixed = {name: mask_digest(mask) for name, mask in material.validation.items()}
+        data = load_training_data(from_table(FitConfig, table, base=run.path))
+        fixed = {name: mask_digest(mask) for name, mask in data.validation.items()}
         for (role, name), digests in expected.items():
-            digest = fixed.get(name.kind) if role == "validation" else _trained_under(material.masks, name)
+            digest = fixed.get(name.kind) if role == "validation" else _trained_under(data.masks, name)
             digests |= {digest} if digest is not None else set()
     return expected
 

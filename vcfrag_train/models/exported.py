@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_core.scoring.metrics import MAF_EDGES
+from vcfrag_core.scoring.accuracy import MAF_EDGES
 from vcfrag_train.fit.validation.scores import BIN_NAMES
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder

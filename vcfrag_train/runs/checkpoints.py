@@ -25,7 +25,7 @@ from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.retrieval.identity import metric_digest
 from vcfrag_core.types import F32Array
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.runs.provenance import PROVENANCE_FILE, Provenance, read_provenance, to_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 WEIGHTS = "weights.safetensors"
 METRIC = "metric.npy"
 STATE = "trainer.pt"
-LEDGER = "ledger.json"
+INDEX_USAGE = "ledger.json"
 CONFIG = "config.toml"
 
 
@@ -47,7 +47,7 @@ class Snapshot:
         model: Its configuration, for rebuilding it.
         metric: (V,) site weights in force.
         state: What the trainer needs to go on: tensors, numbers, text, and lists and dictionaries of them.
-        ledger: Index uses so far.
+        index_usage: Index uses so far.
         config: Text of the resolved configuration.
     """
 
@@ -55,7 +55,7 @@ class Snapshot:
     model: Mapping[str, Any]
     metric: F32Array
     state: Mapping[str, Any]
-    ledger: Ledger
+    index_usage: IndexUsage
     config: str
 
 
@@ -81,7 +81,7 @@ def verify(folder: Path) -> Provenance:
         ProvenanceMismatchError: A file's content is not the recorded one, or the metric in force is not.
     """
     record = read_provenance(folder)
-    for name in (WEIGHTS, METRIC, STATE, LEDGER, CONFIG):
+    for name in (WEIGHTS, METRIC, STATE, INDEX_USAGE, CONFIG):
         path = folder / name
         if name not in record.files or not path.is_file():
             raise ProvenanceMissingError(f"{folder}: {name} is missing, or the record does not speak of it")
@@ -163,7 +163,7 @@ def _write_files(folder: Path, snapshot: Snapshot) -> None:
     save_file(tensors, folder / WEIGHTS, metadata={"model": json.dumps(snapshot.model)})
     np.save(folder / METRIC, np.asarray(snapshot.metric, dtype="<f4"), allow_pickle=False)
     torch.save(dict(snapshot.state), folder / STATE)
-    snapshot.ledger.write(folder / LEDGER)
+    snapshot.index_usage.write(folder / INDEX_USAGE)
     (folder / CONFIG).write_text(snapshot.config, encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The ledger of a run: every index that it learned from or was judged on, when, and whose haplotypes were asked."""
+"""Every index that a run learned from or was judged on, when, and whose haplotypes were asked."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class IndexUse:
     batches: int
 
 
-class Ledger:
+class IndexUsage:
     """Index uses and the samples that were asked, by role; one writer."""
 
     def __init__(self) -> None:
@@ -107,8 +107,8 @@ class Ledger:
         use.last_step = step
         use.batches += 1
 
-    def merge(self, other: Ledger) -> None:
-        """Takes in another process's ledger."""
+    def merge(self, other: IndexUsage) -> None:
+        """Takes in another process's uses."""
         for role in ROLES:
             self._samples[role] |= other._samples[role]
         for key, use in other._uses.items():
@@ -118,7 +118,7 @@ class Ledger:
             mine.batches += use.batches
 
     def write(self, path: Path) -> None:
-        """Writes the ledger as JSON, one index a line."""
+        """Writes the uses as JSON, one index a line."""
         rows = [json.dumps(_row(use)) for use in self]
         samples = json.dumps({role: sorted(names) for role, names in self._samples.items()})
         with atomic_path(path) as temporary:
@@ -127,23 +127,23 @@ class Ledger:
             )
 
     @classmethod
-    def read(cls, path: Path) -> Ledger:
-        """The ledger of a file.
+    def read(cls, path: Path) -> IndexUsage:
+        """The uses that a file records.
 
         Raises:
-            ProvenanceMissingError: It is not there, or is not a ledger.
+            ProvenanceMissingError: It is not there, or is not a record of index usage.
         """
-        ledger = cls()
+        index_usage = cls()
         try:
             table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for role in ROLES:
-                ledger._samples[role] = set(table["samples"][role])
+                index_usage._samples[role] = set(table["samples"][role])
             for row in table["indexes"]:
                 use = _use(row)
-                ledger._uses[use.role, use.identity] = use
+                index_usage._uses[use.role, use.identity] = use
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ProvenanceMissingError(f"{path}: not a ledger of indexes ({error})") from error
-        return ledger
+            raise ProvenanceMissingError(f"{path}: not a record of index usage ({error})") from error
+        return index_usage
 
 
 def _row(use: IndexUse) -> dict[str, Any]:

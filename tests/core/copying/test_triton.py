@@ -203,7 +203,7 @@ def test_kernels_on__host_where_tensors_or_triton_are_not_on_a_device(monkeypatc
 
 def test_kernels_on__host_for_more_candidates_than_a_program_holds() -> None:
     problem = random_case(1, n_observed=5, n_candidates=3, n_sites=9).problem
-    problem.candidates = [np.zeros(copying_layer.MOST_DEVICE_CANDIDATES + 1, dtype=np.int32)] * 2
+    problem.candidates = [np.zeros(copying_layer.MAX_DEVICE_CANDIDATES + 1, dtype=np.int32)] * 2
     assert isinstance(kernels_on(torch.device("cuda"), problem, None), HostKernels)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from vcfrag_core.errors import RangeError
 from vcfrag_core.evidence.group_excluded import FOLDS, GroupExcludedReference
-from vcfrag_core.evidence.pbwt import allele_changes
+from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F32Array, I64Array
 
@@ -21,7 +21,7 @@ def panel(make_panel: Callable[..., Panel]) -> Panel:
 
 
 def changes_of(panel: Panel, rows: I64Array) -> F32Array:
-    return allele_changes(panel.packed, rows, panel.alt_frequency(rows))
+    return pbwt_changes(panel.packed, rows, panel.alt_frequency(rows))
 
 
 def by_sample(panel: Panel) -> GroupExcludedReference:

@@ -8,7 +8,7 @@ import numpy as np
 
 from vcfrag_core.evidence.evidence import CANDIDATE_FEATURES, SITE_FEATURES, Evidence
 from vcfrag_core.evidence.inputs import (
-    LEAST_PROBABILITY,
+    MIN_PROBABILITY,
     N_CANDIDATE_INPUTS,
     N_SITE_INPUTS,
     candidate_inputs,
@@ -45,7 +45,7 @@ def features(seed: int = 3) -> tuple[F32Array, F32Array]:
 
 
 def logit(p: float) -> float:
-    p = min(max(p, float(LEAST_PROBABILITY)), 1 - float(LEAST_PROBABILITY))
+    p = min(max(p, float(MIN_PROBABILITY)), 1 - float(MIN_PROBABILITY))
     return math.log(p / (1 - p))
 
 

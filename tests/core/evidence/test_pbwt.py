@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.evidence.pbwt import LEAST_MAF, SITES_TO_SETTLE, allele_changes, count_changes
+from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE, count_changes, pbwt_changes
 from vcfrag_core.panel import bits
 from vcfrag_core.types import F32Array, I64Array, U8Array
 
@@ -45,18 +45,18 @@ def mosaic(seed: int = 4, n_haplotypes: int = 400, n_sites: int = 120) -> U8Arra
     pieces = rng.integers(0, 8, (n_haplotypes, n_sites // 30)).repeat(30, axis=1)
     haplotypes = founders[pieces, np.arange(n_sites)]
     haplotypes[:, 60] = rng.integers(0, 2, n_haplotypes)
-    haplotypes[:, 7] = np.arange(n_haplotypes) < n_haplotypes * LEAST_MAF / 2
+    haplotypes[:, 7] = np.arange(n_haplotypes) < n_haplotypes * MIN_MAF / 2
     return haplotypes.astype(np.uint8)
 
 
 def whole(haplotypes: U8Array) -> F32Array:
-    return allele_changes(bits.pack(haplotypes), np.arange(len(haplotypes)), haplotypes.mean(axis=0))
+    return pbwt_changes(bits.pack(haplotypes), np.arange(len(haplotypes)), haplotypes.mean(axis=0))
 
 
 def test_allele_changes__of_some_haplotypes_are_those_of_a_panel_of_them() -> None:
     haplotypes = mosaic()
     rows = np.flatnonzero(np.arange(len(haplotypes)) % 3 > 0)
-    found = allele_changes(bits.pack(haplotypes), rows, haplotypes[rows].mean(axis=0))
+    found = pbwt_changes(bits.pack(haplotypes), rows, haplotypes[rows].mean(axis=0))
     np.testing.assert_array_equal(found, whole(haplotypes[rows]))
 
 
@@ -82,7 +82,7 @@ def test_allele_changes__tell_a_site_that_haplotypes_do_not_foretell() -> None:
 def test_allele_changes__near_an_end_are_those_from_the_other_side() -> None:
     haplotypes = mosaic(n_sites=1200)
     found, frequency = whole(haplotypes), haplotypes.mean(axis=0)
-    common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= LEAST_MAF)
+    common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= MIN_MAF)
     way = np.ascontiguousarray(common[::-1])
     expected = 2 * len(haplotypes) * frequency[way] * (1 - frequency[way])
     from_right = np.log((count_changes(bits.pack(haplotypes), np.arange(400), way) + 1) / (expected + 1))[::-1]

@@ -27,7 +27,7 @@ from vcfrag_core.files.dosages import (
     sites_present,
 )
 from vcfrag_core.files.tables.sites import SiteKey, read_typed_sites, site_rows
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_read_imputed__takes_the_first_of_ds_hds_gp_gt(
 
 def test_read_imputed__probabilities_from_gp_hds_or_calls_but_not_from_ds(world: World, tmp_path: Path) -> None:
     haplotypes = noisy_haplotypes(world, 0.2)
-    expected = metrics.posterior_of_haplotypes(haplotypes)
+    expected = accuracy.posterior_of_haplotypes(haplotypes)
 
     def posterior(*fields: str) -> object:
         path = write_vcf(tmp_path / f"{'-'.join(fields)}.vcf", imputed_text(world, haplotypes, fields))

@@ -22,7 +22,14 @@ from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.files.vcf.writer import ImputedWriter, check_output, parts_folder
 from vcfrag_core.output.info_r2 import estimated_r2
-from vcfrag_core.output.records import DEFAULT_FORMATS, FORMATS, KeptRecord, OutputRecords, parse_formats, site_records
+from vcfrag_core.output.records import (
+    DEFAULT_FORMATS,
+    FORMATS,
+    OutputRecords,
+    PassThroughRecord,
+    parse_formats,
+    site_records,
+)
 from vcfrag_core.panel.panel import Panel
 
 IDENTITY = {"panel": "p", "mask": "m"}
@@ -50,7 +57,7 @@ class Imputed:
         windows: int = 3,
         pieces: int = 2,
         threads: int = 1,
-        kept: Sequence[KeptRecord] = (),
+        kept: Sequence[PassThroughRecord] = (),
         length: int | None = 63_025_520,
     ) -> Path:
         """The whole output."""
@@ -68,7 +75,7 @@ class Imputed:
         return path
 
     def records(
-        self, sites: np.ndarray, formats: Sequence[str] = DEFAULT_FORMATS, kept: Sequence[KeptRecord] = ()
+        self, sites: np.ndarray, formats: Sequence[str] = DEFAULT_FORMATS, kept: Sequence[PassThroughRecord] = ()
     ) -> OutputRecords:
         """The records of some sites."""
         return site_records(
@@ -253,9 +260,9 @@ def test_imputed_writer__kept_records_stand_among_the_panels_sites(tmp_path: Pat
     imputed = Imputed(mosaic(10), n_samples=2)
     alleles = np.array([0, 2, -1, 1], dtype=np.int8)
     kept = [
-        KeptRecord(position=1, site_id="rs1", ref="A", alts=("C", "G"), alleles=alleles),
-        KeptRecord(position=60_000, site_id=".", ref="AC", alts=("A",), alleles=np.array([0, 1, 1, 1], np.int8)),
-        KeptRecord(position=61_000, site_id=".", ref="T", alts=(), alleles=np.zeros(4, np.int8)),
+        PassThroughRecord(position=1, site_id="rs1", ref="A", alts=("C", "G"), alleles=alleles),
+        PassThroughRecord(position=60_000, site_id=".", ref="AC", alts=("A",), alleles=np.array([0, 1, 1, 1], np.int8)),
+        PassThroughRecord(position=61_000, site_id=".", ref="T", alts=(), alleles=np.zeros(4, np.int8)),
     ]
     for suffix in ("vcf.gz", "bcf"):
         rows = lines_of(imputed.write(tmp_path / f"o.{suffix}", kept=kept, windows=1))

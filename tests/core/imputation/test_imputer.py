@@ -17,7 +17,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.retrieval.order import nearest
@@ -148,7 +148,7 @@ def slow_dosage(
     haplotypes, keys = panel.haplotypes(), haplotype_keys(panel)
     group = np.array([groups.get(name, name) for name in panel.samples]).repeat(2)
     layout = layout_for(observed, parameters.scales, min_observed=parameters.min_observed)
-    weights = metric.quantise(np.full(panel.n_sites, parameters.weight))
+    weights = site_weights.quantise(np.full(panel.n_sites, parameters.weight))
     context = slice(window.context_start, window.context_stop)
     sites = copying.copying_sites(
         window.context_start + np.flatnonzero(observed[context]),
@@ -168,7 +168,7 @@ def slow_dosage(
                 ids=ids,
                 keys=keys[ids],
                 observed=observed[context],
-                steps=metric.steps(weights[context]),
+                steps=site_weights.steps(weights[context]),
                 offset=context.start,
                 segment=segment,
                 enclosing=layout.enclosing(segment, context.start, context.stop),

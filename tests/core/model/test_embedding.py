@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.model.config import EmbeddingConfig
 from vcfrag_core.model.embedding import AlleleEmbedding, bounded, logit_of
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 
 FREQUENCY = torch.tensor([0.0, 0.0002, 0.001, 0.03, 0.2, 0.5, 0.8, 0.9998, 1.0])
 V = len(FREQUENCY)
@@ -58,7 +58,7 @@ def test_weights__bounded_and_fit_for_the_grid(seed: int, scale: float) -> None:
     weights = embedding(True, seed, scale).weights(FREQUENCY).detach()
     assert bool((weights > 0).all())
     assert bool((weights <= 14 + 1e-4).all())
-    assert bool((np.abs(metric.quantise(weights.numpy()) - weights.numpy()) <= 2.0**-11).all())
+    assert bool((np.abs(site_weights.quantise(weights.numpy()) - weights.numpy()) <= 2.0**-11).all())
 
 
 def test_weights__additive_one_number_gated_many() -> None:

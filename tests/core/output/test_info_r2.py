@@ -19,7 +19,7 @@ from vcfrag_core.output.info_r2 import (
     explained_share,
 )
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -76,7 +76,7 @@ def test_expected_r2__is_what_draws_from_the_dosages_show(expected_alleles: floa
     weighed: list[float] = []
     for _ in range(draws):
         y = (rng.random(dosage.shape) < probability).astype(np.int8)
-        r2 = metrics.site_r2(copies, (y[0::2] + y[1::2]).T)
+        r2 = accuracy.site_r2(copies, (y[0::2] + y[1::2]).T)
         seen += r2[np.isfinite(r2)].tolist()
         weighed += foretold[np.isfinite(r2)].tolist()
     assert np.mean(weighed) == pytest.approx(np.mean(seen), abs=0.015)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.sampling.shuffle import MOST_SORTED, Shuffle
+from vcfrag_core.sampling.shuffle import MAX_SORTED, Shuffle
 from vcfrag_core.streams import Stream, stream_key
 
 
@@ -45,7 +45,7 @@ def test_shuffle__every_order_of_a_handful_is_as_likely(n: int) -> None:
     assert chi_squared < orders + 5 * math.sqrt(2 * orders)
 
 
-@pytest.mark.parametrize("n", [24, MOST_SORTED + 76])
+@pytest.mark.parametrize("n", [24, MAX_SORTED + 76])
 def test_shuffle__every_part_of_the_order_holds_every_part_of_the_numbers_as_often(n: int) -> None:
     draws, parts = 500, 24
     counts = np.zeros((parts, parts))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError, ShapeError
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring import bootstrap as resampling
-from vcfrag_core.scoring import metrics
 from vcfrag_core.scoring.bootstrap import Scored
 from vcfrag_core.types import F64Array
 
@@ -18,12 +18,12 @@ def _scored(seed: int, v: int = 300, s: int = 23, *, missing: bool = True, poste
     truth = rng.binomial(2, frequency[:, None], size=(v, s)).astype(np.int8)
     probability = np.clip(frequency[:, None, None] + 0.3 * rng.standard_normal((v, s, 2)), 0, 1)
     probability[: v // 10] = 0.25  # sites with constant dosages
-    posteriors = metrics.posterior_of_haplotypes(probability)
+    posteriors = accuracy.posterior_of_haplotypes(probability)
     if missing:
         truth[rng.random((v, s)) < 0.1] = -1
     dosage = probability.sum(axis=2)
     given = posteriors if posterior else None
-    calls = metrics.best_guess(dosage, given)
+    calls = accuracy.best_guess(dosage, given)
     return Scored(dosage=dosage, calls=calls, posterior=given, truth=truth, frequency=frequency)
 
 
@@ -39,21 +39,21 @@ def _resample(scored: Scored, drawn: list[int]) -> Scored:
 
 def _slow(scored: Scored, bins: tuple[int, ...]) -> F64Array:
     """Every metric of one group by its definition, in the order of METRICS."""
-    sites = np.isin(metrics.maf_bin(scored.frequency), bins)
+    sites = np.isin(accuracy.maf_bin(scored.frequency), bins)
     truth, dosage, calls = scored.truth[sites], scored.dosage[sites], scored.calls[sites]
     varies = np.array([len(set(row[row >= 0].tolist())) > 1 for row in truth], dtype=bool)
-    r2 = np.nan_to_num(metrics.dosage_r2(dosage[varies], truth[varies]))
+    r2 = np.nan_to_num(accuracy.dosage_r2(dosage[varies], truth[varies]))
     score = np.full(1, np.nan)
     if scored.posterior is not None:
-        score = metrics.iqs(scored.posterior[sites][varies], truth[varies])
-    alt = metrics.alt_scores(calls, truth)
+        score = accuracy.iqs(scored.posterior[sites][varies], truth[varies])
+    alt = accuracy.alt_scores(calls, truth)
     return np.array(
         [
-            metrics.aggregate_r2(dosage, truth, scored.frequency[sites]),
+            accuracy.aggregate_r2(dosage, truth, scored.frequency[sites]),
             r2.mean() if r2.size else np.nan,
             score.mean() if score.size else np.nan,
-            metrics.concordance(calls, truth),
-            metrics.non_reference_concordance(calls, truth),
+            accuracy.concordance(calls, truth),
+            accuracy.non_reference_concordance(calls, truth),
             alt.precision,
             alt.recall,
             alt.f1,
@@ -69,7 +69,7 @@ def test_measure__equals_the_definitions_on_every_resample(missing: bool, poster
     fast = resampling.measure(scored, weights)
     for row, weight in enumerate(weights):
         drawn = np.repeat(np.arange(23), weight.astype(int)).tolist()
-        for g, group in enumerate(metrics.GROUPS):
+        for g, group in enumerate(accuracy.GROUPS):
             slow = _slow(_resample(scored, drawn), group.bins)
             np.testing.assert_allclose(fast[row, :, g], slow, atol=1e-9, err_msg=f"{group.label} in resample {row}")
 
@@ -86,7 +86,7 @@ def test_measure__a_method_that_never_varies_is_not_left_out_of_the_site_mean() 
     truth = np.array([[0, 1, 0, 1], [0, 1, 1, 0]], dtype=np.int8)
     frequency = np.array([0.2, 0.2])
     bold = np.array([[0.0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5]])
-    scored = Scored(dosage=bold, calls=metrics.best_guess(bold), posterior=None, truth=truth, frequency=frequency)
+    scored = Scored(dosage=bold, calls=accuracy.best_guess(bold), posterior=None, truth=truth, frequency=frequency)
     table = resampling.measure(scored, np.ones((1, 4)))
     site_r2 = table[0, resampling.METRICS.index("site_r2")]
     assert site_r2[-1] == pytest.approx(0.5)

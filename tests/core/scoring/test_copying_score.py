@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import RangeError, ShapeError
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import bootstrap_weights
 from vcfrag_core.scoring.copying import DOUBT, CopyingScore, changes
 from vcfrag_core.types import F32Array, F64Array, U8Array
@@ -27,9 +27,9 @@ def test_errors__are_those_of_aggregate_r2_by_bin() -> None:
     dosage, truth, frequency = example()
     errors = CopyingScore.of(dosage, truth, frequency).errors()[0]
     copies, true_copies = (dosage[0::2] + dosage[1::2]).T, (truth[0::2] + truth[1::2]).T.astype(np.int8)
-    bins = metrics.maf_bin(frequency)
-    for b in range(metrics.N_BINS):
-        expected = 1 - metrics.aggregate_r2(copies[bins == b], true_copies[bins == b], frequency[bins == b])
+    bins = accuracy.maf_bin(frequency)
+    for b in range(accuracy.N_BINS):
+        expected = 1 - accuracy.aggregate_r2(copies[bins == b], true_copies[bins == b], frequency[bins == b])
         assert errors[b] == pytest.approx(expected, abs=1e-9)
 
 
@@ -40,7 +40,7 @@ def test_loss__is_the_mean_over_bins_above_a_thousandth() -> None:
 
 def test_loss__leaves_out_bins_that_do_not_vary() -> None:
     dosage, truth, frequency = example()
-    truth[:, metrics.maf_bin(frequency) == 1] = 0
+    truth[:, accuracy.maf_bin(frequency) == 1] = 0
     score = CopyingScore.of(dosage, truth, frequency)
     # The truth of a bin varies by its sites' frequencies alone once everybody carries REF.
     kept = score.errors()[0, 1:]

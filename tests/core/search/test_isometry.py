@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core.model.config import EmbeddingConfig
 from vcfrag_core.model.embedding import AlleleEmbedding
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.order import distances
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, U8Array
 
@@ -98,15 +98,15 @@ def flat_search(case: Case) -> F64Array:
 
 def compact_search(case: Case) -> F64Array:
     """(Q, H) distances of the compact metric, as the daemon computes them."""
-    steps = metric.steps(metric.quantise(case.weights))
+    steps = site_weights.steps(site_weights.quantise(case.weights))
     found = [distances(query, case.reference, case.observed, steps) for query in case.queries]
-    return np.asarray(np.stack(found) / metric.STEPS_PER_UNIT)
+    return np.asarray(np.stack(found) / site_weights.STEPS_PER_UNIT)
 
 
 def tolerance(case: Case) -> float:
     """Half a step for every observed site, and float32 sums of L·D squares."""
     largest = float((case.table**2).sum(axis=-1).max())
-    return int(case.observed.sum()) * 0.5 / metric.STEPS_PER_UNIT + 1e-5 * L * largest
+    return int(case.observed.sum()) * 0.5 / site_weights.STEPS_PER_UNIT + 1e-5 * L * largest
 
 
 def same_distances(case: Case) -> bool:
@@ -166,8 +166,8 @@ def test_compact_metric__equal_weights_break_it(kind: str) -> None:
 @given(seed=st.integers(0, 1000))
 def test_compact_metric__inner_product_ranks_alike(seed: int) -> None:
     case = draw_case("gated", seed, 0.5, 0.1)
-    steps = metric.steps(metric.quantise(case.weights))
-    axis = np.sqrt(steps / metric.STEPS_PER_UNIT) * case.observed
+    steps = site_weights.steps(site_weights.quantise(case.weights))
+    axis = np.sqrt(steps / site_weights.STEPS_PER_UNIT) * case.observed
     reference = (case.reference - 0.5) * axis
     queries = np.where(case.queries < 0, 0, case.queries - 0.5) * axis
     product = queries @ reference.T

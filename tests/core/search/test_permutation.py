@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.layout import SegmentLayout
 from vcfrag_core.retrieval.order import nearest
 from vcfrag_core.types import BoolArray, I8Array
@@ -20,7 +20,7 @@ Neighbours = list[tuple[str, bytes, float]]
 def answers(panel: Panel, query: I8Array, observed: BoolArray, k: int) -> list[Neighbours]:
     """For every segment, (sample, alleles, distance) of the k nearest, in order."""
     layout = SegmentLayout(n_sites=V, lengths=(8, 24), min_observed=1)
-    steps = metric.steps(metric.quantise(np.full(V, 6.9)))
+    steps = site_weights.steps(site_weights.quantise(np.full(V, 6.9)))
     reference = panel.haplotypes()
     found = []
     for segment in layout.segments_within(0, V, observed):

@@ -68,12 +68,12 @@ def of_panel(panel: Panel) -> TargetRecords:
 
 
 @pytest.mark.parametrize(
-    ("line", "plain", "mended"),
+    ("line", "plain", "repaired"),
     [
         ((100, "A", "C"), Reason.USED, Reason.USED),
-        ((100, "C", "A"), Reason.SWAPPED, Reason.SWAP_MENDED),
-        ((100, "T", "G"), Reason.FLIPPED, Reason.FLIP_MENDED),
-        ((100, "G", "T"), Reason.FLIPPED_SWAPPED, Reason.BOTH_MENDED),
+        ((100, "C", "A"), Reason.SWAPPED, Reason.SWAP_REPAIRED),
+        ((100, "T", "G"), Reason.FLIPPED, Reason.FLIP_REPAIRED),
+        ((100, "G", "T"), Reason.FLIPPED_SWAPPED, Reason.BOTH_REPAIRED),
         ((100, "A", "G"), Reason.OTHER_ALLELES, Reason.OTHER_ALLELES),
         ((100, "A", "C,G"), Reason.MULTIALLELIC, Reason.MULTIALLELIC),
         ((100, "A", "."), Reason.NO_ALT, Reason.NO_ALT),
@@ -87,15 +87,15 @@ def of_panel(panel: Panel) -> TargetRecords:
         ((400, "AT", "A"), Reason.USED, Reason.USED),
         # An insertion is not the deletion read backwards.
         ((400, "A", "AT"), Reason.OTHER_ALLELES, Reason.OTHER_ALLELES),
-        ((400, "G", "A"), Reason.SWAPPED, Reason.SWAP_MENDED),
+        ((400, "G", "A"), Reason.SWAPPED, Reason.SWAP_REPAIRED),
     ],
 )
-def test_match_records__every_kind(line: Line, plain: Reason, mended: Reason) -> None:
+def test_match_records__every_kind(line: Line, plain: Reason, repaired: Reason) -> None:
     panel = small_panel()
     assert match_records(target_of([line]), panel).reasons == (plain,)
     fixed = match_records(target_of([line]), panel, fix_swaps=True, fix_flips=True)
-    assert fixed.reasons == (mended,)
-    if mended.is_used:
+    assert fixed.reasons == (repaired,)
+    if repaired.is_used:
         site = int(fixed.sites[0])
         assert panel.positions[site] == line[0]
 
@@ -115,13 +115,13 @@ def test_match_records__repeats_are_duplicates_and_exact_records_win() -> None:
 def test_match_records__first_mended_record_wins_where_none_is_exact() -> None:
     lines = [(100, "C", "A"), (100, "T", "G")]
     matching = match_records(target_of(lines), small_panel(), fix_swaps=True, fix_flips=True)
-    assert matching.reasons == (Reason.SWAP_MENDED, Reason.DUPLICATE)
+    assert matching.reasons == (Reason.SWAP_REPAIRED, Reason.DUPLICATE)
 
 
 def test_target_alleles__mended_swaps_are_recoded_and_flips_are_not() -> None:
     lines = [(100, "C", "A"), (400, "T", "C"), (500, "A", "C")]
     matching = match_records(target_of(lines), small_panel(), fix_swaps=True, fix_flips=True)
-    assert matching.reasons == (Reason.SWAP_MENDED, Reason.FLIP_MENDED, Reason.BOTH_MENDED)
+    assert matching.reasons == (Reason.SWAP_REPAIRED, Reason.FLIP_REPAIRED, Reason.BOTH_REPAIRED)
     alleles, observed = target_alleles(target_of(lines), matching, len(SITES))
     assert np.flatnonzero(observed).tolist() == [0, 4, 5]
     assert alleles[:, 0].tolist() == [1, 0, 0, -1]
@@ -132,20 +132,20 @@ def test_target_alleles__mended_swaps_are_recoded_and_flips_are_not() -> None:
 
 @given(panel=panels(), seed=st.integers(0, 2**16))
 def test_match_records__a_panel_matches_itself_however_it_is_damaged(panel: Panel, seed: int) -> None:
-    """Every damage that leaves the variant recognisable is mended to the panel's own alleles."""
+    """Every damage that leaves the variant recognisable is repaired to the panel's own alleles."""
     rng = np.random.default_rng(seed)
     records = of_panel(panel)
     complement = str.maketrans("ACGT", "TGCA")
     refs, alts, alleles, expected = [], [], records.alleles.copy(), []
     several = Counter(panel.positions.tolist())
     for i, (ref, alt) in enumerate(zip(panel.refs, panel.alts, strict=True)):
-        kind = rng.choice([Reason.USED, Reason.SWAP_MENDED, Reason.FLIP_MENDED, Reason.BOTH_MENDED])
+        kind = rng.choice([Reason.USED, Reason.SWAP_REPAIRED, Reason.FLIP_REPAIRED, Reason.BOTH_REPAIRED])
         # Where a position has several sites, another one may look like this one's other strand.
         if len(ref + alt) > 2 or is_ambiguous(ref, alt) or several[int(panel.positions[i])] > 1:
             kind = Reason.USED
-        if kind in (Reason.FLIP_MENDED, Reason.BOTH_MENDED):
+        if kind in (Reason.FLIP_REPAIRED, Reason.BOTH_REPAIRED):
             ref, alt = ref.translate(complement), alt.translate(complement)
-        if kind in (Reason.SWAP_MENDED, Reason.BOTH_MENDED):
+        if kind in (Reason.SWAP_REPAIRED, Reason.BOTH_REPAIRED):
             ref, alt = alt, ref
             alleles[i] = 1 - alleles[i]
         refs.append(ref)
@@ -154,9 +154,9 @@ def test_match_records__a_panel_matches_itself_however_it_is_damaged(panel: Pane
     damaged = dataclasses.replace(records, refs=tuple(refs), alts=tuple(alts), alleles=alleles)
     matching = match_records(damaged, panel, fix_swaps=True, fix_flips=True)
     assert matching.reasons == tuple(expected)
-    mended, observed = target_alleles(damaged, matching, panel.n_sites)
+    repaired, observed = target_alleles(damaged, matching, panel.n_sites)
     assert observed.all()
-    np.testing.assert_array_equal(mended, panel.haplotypes())
+    np.testing.assert_array_equal(repaired, panel.haplotypes())
 
 
 def random_panel(n_sites: int, seed: int, contig: str = "20") -> Panel:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.targets.people import exclusion_groups, find_panel_people, genotype_concordance
+from vcfrag_core.targets.people import find_panel_samples, genotype_concordance, groups_of_matches
 from vcfrag_core.targets.site_tests import (
     SiteEvidence,
     ambiguous_sites,
@@ -186,7 +186,7 @@ def test_find_panel_people__by_genotype_by_name_and_by_both(make_panel: MakePane
     samples, alleles = target_of(panel, [5, 31, 7, 32], ["renamed", "stranger", others.samples[7], others.samples[9]])
     observed = np.arange(400) % 2 == 0
     alleles[:, ~observed] = -1
-    people = {p.sample: p for p in find_panel_people(samples, alleles, observed, others)}
+    people = {p.sample: p for p in find_panel_samples(samples, alleles, observed, others)}
     assert set(people) == {"renamed", others.samples[7], others.samples[9]}
     renamed, both, namesake = people["renamed"], people[others.samples[7]], people[others.samples[9]]
     assert renamed.panel_samples == (others.samples[5],)
@@ -205,7 +205,7 @@ def test_find_panel_people__neither_phase_nor_a_few_errors_hide_a_person(make_pa
     wrong = rng.choice(600, 3, replace=False)
     alleles[0, wrong] = 1 - alleles[0, wrong]
     alleles[:, rng.choice(600, 60, replace=False)] = -1
-    (person,) = find_panel_people(samples, alleles, np.ones(600, np.bool_), panel)
+    (person,) = find_panel_samples(samples, alleles, np.ones(600, np.bool_), panel)
     assert person.panel_samples == (panel.samples[5],)
 
 
@@ -214,15 +214,15 @@ def test_find_panel_people__a_person_twice_in_the_panel_is_left_out_twice(make_p
     haplotypes = panel.haplotypes()
     twice = Panel.from_haplotypes(np.concatenate([haplotypes, haplotypes[10:12]]))
     samples, alleles = target_of(panel, [5], ["x"])
-    people = find_panel_people(samples, alleles, np.ones(400, np.bool_), twice)
+    people = find_panel_samples(samples, alleles, np.ones(400, np.bool_), twice)
     assert people[0].panel_samples == (twice.samples[5], twice.samples[20])
-    assert exclusion_groups(people) == {twice.samples[5]: twice.samples[5], twice.samples[20]: twice.samples[5]}
+    assert groups_of_matches(people) == {twice.samples[5]: twice.samples[5], twice.samples[20]: twice.samples[5]}
 
 
 def test_find_panel_people__too_few_sites_tell_by_name_only(make_panel: MakePanel) -> None:
     panel = make_panel(n_samples=10, n_sites=30, seed=6)
     samples, alleles = target_of(panel, [1, 2], ["x", panel.samples[2]])
-    (person,) = find_panel_people(samples, alleles, np.ones(30, np.bool_), panel)
+    (person,) = find_panel_samples(samples, alleles, np.ones(30, np.bool_), panel)
     assert person.by_name
     assert not person.by_genotype
     assert np.isnan(person.concordance)
@@ -252,6 +252,6 @@ def test_find_panel_people__real_unrelated_people_are_told_apart(data_dir: Path)
     observed = np.array([(str(position), ref, alt) in array for position, ref, alt in sites])
     alleles = target.haplotypes().astype(np.int8)
     anonymous = tuple(f"T{i}" for i in range(len(names)))
-    assert find_panel_people(anonymous, alleles, observed, rest) == []
-    found = find_panel_people(anonymous, alleles, observed, panel)
+    assert find_panel_samples(anonymous, alleles, observed, rest) == []
+    found = find_panel_samples(anonymous, alleles, observed, panel)
     assert [person.panel_samples[0] for person in found] == names

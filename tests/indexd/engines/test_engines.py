@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core.errors import DeadlineError, OutOfBudgetError, UnknownIndexError
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import EXTERNAL, SearchResult
 from vcfrag_core.search.engine import Engine, SearchTask
 from vcfrag_indexd.engines.create import create_engine
@@ -139,7 +139,7 @@ def test_search__weights_whose_sum_is_not_exact_in_float32(engine: Engine, oracl
 def test_search__weights_whose_sum_exceeds_int32(oracle: Engine, described) -> None:
     panel = Panel.from_haplotypes(np.random.default_rng(10).integers(0, 2, size=(8, 33_000)))
     made = described(panel, density=1.0, wanted=(20_000,), weights=np.full(33_000, 64.0))
-    assert int(metric.steps(made.weights).sum(dtype=np.int64)) > 2**31
+    assert int(site_weights.steps(made.weights).sum(dtype=np.int64)) > 2**31
     task = made.task(made.own(panel.samples[:2]), 4)
     bitscan = fresh("bitscan")
     same(answer(bitscan, made.source(), task), answer(oracle, made.source(), task))

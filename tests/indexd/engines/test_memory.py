@@ -22,7 +22,7 @@ from vcfrag_train.client.client import IndexClient
 BUDGET = 8 * 2**20
 LEAK_BYTES = 16 * 1024
 MASKS = 8
-MOST_GROWTH_BYTES = 4096
+MAX_GROWTH_BYTES = 4096
 ALLOCATOR_BYTES = 4 * 2**20
 
 
@@ -75,15 +75,15 @@ def bitscan() -> BitscanEngine:
 
 
 def test_memory__is_flat_and_a_leak_is_seen(described: Callable) -> None:
-    assert growth_per_search(described, bitscan(), 200) < MOST_GROWTH_BYTES
+    assert growth_per_search(described, bitscan(), 200) < MAX_GROWTH_BYTES
     leaking = Leaking(threads=1, budget_bytes=BUDGET)
-    assert growth_per_search(described, leaking, 200) > LEAK_BYTES / 2 > MOST_GROWTH_BYTES
+    assert growth_per_search(described, leaking, 200) > LEAK_BYTES / 2 > MAX_GROWTH_BYTES
 
 
 @pytest.mark.soak
 def test_memory__two_hours_of_requests(described: Callable) -> None:
     # A trainer at two searches a second asks 14,400 times in two hours.
-    assert growth_per_search(described, bitscan(), 14_400) < MOST_GROWTH_BYTES / 16
+    assert growth_per_search(described, bitscan(), 14_400) < MAX_GROWTH_BYTES / 16
 
 
 def test_budget__the_estimate_covers_what_a_search_takes(described: Callable) -> None:

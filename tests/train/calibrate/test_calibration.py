@@ -22,6 +22,7 @@ from vcfrag_train.calibrate.calibrate import CalibrateConfig, calibrate, choose_
 from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, read_parameters, write_parameters
 from vcfrag_train.client.embedded import embedded_daemon
+from vcfrag_train.reporter import LineReporter
 from vcfrag_train.simulate.files import write_phased_vcf
 
 # `make_panel` switches between founders at 3 % of the sites and errs at 0.2 %: over 300 sites and 9 cM, once a cM.
@@ -164,7 +165,7 @@ def test_calibrate__writes_its_whole_provenance(files: dict[str, Path], mosaic: 
     out = tmp_path / "p.toml"
     lines: list[str] = []
     settings = config(files, out, seed=4, samples_table=files["samples.tsv"], command="vcfrag-train calibrate X")
-    content = calibrate(settings, lines.append)
+    content = calibrate(settings, LineReporter(lines.append))
     provenance = tomllib.loads(out.read_text())["provenance"]
     assert provenance["panel"] == mosaic.digest
     assert provenance["mask"] == mask_digest(np.arange(N_SITES) % 3 == 0)

@@ -28,7 +28,7 @@ from vcfrag_core.errors import (
 )
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity, layout_digest
 from vcfrag_core.retrieval.layout import layout_for
 from vcfrag_core.retrieval.queries import QueryBlock
@@ -48,7 +48,7 @@ def opening(panel: Panel) -> dict[str, Any]:
     """Arguments of open_index over the panel."""
     observed = np.random.default_rng(3).random(panel.n_sites) < 0.5
     split = Split(name="train", reference=panel.samples, groups={name: name for name in panel.samples})
-    layout, weights = layout_for(observed, (8, 32)), metric.quantise(np.full(panel.n_sites, 6.9))
+    layout, weights = layout_for(observed, (8, 32)), site_weights.quantise(np.full(panel.n_sites, 6.9))
     identity = Identity.of(panel.digest, split=split, observed=observed, weights=weights, layout=layout)
     return {
         "panel_name": "panel",

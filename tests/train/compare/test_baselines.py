@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.imputed_text import World, small_world
 from vcfrag_core.errors import ConfigError, ShapeError
 from vcfrag_core.panel.keys import haplotype_keys
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines
 from vcfrag_train.compare.baselines import BASELINES, Baseline
@@ -29,7 +29,7 @@ def test_mismatches__counts_called_sites_only(seed: int) -> None:
     queries = rng.integers(-1, 2, size=(5, 40)).astype(np.int8)
     references = rng.integers(0, 2, size=(9, 40)).astype(np.uint8)
     slow = [[sum(q >= 0 and q != r for q, r in zip(x, y, strict=True)) for y in references] for x in queries]
-    assert baselines.mismatches(queries, references).tolist() == slow
+    assert baselines.mismatch_counts(queries, references).tolist() == slow
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
@@ -38,9 +38,9 @@ def test_nearest__equals_sorting_by_distance_then_rank(seed: int, k: int) -> Non
     queries = rng.integers(-1, 2, size=(4, 6)).astype(np.int8)
     references = rng.integers(0, 2, size=(10, 6)).astype(np.uint8)
     rank = rng.permutation(10)
-    distances = baselines.mismatches(queries, references)
+    distances = baselines.mismatch_counts(queries, references)
     slow = [sorted(range(10), key=lambda h, d=row: (d[h], rank[h]))[:k] for row in distances]
-    assert baselines.nearest(queries, references, rank, k).tolist() == slow
+    assert baselines.nearest_references(queries, references, rank, k).tolist() == slow
 
 
 def test_constant__is_twice_the_reference_frequency() -> None:
@@ -89,7 +89,7 @@ def test_baselines__rank_as_they_should() -> None:
     for baseline in BASELINES:
         small = Baseline(name=baseline.name, k=baseline.k, random=baseline.random, sites_per_window=40)
         imputed = baselines.impute_baseline(small, world.reference, alleles, wanted)
-        r2[baseline.name] = metrics.aggregate_r2(imputed.dosage, truth, frequency)
+        r2[baseline.name] = accuracy.aggregate_r2(imputed.dosage, truth, frequency)
     assert r2["constant"] == 0
     assert r2["16 random"] < 0.05
     assert r2["whole-window 1-NN"] > 0.1

@@ -16,7 +16,7 @@ from vcfrag_core.errors import ConfigError, ProgramError
 from vcfrag_core.files.dosages import read_imputed, sample_names
 from vcfrag_core.files.tables.sites import site_rows
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_train.compare import peers
 from vcfrag_train.compare.peers import PEERS, Peer, PeerInput
 from vcfrag_train.compare.usage import run_measured
@@ -59,7 +59,7 @@ def test_run_peer__imputes_and_is_measured(peer: Peer, world: World, files: Worl
     assert got.posterior is not None
     assert np.isfinite(got.estimated_r2).any()
     hidden = world.hidden
-    r2 = metrics.aggregate_r2(got.dosage[hidden], world.copies[hidden], panel.alt_frequency()[hidden])
+    r2 = accuracy.aggregate_r2(got.dosage[hidden], world.copies[hidden], panel.alt_frequency()[hidden])
     assert r2 > 0.15  # the frequency alone is worth 0
 
 

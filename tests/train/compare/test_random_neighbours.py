@@ -9,7 +9,7 @@ from tests.imputed_text import World, small_world
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.retrieval.queries import EXTERNAL
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import F32Array, I8Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import Retriever
@@ -47,6 +47,6 @@ def test_impute_unretrieved__is_worse_than_with_neighbours(world: World) -> None
     again = impute_unretrieved(world.reference, genetic_map(world), alleles, wanted)
     np.testing.assert_array_equal(drawn.dosage, again.dosage)
     frequency, truth = world.reference.alt_frequency()[wanted], world.copies[wanted]
-    with_neighbours = metrics.aggregate_r2(found, truth, frequency)
-    without = metrics.aggregate_r2(drawn.dosage, truth, frequency)
+    with_neighbours = accuracy.aggregate_r2(found, truth, frequency)
+    without = accuracy.aggregate_r2(drawn.dosage, truth, frequency)
     assert without < with_neighbours - 0.02

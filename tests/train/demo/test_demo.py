@@ -12,6 +12,7 @@ from vcfrag_core.errors import ConfigError, ProgramError
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.demo.demo import TRAINED, DemoConfig, fit_config, run_demo
 from vcfrag_train.fit.config import DaemonConfig, load_config
+from vcfrag_train.reporter import SILENT, LineReporter
 from vcfrag_train.simulate.files import SimulatedFiles
 
 pytest.importorskip("msprime", reason="msprime comes with the extra `demo`")
@@ -27,7 +28,7 @@ def test_fit_config__is_the_published_one(repository: Path, tmp_path: Path, monk
 def test_run_demo__refuses_a_folder_with_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("all of it")
     with pytest.raises(ConfigError, match=r"thesis\.tex"):
-        run_demo(DemoConfig.quick(), tmp_path, say=lambda _: None)
+        run_demo(DemoConfig.quick(), tmp_path, reporter=SILENT)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -43,7 +44,7 @@ def test_running_daemon__says_why_it_did_not_start(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_run_demo__travels_the_whole_road(tmp_path: Path) -> None:
     said: list[str] = []
-    result = run_demo(DemoConfig.quick(), tmp_path / "out", say=said.append)
+    result = run_demo(DemoConfig.quick(), tmp_path / "out", reporter=LineReporter(said.append))
     names = [method.name for method in result.evaluation.methods]
     assert {TRAINED, "vcfrag-copying", "whole-window 1-NN"} <= set(names)
     assert "<html" in result.report.read_text()

@@ -22,7 +22,7 @@ from tests.imputed_text import (
 from tests.vcf_text import panel_text, write_vcf
 from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError, UnknownSampleError
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import METRICS
 from vcfrag_train.evaluate import evaluate as evaluation
 from vcfrag_train.evaluate import results, tables
@@ -74,20 +74,20 @@ def everything(result: Evaluation, method: str, metric: str) -> float:
 def test_evaluate__equals_the_definitions_over_the_hidden_sites(world: World, result: Evaluation) -> None:
     haplotypes = noisy_haplotypes(world, 0.05)
     frequency = world.reference.alt_frequency()
-    sites = world.hidden & (metrics.maf_bin(frequency) >= 0)
+    sites = world.hidden & (accuracy.maf_bin(frequency) >= 0)
     dosage, truth = haplotypes.sum(axis=2)[sites], world.copies[sites]
-    posterior = metrics.posterior_of_haplotypes(haplotypes)[sites]
-    calls = metrics.best_guess(dosage, posterior)
-    varies = metrics.truth_varies(truth)
+    posterior = accuracy.posterior_of_haplotypes(haplotypes)[sites]
+    calls = accuracy.best_guess(dosage, posterior)
+    varies = accuracy.truth_varies(truth)
     expected = {
-        "aggregate_r2": metrics.aggregate_r2(dosage, truth, frequency[sites]),
-        "site_r2": np.nanmean(metrics.site_r2(dosage, truth)),
-        "iqs": metrics.iqs(posterior[varies], truth[varies]).mean(),
-        "concordance": metrics.concordance(calls, truth),
-        "non_reference_concordance": metrics.non_reference_concordance(calls, truth),
-        "precision": metrics.alt_scores(calls, truth).precision,
-        "recall": metrics.alt_scores(calls, truth).recall,
-        "f1": metrics.alt_scores(calls, truth).f1,
+        "aggregate_r2": accuracy.aggregate_r2(dosage, truth, frequency[sites]),
+        "site_r2": np.nanmean(accuracy.site_r2(dosage, truth)),
+        "iqs": accuracy.iqs(posterior[varies], truth[varies]).mean(),
+        "concordance": accuracy.concordance(calls, truth),
+        "non_reference_concordance": accuracy.non_reference_concordance(calls, truth),
+        "precision": accuracy.alt_scores(calls, truth).precision,
+        "recall": accuracy.alt_scores(calls, truth).recall,
+        "f1": accuracy.alt_scores(calls, truth).f1,
     }
     assert set(expected) == set(METRICS)
     for name, value in expected.items():
@@ -98,7 +98,7 @@ def test_evaluate__counts_what_it_scored(world: World, result: Evaluation) -> No
     assert result.sites.n_panel == world.targets.n_sites
     assert result.sites.n_typed == world.typed.sum()
     assert result.sites.n_hidden == world.hidden.sum()
-    fixed = metrics.maf_bin(world.reference.alt_frequency())[world.hidden] < 0
+    fixed = accuracy.maf_bin(world.reference.alt_frequency())[world.hidden] < 0
     assert result.sites.n_fixed == fixed.sum() > 0
     assert result.groups[-1].n_sites == result.sites.n_hidden - result.sites.n_fixed
     assert result.groups[-1].n_varying < result.groups[-1].n_sites
@@ -141,9 +141,9 @@ def test_evaluate__differences_are_paired_and_point_the_right_way(result: Evalua
 def test_evaluate__by_super_population(world: World, result: Evaluation) -> None:
     assert dict(result.populations) == {"AAA": 6, "BBB": 6}
     frequency = world.reference.alt_frequency()
-    sites = world.hidden & (metrics.maf_bin(frequency) >= 0)
+    sites = world.hidden & (accuracy.maf_bin(frequency) >= 0)
     dosage = noisy_haplotypes(world, 0.05).sum(axis=2)[sites][:, ::2]
-    expected = metrics.aggregate_r2(dosage, world.copies[sites][:, ::2], frequency[sites])
+    expected = accuracy.aggregate_r2(dosage, world.copies[sites][:, ::2], frequency[sites])
     assert result.method("sharp").populations["AAA"][-1].value == pytest.approx(expected, abs=2e-5)
     assert {d.population for d in result.differences} == {"all", "AAA", "BBB"}
 
@@ -252,7 +252,7 @@ def test_tsv__has_every_figure_once(result: Evaluation, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file, delimiter="\t"))
     keys = [(r["method"], r["against"], r["population"], r["metric"], r["group"]) for r in rows]
     assert len(set(keys)) == len(keys)
-    groups = len(metrics.GROUPS)
+    groups = len(accuracy.GROUPS)
     assert len(rows) == groups * (2 * len(METRICS) + 2 * 2 + len(METRICS) + 2)
     wanted = ("sharp", "", "all", "aggregate_r2", "all")
     value = float(rows[keys.index(wanted)]["value"])

@@ -39,7 +39,7 @@ def result(files: WorldFiles, tmp_path_factory: pytest.TempPathFactory) -> Evalu
     given = EvaluationFiles(
         imputed=tuple(paths), truth=files.truth, panel=files.panel, typed=files.typed, samples_table=files.samples
     )
-    hidden = evaluation.load_hidden(given, config, evaluation.load_panel(files.panel, cache_dir=folder))
+    hidden = evaluation.load_evaluation_truth(given, config, evaluation.load_panel(files.panel, cache_dir=folder))
     cost = Cost(wall_seconds=1.5, preparation_seconds=0.5, peak_bytes=2**30, threads=2, command="impute --fast")
     methods = [evaluation.file_method(name, path, config, cost) for name, path in paths]
     return evaluation.evaluate_methods(hidden, methods, given, config)

@@ -102,7 +102,7 @@ def test_configs__all_four_are_there() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_configs__loads_with_a_model_that_can_be_built(path: Path) -> None:
-    from vcfrag_train.fit.learner import model_config
+    from vcfrag_train.fit.components import model_config
 
     config = load_config(path)
     again = from_table(FitConfig, tomllib.loads(dump_toml(config_table(config))), base=Path("/nowhere"))

@@ -18,14 +18,14 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient
-from vcfrag_train.fit import learner
+from vcfrag_train.fit import components
 from vcfrag_train.fit.callbacks.recorder import RetrievalWarning
-from vcfrag_train.fit.data.dataset import load_material
+from vcfrag_train.fit.data.dataset import load_training_data
 from vcfrag_train.fit.session import fit, validate
 from vcfrag_train.fit.validation.summary import warnings_of
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 
 Make = Callable[..., Any]
 
@@ -35,8 +35,8 @@ def epochs_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def ledger_of(run: Path) -> Ledger:
-    return Ledger.read(
+def index_usage_of(run: Path) -> IndexUsage:
+    return IndexUsage.read(
         RunFolder.open(run).checkpoints / (run / "checkpoints" / "last").read_text().strip() / "ledger.json"
     )
 
@@ -63,7 +63,7 @@ def test_fit__two_runs_with_one_seed_are_the_same(
 ) -> None:
     again = fit(fit_config(), tmp_path / "again")
     assert steps_of(again) == steps_of(trained)
-    assert list(ledger_of(again)) == list(ledger_of(trained))
+    assert list(index_usage_of(again)) == list(index_usage_of(trained))
     ours, theirs = (checkpoints.read_weights(RunFolder.open(run).checkpoint())[0] for run in (again, trained))
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
     assert timeless(again) == timeless(trained)
@@ -83,33 +83,33 @@ def test_fit__how_batches_are_prepared_changes_nothing(
 
 
 def test_fit__every_index_is_that_of_the_planned_mask(trained: Path, fit_config: Make) -> None:
-    material = load_material(fit_config())
-    uses = list(ledger_of(trained))
+    data = load_training_data(fit_config())
+    uses = list(index_usage_of(trained))
     train = [use for use in uses if use.role == "train"]
     for use in train:
-        key = material.masks.key(use.mask.epoch, use.mask.visit)
-        assert mask_digest(material.masks.draw(key)) == use.identity.mask
+        key = data.masks.key(use.mask.epoch, use.mask.visit)
+        assert mask_digest(data.masks.draw(key)) == use.identity.mask
     assert len({use.identity.mask for use in train}) == 2 * 6
-    fixed = {mask_digest(mask) for mask in material.validation.values()}
+    fixed = {mask_digest(mask) for mask in data.validation.values()}
     assert {use.identity.mask for use in uses if use.role == "validation"} == fixed
     assert {use.mask.kind for use in train} == {"level", "array"}
 
 
 def test_fit__validation_samples_and_their_families_stay_out(trained: Path, fit_config: Make) -> None:
-    material = load_material(fit_config())
-    ledger = ledger_of(trained)
-    groups = material.splits.train.groups
-    judges = {groups[name] for name in material.splits.validation_samples}
-    assert not judges & {groups[name] for name in ledger.samples("train")}
-    assert not judges & {groups[name] for name in material.splits.train.reference}
-    assert ledger.samples("validation") == set(material.splits.validation_samples)
+    data = load_training_data(fit_config())
+    index_usage = index_usage_of(trained)
+    groups = data.splits.train.groups
+    judges = {groups[name] for name in data.splits.validation_samples}
+    assert not judges & {groups[name] for name in index_usage.samples("train")}
+    assert not judges & {groups[name] for name in data.splits.train.reference}
+    assert index_usage.samples("validation") == set(data.splits.validation_samples)
 
 
 def test_fit__closes_the_indexes_of_an_outside_daemon(
     fit_config: Make, tmp_path: Path, trained: Path, steps_of: Make
 ) -> None:
     config = fit_config()
-    panel = load_material(config).panel
+    panel = load_training_data(config).panel
     with serve({"panel": panel}) as daemon, serve({"panel": panel}) as other:
         addresses = (daemon.address, other.address)
         outside = dataclasses.replace(config, daemon=dataclasses.replace(config.daemon, addresses=addresses))
@@ -136,7 +136,7 @@ def test_fit__the_metric_is_refreshed_at_the_window_fixed_in_advance(fit_config:
         optimiser={"learning_rate": 0.05},
     )
     run = fit(config, tmp_path / "run")
-    train = [use for use in ledger_of(run) if use.role == "train"]
+    train = [use for use in index_usage_of(run) if use.role == "train"]
     metrics = {
         use.metric_version: {u.identity.metric for u in train if u.metric_version == use.metric_version}
         for use in train
@@ -154,7 +154,7 @@ def test_fit__the_metric_is_refreshed_at_the_window_fixed_in_advance(fit_config:
 
 def test_fit__one_mask_an_epoch(fit_config: Make, tmp_path: Path) -> None:
     run = fit(fit_config(masks={"refresh": "epoch", "array_share": 0.0}, epochs=3), tmp_path / "run")
-    train = [use for use in ledger_of(run) if use.role == "train"]
+    train = [use for use in index_usage_of(run) if use.role == "train"]
     assert [(use.mask.epoch, use.batches) for use in train] == [(0, 12), (1, 12), (2, 12)]
 
 
@@ -166,7 +166,7 @@ def test_fit__a_loss_that_is_not_finite_stops_with_the_batch(
         torch.nn.init.constant_(model.head.bias, float("nan"))
         return model
 
-    make = learner.make_model
+    make = components.make_model
     monkeypatch.setattr("vcfrag_train.fit.session.make_model", poisoned)
     with pytest.raises(TrainingError, match=r"loss is nan at step 0: train epoch 0 batch 0, window \d.*mask digest"):
         fit(fit_config(), tmp_path / "run")

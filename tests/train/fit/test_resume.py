@@ -26,7 +26,7 @@ from vcfrag_train.inspect.inspection import inspect_run
 from vcfrag_train.models.trained import load_trained
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.runs.provenance import PROVENANCE_FILE
 
 Make = Callable[..., Any]
@@ -64,7 +64,7 @@ def wait_for_steps(process: subprocess.Popen[bytes], run: Path, count: int) -> N
 def same_run(ours: Path, theirs: Path, steps_of: Make) -> bool:
     """Equal losses, batches, metric versions, index uses and weights, bit for bit."""
     weights = [checkpoints.read_weights(RunFolder.open(run).pointed("last"))[0] for run in (ours, theirs)]
-    ledgers = [Ledger.read(RunFolder.open(run).pointed("last") / checkpoints.LEDGER) for run in (ours, theirs)]
+    ledgers = [IndexUsage.read(RunFolder.open(run).pointed("last") / checkpoints.INDEX_USAGE) for run in (ours, theirs)]
     assert steps_of(ours) == steps_of(theirs)
     assert list(ledgers[0]) == list(ledgers[1])
     return all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[1])
@@ -250,20 +250,20 @@ def test_inspect__validation_samples_in_the_training_reference_are_found(copied:
 
 def test_inspect__a_validation_sample_in_a_training_batch_is_found(copied: Path) -> None:
     last = RunFolder.open(copied).pointed("last")
-    ledger = Ledger.read(last / checkpoints.LEDGER)
+    index_usage = IndexUsage.read(last / checkpoints.INDEX_USAGE)
     judge = RunFolder.open(copied).splits().validation_samples[0]
-    use = next(iter(ledger))
-    ledger.add("train", use.identity, use.mask, metric_version=0, step=1, samples=[judge])
-    rewrite_ledger(last, ledger)
+    use = next(iter(index_usage))
+    index_usage.add("train", use.identity, use.mask, metric_version=0, step=1, samples=[judge])
+    rewrite_index_usage(last, index_usage)
     assert any("training batches" in leak for leak in inspect_run(copied).leaks)
 
 
 def test_inspect__a_wrong_mask_is_found(copied: Path) -> None:
     last = RunFolder.open(copied).pointed("last")
-    ledger = Ledger.read(last / checkpoints.LEDGER)
-    first, second = list(ledger)[:2]
+    index_usage = IndexUsage.read(last / checkpoints.INDEX_USAGE)
+    first, second = list(index_usage)[:2]
     first.identity = dataclasses.replace(first.identity, mask=second.identity.mask)
-    rewrite_ledger(last, ledger)
+    rewrite_index_usage(last, index_usage)
     found = inspect_run(copied)
     assert "every mask the right one: NO" in found.verdict()
     assert second.identity.mask in found.masks[0]
@@ -275,9 +275,9 @@ def test_inspect__without_the_panel_says_so(copied: Path) -> None:
     assert "the panel is not at hand" in inspect_run(copied).verdict()
 
 
-def rewrite_ledger(folder: Path, ledger: Ledger) -> None:
-    """Puts a ledger in place with the digest that goes with it, as somebody would who covers up."""
-    ledger.write(folder / checkpoints.LEDGER)
+def rewrite_index_usage(folder: Path, index_usage: IndexUsage) -> None:
+    """Puts a record of index usage in place with the digest that goes with it, as somebody would who covers up."""
+    index_usage.write(folder / checkpoints.INDEX_USAGE)
     record = json.loads((folder / "provenance.json").read_text())
-    record["files"][checkpoints.LEDGER] = checkpoints.file_digest(folder / checkpoints.LEDGER)
+    record["files"][checkpoints.INDEX_USAGE] = checkpoints.file_digest(folder / checkpoints.INDEX_USAGE)
     (folder / "provenance.json").write_text(json.dumps(record))

@@ -1,11 +1,11 @@
-"""Streaming r² against the definition in vcfrag_core.scoring.metrics."""
+"""Streaming r² against the definition in vcfrag_core.scoring.accuracy."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from vcfrag_core.scoring.metrics import aggregate_r2
+from vcfrag_core.scoring.accuracy import aggregate_r2
 from vcfrag_train.fit.validation.scores import GROUP_BINS, batch_sums, in_order
 
 

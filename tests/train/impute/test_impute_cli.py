@@ -20,6 +20,7 @@ from vcfrag_indexd.testing import serve
 from vcfrag_train.compare.usage import run_measured
 from vcfrag_train.impute import pipeline as impute_pipeline
 from vcfrag_train.impute.config import ImputeConfig
+from vcfrag_train.reporter import Reporter
 
 HEAVY = ("torch", "lightning", "tensorboard", "matplotlib", "jinja2", "faiss", "scipy", "pandas")
 
@@ -152,7 +153,7 @@ def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
         assert alone.format_columns == [[*row[:6], row[6 + s]] for row in together.format_columns]
 
 
-class BrokenOff(impute_pipeline.Watcher):
+class BrokenOff(Reporter):
     """Interrupts the run after some sites."""
 
     def __init__(self, after: int) -> None:

@@ -1,4 +1,4 @@
-"""`vcfrag-train impute` on every kind of input: what is matched, mended, left out, refused, and what QC files say."""
+"""`vcfrag-train impute` on every kind of input: what is matched, repaired, left out, refused, and what QC files say."""
 
 from __future__ import annotations
 
@@ -57,21 +57,21 @@ def flipped(line: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "flags", "dropped", "mended"),
+    ("damage", "flags", "dropped", "repaired"),
     [
-        ([swapped], ["--fix-swaps"], "swapped", "swap_mended"),
-        ([flipped], ["--fix-flips"], "flipped", "flip_mended"),
-        ([swapped, flipped], ["--fix-swaps", "--fix-flips"], "flipped_and_swapped", "flip_and_swap_mended"),
+        ([swapped], ["--fix-swaps"], "swapped", "swap_repaired"),
+        ([flipped], ["--fix-flips"], "flipped", "flip_repaired"),
+        ([swapped, flipped], ["--fix-swaps", "--fix-flips"], "flipped_and_swapped", "flip_and_swap_repaired"),
     ],
     ids=["swaps", "flips", "both"],
 )
-def test_impute__swaps_and_flips_are_dropped_or_mended(
+def test_impute__swaps_and_flips_are_dropped_or_repaired(
     cohort: Cohort,
     impute: Impute,
     damage: list[Callable[[list[str]], None]],
     flags: list[str],
     dropped: str,
-    mended: str,
+    repaired: str,
 ) -> None:
     clean = impute(cohort.target(cohort.lines()), out="clean.vcf.gz")
     lines = cohort.lines()
@@ -85,14 +85,14 @@ def test_impute__swaps_and_flips_are_dropped_or_mended(
     assert by_default.reasons() == {"used": len(lines) - len(chosen), dropped: len(chosen)}
     options = " and ".join(flags)
     table = by_default.out.with_name("out.qc.tsv")
-    assert f"20: {len(chosen)} {dropped}; {table} lists them ({options} would mend some)" in by_default.stderr
+    assert f"20: {len(chosen)} {dropped}; {table} lists them ({options} would repair some)" in by_default.stderr
     assert [(int(row["position"]), row["reason"], row["used"]) for row in by_default.qc] == [
         (int(lines[i][1]), dropped, "no") for i in chosen
     ]
     fixed = impute(target, *flags)
-    assert fixed.reasons() == {"used": len(lines) - len(chosen), mended: len(chosen)}
+    assert fixed.reasons() == {"used": len(lines) - len(chosen), repaired: len(chosen)}
     assert {row["used"] for row in fixed.qc} == {"yes"}
-    assert f"20: {len(chosen)} {mended}; {table} lists them\n" in fixed.stderr
+    assert f"20: {len(chosen)} {repaired}; {table} lists them\n" in fixed.stderr
     assert fixed.format_columns == clean.format_columns
 
 
@@ -447,9 +447,9 @@ def test_impute__qc_from_applies_a_given_file(cohort: Cohort, impute: Impute) ->
     assert (cohort.folder / "mine.json").is_file()
     again = impute(target, "--qc-from", str(table))
     assert again.format_columns == first.format_columns
-    # Also without the swap that is listed as mended, with one more site dropped by hand, under an alias.
+    # Also without the swap that is listed as repaired, with one more site dropped by hand, under an alias.
     dropped = lines[20]
-    edited = [rows[0], *(row for row in rows[1:] if "swap_mended" not in row)]
+    edited = [rows[0], *(row for row in rows[1:] if "swap_repaired" not in row)]
     edited.append("\t".join(["chr20", *(dropped[i] for i in (1, 3, 4)), "listed", "no"]))
     table.write_text("\n".join(edited) + "\n")
     third = impute(target, "--qc-from", str(table))

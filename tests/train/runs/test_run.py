@@ -1,4 +1,4 @@
-"""The run folder, its ledger and its checkpoints: written whole, read back exactly."""
+"""The run folder, its index usage and its checkpoints: written whole, read back exactly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import CsvLog, RunFolder, RunSplits
-from vcfrag_train.runs.index_usage import Ledger, MaskName
+from vcfrag_train.runs.index_usage import IndexUsage, MaskName
 from vcfrag_train.runs.provenance import FIELDS, PROVENANCE_FILE, Provenance
 
 
@@ -40,13 +40,13 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    ledger = Ledger()
+def index_usage() -> IndexUsage:
+    index_usage = IndexUsage()
     name = MaskName(kind="level", policy="digest", epoch=0, visit=3)
-    ledger.add("train", identity(), name, metric_version=0, step=4, samples=["A", "B"])
-    ledger.add("train", identity(), name, metric_version=0, step=5, samples=["B"])
-    ledger.add("validation", identity("v"), name, metric_version=0, step=5, samples=["V"])
-    return ledger
+    index_usage.add("train", identity(), name, metric_version=0, step=4, samples=["A", "B"])
+    index_usage.add("train", identity(), name, metric_version=0, step=5, samples=["B"])
+    index_usage.add("validation", identity("v"), name, metric_version=0, step=5, samples=["V"])
+    return index_usage
 
 
 def make_provenance(step: int = 5) -> Provenance:
@@ -54,14 +54,14 @@ def make_provenance(step: int = 5) -> Provenance:
     return Provenance(fields=fields, described={}, versions={}, step=step, metric="", files={})
 
 
-def make_snapshot(ledger: Ledger, value: float = 1.0) -> checkpoints.Snapshot:
+def make_snapshot(index_usage: IndexUsage, value: float = 1.0) -> checkpoints.Snapshot:
     shared = torch.full((3,), value)
     return checkpoints.Snapshot(
         weights={"a": shared, "b": shared[:2]},
         model={"layers": 2},
         metric=np.array([1.0, 2.0], dtype=np.float32),
         state={"step": 5, "moments": [torch.ones(2)]},
-        ledger=ledger,
+        index_usage=index_usage,
         config="seed = 1\n",
     )
 
@@ -89,9 +89,9 @@ def test_folder__no_checkpoint_yet(run: RunFolder) -> None:
         run.checkpoint()
 
 
-def test_folder__best_before_last(run: RunFolder, ledger: Ledger) -> None:
+def test_folder__best_before_last(run: RunFolder, index_usage: IndexUsage) -> None:
     for step in (5, 9):
-        checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger), make_provenance(step))
+        checkpoints.write_checkpoint(run.checkpoints, make_snapshot(index_usage), make_provenance(step))
     run.point("last", "step-00000009")
     assert run.checkpoint().name == "step-00000009"
     run.point("best", "step-00000005")
@@ -100,36 +100,36 @@ def test_folder__best_before_last(run: RunFolder, ledger: Ledger) -> None:
     assert not (run.checkpoints / "step-00000009").exists()
 
 
-def test_ledger__round_trip_and_steps(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.write(tmp_path / "ledger.json")
-    again = Ledger.read(tmp_path / "ledger.json")
-    assert list(again) == list(ledger)
+def test_ledger__round_trip_and_steps(index_usage: IndexUsage, tmp_path: Path) -> None:
+    index_usage.write(tmp_path / "ledger.json")
+    again = IndexUsage.read(tmp_path / "ledger.json")
+    assert list(again) == list(index_usage)
     train = next(iter(again))
     assert (train.first_step, train.last_step, train.batches) == (4, 5, 2)
     assert again.samples("train") == {"A", "B"}
     assert again.samples("validation") == {"V"}
 
 
-def test_ledger__merge_spans_both(ledger: Ledger) -> None:
-    other = Ledger()
-    name = next(iter(ledger)).mask
+def test_ledger__merge_spans_both(index_usage: IndexUsage) -> None:
+    other = IndexUsage()
+    name = next(iter(index_usage)).mask
     other.add("train", identity(), name, metric_version=0, step=9, samples=["C"])
     other.add("train", identity("n"), name, metric_version=0, step=1, samples=["C"])
-    ledger.merge(other)
-    uses = {use.identity.mask: use for use in ledger if use.role == "train"}
+    index_usage.merge(other)
+    uses = {use.identity.mask: use for use in index_usage if use.role == "train"}
     assert (uses["m"].first_step, uses["m"].last_step, uses["m"].batches) == (4, 9, 3)
     assert uses["n"].batches == 1
-    assert ledger.samples("train") == {"A", "B", "C"}
+    assert index_usage.samples("train") == {"A", "B", "C"}
 
 
 def test_ledger__a_file_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "ledger.json").write_text("[]")
     with pytest.raises(ProvenanceMissingError):
-        Ledger.read(tmp_path / "ledger.json")
+        IndexUsage.read(tmp_path / "ledger.json")
 
 
-def test_checkpoint__reads_back(run: RunFolder, ledger: Ledger) -> None:
-    name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger), make_provenance())
+def test_checkpoint__reads_back(run: RunFolder, index_usage: IndexUsage) -> None:
+    name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(index_usage), make_provenance())
     folder = run.checkpoints / name
     record = checkpoints.verify(folder)
     weights, model = checkpoints.read_weights(folder)
@@ -140,17 +140,19 @@ def test_checkpoint__reads_back(run: RunFolder, ledger: Ledger) -> None:
     assert record.metric
 
 
-def test_checkpoint__written_again_replaces_the_first(run: RunFolder, ledger: Ledger) -> None:
+def test_checkpoint__written_again_replaces_the_first(run: RunFolder, index_usage: IndexUsage) -> None:
     for value in (1.0, 2.0):
-        name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger, value), make_provenance())
+        name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(index_usage, value), make_provenance())
     checkpoints.verify(run.checkpoints / name)
     assert checkpoints.read_weights(run.checkpoints / name)[0]["a"].tolist() == [2.0] * 3
     assert [path.name for path in run.checkpoints.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("name", [checkpoints.WEIGHTS, checkpoints.STATE, checkpoints.METRIC, checkpoints.LEDGER])
-def test_checkpoint__a_changed_file_is_refused(run: RunFolder, ledger: Ledger, name: str) -> None:
-    folder = run.checkpoints / checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger), make_provenance())
+@pytest.mark.parametrize("name", [checkpoints.WEIGHTS, checkpoints.STATE, checkpoints.METRIC, checkpoints.INDEX_USAGE])
+def test_checkpoint__a_changed_file_is_refused(run: RunFolder, index_usage: IndexUsage, name: str) -> None:
+    folder = run.checkpoints / checkpoints.write_checkpoint(
+        run.checkpoints, make_snapshot(index_usage), make_provenance()
+    )
     data = bytearray((folder / name).read_bytes())
     data[-1] ^= 1
     (folder / name).write_bytes(bytes(data))
@@ -158,15 +160,19 @@ def test_checkpoint__a_changed_file_is_refused(run: RunFolder, ledger: Ledger, n
         checkpoints.verify(folder)
 
 
-def test_checkpoint__a_missing_file_is_refused(run: RunFolder, ledger: Ledger) -> None:
-    folder = run.checkpoints / checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger), make_provenance())
-    (folder / checkpoints.LEDGER).unlink()
+def test_checkpoint__a_missing_file_is_refused(run: RunFolder, index_usage: IndexUsage) -> None:
+    folder = run.checkpoints / checkpoints.write_checkpoint(
+        run.checkpoints, make_snapshot(index_usage), make_provenance()
+    )
+    (folder / checkpoints.INDEX_USAGE).unlink()
     with pytest.raises(ProvenanceMissingError, match="ledger"):
         checkpoints.verify(folder)
 
 
-def test_checkpoint__another_metric_is_refused_even_with_its_digest(run: RunFolder, ledger: Ledger) -> None:
-    folder = run.checkpoints / checkpoints.write_checkpoint(run.checkpoints, make_snapshot(ledger), make_provenance())
+def test_checkpoint__another_metric_is_refused_even_with_its_digest(run: RunFolder, index_usage: IndexUsage) -> None:
+    folder = run.checkpoints / checkpoints.write_checkpoint(
+        run.checkpoints, make_snapshot(index_usage), make_provenance()
+    )
     np.save(folder / checkpoints.METRIC, np.array([1.0, 3.0], dtype="<f4"))
     record = json.loads((folder / PROVENANCE_FILE).read_text())
     record["files"][checkpoints.METRIC] = checkpoints.file_digest(folder / checkpoints.METRIC)

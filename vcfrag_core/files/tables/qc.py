@@ -78,17 +78,17 @@ def read_qc(path: str | Path) -> list[QcEntry]:
 
 
 def apply_qc(records: TargetRecords, matching: Matching, listed: Iterable[QcEntry]) -> Matching:
-    """The matching with a QC file's verdicts: what it drops is dropped, what it mended is mended, all else stays.
+    """The matching with a QC file's verdicts: what it drops is dropped, what it repaired is repaired, all else stays.
 
     Records are found by contig (with or without `chr`), position, REF and ALT.
     """
     wanted = {
         (e.position, e.ref, e.alt): e.reason for e in listed if contig_alias(e.contig, [records.contig]) is not None
     }
-    mending = {
-        (Reason.SWAPPED, Reason.SWAP_MENDED),
-        (Reason.FLIPPED, Reason.FLIP_MENDED),
-        (Reason.FLIPPED_SWAPPED, Reason.BOTH_MENDED),
+    repairing = {
+        (Reason.SWAPPED, Reason.SWAP_REPAIRED),
+        (Reason.FLIPPED, Reason.FLIP_REPAIRED),
+        (Reason.FLIPPED_SWAPPED, Reason.BOTH_REPAIRED),
     }
     changed: dict[int, Reason] = {}
     for i, own in enumerate(matching.reasons):
@@ -96,7 +96,7 @@ def apply_qc(records: TargetRecords, matching: Matching, listed: Iterable[QcEntr
         verdict = wanted.get(key)
         if verdict is None or verdict is own:
             continue
-        if (own, verdict) in mending:
+        if (own, verdict) in repairing:
             changed[i] = verdict
         elif own.is_used and not verdict.is_used:
             kept = verdict in (Reason.INVERTED, Reason.CONTRADICTED, Reason.NO_CALLS)

@@ -12,7 +12,7 @@ import numpy as np
 from vcfrag_core.files.vcf.header import string_numbers
 from vcfrag_core.files.vcf.lines import info_numbers
 from vcfrag_core.output.genotypes import ONE, ColumnTable
-from vcfrag_core.output.records import KeptRecord, OutputRecords
+from vcfrag_core.output.records import OutputRecords, PassThroughRecord
 from vcfrag_core.types import F32Array, I16Array, IntArray, U8Array
 
 MAGIC = b"BCF\2\2"
@@ -98,7 +98,7 @@ class BcfFormatter:
         kind, size = (_INT8, 1) if name == "GT" else (_FLOAT, 4)
         return _integer(self._numbers[name]) + bytes([(n_bytes // size) << 4 | kind])
 
-    def _kept(self, contig: int, kept: KeptRecord, records: OutputRecords) -> bytes:
+    def _kept(self, contig: int, kept: PassThroughRecord, records: OutputRecords) -> bytes:
         calls = _phased(kept.alleles.reshape(-1, 2))
         site = _SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
         return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records)

@@ -10,7 +10,7 @@ import numpy as np
 from vcfrag_core.errors import InputError, PloidyError
 from vcfrag_core.files.tables.sites import InfoRecord, label
 from vcfrag_core.files.vcf.reader import raw_calls
-from vcfrag_core.scoring import metrics
+from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import F64Array, I64Array
 
 _ESTIMATES: Final = ("R2", "DR2")
@@ -37,7 +37,7 @@ def posterior_of(record: InfoRecord, dosage_field: str, path: Path) -> F64Array 
     if (values := _values(record, "GP", 3, path)) is not None:
         return values
     if (values := _values(record, "HDS", 2, path)) is not None:
-        return metrics.posterior_of_haplotypes(values)
+        return accuracy.posterior_of_haplotypes(values)
     if dosage_field == "GT":
         return np.asarray(_copies(record, path)[:, None] == np.arange(3), dtype=np.float64)
     return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from vcfrag_core.output.genotypes import ONE, genotype_columns, pair_key
-from vcfrag_core.output.records import KeptRecord, OutputRecords
+from vcfrag_core.output.records import OutputRecords, PassThroughRecord
 from vcfrag_core.types import I64Array, IntArray
 
 _STEPS = ONE + 1
@@ -95,7 +95,7 @@ def info_numbers(records: OutputRecords) -> Iterator[dict[str, str]]:
         yield numbers
 
 
-def _kept_line(contig: str, kept: KeptRecord) -> bytes:
+def _kept_line(contig: str, kept: PassThroughRecord) -> bytes:
     alts = ",".join(kept.alts) or "."
     names = ["." if allele < 0 else str(allele) for allele in kept.alleles.tolist()]
     cells = "\t".join(f"{a}|{b}" for a, b in zip(names[0::2], names[1::2], strict=True))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.retrieval.metric import STEPS_PER_UNIT
+from vcfrag_core.retrieval.site_weights import STEPS_PER_UNIT
 from vcfrag_core.search.bitscan import scan_bytes, scan_segments
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.search.scan import rank_fetched

@@ -20,7 +20,7 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.consistency import check_built_from
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
-from vcfrag_core.retrieval.metric import steps
+from vcfrag_core.retrieval.site_weights import steps
 from vcfrag_core.search.engine import IndexSource
 from vcfrag_core.search.index import HeldPanel, OpenIndex, build_index, handle_of
 from vcfrag_core.types import BoolArray, F32Array, I32Array

@@ -17,10 +17,10 @@ from vcfrag_train.fit.callbacks.metric_gate import MetricGate
 from vcfrag_train.fit.callbacks.recorder import Recorder
 from vcfrag_train.fit.config import TrainerConfig
 from vcfrag_train.fit.data.loaders import FitData
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.runs.provenance import Provenance
 
 
@@ -28,14 +28,14 @@ class Stopped(Exception):
     """Training ended early because a signal asked for it; a checkpoint was written."""
 
 
-class Keeper(Callback):
+class Checkpointer(Callback):
     """Writes checkpoints and restores the trainer from one.
 
     Args:
         run: The run folder.
         data: The loaders, with the place of the run.
         gate: The metric in force.
-        recorder: Holds the ledger and the sums of the epoch.
+        recorder: Holds the index_usage and the sums of the epoch.
         config: When to save and what is best.
         provenance: Makes the record of a checkpoint from the number of steps.
         model_table: The model's configuration.
@@ -79,7 +79,7 @@ class Keeper(Callback):
                 stopping.load_state_dict(self._restored["stopping"])
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Prepared, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: PreparedBatch, batch_idx: int
     ) -> None:
         at_end = batch.plan.position + 1 == len(self._data.plan)
         asked = processes.any_of(self._asked, pl_module.device)
@@ -104,14 +104,14 @@ class Keeper(Callback):
         self._handlers.clear()
 
     def _save(self, trainer: lightning.Trainer, module: Any, *, best: bool) -> None:
-        ledger = self._everyones_ledger()
+        index_usage = self._everyones_index_usage()
         if trainer.is_global_zero:
             snapshot = checkpoints.Snapshot(
                 weights=module.model.state_dict(),
                 model=self._model_table,
                 metric=self._gate.weights,
                 state=self._state(trainer, module),
-                ledger=ledger,
+                index_usage=index_usage,
                 config=self._run.config_path.read_text(encoding="utf-8"),
             )
             name = checkpoints.write_checkpoint(self._run.checkpoints, snapshot, self._provenance(module.step))
@@ -125,8 +125,8 @@ class Keeper(Callback):
     def _state(self, trainer: lightning.Trainer, module: Any) -> dict[str, Any]:
         return {
             "step": module.step,
-            "epoch": self._data.place.epoch,
-            "position": self._data.place.position,
+            "epoch": self._data.position.epoch,
+            "position": self._data.position.position,
             "processes": trainer.world_size,
             "lanes": self._lanes,
             "metric_version": self._gate.version,
@@ -138,10 +138,10 @@ class Keeper(Callback):
             "stopping": next((stopping.state_dict() for stopping in _stoppings(trainer)), {}),
         }
 
-    def _everyones_ledger(self) -> Ledger:
-        merged = Ledger()
-        for ledger in processes.everyones(self._recorder.ledger):
-            merged.merge(ledger)
+    def _everyones_index_usage(self) -> IndexUsage:
+        merged = IndexUsage()
+        for index_usage in processes.everyones(self._recorder.index_usage):
+            merged.merge(index_usage)
         return merged
 
     def _is_best(self, row: Mapping[str, float | int]) -> bool:

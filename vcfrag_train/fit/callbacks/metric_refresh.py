@@ -12,7 +12,7 @@ from vcfrag_core.types import F32Array
 from vcfrag_train.fit import processes
 from vcfrag_train.fit.callbacks.metric_gate import MetricGate, change
 from vcfrag_train.fit.data.loaders import FitData
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 
 
 class MetricRefresh(Callback):
@@ -51,7 +51,7 @@ class MetricRefresh(Callback):
         trainer: lightning.Trainer,
         pl_module: lightning.LightningModule,
         outputs: Any,
-        batch: Prepared,
+        batch: PreparedBatch,
         batch_idx: int,
     ) -> None:
         version = self._data.plan.version_after(batch.plan.epoch, batch.plan.position)

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 
 from vcfrag_train.fit.callbacks.recorder import Recorder
 from vcfrag_train.fit.data.loaders import FitData
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 
 
 class Progress(Callback):
@@ -39,7 +39,7 @@ class Progress(Callback):
         self._started = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Prepared, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: PreparedBatch, batch_idx: int
     ) -> None:
         self._samples += len(batch.plan.samples)
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Writes down what a run does: the ledger of indexes, a row for every step, a row for every epoch."""
+"""Writes down what a run does: the use of indexes, a row for every step, a row for every epoch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from vcfrag_train.fit import processes
 from vcfrag_train.fit.callbacks.metric_gate import MetricGate
 from vcfrag_train.fit.callbacks.metric_refresh import MetricRefresh
 from vcfrag_train.fit.data.loaders import FitData
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 from vcfrag_train.fit.module import FitModule
 from vcfrag_train.fit.validation.scores import Sums, batch_sums
 from vcfrag_train.fit.validation.summary import EPOCH_COLUMNS, STEP_COLUMNS, judge, warnings_of
 from vcfrag_train.runs.folder import CsvLog, RunFolder
-from vcfrag_train.runs.index_usage import Ledger
+from vcfrag_train.runs.index_usage import IndexUsage
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -77,7 +77,7 @@ class Neighbours:
         self._last: dict[int, tuple[int, tuple[I32Array, ...]]] = {}
         self._shares: list[float] = []
 
-    def add(self, batch: Prepared) -> None:
+    def add(self, batch: PreparedBatch) -> None:
         """Compares a batch's candidates with those under an earlier metric; one batch in eight is looked at."""
         position, version = batch.plan.position, batch.plan.metric_version
         if position % 8:
@@ -118,14 +118,14 @@ class Scorer(Callback):
 
 
 class Recorder(Scorer):
-    """The run's book-keeper.
+    """The run's book-checkpointer.
 
     Args:
         run: The run folder; the first process writes it.
         data: The loaders, whose place this moves on.
         gate: The metric in force.
         refresh: Knows how much the metric changed.
-        ledger: Index uses so far.
+        index_usage: Index uses so far.
         totals: Sums over the epoch so far.
         start_step: Steps before this process started.
     """
@@ -136,12 +136,12 @@ class Recorder(Scorer):
         data: FitData,
         gate: MetricGate,
         refresh: MetricRefresh,
-        ledger: Ledger,
+        index_usage: IndexUsage,
         totals: Totals,
         start_step: int,
     ) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.index_usage = index_usage
         self.totals = totals
         self.last_row: dict[str, float | int] = {}
         self._refresh = refresh
@@ -173,11 +173,11 @@ class Recorder(Scorer):
         self._data.clock.restart()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Prepared, batch_idx: int
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: PreparedBatch, batch_idx: int
     ) -> None:
         plan = batch.plan
-        self._data.place.position = plan.position + 1
-        self.ledger.add(
+        self._data.position.position = plan.position + 1
+        self.index_usage.add(
             "train",
             batch.identity,
             plan.mask,
@@ -210,12 +210,12 @@ class Recorder(Scorer):
         trainer: lightning.Trainer,
         pl_module: Any,
         outputs: Any,
-        batch: Prepared,
+        batch: PreparedBatch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         plan = batch.plan
-        self.ledger.add(
+        self.index_usage.add(
             "validation",
             batch.identity,
             plan.mask,
@@ -231,7 +231,7 @@ class Recorder(Scorer):
         for theirs, _ in everyones:
             total.merge(theirs)
         row: dict[str, float | int] = {
-            "epoch": self._data.place.epoch,
+            "epoch": self._data.position.epoch,
             "step": pl_module.step,
             "train_loss": total.loss / max(1, total.batches),
             "train_r2": total.sums.r2("all"),
@@ -246,8 +246,8 @@ class Recorder(Scorer):
         }
         self.last_row = row
         self.totals = Totals()
-        self._data.place.epoch += 1
-        self._data.place.position = 0
+        self._data.position.epoch += 1
+        self._data.position.position = 0
         if self._epochs is not None:
             self._epochs.add(row)
             self._chart({f"epoch/{name}": value for name, value in row.items()}, pl_module.step)
@@ -261,7 +261,7 @@ class Recorder(Scorer):
                 log.close()
         self._steps = self._epochs = self._board = None
 
-    def _write_step(self, trainer: lightning.Trainer, module: FitModule, batch: Prepared) -> None:
+    def _write_step(self, trainer: lightning.Trainer, module: FitModule, batch: PreparedBatch) -> None:
         loss = processes.mean(sum(self._pending) / len(self._pending), module.device)
         self._pending.clear()
         row: dict[str, float | int] = {

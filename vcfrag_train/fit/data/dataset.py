@@ -41,7 +41,7 @@ from vcfrag_train.runs.folder import RunSplits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Material:
+class TrainingData:
     """Everything that a configuration names, read and checked.
 
     Attributes:
@@ -69,7 +69,7 @@ class Material:
     described: Mapping[str, str]
 
 
-def load_material(config: FitConfig) -> Material:
+def load_training_data(config: FitConfig) -> TrainingData:
     """Reads and makes everything that the configuration names.
 
     Raises:
@@ -77,11 +77,11 @@ def load_material(config: FitConfig) -> Material:
         ConfigError: The split leaves nobody to train or to validate, or an array has no site on the panel.
     """
     panel = load_panel(config.panel.path, region=config.panel.region, cache_dir=config.panel.cache_dir)
-    return make_material(config, panel, map_for(panel, config.panel.map))
+    return make_training_data(config, panel, map_for(panel, config.panel.map))
 
 
-def make_material(config: FitConfig, panel: Panel, genetic_map: GeneticMap) -> Material:
-    """As `load_material`, of a panel and a map that are in memory."""
+def make_training_data(config: FitConfig, panel: Panel, genetic_map: GeneticMap) -> TrainingData:
+    """As `load_training_data`, of a panel and a map that are in memory."""
     design = design_split(config.split, panel)
     by_name = design.splits()
     splits = RunSplits(
@@ -94,7 +94,7 @@ def make_material(config: FitConfig, panel: Panel, genetic_map: GeneticMap) -> M
     sites = MaskSites.of(panel, rows)
     curriculum = training_curriculum(config, panel)
     fixed = validation_masks(sites, seed=config.masks.validation_seed, array=_validation_array(config, panel))
-    return Material(
+    return TrainingData(
         panel=panel,
         genetic_map=genetic_map,
         splits=splits,

@@ -9,11 +9,11 @@ import lightning
 
 from vcfrag_train.fit.data.plan import BatchPlan, TrainingPlan
 from vcfrag_train.fit.data.prefetch import Prefetcher, WaitClock
-from vcfrag_train.fit.data.source import Prepared
+from vcfrag_train.fit.data.source import PreparedBatch
 
 
 @dataclasses.dataclass(slots=True)
-class Place:
+class Position:
     """Where a run stands: epoch, and batches of this process that are done in it."""
 
     epoch: int = 0
@@ -36,7 +36,7 @@ class PlanLoader:
         self,
         plans: Callable[[], Iterable[BatchPlan]],
         length: int,
-        build: Callable[[BatchPlan], Prepared],
+        build: Callable[[BatchPlan], PreparedBatch],
         *,
         depth: int,
         threads: int,
@@ -52,7 +52,7 @@ class PlanLoader:
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[Prepared]:
+    def __iter__(self) -> Iterator[PreparedBatch]:
         batches = Prefetcher(self._plans(), self._build, depth=self._depth, threads=self._threads, clock=self._clock)
         before = self._clock.waited_seconds
         for batch in batches:
@@ -68,7 +68,7 @@ class FitData(lightning.LightningDataModule):
         plan: Makes the training plan of a process from its rank and the number of processes.
         validation: Makes all validation plans; each process takes every so many-th.
         build: Prepares a batch.
-        place: Where training starts and, as it goes on, stands.
+        position: Where training starts and, as it goes on, stands.
         depth, threads, clock: As for `PlanLoader`.
     """
 
@@ -76,15 +76,15 @@ class FitData(lightning.LightningDataModule):
         self,
         plan: Callable[[int, int], TrainingPlan],
         validation: Callable[[], list[BatchPlan]],
-        build: Callable[[BatchPlan], Prepared],
+        build: Callable[[BatchPlan], PreparedBatch],
         *,
-        place: Place,
+        position: Position,
         depth: int,
         threads: int,
         clock: WaitClock,
     ) -> None:
         super().__init__()
-        self.place = place
+        self.position = position
         self.clock = clock
         self._make_plan = plan
         self._plan: TrainingPlan | None = None
@@ -101,7 +101,7 @@ class FitData(lightning.LightningDataModule):
         return self._plan
 
     def train_dataloader(self) -> PlanLoader:
-        epoch, position = self.place.epoch, self.place.position
+        epoch, position = self.position.epoch, self.position.position
         return self._loader(lambda: self.plan.rest_of_epoch(epoch, position), len(self.plan) - position)
 
     def val_dataloader(self) -> PlanLoader:

@@ -26,11 +26,11 @@ from vcfrag_train.fit.data.plan import BatchPlan
 from vcfrag_train.fit.validation.nearest_posterior import nearest_posterior
 from vcfrag_train.runs.index_usage import Role
 
-LEAST_FLANK_CM = 0.05
+MIN_FLANK_CM = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedBatch:
     """A batch that is ready for the model.
 
     Attributes:
@@ -53,7 +53,7 @@ class Prepared:
     candidates: tuple[I32Array, ...] = ()
     nearest: tuple[float, float] = (0.0, 0.0)
 
-    def to(self, device: torch.device) -> Prepared:
+    def to(self, device: torch.device) -> PreparedBatch:
         """The batch on a device."""
         return dataclasses.replace(
             self,
@@ -68,7 +68,7 @@ class Prepared:
 class BatchSource(Protocol):
     """Builds batches, on several threads at once."""
 
-    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
+    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> PreparedBatch:
         """Retrieves for a batch and makes the model's input.
 
         Args:
@@ -119,7 +119,7 @@ class RetrievalSource:
         self._max_uncertain = max_uncertain
         self._rows = {role: ReferenceRows(context.panel_context.panel, split) for role, split in splits.items()}
 
-    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> Prepared:
+    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> PreparedBatch:
         started = time.monotonic()
         split = self._splits[plan.role]
         queries = self._queries(plan, observed, weights)
@@ -130,7 +130,7 @@ class RetrievalSource:
         candidates = Candidates(all_scales=found, longer_scales=longer_scale_candidates(result, found))
         groups = [split.groups[name] for name in queries.samples if isinstance(name, str)]
         inside = slice(queries.window.start, queries.window.stop)
-        prepared = Prepared(
+        prepared = PreparedBatch(
             plan=plan,
             batch=self._input(queries, candidates, groups, self._max_uncertain if plan.role == "train" else None),
             identity=index.identity,
@@ -168,7 +168,7 @@ class RetrievalSource:
             whole = start == 0 and stop == len(cm)
             if whole or int(observed[start:stop].sum()) >= parameters.min_observed:
                 return Window(window.number, window.start, window.stop, start, stop)
-            flank_cm = max(2 * flank_cm, LEAST_FLANK_CM)
+            flank_cm = max(2 * flank_cm, MIN_FLANK_CM)
 
     def _queries(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> MaskedWindow:
         parameters = self.parameters(observed)

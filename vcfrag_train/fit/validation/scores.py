@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.scoring.metrics import MAF_EDGES, N_BINS, maf_bin, squared_correlation
+from vcfrag_core.scoring.accuracy import MAF_EDGES, N_BINS, maf_bin, squared_correlation
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, IntArray
 
 BIN_NAMES: Final = tuple(f"{100 * a:g}-{100 * b:g}" for a, b in zip(MAF_EDGES[:-1], MAF_EDGES[1:], strict=True))

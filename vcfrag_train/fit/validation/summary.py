@@ -15,9 +15,9 @@ GROUPS: Final = ("all", "rare", "common", *BIN_NAMES)
 
 # Share of the error with random neighbours that real ones must take away; where sites are dense, a thousand random
 # haplotypes of a large panel hold relatives of everyone, and the gain in r² alone is small.
-LEAST_GAIN: Final = 0.03
+MIN_GAIN: Final = 0.03
 # How many times the odds of chance the posterior must give the nearest candidates.
-LEAST_NEAREST: Final = 2.0
+MIN_NEAREST: Final = 2.0
 
 
 def score_name(mask: str, who: str, group: str = "all") -> str:
@@ -78,13 +78,13 @@ def warnings_of(row: Mapping[str, float | int]) -> list[str]:
     found = []
     for mask in MASKS:
         real, shuffled = row.get(score_name(mask, "model")), row.get(score_name(mask, "random"))
-        if real is not None and shuffled is not None and real - shuffled < LEAST_GAIN * (1 - shuffled):
+        if real is not None and shuffled is not None and real - shuffled < MIN_GAIN * (1 - shuffled):
             found.append(
                 f"retrieval is worthless on mask {mask!r}: r² {real:.3f} with its neighbours, "
                 f"{shuffled:.3f} with random ones"
             )
         mass, chance = row.get(f"{mask}_nearest_mass"), row.get(f"{mask}_nearest_chance")
-        if mass is not None and chance is not None and mass * (1 - chance) < LEAST_NEAREST * chance * (1 - mass):
+        if mass is not None and chance is not None and mass * (1 - chance) < MIN_NEAREST * chance * (1 - mass):
             found.append(
                 f"copying ignores the nearest candidates on mask {mask!r}: {mass:.3f} of the posterior, {chance:.3f} "
                 "by chance"

@@ -41,7 +41,9 @@ def steps(weights: F32Array) -> I32Array:
     whole = np.rint(scaled)
     if not np.array_equal(whole, scaled):
         site = int(np.flatnonzero(whole != scaled)[0])
-        raise RangeError(f"weight {weights[site]!r} of site {site} is not a multiple of 2**-10; use metric.quantise")
+        raise RangeError(
+            f"weight {weights[site]!r} of site {site} is not a multiple of 2**-10; use site_weights.quantise"
+        )
     return whole.astype(np.int32)
 
 

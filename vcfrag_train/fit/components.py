@@ -15,7 +15,7 @@ from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.model import losses
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.network import ImputationModel
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval.site_weights import quantise
 from vcfrag_core.settings import from_table, to_table
 from vcfrag_core.types import F32Array
 from vcfrag_core.window.context import PanelContext, RecentColumns
@@ -24,10 +24,10 @@ from vcfrag_train.client.embedded import embedded_daemon
 from vcfrag_train.client.retriever import RemoteRetriever
 from vcfrag_train.fit.config import FitConfig, OptimiserConfig
 from vcfrag_train.fit.data.batches import BatchContext
-from vcfrag_train.fit.data.dataset import Material
+from vcfrag_train.fit.data.dataset import TrainingData
 from vcfrag_train.fit.data.indexes import OpenIndexes
 from vcfrag_train.fit.data.source import RetrievalSource
-from vcfrag_train.fit.loop import Learner
+from vcfrag_train.fit.loop import TrainingComponents
 from vcfrag_train.fit.torch_threads import torch_threads
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -64,12 +64,12 @@ def site_weights(model: ImputationModel, frequency: F32Array) -> F32Array:
     device = model.eta_logit.device
     with torch.no_grad():
         weights = model.site_weights(torch.from_numpy(frequency).to(device))
-    return metric.quantise(weights.double().cpu().numpy())
+    return quantise(weights.double().cpu().numpy())
 
 
 @contextlib.contextmanager
-def connected(config: FitConfig, material: Material, model: ImputationModel) -> Iterator[Learner]:
-    """The learner, with clients of the daemons in the configuration or of one that is embedded here.
+def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> Iterator[TrainingComponents]:
+    """The components, with clients of the daemons in the configuration or of one that is embedded here.
 
     While it lasts, torch computes with the configuration's number of threads.
 
@@ -79,23 +79,23 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch_threads(config.trainer.threads))
-        addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, material)),)
+        addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, data)),)
         clients = [stack.enter_context(IndexClient(address)) for address in addresses]
-        digest = material.fields["panel"]
+        digest = data.fields["panel"]
         retrievers = [RemoteRetriever(client, panel_name=config.panel.name, panel_digest=digest) for client in clients]
         indexes = OpenIndexes(retrievers, panel_digest=digest)
         threads = config.trainer.copying_threads
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="vcfrag-copying"))
-        train = material.splits.train
+        train = data.splits.train
         context = BatchContext(
             panel_context=PanelContext(
-                panel=material.panel,
-                cm=material.genetic_map.at(material.panel.positions),
-                columns=RecentColumns(material.panel, MAX_COLUMNS),
+                panel=data.panel,
+                cm=data.genetic_map.at(data.panel.positions),
+                columns=RecentColumns(data.panel, MAX_COLUMNS),
             ),
             reference=GroupExcludedReference(
-                material.panel,
-                material.panel.rows_of(train.reference),
+                data.panel,
+                data.panel.rows_of(train.reference),
                 [train.groups[name] for name in train.reference for _ in range(2)],
             ),
             n_candidates=model.config.candidates,
@@ -103,7 +103,7 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
         )
         source = RetrievalSource(
             context,
-            {"train": material.splits.train, "validation": material.splits.validation},
+            {"train": data.splits.train, "validation": data.splits.validation},
             indexes,
             retrieval=config.retrieval,
             flank_cm=config.windows.flank_cm,
@@ -111,18 +111,18 @@ def connected(config: FitConfig, material: Material, model: ImputationModel) -> 
             keep_problem=model.config.learn_copying,
             max_uncertain=config.optimiser.uncertain_sites,
         )
-        yield Learner(
+        yield TrainingComponents(
             model=model,
             table=to_table(model.config),
             loss=loss_of(config.optimiser),
-            site_weights=lambda: site_weights(model, material.frequency),
+            site_weights=lambda: site_weights(model, data.frequency),
             source=source,
         )
 
 
-def _embedded(config: FitConfig, material: Material) -> contextlib.AbstractContextManager[str]:
+def _embedded(config: FitConfig, data: TrainingData) -> contextlib.AbstractContextManager[str]:
     return embedded_daemon(
-        {config.panel.name: material.panel},
+        {config.panel.name: data.panel},
         threads=config.daemon.threads,
         memory_budget_bytes=config.daemon.memory_budget_bytes,
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from vcfrag_core.errors import NotFiniteError, RangeError
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import metric_digest
 from vcfrag_core.types import F64Array
 
@@ -18,32 +18,32 @@ weights = hnp.arrays(np.float64, st.integers(0, 60), elements=st.floats(0, 64))
 
 @given(values=weights)
 def test_quantise__is_the_nearest_step_and_stays(values: F64Array) -> None:
-    quantised = metric.quantise(values)
+    quantised = site_weights.quantise(values)
     assert quantised.dtype == np.float32
     assert bool((np.abs(quantised - values) <= 2.0**-11).all())
-    np.testing.assert_array_equal(metric.quantise(quantised), quantised)
+    np.testing.assert_array_equal(site_weights.quantise(quantised), quantised)
 
 
 @given(values=weights)
 def test_steps__are_the_weights(values: F64Array) -> None:
-    quantised = metric.quantise(values)
-    np.testing.assert_array_equal(metric.steps(quantised) / metric.STEPS_PER_UNIT, quantised)
+    quantised = site_weights.quantise(values)
+    np.testing.assert_array_equal(site_weights.steps(quantised) / site_weights.STEPS_PER_UNIT, quantised)
 
 
 @given(values=hnp.arrays(np.float64, st.integers(1, 200), elements=st.floats(0, 14)), seed=st.integers(0, 99))
 def test_quantise__float32_sums_are_exact_in_any_order(values: F64Array, seed: int) -> None:
-    quantised = metric.quantise(values)
+    quantised = site_weights.quantise(values)
     shuffled = np.random.default_rng(seed).permutation(quantised)
-    exact = int(metric.steps(quantised).sum()) / metric.STEPS_PER_UNIT
+    exact = int(site_weights.steps(quantised).sum()) / site_weights.STEPS_PER_UNIT
     assert float(np.cumsum(shuffled, dtype=np.float32)[-1]) == float(quantised.sum(dtype=np.float32)) == exact
 
 
 def test_quantise__negative_zero_is_zero() -> None:
-    both = metric.quantise(np.array([-0.0])), metric.quantise(np.array([0.0]))
+    both = site_weights.quantise(np.array([-0.0])), site_weights.quantise(np.array([0.0]))
     assert metric_digest(both[0]) == metric_digest(both[1])
 
 
-@pytest.mark.parametrize("function", [metric.quantise, metric.steps])
+@pytest.mark.parametrize("function", [site_weights.quantise, site_weights.steps])
 def test_weights__outside_the_range_are_refused(function: type) -> None:
     with pytest.raises(NotFiniteError, match="site 1"):
         function(np.array([1.0, np.nan], dtype=np.float32))
@@ -54,4 +54,4 @@ def test_weights__outside_the_range_are_refused(function: type) -> None:
 
 def test_steps__off_the_grid_is_refused() -> None:
     with pytest.raises(RangeError, match=r"site 1 is not a multiple of 2\*\*-10"):
-        metric.steps(np.array([1.0, 0.1], dtype=np.float32))
+        site_weights.steps(np.array([1.0, 0.1], dtype=np.float32))

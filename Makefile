@@ -40,7 +40,7 @@ $(VENV)-proto/.ready: scripts/environment.sh proto/requirements.txt
 	touch $@
 
 demo: $(VENV)/.ready-demo
-	$(BIN)/vcfrag-train demo --out $(DEMO)
+	$(BIN)/vcfrag demo --out $(DEMO)
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal

@@ -17,9 +17,9 @@ from development_tasks import TASKS, Task, build_task, default_data
 
 from vcfrag_train.cli.evaluate import labelled
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
-from vcfrag_train.evaluate import output, tables
-from vcfrag_train.evaluate.evaluate import EvaluationConfig
-from vcfrag_train.evaluate.results import Evaluation
+from vcfrag_train.evaluation import output, tables
+from vcfrag_train.evaluation.evaluate import EvaluationConfig
+from vcfrag_train.evaluation.results import Evaluation
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=default_data(), help="folder of the shared data")
     parser.add_argument("--work", type=Path, default=Path("bench-out"), help="where everything is left")
     parser.add_argument("--checkpoint", action="append", default=[], help="trained run to add, RUN or NAME=RUN")
-    parser.add_argument("--accept", action="append", default=[], help="as for vcfrag-train impute")
+    parser.add_argument("--accept", action="append", default=[], help="as for vcfrag impute")
     parser.add_argument("--peers-only", action="store_true", help="do not run vcfrag")
     parser.add_argument("--no-ablations", action="store_true", help="leave out the baselines")
     parser.add_argument("--threads", type=int, default=2)

@@ -23,6 +23,7 @@ from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.load import load_model
 from vcfrag_core.masks.draw import MaskSites, draw_mask
 from vcfrag_core.output.info_r2 import allele_probabilities, expected_r2
 from vcfrag_core.panel.panel import Panel
@@ -33,7 +34,6 @@ from vcfrag_core.scoring.reliability import EstimatedR2
 from vcfrag_core.scoring.reliability import estimated_r2 as compared
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array
 from vcfrag_train.calibrate.calibrate import choose_samples
-from vcfrag_train.models.choose import default_corrector
 
 PSEUDO_COUNTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 # Those of configs/chr20.toml, from which the model that ships was trained.
@@ -62,7 +62,7 @@ def imputed(
     reference: Panel, alleles: I8Array, observed: BoolArray, genetic_map: Path, args: argparse.Namespace
 ) -> Iterator[tuple[str, F32Array]]:
     """(Q, hidden sites) dosages by copying alone and with the model that ships."""
-    ways = {"copying": None} if args.copying_only else {"copying": None, "default": default_corrector()}
+    ways = {"copying": None} if args.copying_only else {"copying": None, "default": load_model()}
     typed = np.where(observed, alleles, np.int8(-1))
     for name, corrector in ways.items():
         imputer = Imputer(reference, map_for(reference, genetic_map), threads=args.threads, corrector=corrector)

@@ -1,4 +1,4 @@
-"""Whole processes: `vcfrag-train impute` by copying alone and by default, beside Beagle and Minimac4, on both tasks."""
+"""Whole processes: `vcfrag impute` by copying alone and by default, beside Beagle and Minimac4, on both tasks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _beside_peers(label: str, way: str, taken: Mapping[str, Sequence[Usage]]) ->
 
 
 def _ours(task: Task, out: Path, way: str) -> Usage:
-    program = Path(sys.executable).with_name("vcfrag-train")
+    program = Path(sys.executable).with_name("vcfrag")
     return run_measured(
         [
             program, "impute", "--panel", task.panel, "--target", task.target, "--map", task.genetic_map,

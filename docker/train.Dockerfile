@@ -1,6 +1,6 @@
 # The client: fit, impute, evaluate, compare. Build from the repository's root:
 #
-#   docker build -f docker/train.Dockerfile -t vcfrag-train .
+#   docker build -f docker/train.Dockerfile -t vcfrag .
 #
 # It talks to a daemon elsewhere (--daemon HOST:PORT); for one inside its own process, build with
 # --build-arg ENGINE=cpu.
@@ -27,5 +27,5 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     && if [ -n "$ENGINE" ]; then pip install --no-cache-dir "$(echo /wheels/vcfrag_indexd-*.whl)[$ENGINE]"; fi
 USER vcfrag
 WORKDIR /data
-ENTRYPOINT ["vcfrag-train"]
+ENTRYPOINT ["vcfrag"]
 CMD ["--help"]

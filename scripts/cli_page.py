@@ -1,4 +1,4 @@
-"""Prints docs/cli.md: every command of `vcfrag-train` with its options, as its own parser knows them."""
+"""Prints docs/cli.md: every command of `vcfrag` with its options, as its own parser knows them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer.main
 
 from vcfrag_train.cli import app as cli
 
-HEAD = """# The commands of vcfrag-train
+HEAD = """# The commands of vcfrag
 
 <!-- Written by `make docs` from the commands themselves. -->
 
-`vcfrag-train COMMAND --help` prints the same. Every command ends with exit code 0 when it did what was asked, 2 when it
+`vcfrag COMMAND --help` prints the same. Every command ends with exit code 0 when it did what was asked, 2 when it
 refused (one line on stderr, `error [REASON]: what, where and what to do`, or a usage message), 1 when a check that was
 asked for failed, and 130 when it was interrupted. Output files appear whole or not at all. `--version` prints the
 version.
@@ -36,7 +36,7 @@ def section(name: str) -> str:
     command = group.commands[name]
     text = inspect.cleandoc(command.help or "")
     needed = [p for p in command.params if p.required]
-    usage = " ".join([f"vcfrag-train {name}", *(shown(p) for p in needed), "[OPTIONS]"])
+    usage = " ".join([f"vcfrag {name}", *(shown(p) for p in needed), "[OPTIONS]"])
     rows = "".join(row(p) for p in command.params if p.name != "help")
     return f"\n## {name}\n\n{text}\n\n    {usage}\n\n| option | meaning | default |\n| --- | --- | --- |\n{rows}"
 

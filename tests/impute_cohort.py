@@ -1,4 +1,4 @@
-"""A panel and targets to impute as files, what a run of `vcfrag-train impute` left, and how to look at it."""
+"""A panel and targets to impute as files, what a run of `vcfrag impute` left, and how to look at it."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_command_help__answers_without_torch(name: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stdout
-    assert f"vcfrag-train {name}" in done.stdout
+    assert f"vcfrag {name}" in done.stdout
 
 
 @pytest.mark.parametrize(("given", "found"), [(None, "1"), ("3", "3")])

@@ -17,7 +17,7 @@ import typer.main
 
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_train.cli import app as cli
-from vcfrag_train.fit.config import load_config
+from vcfrag_train.training.config import load_config
 
 PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -65,7 +65,7 @@ def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[st
 
 def options(program: str, name: str) -> set[str]:
     """Every option of a command, as its own parser knows it."""
-    if program == "vcfrag-train":
+    if program == "vcfrag":
         app = cli.build_app(name)
     else:
         from vcfrag_indexd.cli import app as daemon
@@ -76,7 +76,7 @@ def options(program: str, name: str) -> set[str]:
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
-@pytest.mark.parametrize("program", ["vcfrag-train", "vcfrag-indexd"])
+@pytest.mark.parametrize("program", ["vcfrag", "vcfrag-indexd"])
 def test_command_lines__use_options_that_exist(repository: Path, program: str) -> None:
     checked = 0
     for where, words in command_lines(repository, program):

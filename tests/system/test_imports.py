@@ -18,6 +18,8 @@ NEEDS_TORCH = {
     "vcfrag_core.model.embedding",
     "vcfrag_core.model.losses",
     "vcfrag_core.model.network",
+    "vcfrag_core.model.torch_network",
+    "vcfrag_core.model.torch_threads",
 }
 
 
@@ -51,7 +53,8 @@ def test_copying_layer__leaves_triton_until_tensors_lie_on_a_device() -> None:
 
 
 def test_core__files_are_the_only_readers() -> None:
-    wanted = [n for n in core_modules() if not n.startswith("vcfrag_core.files") and n not in NEEDS_TORCH]
+    readers = ("vcfrag_core.files", "vcfrag_core.api")
+    wanted = [n for n in core_modules() if not n.startswith(readers) and n not in NEEDS_TORCH]
     assert "cyvcf2" not in loaded_after("".join(f"import {name}\n" for name in wanted))
 
 

@@ -68,8 +68,8 @@ def test_wheels__carry_data_and_licence(wheels: dict[str, Path]) -> None:
     names = zipfile.ZipFile(wheels["vcfrag"]).namelist()
     assert "vcfrag_proto/v1/index_pb2.pyi" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
-    assert "vcfrag_train/default_model/weights.safetensors" in names
-    assert any(name.startswith("vcfrag_train/evaluate/templates/") for name in names)
+    assert "vcfrag_core/model/default_model/weights.safetensors" in names
+    assert any(name.startswith("vcfrag_train/evaluation/templates/") for name in names)
     assert {"vcfrag_core/py.typed", "vcfrag_train/py.typed", "vcfrag_proto/py.typed"} <= set(names)
 
 
@@ -89,11 +89,11 @@ def test_extras__name_engines_and_training(wheels: dict[str, Path]) -> None:
 
 
 def test_base_install__console_scripts_answer(base: Environment) -> None:
-    for program in ("vcfrag-train", "vcfrag-indexd"):
+    for program in ("vcfrag", "vcfrag-indexd"):
         done = base.run(program, "--help")
         assert done.returncode == 0, done.stderr
         assert "Usage" in done.stdout
-    assert base.run("vcfrag-train", "--version").stdout.startswith("vcfrag ")
+    assert base.run("vcfrag", "--version").stdout.startswith("vcfrag ")
 
 
 def test_base_install__is_not_the_checkout(base: Environment) -> None:
@@ -157,14 +157,14 @@ def test_install_without_torch__imputes_with_the_model_that_ships(without_torch:
     files = write_simulation(simulate(small), tmp_path)
     out = tmp_path / "imputed.vcf.gz"
     words = ["--panel", str(files.panel), "--map", str(files.genetic_map), "--target", str(files.target)]
-    done = without_torch.run("vcfrag-train", "impute", *words, "--out", str(out), timeout=240)
+    done = without_torch.run("vcfrag", "impute", *words, "--out", str(out), timeout=240)
     assert done.returncode == 0, done.stderr
     header = gzip.decompress(out.read_bytes()).decode().partition("#CHROM")[0]
     assert "trained weights=" in header
 
 
 def test_base_install__training_names_the_pip_line(base: Environment) -> None:
-    done = base.run("vcfrag-train", "demo", "--quick")
+    done = base.run("vcfrag", "demo", "--quick")
     assert done.returncode == 2
     assert _one_line(done.stderr) == "error [CONFIG]: torch is not installed; run: pip install 'vcfrag[train]'"
 
@@ -178,7 +178,7 @@ def test_pip_install__base_brings_neither_torch_nor_faiss(
     assert "vcfrag-indexd" in installed
     assert not {"torch", "faiss", "lightning", "msprime"} & set(re.findall(r"^[a-z]+", installed, re.MULTILINE))
     assert fresh.run("python", "-m", "pip", "check").returncode == 0
-    assert fresh.run("vcfrag-train", "--help").returncode == 0
+    assert fresh.run("vcfrag", "--help").returncode == 0
 
 
 @pytest.mark.soak
@@ -186,7 +186,7 @@ def test_pip_install__everything_runs_the_demo(wheels: dict[str, Path], reposito
     wanted = [f"{wheels['vcfrag']}[train,demo]", f"{wheels['vcfrag_indexd']}[cpu]"]
     fresh = _pip_install(tmp_path / "fresh", repository, wanted)
     assert fresh.run("python", "-m", "pip", "check").returncode == 0
-    done = fresh.run("vcfrag-train", "demo", "--quick", "--out", str(tmp_path / "out"), timeout=900)
+    done = fresh.run("vcfrag", "demo", "--quick", "--out", str(tmp_path / "out"), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 

@@ -47,7 +47,7 @@ def fit_config(fit_files: FitFiles) -> Callable[..., Any]:
 
     def make(files: FitFiles = fit_files, **changes: Any) -> Any:
         from vcfrag_core.copying.parameters import CopyingParameters
-        from vcfrag_train.fit import config as c
+        from vcfrag_train.training import config as c
 
         tables: dict[str, dict[str, Any]] = {
             "panel": {"path": files.panel, "map": files.map, "cache_dir": files.folder / "cache"},
@@ -94,7 +94,7 @@ def steps_of() -> Callable[[Path], list[dict[str, str]]]:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, fit_config: Callable[..., Any]) -> Path:
     """The folder of an undisturbed run; look, but do not touch."""
-    from vcfrag_train.fit.session import fit
+    from vcfrag_train.training.session import fit
 
     return fit(fit_config(), tmp_path_factory.mktemp("trained") / "run")
 

@@ -13,12 +13,14 @@ from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window, lay_imputation_windows
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External
+from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, IntArray
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.local import LocalRetriever
@@ -110,6 +112,27 @@ class Imputer:
     def windows(self, observed: BoolArray) -> list[Window]:
         """The windows that `impute_windows` will go through."""
         return imputation_windows(self.cm, self.parameters(observed).flank_cm)
+
+    def impute(self, targets: Targets) -> Imputed:
+        """All sites of the panel for all targets, in memory.
+
+        Raises:
+            RangeError: A window's context holds no observed site, or a target has no neighbour.
+            ShapeError: The targets are not those of the panel's sites.
+        """
+        windows = self.impute_windows(targets.alleles, targets.observed, targets.names)
+        return Imputed(
+            panel=self.panel,
+            targets=targets,
+            probabilities=np.concatenate([dosage for _, dosage in windows], axis=1),
+            method=self.method(targets.observed),
+        )
+
+    def method(self, observed: BoolArray) -> str:
+        """The parameters and the model in force for this mask, in one line for records."""
+        values = dataclasses.asdict(self.parameters(observed))
+        copying = "copying " + " ".join(f"{name}={value}".replace(" ", "") for name, value in values.items())
+        return copying if self.corrector is None else f"{self.corrector.name} {copying}"
 
     def impute_windows(
         self,

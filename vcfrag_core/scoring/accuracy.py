@@ -18,6 +18,8 @@ from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I32Array
 MISSING: Final = -1
 MAF_EDGES: Final = (0.0, 0.001, 0.005, 0.01, 0.05, 0.5)
 N_BINS: Final = len(MAF_EDGES) - 1
+# By their percentages, as in columns of validation: `0.1-0.5`.
+BIN_NAMES: Final = tuple(f"{100 * a:g}-{100 * b:g}" for a, b in zip(MAF_EDGES[:-1], MAF_EDGES[1:], strict=True))
 # A variance below this share of the mean square, or below this value, is rounding: the values are constant.
 CONSTANT_SHARE: Final = 1e-12
 CONSTANT_VARIANCE: Final = 1e-13

@@ -29,9 +29,8 @@ from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray
 from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
-from vcfrag_train.client.retriever import retriever_for
-from vcfrag_train.client.wait import wait_until_answering
 from vcfrag_train.reporter import SILENT, Reporter
+from vcfrag_train.retrievers import retriever_for
 
 Density = Literal["dense", "array"]
 DENSE_HIDDEN_SHARE: Final = 0.5
@@ -76,7 +75,7 @@ class CalibrateConfig:
     threads: int = 1
     resamples: int = 1000
     search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
-    command: str = "vcfrag-train calibrate"
+    command: str = "vcfrag calibrate"
 
     def __post_init__(self) -> None:
         given = [name for name in ("typed", "density", "observed_share") if getattr(self, name) is not None]
@@ -108,6 +107,8 @@ def calibrate(config: CalibrateConfig, reporter: Reporter = SILENT) -> Parameter
         ServiceError, IdentityError: The daemon cannot serve this, or serves something else.
     """
     if config.daemon is not None:
+        from vcfrag_train.client.wait import wait_until_answering
+
         wait_until_answering(config.daemon)
     panel = load_panel(config.panel, region=config.region, threads=config.threads)
     genetic_map = map_for(panel, config.map)

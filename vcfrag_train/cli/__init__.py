@@ -1,1 +1,1 @@
-"""One module per command of `vcfrag-train`, each with a function `command`; `vcfrag_train.cli.app` registers them."""
+"""One module per command of `vcfrag`, each with a function `command`; `vcfrag_train.cli.app` registers them."""

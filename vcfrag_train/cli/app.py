@@ -1,4 +1,4 @@
-"""The command line `vcfrag-train`: registers one module of `vcfrag_train.cli` per command.
+"""The command line `vcfrag`, also called `vcfrag`: registers one module of `vcfrag_train.cli` per command.
 
 Only the module of the command that was asked for is imported, so that `--help` answers at once.
 """
@@ -25,18 +25,19 @@ COMMANDS = {
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
     "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
     "inspect": "Say what a training run was made from, and whether it can be trusted.",
-    "export": "Write a trained model to hand on.",
+    "export": "Export a trained model for sharing.",
     "calibrate": "Fit the copying parameters to a panel by leave-one-out.",
     "demo": "Generate a panel, train, impute and evaluate: the whole road in minutes.",
 }
 
+PROGRAM = "vcfrag"
 EXIT_FAILED = 2
 EXIT_INTERRUPTED = 130
 
 
 def build_app(chosen: str | None = None) -> typer.Typer:
     """The application, with the code of the command `chosen` loaded and the names and summaries of the others."""
-    app = typer.Typer(name="vcfrag-train", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app = typer.Typer(name=PROGRAM, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.callback()(_options)
     for name, summary in COMMANDS.items():
         app.command(name, short_help=summary)(_load(name) if name == chosen else _placeholder)
@@ -67,7 +68,7 @@ def _process_of_its_own() -> Iterator[None]:
 
 def _run(chosen: str | None, words: Sequence[str]) -> None:
     try:
-        build_app(chosen)(words, prog_name="vcfrag-train")
+        build_app(chosen)(words, prog_name=PROGRAM)
     except VcfragError as error:
         _leave(error.reason, str(error))
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`vcfrag-train calibrate`: fits the copying parameters to a panel."""
+"""`vcfrag calibrate`: fits the copying parameters to a panel."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def command(
         threads=threads,
         resamples=resamples,
         search=SearchConfig(rounds=rounds, retrieval=not copying_only),
-        command=shlex.join(["vcfrag-train", *sys.argv[1:]]),
+        command=shlex.join(["vcfrag", *sys.argv[1:]]),
     )
     console = Console(stderr=True)
     content = calibrate(

@@ -1,4 +1,4 @@
-"""`vcfrag-train compare`: vcfrag, Beagle, Minimac4 and baselines on the same files."""
+"""`vcfrag compare`: vcfrag, Beagle, Minimac4 and baselines on the same files."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def command(
     from vcfrag_train.cli.evaluate import labelled
     from vcfrag_train.compare import compare as comparison
     from vcfrag_train.compare.peers import PEERS
-    from vcfrag_train.evaluate import evaluate as evaluation
-    from vcfrag_train.evaluate import output, tables
+    from vcfrag_train.evaluation import evaluate as evaluation
+    from vcfrag_train.evaluation import output, tables
     from vcfrag_train.reporter import LineReporter
 
     files = comparison.ComparisonFiles(

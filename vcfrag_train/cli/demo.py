@@ -1,4 +1,4 @@
-"""`vcfrag-train demo`: the whole road on generated data."""
+"""`vcfrag demo`: the whole road on generated data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def command(
 
     from vcfrag_train import extras
     from vcfrag_train.demo.demo import DemoConfig, run_demo
-    from vcfrag_train.evaluate import tables
+    from vcfrag_train.evaluation import tables
     from vcfrag_train.reporter import LineReporter
 
     extras.require("torch", "lightning", "matplotlib", "jinja2", "msprime", "vcfrag_indexd")

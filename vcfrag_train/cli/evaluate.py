@@ -1,4 +1,4 @@
-"""`vcfrag-train evaluate`: scores imputed files against the truth."""
+"""`vcfrag evaluate`: scores imputed files against the truth."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def command(
     threads: Annotated[int, typer.Option(help="Threads that decompress.")] = 1,
 ) -> None:
     """Scores imputed genotypes at the hidden sites, by allele frequency, with paired bootstrap intervals."""
-    from vcfrag_train.evaluate import evaluate as evaluation
-    from vcfrag_train.evaluate import output, tables
+    from vcfrag_train.evaluation import evaluate as evaluation
+    from vcfrag_train.evaluation import output, tables
 
     files = evaluation.EvaluationFiles(
         imputed=tuple(labelled(text) for text in imputed),

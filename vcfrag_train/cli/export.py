@@ -1,4 +1,4 @@
-"""`vcfrag-train export`: a trained model to hand on."""
+"""`vcfrag export`: a trained model for sharing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Folder to write; `impute --checkpoint` takes it.")],
 ) -> None:
     """Writes a run's best model with its provenance and its scores, without the trainer's state."""
-    from vcfrag_train.models.exported import export_model
+    from vcfrag_train.models.export import export_model
 
     export_model(run, out)
     typer.echo(f"wrote {out}")

@@ -1,4 +1,4 @@
-"""`vcfrag-train fit`: trains a model against an index daemon."""
+"""`vcfrag fit`: trains a model against an index daemon."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command(
     from vcfrag_core.errors import ConfigError
     from vcfrag_train import extras
     from vcfrag_train.client.wait import wait_until_ready
-    from vcfrag_train.fit.config import load_config, run_config
+    from vcfrag_train.training.config import load_config, run_config
 
     extras.require("torch", "lightning")
     if resume is not None and out is not None:
@@ -50,7 +50,7 @@ def command(
         for address in settings.daemon.addresses:
             wait_until_ready(address, lambda name, _: name == wanted)
 
-    from vcfrag_train.fit.session import fit
+    from vcfrag_train.training.session import fit
 
     try:
         run = fit(settings, out, resume=resume, accept=accept or ())

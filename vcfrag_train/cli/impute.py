@@ -1,4 +1,4 @@
-"""`vcfrag-train impute`: imputes the untyped sites of target samples."""
+"""`vcfrag impute`: imputes the untyped sites of target samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from vcfrag_core.files.vcf.writer import parts_folder
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
-from vcfrag_train.impute.config import ImputeConfig, KeepGoing
+from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 
 
 def command(
@@ -92,14 +92,14 @@ def command(
         loo_folds=loo_folds,
         pass_through=pass_through,
         allow_panel_samples=allow_panel_samples,
-        command=shlex.join(["vcfrag-train", *sys.argv[1:]]),
+        command=shlex.join(["vcfrag", *sys.argv[1:]]),
     )
     from vcfrag_train.cli.progress import showing
-    from vcfrag_train.impute.pipeline import run_impute
+    from vcfrag_train.imputing.pipeline import impute
 
     with showing() as reporter:
         try:
-            result = run_impute(config, reporter)
+            result = impute(config, reporter)
         except KeyboardInterrupt:
             if parts_folder(out).is_dir():
                 reporter.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")

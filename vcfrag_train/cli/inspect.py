@@ -1,4 +1,4 @@
-"""`vcfrag-train inspect`: says what a training run was made from, and whether it can be trusted."""
+"""`vcfrag inspect`: says what a training run was made from, and whether it can be trusted."""
 
 from __future__ import annotations
 

@@ -10,8 +10,7 @@ from vcfrag_core.errors import PanelMismatchError, UnknownPanelError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
-from vcfrag_core.window.local import LocalRetriever
-from vcfrag_core.window.retriever import IndexSpec, Retriever
+from vcfrag_core.window.retriever import IndexSpec
 from vcfrag_train.client.client import IndexClient, IndexHandle
 from vcfrag_train.client.wait import wait_until_ready
 
@@ -78,22 +77,13 @@ class RemoteIndex:
 
 
 @contextlib.contextmanager
-def retriever_for(panel: Panel, address: str | None, *, threads: int) -> Iterator[Retriever]:
-    """A retriever of one panel: by the daemon that the user named, or in this process.
-
-    Args:
-        panel: The panel.
-        address: HOST:PORT of a running daemon; None searches here.
-        threads: Threads of a search here.
+def remote_retriever(panel: Panel, address: str) -> Iterator[RemoteRetriever]:
+    """A retriever by a running daemon that serves this very panel, under whatever name.
 
     Raises:
-        PanelMismatchError: The daemon does not serve this panel.
+        PanelMismatchError: The daemon does not serve it.
         ServiceError: It cannot be reached.
     """
-    if address is None:
-        with LocalRetriever(panel, threads=threads) as retriever:
-            yield retriever
-        return
     name = _served_name(address, panel)
     with IndexClient(address) as client:
         yield RemoteRetriever(client, panel_name=name, panel_digest=panel.digest)

@@ -19,16 +19,17 @@ from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.sites import site_rows
 from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines, peers
 from vcfrag_train.compare.baselines import Baseline
 from vcfrag_train.compare.peers import PEERS, Peer
 from vcfrag_train.compare.usage import Usage, run_measured
-from vcfrag_train.evaluate.evaluate import Method, evaluate_methods, file_method
-from vcfrag_train.evaluate.results import Cost, Evaluation
-from vcfrag_train.evaluate.truth import EvaluationConfig, EvaluationFiles, EvaluationTruth, load_evaluation_truth
-from vcfrag_train.models.choose import default_corrector, named_corrector
+from vcfrag_train.evaluation.evaluate import Method, evaluate_methods, file_method
+from vcfrag_train.evaluation.results import Cost, Evaluation
+from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationFiles, EvaluationTruth, load_evaluation_truth
+from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import SILENT, Reporter
 
 _RUN_CLI: Final = "import sys; from vcfrag_train.cli.app import main; main(sys.argv[1:])"
@@ -86,7 +87,7 @@ class ComparisonConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Own:
-    """One way to call `vcfrag-train impute`."""
+    """One way to call `vcfrag impute`."""
 
     name: str
     options: tuple[str, ...]
@@ -218,7 +219,7 @@ def _correctors(files: ComparisonFiles, reference: Panel, config: ComparisonConf
         found = {"panel": reference.digest, "map": map_for(reference, files.genetic_map).digest}
         for name, run in config.checkpoints:
             yield name, named_corrector(run, found, config.accept)
-    shipped = default_corrector() if config.own else None
+    shipped = load_model() if config.own else None
     if shipped is not None:
         yield "vcfrag", shipped
 

@@ -13,8 +13,8 @@ from vcfrag_train.simulate.files import SimulatedFiles, write_simulation
 from vcfrag_train.simulate.simulate import SimulationConfig, simulate
 
 if TYPE_CHECKING:
-    from vcfrag_train.evaluate.results import Evaluation
-    from vcfrag_train.fit.config import FitConfig
+    from vcfrag_train.evaluation.results import Evaluation
+    from vcfrag_train.training.config import FitConfig
 
 PANEL_NAME: Final = "demo"
 TRAINED: Final = "vcfrag-trained"
@@ -77,8 +77,8 @@ def run_demo(config: DemoConfig, out: Path, reporter: Reporter) -> DemoResult:
         ProgramError: The daemon or a peer ended with an error.
     """
     from vcfrag_train.compare import compare as comparison
-    from vcfrag_train.evaluate import evaluate as evaluation
-    from vcfrag_train.evaluate import output
+    from vcfrag_train.evaluation import evaluate as evaluation
+    from vcfrag_train.evaluation import output
 
     _prepare(out)
     files = _generate(config, out, reporter)
@@ -131,7 +131,7 @@ def _generate(config: DemoConfig, out: Path, reporter: Reporter) -> SimulatedFil
 
 def _train(config: DemoConfig, files: SimulatedFiles, out: Path, reporter: Reporter) -> Path:
     from vcfrag_train.client.process import running_daemon
-    from vcfrag_train.fit.session import fit
+    from vcfrag_train.training.session import fit
 
     reporter.say("starting the daemon")
     with running_daemon({PANEL_NAME: files.panel}, log=out / "indexd.log", threads=config.threads) as address:
@@ -141,7 +141,7 @@ def _train(config: DemoConfig, files: SimulatedFiles, out: Path, reporter: Repor
 
 def fit_config(config: DemoConfig, files: SimulatedFiles, address: str) -> FitConfig:
     """The training run: a small model, curriculum masks, judged on held-out reference samples."""
-    from vcfrag_train.fit.config import (
+    from vcfrag_train.training.config import (
         DaemonConfig,
         FitConfig,
         MasksConfig,

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import HeldOutSampleError, VcfragError
+from vcfrag_core.model.provenance import FIELDS, Provenance
 from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, RunSplits
 from vcfrag_train.runs.index_usage import IndexUsage, IndexUse
-from vcfrag_train.runs.provenance import FIELDS, Provenance
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from vcfrag_core.masks.curriculum import MaskKey, TrainingMasks
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.settings import from_table
-from vcfrag_train.fit.config import FitConfig
-from vcfrag_train.fit.data.dataset import load_training_data
 from vcfrag_train.runs.folder import RunFolder
 from vcfrag_train.runs.index_usage import IndexUsage, MaskName, Role
+from vcfrag_train.training.config import FitConfig
+from vcfrag_train.training.data.dataset import load_training_data
 
 
 def expected_masks(run: RunFolder, index_usage: IndexUsage) -> dict[tuple[Role, MaskName], set[str]]:

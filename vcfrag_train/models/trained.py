@@ -1,67 +1,16 @@
-"""A trained model for use: the weights of a checkpoint, and the proof of what they were made from."""
+"""A trained model for use: that of a run's checkpoint, or an exported one."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from vcfrag_core.errors import ProvenanceMissingError, ShapeError
-from vcfrag_core.evidence.inputs import INPUTS_DIGEST
-from vcfrag_core.model.config import ModelConfig
-from vcfrag_core.model.one_layer import OneLayer
-from vcfrag_core.settings import from_table
-from vcfrag_core.types import F32Array
-from vcfrag_train.extras import require
-from vcfrag_train.models.exported import Scores, bins_left_to_copying, is_exported, read_exported, validation_scores
+from vcfrag_core.errors import ProvenanceMissingError
+from vcfrag_core.model.exported import WEIGHTS, Scores, TrainedModel, is_exported, read_exported
+from vcfrag_core.model.provenance import Provenance
+from vcfrag_train.models.export import validation_scores
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
-from vcfrag_train.runs.provenance import Acceptance, Provenance
-
-if TYPE_CHECKING:
-    from vcfrag_train.models.torch_network import TorchNetwork
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainedModel:
-    """A model and its provenance.
-
-    Attributes:
-        config: Its shape.
-        tensors: Its parameters by name.
-        provenance: What it was made from.
-        accepted: Differences that the caller accepted just now.
-        folder: The checkpoint, or the exported model.
-        left_to_copying: MAF bins (low, high] in which copying did better on held-out samples.
-    """
-
-    config: ModelConfig
-    tensors: Mapping[str, F32Array]
-    provenance: Provenance
-    accepted: tuple[Acceptance, ...]
-    folder: Path
-    left_to_copying: tuple[tuple[float, float], ...]
-
-    def network(self) -> OneLayer | TorchNetwork:
-        """The model at work: without torch where its shape allows it.
-
-        Raises:
-            ConfigError: It needs torch, which is not installed.
-            ProvenanceMismatchError: The tensors are not those of a model of this shape.
-        """
-        if OneLayer.serves(self.config):
-            try:
-                return OneLayer(self.config, self.tensors)
-            except ShapeError as error:
-                raise checkpoints.wrong_tensors(self.folder, error) from error
-        require("torch")
-        from vcfrag_core.model.network import ImputationModel
-        from vcfrag_train.models.torch_network import TorchNetwork
-
-        model = ImputationModel(self.config)
-        checkpoints.load_weights(model, self.tensors, self.folder)
-        return TorchNetwork(model)
 
 
 def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: Collection[str] = ()) -> TrainedModel:
@@ -69,7 +18,7 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
 
     Args:
         path: A run folder, a checkpoint's folder or an exported model's.
-        found: What the model shall be used with, by field of `vcfrag_train.runs.provenance.FIELDS`: `panel` and `map`.
+        found: What the model shall be used with, by field of `vcfrag_core.model.provenance.FIELDS`: `panel` and `map`.
         accept: Fields that may differ, such as `panel` for a panel that it was not trained on.
 
     Raises:
@@ -78,16 +27,7 @@ def load_trained(path: Path, *, found: Mapping[str, str] | None = None, accept: 
     """
     folder = checkpoint_of(path)
     record, scores = read_exported(folder) if is_exported(folder) else _checkpoint(folder)
-    accepted = record.check({**(found or {}), "inputs": INPUTS_DIGEST}, accept)
-    tensors, table = checkpoints.read_weights(folder)
-    return TrainedModel(
-        config=from_table(ModelConfig, table, base=folder, where="model"),
-        tensors=tensors,
-        provenance=record,
-        accepted=accepted,
-        folder=folder,
-        left_to_copying=bins_left_to_copying(scores),
-    )
+    return TrainedModel.of(folder, record, scores, found=found or {}, accept=accept)
 
 
 def _checkpoint(folder: Path) -> tuple[Provenance, Scores]:
@@ -106,6 +46,6 @@ def checkpoint_of(path: Path) -> Path:
     Raises:
         ProvenanceMissingError: There is none.
     """
-    if (path / checkpoints.WEIGHTS).is_file():
+    if (path / WEIGHTS).is_file():
         return path
     return RunFolder.open(path).checkpoint()

@@ -21,17 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_core.hashing import text_digest
+from vcfrag_core.errors import ProvenanceMismatchError, ProvenanceMissingError, ShapeError
+from vcfrag_core.model.exported import WEIGHTS, file_digest, wrong_tensors
+from vcfrag_core.model.provenance import PROVENANCE_FILE, Provenance, read_provenance, to_json
 from vcfrag_core.retrieval.identity import metric_digest
 from vcfrag_core.types import F32Array
 from vcfrag_train.runs.index_usage import IndexUsage
-from vcfrag_train.runs.provenance import PROVENANCE_FILE, Provenance, read_provenance, to_json
 
 if TYPE_CHECKING:
     import torch
 
-WEIGHTS = "weights.safetensors"
 METRIC = "metric.npy"
 STATE = "trainer.pt"
 INDEX_USAGE = "ledger.json"
@@ -95,18 +94,6 @@ def verify(folder: Path) -> Provenance:
     return record
 
 
-def read_weights(folder: Path) -> tuple[dict[str, F32Array], dict[str, Any]]:
-    """The tensors of a checkpoint and the model's configuration."""
-    from safetensors import safe_open
-
-    with safe_open(folder / WEIGHTS, framework="numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        metadata = file.metadata() or {}
-    if "model" not in metadata:
-        raise ProvenanceMissingError(f"{folder / WEIGHTS} does not say what model its tensors belong to")
-    return tensors, json.loads(metadata["model"])
-
-
 def load_weights(model: torch.nn.Module, tensors: Mapping[str, F32Array], folder: Path) -> None:
     """Puts the tensors of a checkpoint's folder into a model.
 
@@ -114,19 +101,12 @@ def load_weights(model: torch.nn.Module, tensors: Mapping[str, F32Array], folder
         ProvenanceMismatchError: They are not those of a model of this shape: another configuration or version wrote
             them.
     """
-    import torch
+    from vcfrag_core.model.torch_network import load_tensors
 
     try:
-        model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    except RuntimeError as error:
+        load_tensors(model, tensors)
+    except ShapeError as error:
         raise wrong_tensors(folder, error) from error
-
-
-def wrong_tensors(folder: Path, error: Exception) -> ProvenanceMismatchError:
-    """The error for tensors that are not those of the model that their file speaks of."""
-    return ProvenanceMismatchError(
-        f"{folder}: the tensors are not those of this model; another configuration or version wrote them ({error})"
-    )
 
 
 def read_metric(folder: Path) -> F32Array:
@@ -148,11 +128,6 @@ def prune(checkpoints: Path, keep: Collection[str]) -> None:
         stale = path.name.startswith(".step-") or (path.name.startswith("step-") and path.name not in keep)
         if path.is_dir() and stale:
             shutil.rmtree(path)
-
-
-def file_digest(path: Path) -> str:
-    """Digest of a file's bytes."""
-    return text_digest("file", path.read_bytes())
 
 
 def _write_files(folder: Path, snapshot: Snapshot) -> None:

@@ -92,7 +92,7 @@ class Imputed:
     def header(self, formats: Sequence[str], length: int | None = 63_025_520) -> Header:
         provenance = [
             ("version", "1.0"),
-            ("command", "vcfrag-train impute\n--out x"),
+            ("command", "vcfrag impute\n--out x"),
             ("input", "<ID=20,panel=p,mask=m>"),
         ]
         return Header(samples=self.samples, contigs={self.panel.contig: length}, formats=formats, provenance=provenance)
@@ -282,7 +282,7 @@ def test_imputed_writer__header(tmp_path: Path) -> None:
         assert reader.contig_length("20") == 63_025_520
         for line in (
             "##vcfrag_version=1.0",
-            "##vcfrag_command=vcfrag-train impute --out x",
+            "##vcfrag_command=vcfrag impute --out x",
             "##vcfrag_input=<ID=20,panel=p,mask=m>",
         ):
             assert line in reader.header.splitlines()

@@ -17,12 +17,12 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.one_layer import OneLayer
+from vcfrag_core.model.torch_network import TorchNetwork
+from vcfrag_core.model.torch_threads import torch_threads
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import EXTERNAL
 from vcfrag_core.types import F32Array, I64Array
-from vcfrag_train.fit.torch_threads import torch_threads
-from vcfrag_train.models.torch_network import TorchNetwork
 
 N_SITES = 900
 

@@ -164,14 +164,14 @@ def test_calibrate__never_scores_worse_than_the_rule(files: dict[str, Path], tmp
 def test_calibrate__writes_its_whole_provenance(files: dict[str, Path], mosaic: Panel, tmp_path: Path) -> None:
     out = tmp_path / "p.toml"
     lines: list[str] = []
-    settings = config(files, out, seed=4, samples_table=files["samples.tsv"], command="vcfrag-train calibrate X")
+    settings = config(files, out, seed=4, samples_table=files["samples.tsv"], command="vcfrag calibrate X")
     content = calibrate(settings, LineReporter(lines.append))
     provenance = tomllib.loads(out.read_text())["provenance"]
     assert provenance["panel"] == mosaic.digest
     assert provenance["mask"] == mask_digest(np.arange(N_SITES) % 3 == 0)
     assert provenance["observed_sites"] == 100
     assert provenance["seed"] == 4
-    assert provenance["command"] == "vcfrag-train calibrate X"
+    assert provenance["command"] == "vcfrag calibrate X"
     assert len(provenance["map"]) == len(provenance["groups"]) == 32
     fitted, checked = provenance["fit_samples"], provenance["check_samples"]
     assert (len(fitted), len(checked)) == (10, 10)
@@ -314,7 +314,7 @@ def test_parameter_file__round_trip(tmp_path: Path) -> None:
 
 
 def test_parameter_file__its_table_is_that_of_a_training_configuration(tmp_path: Path) -> None:
-    from vcfrag_train.fit.config import load_config
+    from vcfrag_train.training.config import load_config
 
     path = tmp_path / "p.toml"
     write_parameters(ParameterFile(parameters=START), path)

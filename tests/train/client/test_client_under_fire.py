@@ -17,7 +17,7 @@ import pytest
 
 from vcfrag_core.errors import VcfragError
 from vcfrag_train.client.client import IndexClient
-from vcfrag_train.fit.session import fit
+from vcfrag_train.training.session import fit
 
 PATIENCE_SECONDS = 240.0
 

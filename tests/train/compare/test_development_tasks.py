@@ -17,10 +17,10 @@ from vcfrag_core.files.tables.sites import read_typed_sites
 from vcfrag_train.compare import compare as comparison
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles
 from vcfrag_train.compare.peers import PEERS
-from vcfrag_train.evaluate.evaluate import EvaluationConfig, EvaluationFiles, evaluate
-from vcfrag_train.evaluate.results import Evaluation
-from vcfrag_train.impute.config import ImputeConfig
-from vcfrag_train.impute.pipeline import run_impute
+from vcfrag_train.evaluation.evaluate import EvaluationConfig, EvaluationFiles, evaluate
+from vcfrag_train.evaluation.results import Evaluation
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.pipeline import impute
 
 # docs/design.md, section 6.
 DESIGN = {
@@ -111,7 +111,7 @@ def test_impute__r2_foretells_the_true_one(
     """By copying alone; docs/accuracy.md has the figures. Below MAF 0.1 % the sites of these data are not of a kind."""
     task = tasks.build_task(name, data_dir, work)
     out = work / f"{name}.vcf.gz"
-    run_impute(
+    impute(
         ImputeConfig(
             panel=task.panel, target=task.target, out=out, map=task.genetic_map, copying_only=True, formats=("DS",)
         )

@@ -11,9 +11,9 @@ import pytest
 from vcfrag_core.errors import ConfigError, ProgramError
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.demo.demo import TRAINED, DemoConfig, fit_config, run_demo
-from vcfrag_train.fit.config import DaemonConfig, load_config
 from vcfrag_train.reporter import SILENT, LineReporter
 from vcfrag_train.simulate.files import SimulatedFiles
+from vcfrag_train.training.config import DaemonConfig, load_config
 
 pytest.importorskip("msprime", reason="msprime comes with the extra `demo`")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_train.runs.provenance import FIELDS, PROVENANCE_FILE, Provenance, from_json, read_provenance, to_json
+from vcfrag_core.model.provenance import FIELDS, PROVENANCE_FILE, Provenance, from_json, read_provenance, to_json
 
 
 def make(**changes: str) -> Provenance:

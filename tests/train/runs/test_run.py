@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
+from vcfrag_core.model.exported import file_digest, read_weights
+from vcfrag_core.model.provenance import FIELDS, PROVENANCE_FILE, Provenance
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import CsvLog, RunFolder, RunSplits
 from vcfrag_train.runs.index_usage import IndexUsage, MaskName
-from vcfrag_train.runs.provenance import FIELDS, PROVENANCE_FILE, Provenance
 
 
 def identity(mask: str = "m", split: str = "s") -> Identity:
@@ -132,7 +133,7 @@ def test_checkpoint__reads_back(run: RunFolder, index_usage: IndexUsage) -> None
     name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(index_usage), make_provenance())
     folder = run.checkpoints / name
     record = checkpoints.verify(folder)
-    weights, model = checkpoints.read_weights(folder)
+    weights, model = read_weights(folder)
     assert weights["b"].tolist() == [1.0, 1.0]
     assert model == {"layers": 2}
     assert checkpoints.read_state(folder)["moments"][0].tolist() == [1.0, 1.0]
@@ -144,7 +145,7 @@ def test_checkpoint__written_again_replaces_the_first(run: RunFolder, index_usag
     for value in (1.0, 2.0):
         name = checkpoints.write_checkpoint(run.checkpoints, make_snapshot(index_usage, value), make_provenance())
     checkpoints.verify(run.checkpoints / name)
-    assert checkpoints.read_weights(run.checkpoints / name)[0]["a"].tolist() == [2.0] * 3
+    assert read_weights(run.checkpoints / name)[0]["a"].tolist() == [2.0] * 3
     assert [path.name for path in run.checkpoints.iterdir()] == [name]
 
 
@@ -175,7 +176,7 @@ def test_checkpoint__another_metric_is_refused_even_with_its_digest(run: RunFold
     )
     np.save(folder / checkpoints.METRIC, np.array([1.0, 3.0], dtype="<f4"))
     record = json.loads((folder / PROVENANCE_FILE).read_text())
-    record["files"][checkpoints.METRIC] = checkpoints.file_digest(folder / checkpoints.METRIC)
+    record["files"][checkpoints.METRIC] = file_digest(folder / checkpoints.METRIC)
     (folder / PROVENANCE_FILE).write_text(json.dumps(record))
     with pytest.raises(ProvenanceMismatchError, match="metric"):
         checkpoints.verify(folder)

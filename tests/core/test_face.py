@@ -1,0 +1,140 @@
+"""The library's face: six lines from files to dosages, what they load, and what is not exported."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vcfrag_core as vc
+import vcfrag_train
+from vcfrag_core.errors import ProvenanceMissingError, RangeError, ShapeError, UnknownContigError
+from vcfrag_core.files.dosages import read_truth
+
+NOT_NEEDED = ["grpc", "google", "faiss", "torch", "vcfrag_proto", "vcfrag_indexd"]
+LOADED = f"import json, sys; print(json.dumps([name for name in {NOT_NEEDED} if name in sys.modules]))"
+FILES = {
+    "panel": vc.example() / "panel.vcf.gz",
+    "array": vc.example() / "array.vcf.gz",
+    "truth": vc.example() / "truth.vcf.gz",
+    "map": vc.example() / "map.txt",
+}
+
+
+@pytest.fixture(scope="module")
+def panel() -> vc.Panel:
+    return vc.read_panel(FILES["panel"])
+
+
+@pytest.fixture(scope="module")
+def imputed(panel: vc.Panel) -> vc.Imputed:
+    targets = vc.read_targets(FILES["array"], panel)
+    return vc.Imputer(panel, vc.read_map(FILES["map"], panel), corrector=vc.load_model()).impute(targets)
+
+
+def in_a_fresh_process(code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, **environment},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def sample_columns(path: Path) -> list[list[str]]:
+    """CHROM to ALT, and FORMAT with every sample, of every record."""
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [row[:5] + row[8:] for row in rows]
+
+
+@pytest.mark.parametrize("module", [vc, vcfrag_train])
+def test_exports__are_all_there_and_nothing_else_is_listed(module: object) -> None:
+    names: list[str] = module.__all__  # type: ignore[attr-defined]
+    assert dir(module) == sorted(names)
+    assert len(names) == len(set(names))
+    for name in names:
+        assert getattr(module, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        module.nothing  # type: ignore[attr-defined]
+
+
+def test_readme__its_lines_print_dosages_and_load_no_daemon(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    (code,) = [block for block in text.split("```python\n")[1:] if "vc.Imputer" in block]
+    out = in_a_fresh_process(code.partition("```")[0] + LOADED)
+    assert json.loads(out.splitlines()[-1]) == []
+    assert out.startswith("[[")
+
+
+def test_impute__dosages_are_near_the_truth(panel: vc.Panel, imputed: vc.Imputed) -> None:
+    targets = imputed.targets
+    assert imputed.dosages.shape == (panel.n_sites, len(targets.samples))
+    np.testing.assert_allclose(imputed.haplotype_dosages.sum(axis=2), imputed.dosages)
+    assert float(imputed.dosages.min()) >= 0
+    assert float(imputed.dosages.max()) <= 2
+    keys = zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True)
+    rows = {key: row for row, key in enumerate(keys)}
+    truth = read_truth(FILES["truth"], panel.contig, rows, targets.samples).genotypes
+    hidden, frequency = ~targets.observed, panel.alt_frequency()
+    found = vc.aggregate_r2(imputed.dosages[hidden], truth[hidden], frequency[hidden])
+    constant = np.broadcast_to(2 * frequency[hidden, None], truth[hidden].shape)
+    assert found > vc.aggregate_r2(constant, truth[hidden], frequency[hidden]) + 0.3
+    typed = imputed.dosages[targets.observed]
+    np.testing.assert_array_equal(typed, truth[targets.observed])
+    assert np.nanmin(imputed.estimated_r2) >= 0
+
+
+@pytest.mark.parametrize("name", ["out.vcf.gz", "out.bcf"])
+def test_write__the_same_columns_as_the_command(imputed: vc.Imputed, tmp_path: Path, name: str) -> None:
+    imputed.write(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name, name + (".csi" if ".bcf" in name else ".tbi")]
+    words = ["impute", "--panel", FILES["panel"], "--map", FILES["map"], "--target", FILES["array"]]
+    code = f"from vcfrag_train.cli.app import main; main({[*map(str, words), '--out', str(tmp_path / f'of-{name}')]})"
+    # A proxy that nobody can reach: nothing here goes by the network.
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY"), "http://127.0.0.1:1")
+    wrapped = f"try:\n    {code}\nexcept SystemExit as stop:\n    assert not stop.code\n{LOADED}"
+    out = in_a_fresh_process(wrapped, VCFRAG_CACHE_DIR=str(tmp_path / "cache"), **dead)
+    assert json.loads(out.splitlines()[-1]) == []
+    if name.endswith(".vcf.gz"):
+        assert sample_columns(tmp_path / name) == sample_columns(tmp_path / f"of-{name}")
+    else:
+        again = vc.read_targets(tmp_path / name, imputed.panel)
+        np.testing.assert_array_equal(again.alleles, vc.read_targets(tmp_path / f"of-{name}", imputed.panel).alleles)
+
+
+def test_targets__arrays_in_without_files(panel: vc.Panel) -> None:
+    alleles = np.where(np.arange(panel.n_sites) % 3 == 0, panel.haplotypes()[:2].astype(np.int8), np.int8(-1))
+    targets = vc.Targets.from_haplotypes(alleles)
+    assert targets.samples == ("T0000",)
+    assert targets.observed.sum() == -(-panel.n_sites // 3)
+    genetic_map = vc.GeneticMap.constant(panel.contig, 1, 300_000)
+    dosages = vc.Imputer(panel, genetic_map).impute(targets).dosages
+    assert dosages.shape == (panel.n_sites, 1)
+    with pytest.raises(RangeError, match="0, 1 or -1"):
+        vc.Targets.from_haplotypes(np.full((2, 3), 2))
+    with pytest.raises(ShapeError, match="alleles"):
+        vc.Targets(samples=("a",), alleles=alleles[:1], observed=targets.observed, names=(vc.EXTERNAL,))
+
+
+def test_read_targets__refuses_another_contig(panel: vc.Panel, tmp_path: Path) -> None:
+    text = gzip.decompress(FILES["array"].read_bytes()).decode()
+    other = tmp_path / "other.vcf"
+    other.write_text(text.replace("<ID=1,", "<ID=9,").replace("\n1\t", "\n9\t"))
+    with pytest.raises(UnknownContigError, match="has no records of contig 1, but of 9"):
+        vc.read_targets(other, panel)
+
+
+def test_load_model__refuses_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ProvenanceMissingError, match="no exported model"):
+        vc.load_model(tmp_path)

@@ -1,0 +1,76 @@
+"""A trained model to hand on: what it carries, what it refuses, and where it leaves the answer to copying."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
+from vcfrag_core.model.exported import bins_left_to_copying, read_exported
+from vcfrag_train.models.export import export_model
+from vcfrag_train.models.trained import load_trained
+from vcfrag_train.runs.folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "model"
+    export_model(trained, out)
+    return out
+
+
+def test_export_model__holds_the_weights_and_scores_of_the_best_checkpoint(trained: Path, exported: Path) -> None:
+    record, scores = read_exported(exported)
+    checkpoint = RunFolder.open(trained).checkpoint()
+    assert (exported / "weights.safetensors").read_bytes() == (checkpoint / "weights.safetensors").read_bytes()
+    with RunFolder.open(trained).metrics_path.open(encoding="utf-8", newline="") as file:
+        row = next(row for row in csv.DictReader(file) if int(row["step"]) == record.step)
+    assert scores["half"]["5-50"]["model"] == pytest.approx(float(row["half_model_r2_5-50"]), abs=1e-6)
+    assert scores["array"]["5-50"]["copying"] == pytest.approx(float(row["array_copying_r2_5-50"]), abs=1e-6)
+
+
+def test_export_model__names_no_folder(trained: Path, exported: Path) -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in exported.glob("*.json"))
+    assert str(trained.parent) not in text
+    assert str(Path.home()) + "/" not in text
+
+
+def test_export_model__does_not_overwrite(trained: Path, exported: Path) -> None:
+    with pytest.raises(ConfigError, match="exists already"):
+        export_model(trained, exported)
+
+
+def test_load_trained__an_exported_model_is_the_run_s(trained: Path, exported: Path) -> None:
+    mine, theirs = load_trained(exported), load_trained(trained)
+    assert mine.tensors.keys() == theirs.tensors.keys()
+    for name, tensor in theirs.tensors.items():
+        np.testing.assert_array_equal(mine.tensors[name], tensor)
+    assert mine.left_to_copying == theirs.left_to_copying
+    with pytest.raises(ProvenanceMismatchError, match="the panel differs"):
+        load_trained(exported, found={"panel": "another"})
+
+
+@pytest.mark.parametrize("name", ["scores.json", "weights.safetensors"])
+def test_read_exported__refuses_changed_and_missing_files(exported: Path, tmp_path: Path, name: str) -> None:
+    for path in exported.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(ProvenanceMismatchError, match=name):
+        read_exported(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ProvenanceMissingError, match=name):
+        read_exported(tmp_path)
+
+
+def test_bins_left_to_copying__where_any_mask_was_worse() -> None:
+    better, worse = {"model": 0.9, "copying": 0.8}, {"model": 0.7, "copying": 0.8}
+    unknown = {"model": None, "copying": 0.8}
+    names = ["0-0.1", "0.1-0.5", "0.5-1", "1-5", "5-50"]
+    half = dict(zip(names, [worse, better, unknown, better, better], strict=True))
+    array = dict(zip(names, [better, better, better, worse, better], strict=True))
+    scores = json.loads(json.dumps({"half": half, "array": array}))
+    assert bins_left_to_copying(scores) == ((0, 0.001), (0.01, 0.05))

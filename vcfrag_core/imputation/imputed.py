@@ -1,0 +1,100 @@
+"""What imputation gives back: dosages, how good they are likely to be, and a file of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.files.vcf.header import Header
+from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.output.info_r2 import estimated_r2
+from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, parse_formats, site_records
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import BoolArray, F32Array, F64Array
+
+_CELLS_AT_ONCE = 25_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Imputed:
+    """Imputed targets. Typed alleles stand as they are; imputed dosages fill in for missing ones.
+
+    Attributes:
+        panel: The panel.
+        targets: The targets.
+        probabilities: (Q, V) probability of ALT of every haplotype.
+        method: How they were made, for records.
+    """
+
+    panel: Panel
+    targets: Targets
+    probabilities: F32Array
+    method: str
+
+    @property
+    def haplotype_dosages(self) -> F32Array:
+        """(V, S, 2) ALT copies of each haplotype, in [0, 1]."""
+        n_sites = self.panel.n_sites
+        return np.ascontiguousarray(self._believed().T.reshape(n_sites, len(self.targets.samples), 2))
+
+    @property
+    def dosages(self) -> F32Array:
+        """(V, S) ALT copies, in [0, 2]."""
+        return np.asarray(self.haplotype_dosages.sum(axis=2))
+
+    @property
+    def estimated_r2(self) -> F64Array:
+        """(V,) estimated r² of dosage and true genotype; see `output.info_r2.estimated_r2`."""
+        return estimated_r2(self.panel, np.arange(self.panel.n_sites), self._believed(), self._known())
+
+    def write(self, path: str | Path, *, formats: str | Sequence[str] = DEFAULT_FORMATS, threads: int = 1) -> None:
+        """Writes a bgzipped VCF or a BCF with its index; it appears whole or not at all.
+
+        Args:
+            path: `.vcf.gz` or `.bcf`.
+            formats: FORMAT fields among GT, DS, HDS and GP.
+            threads: Threads that compress.
+
+        Raises:
+            ConfigError: An unknown suffix or field.
+        """
+        chosen, panel, samples = parse_formats(formats), self.panel, self.targets.samples
+        version = importlib.metadata.version("vcfrag")
+        targets = text_digest("target", "\n".join(samples), self.targets.alleles.tobytes())
+        made_from = {"version": version, "panel": panel.digest, "targets": targets, "method": self.method}
+        with ImputedWriter(path, formats=chosen, contigs=[panel.contig], threads=threads) as writer:
+            writer.begin(panel.contig, made_from)
+            writer.write(panel.contig, 0, self._records())
+            writer.finish(
+                Header(
+                    samples=samples,
+                    contigs={panel.contig: panel.contig_length},
+                    formats=chosen,
+                    provenance=list(made_from.items()),
+                )
+            )
+
+    def _known(self) -> BoolArray:
+        return np.asarray((self.targets.alleles >= 0) & self.targets.observed)
+
+    def _believed(self) -> F32Array:
+        """(Q, V) typed alleles, and probabilities elsewhere."""
+        return np.where(self._known(), self.targets.alleles.astype(np.float32), np.clip(self.probabilities, 0, 1))
+
+    def _records(self) -> Iterator[OutputRecords]:
+        step = max(1, _CELLS_AT_ONCE // len(self.targets.samples))
+        for start in range(0, self.panel.n_sites, step):
+            sites = np.arange(start, min(start + step, self.panel.n_sites))
+            yield site_records(
+                self.panel,
+                sites,
+                dosage=self.probabilities[:, sites],
+                alleles=self.targets.alleles[:, sites],
+                typed=self.targets.observed[sites],
+            )

@@ -1,0 +1,94 @@
+"""Target samples in a panel's coding: what imputation is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from vcfrag_core.errors import RangeError, ShapeError, TargetError
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.retrieval.queries import EXTERNAL, External
+from vcfrag_core.targets.matching import check_build, match_records
+from vcfrag_core.targets.people import find_panel_samples
+from vcfrag_core.targets.records import MEANING, TargetRecords
+from vcfrag_core.targets.site_tests import target_alleles, without_calls
+from vcfrag_core.types import BoolArray, I8Array, IntArray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Phased target samples at a panel's sites.
+
+    Attributes:
+        samples: S names.
+        alleles: (Q, V) alleles, -1 where not typed or missing; haplotypes 2s and 2s + 1 of sample s.
+        observed: (V,) sites at which the samples are typed.
+        names: Q names of panel samples, whose exclusion groups are not retrieved, or EXTERNAL.
+    """
+
+    samples: tuple[str, ...]
+    alleles: I8Array
+    observed: BoolArray
+    names: tuple[str | External, ...]
+
+    def __post_init__(self) -> None:
+        n_queries = 2 * len(self.samples)
+        if self.alleles.shape != (n_queries, len(self.observed)) or len(self.names) != n_queries:
+            raise ShapeError(
+                f"{len(self.samples)} samples and {len(self.observed)} sites: alleles {self.alleles.shape}, "
+                f"{len(self.names)} names"
+            )
+
+    @classmethod
+    def from_haplotypes(cls, alleles: IntArray, *, samples: Sequence[str] | None = None) -> Targets:
+        """Targets that are in no panel, from (2 S, V) alleles, -1 where not typed.
+
+        A site is observed where anybody has a call.
+
+        Raises:
+            RangeError: An allele is not 0, 1 or -1.
+        """
+        if alleles.size and (int(alleles.min()) < -1 or int(alleles.max()) > 1):
+            raise RangeError("target alleles are 0, 1 or -1")
+        names = tuple(samples) if samples is not None else tuple(f"T{i:04d}" for i in range(len(alleles) // 2))
+        return cls(
+            samples=names,
+            alleles=alleles.astype(np.int8),
+            observed=np.asarray((alleles >= 0).any(axis=0)),
+            names=(EXTERNAL,) * len(alleles),
+        )
+
+
+def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = False, fix_flips: bool = False) -> Targets:
+    """The records of one contig at the panel's sites; target samples that the panel holds are named as there.
+
+    Args:
+        records: The target's.
+        panel: The panel of that contig.
+        fix_swaps: Repairs REF/ALT exchanges.
+        fix_flips: Repairs strand flips.
+
+    Raises:
+        TargetError: Another genome build, or no record is a panel site.
+    """
+    matching = match_records(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
+    check_build(records, panel, matching.build)
+    matching = matching.with_reasons(without_calls(records, matching))
+    alleles, observed = target_alleles(records, matching, panel.n_sites)
+    if not observed.any():
+        counts = ", ".join(f"{n} {MEANING[reason]}" for reason, n in Counter(matching.reasons).most_common())
+        raise TargetError(
+            f"contig {records.contig}: none of {records.n_records} records can be used ({counts})", path=records.source
+        )
+    found = {
+        match.sample: match.panel_samples[0] for match in find_panel_samples(records.samples, alleles, observed, panel)
+    }
+    return Targets(
+        samples=records.samples,
+        alleles=alleles,
+        observed=observed,
+        names=tuple(found.get(sample, EXTERNAL) for sample in records.samples for _ in range(2)),
+    )

@@ -1,0 +1,106 @@
+"""What an imputation run is asked to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from pathlib import Path
+
+from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.vcf.writer import check_output
+from vcfrag_core.output.records import DEFAULT_FORMATS
+
+_ENDINGS = (".vcf.gz", ".vcf.bgz", ".bcf")
+
+
+class KeepGoing(enum.StrEnum):
+    """Faults of the input that are otherwise refused."""
+
+    SPARSE = "sparse"
+    DAMAGED = "damaged"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImputeConfig:
+    """Files and choices of one run.
+
+    Attributes:
+        panel: Reference panel.
+        target: Targets.
+        out: Output, .vcf.gz or .bcf.
+        map: Genetic map; without one 1 cM per Mb is assumed.
+        checkpoint: Run folder of a trained model; the model that ships with the package unless given.
+        accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
+        parameters: Retrieval and copying; chosen by the density of the typed sites unless given.
+        copying_only: Imputes by copying alone, whatever model there is.
+        daemon: HOST:PORT of a running daemon; without one it runs in this process.
+        region: Contig, or part of one, of both files.
+        threads: Threads that read, copy and compress.
+        formats: FORMAT fields.
+        fix_swaps: Repairs exchanged REF and ALT.
+        fix_flips: Repairs records on the other strand.
+        qc: Table of records that were not simply used; beside the output unless given.
+        qc_from: Table whose verdicts are applied; the sites are then not tested again.
+        resume: Takes up an interrupted run.
+        keep_going: Faults that do not stop the run.
+        least_typed: Typed sites that every site needs within the flank on both sides.
+        max_damaged_share: Share of damaged sites among typed ones above which the run stops.
+        loo_samples: Samples whose leave-one-out dosages test the typed sites; 0 tests by frequency alone.
+        loo_folds: Folds in which typed sites are hidden for that; by their density unless given.
+        pass_through: Writes target records that are no panel sites to the output, too.
+        allow_panel_samples: Lets targets that are in the panel copy from themselves.
+        command: The command line, for the header.
+    """
+
+    panel: Path
+    target: Path
+    out: Path
+    map: Path | None = None
+    checkpoint: Path | None = None
+    accept: tuple[str, ...] = ()
+    parameters: CopyingParameters | None = None
+    copying_only: bool = False
+    daemon: str | None = None
+    region: str | None = None
+    threads: int = 1
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    fix_swaps: bool = False
+    fix_flips: bool = False
+    qc: Path | None = None
+    qc_from: Path | None = None
+    resume: bool = False
+    keep_going: frozenset[KeepGoing] = frozenset()
+    least_typed: int = 8
+    max_damaged_share: float = 0.1
+    loo_samples: int = 16
+    loo_folds: int | None = None
+    pass_through: bool = False
+    allow_panel_samples: bool = False
+    command: str = "vcfrag impute"
+
+    def __post_init__(self) -> None:
+        check_output(self.out)
+        if self.qc is not None and not self.qc.parent.is_dir():
+            raise ConfigError(f"--qc {self.qc}: there is no folder {self.qc.parent}")
+        if self.qc is not None and self.qc.suffix == ".json":
+            raise ConfigError(f"--qc {self.qc}: this is the table; the JSON summary is written beside it")
+        if self.out in (self.panel, self.target):
+            raise ConfigError(f"--out {self.out} is an input")
+        folds = 2 if self.loo_folds is None else self.loo_folds
+        if self.threads < 1 or self.loo_samples < 0 or folds < 2 or self.least_typed < 4:
+            raise ConfigError("--threads >= 1, --loo-samples >= 0, --loo-folds >= 2 and --least-typed >= 4 are needed")
+        if not 0 <= self.max_damaged_share <= 1:
+            raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
+        if self.copying_only and self.checkpoint is not None:
+            raise ConfigError("--copying-only uses no --checkpoint")
+        if self.checkpoint is not None and not self.checkpoint.is_dir():
+            raise ConfigError(f"--checkpoint {self.checkpoint}: there is no such folder; `fit` and `export` write them")
+
+    @property
+    def qc_table(self) -> Path:
+        """Where the QC table is written."""
+        if self.qc is not None:
+            return self.qc
+        ending = next(ending for ending in _ENDINGS if self.out.name.endswith(ending))
+        return self.out.with_name(self.out.name.removesuffix(ending) + ".qc.tsv")

@@ -1,0 +1,254 @@
+"""`impute` from files to files: checks, imputation window by window, and the output."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+from vcfrag_core.errors import TargetError, UnknownContigError
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.qc import QcEntry, read_qc
+from vcfrag_core.files.targets import read_target
+from vcfrag_core.files.vcf.header import Header
+from vcfrag_core.files.vcf.reader import name_contigs, parse_region
+from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.load import load_model
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.windows import Window
+from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.targets.people import groups_of_matches
+from vcfrag_core.targets.records import TargetRecords
+from vcfrag_core.types import F32Array
+from vcfrag_train.imputing.checks import (
+    CheckedTarget,
+    check_missing,
+    check_thin,
+    match_target,
+    refuse_unusable,
+    weigh_sites,
+)
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.pieces import WindowPieces
+from vcfrag_train.imputing.qc_report import QcReport
+from vcfrag_train.imputing.regions import PanelSource, panel_sources, with_margin
+from vcfrag_train.models.choose import named_corrector
+from vcfrag_train.reporter import Reporter
+from vcfrag_train.retrievers import retriever_for
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImputeResult:
+    """What a run wrote.
+
+    Attributes:
+        out: The output.
+        qc: The QC table.
+        n_records: Records in the output.
+        n_samples: Samples in it.
+    """
+
+    out: Path
+    qc: Path
+    n_records: int
+    n_samples: int
+
+
+def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResult:
+    """Imputes the target into the output.
+
+    Once the target is read, the QC file is written whatever happens.
+
+    Raises:
+        InputError and its kinds: The target, the panel or the map cannot be used.
+        ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
+    """
+    reporter = reporter or Reporter()
+    if config.daemon is not None:
+        from vcfrag_train.client.wait import wait_until_answering
+
+        reporter.stage("connecting to the daemon")
+        wait_until_answering(config.daemon)
+    reporter.stage("reading the target")
+    around = None if config.region is None else str(with_margin(parse_region(config.region)))
+    target = read_target(config.target, region=around, threads=config.threads)
+    listed = None if config.qc_from is None else read_qc(config.qc_from)
+    report = QcReport(config.target, target[0].samples, config.qc_table)
+    try:
+        return _Run(config, reporter, report, listed).go(target)
+    finally:
+        report.write()
+
+
+class _Run:
+    """One run over all contigs."""
+
+    def __init__(
+        self, config: ImputeConfig, reporter: Reporter, report: QcReport, listed: Sequence[QcEntry] | None
+    ) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._report = report
+        self._listed = listed
+        self._lengths: dict[str, int | None] = {}
+        self._inputs: list[str] = []
+        self._models: dict[str, None] = {}
+
+    def go(self, target: Sequence[TargetRecords]) -> ImputeResult:
+        """Imputes every contig that the panel has."""
+        config = self._config
+        # A daemon serves whole panels, and its digest must be ours.
+        region = config.region if config.daemon is None else None
+        sources = panel_sources(config.panel, region, [records.contig for records in target])
+        for records in target:
+            if records.contig not in sources:
+                self._reporter.say(self._report.add_foreign(records))
+        todo = [records for records in target if records.contig in sources]
+        if not todo:
+            names = name_contigs([records.contig for records in target])
+            raise UnknownContigError(f"the panel {config.panel} has none of its contigs: {names}", path=config.target)
+        with contextlib.ExitStack() as stack:
+            writer: ImputedWriter | None = None
+            for records in todo:
+                with self._checked(records, sources[records.contig]) as (checked, imputer, identity):
+                    # Not before the first contig passed its checks: a refused run touches no file of an earlier one.
+                    writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
+                    self._impute(checked, imputer, identity, writer)
+            n_records = 0 if writer is None else writer.finish(self._header(todo[0].samples))
+        return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
+
+    @contextlib.contextmanager
+    def _checked(
+        self, records: TargetRecords, source: PanelSource
+    ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
+        """A contig that passed its checks, an imputer for it, and what its output follows from."""
+        config = self._config
+        self._reporter.stage("reading the panel")
+        panel = load_panel(config.panel, region=source.region, threads=config.threads)
+        checked = match_target(records, panel, config, self._listed)
+        try:
+            refuse_unusable(checked)
+            genetic_map = map_for(panel, config.map)
+            with open_imputer(config, checked, genetic_map) as imputer:
+                self._reporter.stage("testing the typed sites")
+                flank_cm = imputer.parameters(checked.observed).flank_cm
+                check_thin(checked, imputer.cm, flank_cm, config)
+                weigh_sites(checked, imputer, config)
+                check_thin(checked, imputer.cm, flank_cm, config)
+                self._tell(checked)
+                self._reporter.say(_way(imputer))
+                yield checked, imputer, self._identity(checked, imputer, genetic_map)
+        except TargetError:
+            self._report.add(checked)
+            raise
+
+    def _tell(self, checked: CheckedTarget) -> None:
+        for line in self._report.add(checked):
+            self._reporter.say(line)
+
+    def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
+        model = imputer.method(checked.observed)
+        panel, mask = checked.panel.digest, mask_digest(checked.observed)
+        contig = checked.panel.contig
+        self._lengths[contig] = checked.panel.contig_length or checked.records.contig_length
+        self._inputs.append(f"<ID={contig},panel={panel},mask={mask},map={genetic_map.digest}>")
+        self._models[model] = None
+        names = "\n".join([*checked.records.samples, *(str(name) for name in checked.names)])
+        return {
+            "version": importlib.metadata.version("vcfrag"),
+            "panel": panel,
+            "mask": mask,
+            "map": genetic_map.digest,
+            "model": model,
+            "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
+            "left out": text_digest("written", checked.written.tobytes()),
+            "passed through": str(self._config.pass_through),
+        }
+
+    def _writer(self, contigs: Sequence[str]) -> ImputedWriter:
+        config = self._config
+        return ImputedWriter(
+            config.out, formats=config.formats, contigs=contigs, threads=config.threads, resume=config.resume
+        )
+
+    def _impute(
+        self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: ImputedWriter
+    ) -> None:
+        """Imputes and writes the windows that are not there yet; one is written while the next one is imputed."""
+        contig, n_sites = checked.panel.contig, checked.panel.n_sites
+        writer.begin(contig, identity)
+        pieces = WindowPieces(checked, self._config)
+        windows = imputer.windows(checked.observed)
+        todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, w.number)]
+        done = n_sites - sum(w.stop - w.start for w in todo)
+        if self._config.resume:
+            written = sum(writer.has(contig, w.number) for w in windows)
+            self._reporter.say(f"{contig}: {written} of {len(windows)} windows are there from the run that is resumed")
+        self._reporter.stage(f"imputing {contig}")
+        self._reporter.sites(done, n_sites)
+        if not todo:
+            return
+        writing: Future[None] | None = None
+        # Closed before the daemon is: what is under way when a run is interrupted still needs it.
+        found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, todo)
+        dosages = contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found))
+        with ThreadPoolExecutor(1) as background, dosages as imputed:
+            for window, dosage in imputed:
+                if writing is not None:
+                    writing.result()
+                writing = background.submit(writer.write, contig, window.number, pieces.of(window, dosage))
+                done += window.stop - window.start
+                self._reporter.sites(done, n_sites)
+            if writing is not None:
+                writing.result()
+
+    def _header(self, samples: Sequence[str]) -> Header:
+        provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
+        provenance += [("model", model) for model in self._models]
+        provenance += [("input", line) for line in self._inputs]
+        return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
+
+
+@contextlib.contextmanager
+def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
+    """An imputer that retrieves from the daemon named, or in this process."""
+    panel = checked.panel
+    with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
+        imputer = Imputer(
+            panel,
+            genetic_map,
+            retriever=retriever,
+            parameters=config.parameters,
+            groups=groups_of_matches(checked.people),
+            threads=config.threads,
+            corrector=_corrector(config, panel, genetic_map),
+        )
+        check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
+        yield imputer
+
+
+def _corrector(config: ImputeConfig, panel: Panel, genetic_map: GeneticMap) -> Corrector | None:
+    if config.copying_only:
+        return None
+    if config.checkpoint is None:
+        return load_model()
+    return named_corrector(config.checkpoint, {"panel": panel.digest, "map": genetic_map.digest}, config.accept)
+
+
+def _way(imputer: Imputer) -> str:
+    """How the sites are imputed, in one line."""
+    corrector = imputer.corrector
+    if corrector is None:
+        return "imputing by copying alone"
+    bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
+    kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
+    return f"imputing by copying, corrected by the trained model{kept}"

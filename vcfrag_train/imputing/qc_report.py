@@ -1,0 +1,155 @@
+"""What a run found out about its target, for the QC file and for the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.files.tables.qc import QcEntry, summary_path, write_qc
+from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.site_tests import missing_rates
+from vcfrag_train.imputing.checks import CheckedTarget
+
+_HIGH_MISSING = 0.05
+_NAMED = 3
+
+
+class QcReport:
+    """Gathers what is found, contig by contig.
+
+    Args:
+        target: The target file.
+        samples: Its samples.
+        table: Where the QC table is written.
+    """
+
+    def __init__(self, target: Path, samples: Sequence[str], table: Path) -> None:
+        self._target = target
+        self._table = table
+        self._samples = tuple(samples)
+        self._rows: list[QcEntry] = []
+        self._contigs: dict[str, dict[str, object]] = {}
+        self._missing = np.zeros(len(samples))
+        self._typed = 0
+
+    def add(self, target: CheckedTarget) -> list[str]:
+        """Takes a contig; returns what should be said about it, a line each."""
+        records, panel, build = target.records, target.panel, target.matching.build
+        counts = Counter(target.matching.reasons)
+        n_typed = int(target.observed.sum())
+        rates = missing_rates(target.alleles, target.observed)
+        self._missing += np.nan_to_num(rates) * n_typed
+        self._typed += n_typed
+        self._rows += target.table()
+        self._contigs[panel.contig] = {
+            "name_in_target": records.contig,
+            "panel_digest": panel.digest,
+            "mask_digest": mask_digest(target.observed),
+            "records": records.n_records,
+            "typed_and_used": n_typed,
+            "panel_sites": panel.n_sites,
+            "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
+            "positions_in_panel_share": round(build.position_share, 6),
+            "ref_match_share": round(build.ref_share, 6),
+            "target_build_by_length": build.target_build,
+            "panel_build_by_length": build.panel_build,
+            "missing_share": round(float(np.nan_to_num(rates).mean()), 6),
+            "samples_in_panel": [
+                {
+                    "sample": person.sample,
+                    "panel_samples": list(person.panel_samples),
+                    "by_name": person.by_name,
+                    "by_genotype": person.by_genotype,
+                    "concordance": None if person.concordance != person.concordance else round(person.concordance, 6),
+                }
+                for person in target.people
+            ],
+            "left_out": [
+                {"start": int(panel.positions[a]), "stop": int(panel.positions[b - 1]), "sites": b - a}
+                for a, b in target.thin
+            ],
+            "leave_one_out_samples": len(target.tested) // 2 if target.loo is not None else 0,
+        }
+        return _lines(target, counts, rates, self._table)
+
+    def add_foreign(self, records: TargetRecords) -> str:
+        """Takes a contig that the panel does not have; returns the line to say."""
+        for i in range(records.n_records):
+            alt = ",".join(records.alts[i]) or "."
+            self._rows.append(
+                QcEntry(records.contig, int(records.positions[i]), records.refs[i], alt, Reason.NOT_IN_PANEL)
+            )
+        self._contigs[records.contig] = {
+            "name_in_target": records.contig,
+            "records": records.n_records,
+            "typed_and_used": 0,
+            "reasons": {Reason.NOT_IN_PANEL.value: records.n_records},
+        }
+        return f"contig {records.contig}: not in the panel; its {records.n_records} records are left out"
+
+    def write(self) -> None:
+        """Writes the table and the summary."""
+        rates = self._missing / max(1, self._typed)
+        summary = {
+            "target": str(self._target),
+            "contigs": self._contigs,
+            "samples": {
+                name: {"missing_share": round(float(rate), 6)}
+                for name, rate in zip(self._samples, rates.tolist(), strict=True)
+            },
+        }
+        write_qc(self._table, self._rows, summary)
+
+
+def _lines(
+    target: CheckedTarget,
+    counts: Counter[Reason],
+    rates: np.ndarray[tuple[int], np.dtype[np.float64]],
+    table: Path,
+) -> list[str]:
+    records, panel = target.records, target.panel
+    lines = []
+    if records.contig != panel.contig:
+        lines.append(f"contig {records.contig} of the target is {panel.contig} of the panel")
+    lines.append(
+        f"{panel.contig}: {int(target.observed.sum())} of {records.n_records} target records are typed panel sites,"
+        f" {panel.n_sites - int(target.observed.sum())} sites to impute in {len(records.samples)} samples"
+    )
+    inside = target.inside[1] - target.inside[0]
+    if inside < panel.n_sites:
+        lines.append(f"{panel.contig}: {inside} of these panel sites lie in the region; the others are context")
+    others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
+    if others:
+        lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
+    if target.people:
+        lines.append(_people_line(target, summary_path(table)))
+    lines += [
+        f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
+        for a, b in target.thin
+    ]
+    worst = int(np.nan_to_num(rates).argmax())
+    if rates[worst] > _HIGH_MISSING:
+        lines.append(f"{panel.contig}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
+    return lines
+
+
+def _people_line(target: CheckedTarget, summary: Path) -> str:
+    people, n_samples = target.people, len(target.records.samples)
+    named = ", ".join(str(person) for person in people[:_NAMED])
+    more = f" and {len(people) - _NAMED} more" if len(people) > _NAMED else ""
+    return (
+        f"{target.panel.contig}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
+        f" themselves: {named}{more}; {summary} lists them"
+    )
+
+
+def _ways_to_mend(counts: Counter[Reason]) -> str:
+    """The options that would repair records that are now dropped."""
+    both = counts[Reason.FLIPPED_SWAPPED]
+    needed = {"--fix-swaps": counts[Reason.SWAPPED] + both, "--fix-flips": counts[Reason.FLIPPED] + both}
+    options = [option for option, n in needed.items() if n]
+    return f" ({' and '.join(options)} would repair some)" if options else ""

@@ -1,0 +1,177 @@
+"""Starts a run, goes on with one, or judges a checkpoint: configuration in, run folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.evidence.inputs import INPUTS_DIGEST
+from vcfrag_core.model.exported import read_weights
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_core.model.provenance import Acceptance, Provenance, check_names, versions
+from vcfrag_core.settings import to_table
+from vcfrag_train.runs import checkpoints
+from vcfrag_train.runs.folder import RunFolder, now
+from vcfrag_train.runs.index_usage import IndexUsage
+from vcfrag_train.training.callbacks.checkpointing import Stopped
+from vcfrag_train.training.components import connected, make_model, model_config
+from vcfrag_train.training.config import FitConfig, config_table, run_config
+from vcfrag_train.training.data.dataset import TrainingData, load_training_data, readable
+from vcfrag_train.training.loop import Loop, Restored
+
+
+def fit(
+    config: FitConfig | None = None,
+    out: Path | None = None,
+    *,
+    resume: Path | None = None,
+    accept: Collection[str] = (),
+) -> Path:
+    """Trains, and returns the run folder.
+
+    Args:
+        config: The configuration; with `resume`, the run's own unless given.
+        out: Folder of a new run; `runs/` and the time unless given.
+        resume: Folder of a run to go on with.
+        accept: Fields of provenance that may differ from the run's; what differed is recorded.
+
+    Raises:
+        ConfigError: Neither a configuration nor a run; a setting that makes no sense.
+        ProvenanceMissingError: The run or its last checkpoint does not say what it was made from.
+        ProvenanceMismatchError: Something differs from the run's and is not accepted.
+        TrainingError: A loss is not finite.
+        KeyboardInterrupt: A signal asked for the end; a checkpoint was written, and its text says how to go on.
+    """
+    check_names(accept)
+    if resume is not None:
+        return _go_on(resume, config, accept)
+    if config is None:
+        raise ConfigError("fit needs a configuration (--config) or a run to go on with (--resume)")
+    return _begin(config, out or Path("runs") / now().replace(":", "").replace("+0000", "Z"))
+
+
+def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
+    """Scores a run's best checkpoint on its validation samples; the same with any number of processes.
+
+    Args:
+        run: Run folder.
+        config: The run's own unless given; what gave the weights their meaning must be the same.
+
+    Raises:
+        ProvenanceMismatchError: Something differs from the run's.
+    """
+    folder = RunFolder.open(run)
+    config = config or run_config(run)
+    checkpoint = folder.checkpoint()
+    record = checkpoints.verify(checkpoint)
+    data = load_training_data(config)
+    record.check(fields_of(config, data))
+    metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
+    with connected(config, data, _model(config, checkpoint)) as components:
+        return Loop(config, data, components, metric=metric).validate()
+
+
+def fields_of(config: FitConfig, data: TrainingData) -> dict[str, str]:
+    """Every field of provenance for a configuration and what it names."""
+    shape = to_table(model_config(config.model))
+    metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
+    return {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
+
+
+def _begin(config: FitConfig, out: Path) -> Path:
+    data = load_training_data(config)
+    fields = fields_of(config, data)
+    with _learning(config, data, None) as loop:
+        run = RunFolder(out)
+        if loop.trainer.is_global_zero:
+            run = RunFolder.create(
+                out,
+                config=config_table(config),
+                record={
+                    "versions": versions(),
+                    "seeds": {
+                        "run": config.seed,
+                        "split": config.split.seed,
+                        "validation": config.masks.validation_seed,
+                    },
+                    "fields": fields,
+                    "described": dict(data.described),
+                    "sessions": [],
+                    "accepted": [],
+                },
+                splits=data.splits,
+            )
+        _train(loop, run, fields, data, (), 0)
+    return out
+
+
+def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Path:
+    run = RunFolder.open(path)
+    config = config or run_config(path)
+    checkpoint = run.pointed("last") or run.checkpoint()
+    record = checkpoints.verify(checkpoint)
+    data = load_training_data(config)
+    fields = fields_of(config, data)
+    accepted = (*record.accepted, *record.check(fields, accept))
+    if config != run_config(path):
+        run.replace_config(config_table(config))
+    if data.splits != run.splits():
+        run.replace_splits(data.splits)
+    with _learning(config, data, checkpoint) as loop:
+        if not loop.finished:
+            _train(loop, run, fields, data, accepted, record.step)
+    return path
+
+
+def _train(
+    loop: Loop,
+    run: RunFolder,
+    fields: Mapping[str, str],
+    data: TrainingData,
+    accepted: tuple[Acceptance, ...],
+    step: int,
+) -> None:
+    if loop.trainer.is_global_zero:
+        run.note(accepted=[dataclasses.asdict(item) for item in accepted], fields=dict(fields))
+        run.add_session({"from_step": step, "processes": loop.trainer.world_size, "versions": versions()})
+
+    def provenance(at_step: int) -> Provenance:
+        return Provenance(
+            fields=fields,
+            described=data.described,
+            versions=versions(),
+            step=at_step,
+            metric="",
+            files={},
+            accepted=accepted,
+        )
+
+    try:
+        loop.fit(run, provenance)
+    except Stopped:
+        raise KeyboardInterrupt(f"stopped and saved; vcfrag fit --resume {run.path} goes on") from None
+
+
+@contextlib.contextmanager
+def _learning(config: FitConfig, data: TrainingData, checkpoint: Path | None) -> Iterator[Loop]:
+    model = _model(config, checkpoint)
+    restored = None
+    if checkpoint is not None:
+        restored = Restored(
+            state=checkpoints.read_state(checkpoint),
+            metric=checkpoints.read_metric(checkpoint),
+            index_usage=IndexUsage.read(checkpoint / checkpoints.INDEX_USAGE),
+        )
+    with connected(config, data, model) as components:
+        yield Loop(config, data, components, restored)
+
+
+def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:
+    model = make_model(model_config(config.model), config.seed)
+    if checkpoint is not None:
+        tensors, _ = read_weights(checkpoint)
+        checkpoints.load_weights(model, tensors, checkpoint)
+    return model

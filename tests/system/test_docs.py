@@ -57,9 +57,11 @@ def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[st
     """Where, and the words of every indented or fenced line that runs the program, its continuation lines joined."""
     for page in pages(repository):
         text = page.read_text().replace("\\\n", " ")
+        fenced = False
         for line in text.splitlines():
+            fenced ^= line.startswith("```")
             words = line.strip().removeprefix("$ ").strip()
-            if re.match(rf"{program} [a-z-]", words):
+            if (fenced or line.startswith("    ")) and re.match(rf"{program} [a-z-]", words):
                 yield f"{page.name}: {words}", shlex.split(words.partition(" # ")[0], comments=True)[1:]
 
 

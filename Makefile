@@ -7,6 +7,8 @@
 #   make proto   generate the Python package of the contract anew
 #   make docs    write docs/cli.md anew from the commands
 #   make bench   the benchmarks, each figure beside its baseline
+#   make gpu-check   checks a GPU node and measures on it (at most 10 minutes); needs no network
+#   make gpu-bundle  gathers what an offline GPU node lacks for that into .gpu-bundle
 #
 # PYTHON names the interpreter for a new environment, VENV its folder, DEMO the demo's output folder.
 
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PROJECTS := pyproject.toml vcfrag_indexd/pyproject.toml constraints.txt
 
-.PHONY: demo test soak check lint types imports drift proto docs bench debian
+.PHONY: demo test soak check lint types imports drift proto docs bench gpu-check gpu-bundle debian
 .DELETE_ON_ERROR:
 
 $(VENV)/.ready-python: scripts/environment.sh
@@ -72,6 +74,12 @@ docs: $(VENV)/.ready-dev
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks --work bench-out
+
+gpu-check: $(VENV)/.ready-dev
+	$(BIN)/python -m benchmarks.gpu --out gpu-check-out
+
+gpu-bundle:
+	sh scripts/gpu_bundle.sh .gpu-bundle
 
 debian:
 	sh scripts/debian_packages.sh

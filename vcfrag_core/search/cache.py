@@ -121,6 +121,11 @@ class SegmentCache(Generic[T]):
                 entry.dropped = True
                 self._held -= entry.size if entry.pins == 0 else 0
 
+    def evict_unpinned(self) -> None:
+        """Lets go of every value that is not in use: for memory that others have taken."""
+        with self._lock:
+            self._evict(self._held - self._pinned)
+
     def _insert(self, key: Key, n_bytes: int, build: Callable[[], T]) -> _Entry[T]:
         self._make_room(n_bytes)
         self._held += n_bytes

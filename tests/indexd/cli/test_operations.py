@@ -181,9 +181,8 @@ def test_faiss__one_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch,
     says = (
         r"FAISS is installed but does not load \(RuntimeError: libcudart\.so\.12 is not here\).*'vcfrag-indexd\[gpu\]'"
     )
-    for name in ("auto", "faiss-gpu"):
-        with pytest.raises(ConfigError, match=says):
-            engine_for_daemon(name, threads=1, budget_bytes=1, worker=None, hang_seconds=1)
+    with pytest.raises(ConfigError, match=says):
+        engine_for_daemon("faiss-gpu", threads=1, budget_bytes=1, worker=None, hang_seconds=1)
     with pytest.raises(ConfigError, match=says):
         create_engine("faiss-cpu", threads=1, budget_bytes=1)
 
@@ -212,8 +211,9 @@ def test_health__of_this_machine_never_goes_by_a_proxy(
 def test_engines__unknown_or_impossible_ones_are_refused() -> None:
     with pytest.raises(ConfigError, match="no engine 'abacus'"):
         create_engine("abacus", threads=1, budget_bytes=1)
-    with pytest.raises(ConfigError, match="finds no GPU"):
-        engine_for_daemon("faiss-gpu", threads=1, budget_bytes=1, worker=None, hang_seconds=1)
+    for name in ("faiss-gpu", "bitscan-gpu"):
+        with pytest.raises(ConfigError, match="finds no GPU"):
+            engine_for_daemon(name, threads=1, budget_bytes=1, worker=None, hang_seconds=1)
 
 
 def test_faiss_gpu__more_than_it_can_fetch_is_refused() -> None:

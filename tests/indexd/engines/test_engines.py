@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.indexd.engines.cuda_on_host import HostDevice, compiler
 from vcfrag_core.errors import DeadlineError, OutOfBudgetError, UnknownIndexError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import EXTERNAL, SearchResult
 from vcfrag_core.search.engine import Engine, SearchTask
+from vcfrag_indexd.config.config import GPU_ENGINES
+from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.sharded import ShardedEngine
 from vcfrag_indexd.engines.worker import WorkerEngine
@@ -33,6 +36,13 @@ def fresh(name: str, threads: int = 1, budget: int = BUDGET) -> Engine:
     return create_engine(name, threads=threads, budget_bytes=budget)
 
 
+def on_host(*, reverse: bool = False, budget: int = BUDGET) -> Engine:
+    """The GPU's engine, its kernels run by this machine's processor."""
+    if compiler() is None:
+        pytest.skip("no C++ compiler builds the kernels for this machine")
+    return BitscanGpuEngine(functools.partial(HostDevice, reverse=reverse), threads=1, budget_bytes=budget)
+
+
 def in_worker() -> Engine:
     make = functools.partial(create_engine, "bitscan", threads=1, budget_bytes=BUDGET)
     return WorkerEngine("bitscan", make, budget_bytes=BUDGET)
@@ -44,10 +54,19 @@ def sharded() -> Engine:
 
 @pytest.fixture(
     scope="module",
-    params=["bitscan", "faiss-cpu", "worker", "sharded", pytest.param("faiss-gpu", marks=pytest.mark.gpu)],
+    params=[
+        "bitscan",
+        "faiss-cpu",
+        "worker",
+        "sharded",
+        "bitscan-gpu on the host",
+        *(pytest.param(name, marks=pytest.mark.gpu) for name in GPU_ENGINES),
+    ],
 )
 def engine(request: pytest.FixtureRequest, eventually: Callable) -> Iterator[Engine]:
-    made = {"worker": in_worker, "sharded": sharded}.get(request.param, lambda: fresh(request.param))()
+    made = {"worker": in_worker, "sharded": sharded, "bitscan-gpu on the host": on_host}.get(
+        request.param, lambda: fresh(request.param)
+    )()
     eventually(made.available, "the engine is there")
     yield made
     made.shutdown()
@@ -111,8 +130,8 @@ def test_search__equals_the_oracle_for_generated_indexes(described: Callable, or
     who = (EXTERNAL, *rng.choice(panel.samples, 3))
     task = made.task(made.block(alleles, who, start, stop), data.draw(st.integers(1, 30)))
     expected = answer(oracle, made.source(), task)
-    for name in ("bitscan", "faiss-cpu"):
-        under_test = fresh(name)
+    by_this_machine = [on_host()] if compiler() else []
+    for under_test in (fresh("bitscan"), fresh("faiss-cpu"), *by_this_machine):
         same(answer(under_test, made.source(), task), expected)
         under_test.shutdown()
 

@@ -38,7 +38,9 @@ class ServeFlags:
     config: Annotated[Path | None, typer.Option(help="TOML file; VCFRAG_INDEXD_* variables and flags override it.")] = (
         None
     )
-    engine: Annotated[str | None, typer.Option(help="auto, bitscan, faiss-cpu, faiss-gpu or reference.")] = None
+    engine: Annotated[
+        str | None, typer.Option(help="auto, bitscan, bitscan-gpu, faiss-cpu, faiss-gpu or reference.")
+    ] = None
     threads: Annotated[int | None, typer.Option(help="Compute threads; 0 for one per core.")] = None
     worker: Annotated[
         bool | None, typer.Option("--worker/--no-worker", help="Run the engine in a supervised process of its own.")
@@ -135,6 +137,18 @@ def show_config(flags: ServeFlags) -> None:
     from vcfrag_indexd.config.sources import as_toml
 
     typer.echo(as_toml(flags.settings()), nl=False)
+
+
+@app.command()
+@takes(ServeFlags)
+def bench(
+    flags: ServeFlags,
+    seconds: Annotated[float, typer.Option(help="Time for all engines together.", min=1.0)] = 60.0,
+) -> None:
+    """Measure this machine's engines on the panel at hand and remember the fastest for `--engine auto`."""
+    from vcfrag_indexd.cli.bench import bench_engines
+
+    bench_engines(flags.settings(), seconds, typer.echo)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_proto.channel import split_address
 
 GIB = 1024**3
-ENGINES = ("auto", "bitscan", "faiss-cpu", "faiss-gpu", "reference")
+ENGINES = ("auto", "bitscan", "bitscan-gpu", "faiss-cpu", "faiss-gpu", "reference")
+GPU_ENGINES = ("bitscan-gpu", "faiss-gpu")
 LOG_FORMATS = ("console", "json")
 
 
@@ -48,9 +49,9 @@ class EngineConfig:
     """How searches are computed.
 
     Attributes:
-        name: One of `auto`, `bitscan`, `faiss-cpu`, `faiss-gpu`, `reference`.
+        name: One of `auto`, `bitscan`, `bitscan-gpu`, `faiss-cpu`, `faiss-gpu`, `reference`.
         threads: Compute threads; 0 for one per core.
-        worker: Run the engine in a supervised process of its own; None: only for `faiss-gpu`.
+        worker: Run the engine in a supervised process of its own; None: only those of a GPU.
         worker_hang_seconds: A worker that shows no sign of life for so long is killed and replaced.
     """
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import subprocess
 import sys
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.search.engine import Engine
-from vcfrag_indexd.config.config import ENGINES
+from vcfrag_indexd.config.config import ENGINES, GPU_ENGINES
+from vcfrag_indexd.engines import measured
 from vcfrag_indexd.engines.installed import CPU_LINE, GPU_LINE, broken_faiss, installed_faiss
 from vcfrag_indexd.logs import get_log
 
@@ -25,7 +27,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
         name: One of ENGINES.
         threads: Compute threads; 0 for one per core that this process may use.
         budget_bytes: Memory for segment indexes and searches.
-        device: The GPU of `faiss-gpu`.
+        device: The GPU of the engines that have one.
 
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
@@ -35,6 +37,11 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
         from vcfrag_core.search.bitscan import BitscanEngine
 
         return BitscanEngine(threads=threads, budget_bytes=budget_bytes)
+    if name == "bitscan-gpu":
+        from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
+        from vcfrag_indexd.engines.cuda.driver import CudaDevice
+
+        return BitscanGpuEngine(functools.partial(CudaDevice, device), threads=threads, budget_bytes=budget_bytes)
     if name == "faiss-cpu":
         from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
 
@@ -56,7 +63,7 @@ def engine_for_daemon(
     """The engine as a daemon runs it: GPUs each behind a worker process, others on request.
 
     Args:
-        name: One of ENGINES; `auto` is `faiss-gpu` where FAISS sees a GPU and `bitscan` elsewhere.
+        name: One of ENGINES; `auto` is what was found to be fastest on this machine, else `bitscan`.
         threads: As in `create_engine`.
         budget_bytes: Of all devices together.
         worker: Whether to use worker processes; None: for GPUs only.
@@ -65,21 +72,17 @@ def engine_for_daemon(
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
     """
-    if name == "auto" and installed_faiss() is None:
-        log.info("FAISS is not installed, bitscan searches", for_a_gpu=GPU_LINE, for_faiss_cpu=CPU_LINE)
-        name = "bitscan"
-    n_gpus = count_gpus() if name in ("auto", "faiss-gpu") else 0
-    if name == "faiss-gpu" and n_gpus == 0:
-        raise ConfigError("faiss-gpu finds no GPU: start with --engine auto, or on a machine that has one")
     if name == "auto":
-        name = "faiss-gpu" if n_gpus else "bitscan"
-    if not (name == "faiss-gpu" or worker):
+        name = _chosen()
+    if name not in GPU_ENGINES and not worker:
         return create_engine(name, threads=threads, budget_bytes=budget_bytes)
+    n_gpus = {"bitscan-gpu": count_devices, "faiss-gpu": count_gpus}.get(name, lambda: 1)()
+    if n_gpus == 0:
+        raise ConfigError(f"{name} finds no GPU: start with --engine auto, or on a machine that has one")
     from vcfrag_indexd.engines.sharded import ShardedEngine
     from vcfrag_indexd.engines.worker import WorkerEngine
 
-    n_workers = max(1, n_gpus)
-    share = budget_bytes // n_workers
+    share = budget_bytes // n_gpus
     workers = [
         WorkerEngine(
             name,
@@ -87,9 +90,35 @@ def engine_for_daemon(
             budget_bytes=share,
             hang_seconds=hang_seconds,
         )
-        for device in range(n_workers)
+        for device in range(n_gpus)
     ]
     return workers[0] if len(workers) == 1 else ShardedEngine(workers)
+
+
+def _chosen() -> str:
+    """The engine of `auto`."""
+    found = measured.stored()
+    if found is not None:
+        log.info("the fastest engine of this machine searches", engine=found.fastest, seconds=found.seconds)
+        return found.fastest
+    if installed_faiss() is None:
+        log.info("FAISS is not installed, bitscan searches", for_a_gpu=GPU_LINE, for_faiss_cpu=CPU_LINE)
+    else:
+        log.info("bitscan searches: no engines were measured here", to_measure="vcfrag-indexd bench --panel NAME=FILE")
+    return "bitscan"
+
+
+def count_devices() -> int:
+    """CUDA devices that the driver sees.
+
+    Raises:
+        ConfigError: CUDA's Python bindings are not installed.
+    """
+    try:
+        importlib.metadata.version("cuda-bindings")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ConfigError(f"bitscan-gpu needs CUDA's Python bindings: run `{GPU_LINE}`") from error
+    return len(measured.devices())
 
 
 def count_gpus() -> int:

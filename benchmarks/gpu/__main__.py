@@ -1,0 +1,113 @@
+"""Checks a GPU node and measures on it; needs no network.
+
+    python -m benchmarks.gpu [--out gpu-check-out] [--only STAGE ...] [--data DIR] [--seconds 580]
+
+Every stage is a process of its own. What it finds is written to OUT/gpu.json at once, so that a stage that fails or
+takes too long loses nothing that was found before. Ends with a table of the goals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# In this order; seconds that each may take.
+STAGES = {
+    "device": 40,
+    "tests": 70,
+    "search_small": 100,
+    "copying": 50,
+    "step": 60,
+    "search_large": 90,
+    "daemon": 60,
+    "fit": 80,
+    "impute": 60,
+}
+TAIL = 4000
+
+
+def main() -> int:
+    """Runs the stages; 0 if all of them ended well."""
+    chosen = _parser().parse_args()
+    if chosen.data is not None:
+        os.environ["VCFRAG_DATA"] = str(chosen.data)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.stage:
+        importlib.import_module(f"benchmarks.gpu.{chosen.stage}").run(_note(chosen.out / f"{chosen.stage}.json"))
+        return 0
+    begun, failed = time.monotonic(), 0
+    # The host's loops compile while the device is looked at.
+    warming = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.warm"], stdout=subprocess.DEVNULL)
+    found: dict[str, Any] = {}
+    for name in chosen.only or STAGES:
+        if name != "device":
+            warming.wait()
+        left = chosen.seconds - (time.monotonic() - begun)
+        if left < 10:
+            found[name] = {"missing": "no time was left"}
+            continue
+        found[name] = _stage(name, chosen.out, min(STAGES[name], left))
+        failed += found[name]["ended"] != "well"
+        (chosen.out / "gpu.json").write_text(json.dumps(found, indent=1))
+        print(f"{name}: {found[name]['ended']} in {found[name]['seconds']:.1f} s", flush=True)
+        for key, value in found[name]["found"].items():
+            print(f"  {key}: {json.dumps(value)}"[:600], flush=True)
+        if found[name]["ended"] != "well":
+            print(found[name]["output"][-1500:], flush=True)
+    return 1 if failed else 0
+
+
+def _stage(name: str, out: Path, seconds: float) -> dict[str, Any]:
+    begun = time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.gpu", "--stage", name, "--out", str(out)]
+    log = out / f"{name}.log"
+    with log.open("wb") as stream:
+        child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = child.wait(seconds)
+            ended = "well" if code == 0 else f"with code {code}"
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, 9)
+            child.wait()
+            ended = f"stopped after {seconds:.0f} s"
+    file = out / f"{name}.json"
+    return {
+        "ended": ended,
+        "seconds": time.monotonic() - begun,
+        "found": json.loads(file.read_text()) if file.exists() else {},
+        "output": log.read_text(errors="replace")[-TAIL:],
+    }
+
+
+def _note(file: Path) -> Callable[[str, Any], None]:
+    """A function that keeps a finding, in the file at once."""
+    found: dict[str, Any] = {}
+
+    def note(name: str, value: Any) -> None:
+        found[name] = value
+        file.write_text(json.dumps(found, indent=1))
+        print(name, value, flush=True)
+
+    return note
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("gpu-check-out"))
+    parser.add_argument("--only", action="append", choices=tuple(STAGES), help="repeatable; all unless given")
+    parser.add_argument("--data", type=Path, help="folder of the shared data")
+    parser.add_argument("--seconds", type=float, default=580, help="for all stages together")
+    parser.add_argument("--stage", choices=tuple(STAGES), help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

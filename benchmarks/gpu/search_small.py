@@ -1,0 +1,50 @@
+"""331 windows of 5,008 x 1,020 at three scales, 64 queries each: every engine through the daemon, and in process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import panels
+
+ALL = str(len(os.sched_getaffinity(0)))
+
+
+def run(note: Callable[[str, Any], None]) -> None:
+    """All windows by bit scans, some by FAISS, which takes too long for all."""
+    measured(note, 5008, 331, 60, 6)
+
+
+def measured(
+    note: Callable[[str, Any], None], n_haplotypes: int, n_windows: int, in_process: int, by_faiss: int
+) -> None:
+    """One panel's figures."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        file = panels.written(Path(folder), n_haplotypes, n_windows)
+        for engine, threads, windows in (
+            ("bitscan", ALL, n_windows), ("bitscan-gpu", ALL, n_windows), ("bitscan", "2", 6),
+            ("faiss-gpu", ALL, by_faiss),
+        ):  # fmt: skip
+            note(f"daemon {engine} {threads}", ask("through_daemon", str(file), engine, threads, str(windows)))
+        for engine in ("bitscan-gpu", "bitscan"):
+            for kind in ("equal", "weighted"):
+                arguments = (str(file), engine, ALL, str(in_process if engine == "bitscan-gpu" else 6), kind)
+                note(f"in process {engine} {kind}", ask("in_process", *arguments))
+
+
+def ask(module: str, *arguments: str, seconds: float = 30) -> Any:
+    """What a process of its own prints, or how it failed."""
+    command = [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {seconds} s"}
+    if done.returncode:
+        return {"failed": done.stderr[-1200:]}
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,38 @@
+"""The tests marked `gpu`, and those of the engines' kernels."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+FILES = ("tests/core/copying", "tests/indexd/engines", "tests/system/test_benchmarks.py")
+
+
+def run(note: Callable[[str, Any], None]) -> None:
+    """How many passed, and which did not."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-q",
+        "-n",
+        "6",
+        "--timeout",
+        "90",
+        "-p",
+        "no:cacheprovider",
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=65)
+        text = done.stdout + done.stderr
+    except subprocess.TimeoutExpired as stopped:
+        text = (stopped.stdout or b"").decode(errors="replace")
+    ended = re.findall(r"(PASSED|FAILED|ERROR|SKIPPED)\s+\S*?([^/\s]*::.*)", text)
+    note("count", {what: sum(found == what for found, _ in ended) for what in ("PASSED", "FAILED", "ERROR", "SKIPPED")})
+    note("not passed", sorted({test[:200] for what, test in ended if what in ("FAILED", "ERROR")})[:80])
+    note("details", text[-9000:])

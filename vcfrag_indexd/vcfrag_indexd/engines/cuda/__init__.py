@@ -1,0 +1,1 @@
+"""The kernels of `bitscan-gpu` and the device that they run on."""

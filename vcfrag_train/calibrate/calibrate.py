@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from vcfrag_core.copying.parameter_search import Found, SearchConfig, search
 from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
-from vcfrag_core.copying.tuning import Found, SearchConfig, search
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for

@@ -54,7 +54,7 @@ def command(
     """Fits the parameters of retrieval and copying to a panel, by leaving its own samples out one at a time."""
     from rich.console import Console
 
-    from vcfrag_core.copying.tuning import SearchConfig
+    from vcfrag_core.copying.parameter_search import SearchConfig
     from vcfrag_train.calibrate.calibrate import CalibrateConfig, brief, calibrate
     from vcfrag_train.reporter import LineReporter
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vcfrag_core.copying.parameter_search import SearchConfig, search
 from vcfrag_core.copying.parameters import CopyingParameters
-from vcfrag_core.copying.tuning import SearchConfig, search
 from vcfrag_core.errors import ConfigError, PanelMismatchError, RangeError, UnknownSampleError
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.copying.parameters import SPARSE, CopyingParameters
-from vcfrag_core.copying.tuning import (
+from vcfrag_core.copying.parameter_search import (
     MISMATCH,
     SWITCH,
     Axis,
@@ -21,6 +20,7 @@ from vcfrag_core.copying.tuning import (
     retrieval_moves,
     search,
 )
+from vcfrag_core.copying.parameters import SPARSE, CopyingParameters
 from vcfrag_core.errors import ConfigError, NotFiniteError
 
 AXIS = Axis(name="switch_per_cm", step=1.5, low=0.1, high=100.0)

@@ -53,7 +53,7 @@ def split_address(address: str, setting: str = "address") -> tuple[str, int]:
         ConfigError: Not of that form.
     """
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ConfigError(f"{setting} must be HOST:PORT, got {address!r}")
     return host, int(port)
 

@@ -45,19 +45,35 @@ class SegmentCache(Generic[T]):
         self._held = 0
         self._pinned = 0
         self._reserved = 0
+        self._kept = 0
         self._peak = 0
         self._lock = threading.RLock()
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the values and of the scratch reserved now."""
+        """Bytes of the values, of the scratch reserved now and of what is kept beside them."""
         with self._lock:
-            return self._held + self._reserved
+            return self._taken
 
     @property
     def peak_bytes(self) -> int:
         """The most that `used_bytes` has been."""
         return self._peak
+
+    @property
+    def _taken(self) -> int:
+        return self._held + self._reserved + self._kept
+
+    def keep(self, n_bytes: int) -> None:
+        """So many bytes of the budget are taken by what is no value of this cache.
+
+        Raises:
+            OutOfBudgetError: The budget cannot hold them, even with every unpinned value gone.
+        """
+        with self._lock:
+            self._make_room(n_bytes - self._kept)
+            self._kept = n_bytes
+            self._note_peak()
 
     def holdings(self) -> dict[str, Holding]:
         """Entries and bytes by handle."""
@@ -140,14 +156,14 @@ class SegmentCache(Generic[T]):
         return entry
 
     def _make_room(self, n_bytes: int) -> None:
-        used = self._pinned + self._reserved
+        used = self._pinned + self._reserved + self._kept
         if used + n_bytes > self.budget_bytes:
             raise OutOfBudgetError(
                 f"{n_bytes} more bytes are needed beside {used} in use, of a budget of {self.budget_bytes}: "
                 "search a shorter range or fewer queries, or raise memory_budget_bytes"
             )
-        if self._held + self._reserved + n_bytes > self.budget_bytes:
-            self._evict(self._held + self._reserved + n_bytes - self.budget_bytes)
+        if self._taken + n_bytes > self.budget_bytes:
+            self._evict(self._taken + n_bytes - self.budget_bytes)
 
     def _evict(self, n_bytes: int) -> None:
         """Lets go of at least `n_bytes`, least recently used values first."""
@@ -163,4 +179,4 @@ class SegmentCache(Generic[T]):
         self.evictions += len(going)
 
     def _note_peak(self) -> None:
-        self._peak = max(self._peak, self._held + self._reserved)
+        self._peak = max(self._peak, self._taken)

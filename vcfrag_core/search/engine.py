@@ -107,6 +107,13 @@ class Engine(Protocol):
     def open(self, source: IndexSource) -> None:
         """Takes note of an index; builds nothing."""
 
+    def keep(self, n_bytes: int) -> None:
+        """So much of the memory budget is taken beside the engine, for open indexes as a whole.
+
+        Raises:
+            OutOfBudgetError: It does not fit beside what a search under way uses.
+        """
+
     def close(self, handle: str) -> None:
         """Forgets an index and all that was built for it."""
 

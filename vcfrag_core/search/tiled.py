@@ -62,6 +62,9 @@ class TiledEngine:
     def open(self, source: IndexSource) -> None:
         self._sources[source.handle] = (source, StripMap.of(source))
 
+    def keep(self, n_bytes: int) -> None:
+        self.cache.keep(n_bytes)
+
     def close(self, handle: str) -> None:
         self._sources.pop(handle, None)
         self.cache.drop(handle)

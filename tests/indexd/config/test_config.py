@@ -58,7 +58,16 @@ def test_load__flags_override_the_environment_which_overrides_the_file(file: Pat
         ("[engine]\nname = 'abacus'", "engine.name must be one of"),
         ("engine = 3", "engine must be a table"),
         ("listen = '127.0.0.1'", "listen must be HOST:PORT"),
-        ("[limits]\nmax_k = 0", "limits.max_k must be >= 1"),
+        ("[limits]\nmax_k = 0", r"limits.max_k must be in \[1, 65536\], got 0"),
+        ("[limits]\nmax_k = 3_000_000_000", r"limits.max_k must be in \[1, 65536\]"),
+        ("[limits]\nmemory_budget_bytes = 1024\nmax_queued_bytes = 1024", r"max_queued_bytes must be in \[1, 512\]"),
+        ("[limits]\nmax_missing_share = nan", r"max_missing_share must be in \[0, 1\], got nan"),
+        ("[limits]\ntransfer_seconds = 0", "limits.transfer_seconds"),
+        ("[drain]\nsettle_seconds = nan", r"drain.settle_seconds must be in \[0, 86400\], got nan"),
+        ("[drain]\nlimit_seconds = inf", "drain.limit_seconds must be in .*, got inf"),
+        ("[engine]\nworker_hang_seconds = inf", "engine.worker_hang_seconds"),
+        ("[engine]\nthreads = 100_000", r"engine.threads must be in \[0, 1024\]"),
+        ('[panels]\n"a\\u001b[2Jb" = "x"', "panels: .* must be printable"),
         ("[security]\nkey_file = 'a'", "belong together"),
         ("[log]\nlevel = 'loud'", "log.level"),
         ("listen = ", "is not TOML"),
@@ -68,6 +77,13 @@ def test_load__what_makes_no_sense_is_refused(tmp_path: Path, text: str, match: 
     path = tmp_path / "bad.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=match):
+        load_config(path, environment={})
+
+
+def test_load__a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "latin1.toml"
+    path.write_bytes("cache_dir = '/données'".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin1\.toml is not TOML in UTF-8"):
         load_config(path, environment={})
 
 

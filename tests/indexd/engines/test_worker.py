@@ -17,7 +17,7 @@ from vcfrag_core.errors import DeadlineError, UnavailableError, UnknownIndexErro
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.sharded import ShardedEngine
 from vcfrag_indexd.engines.worker import WorkerEngine
-from vcfrag_indexd.service.admission import Call
+from vcfrag_indexd.service.call import Call
 from vcfrag_indexd.testing import serve
 from vcfrag_indexd.testing.engines import ABORTING_K, SLOW_K, misbehaving
 from vcfrag_train.client.client import IndexClient

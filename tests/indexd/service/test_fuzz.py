@@ -14,7 +14,7 @@ import psutil
 import pytest
 from google.protobuf.message import Message
 
-from vcfrag_indexd.serving.servicer import SERVICE_NAME
+from vcfrag_indexd.serving.rpc import SERVICE_NAME
 from vcfrag_indexd.testing import serve
 from vcfrag_proto import status
 from vcfrag_proto.v1 import index_pb2 as pb

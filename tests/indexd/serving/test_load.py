@@ -120,7 +120,8 @@ def test_search__a_caller_that_goes_away_stops_costing(eventually, daemon, engin
 
 
 def test_readers__streams_that_nobody_reads_leave_others_served(daemon, index) -> None:
-    with grpc.insecure_channel(daemon.address) as idle, grpc.insecure_channel(daemon.address) as channel:
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.insecure_channel(daemon.address, own) as idle, grpc.insecure_channel(daemon.address) as channel:
         stub = rpc.IndexStub(channel)
         handle = stub.OpenIndex(index.open_request()).handle
         request = pb.PrepareIndexRequest(
@@ -149,8 +150,9 @@ def test_messages__larger_than_the_limit_are_refused(daemon, index) -> None:
     with grpc.insecure_channel(daemon.address) as channel:
         stub = rpc.IndexStub(channel)
         request = index.open_request()
-        request.observed = bytes(status.MAX_MESSAGE_BYTES + 1)
+        limit = stub.Info(pb.InfoRequest()).limits.max_message_bytes
+        request.observed = bytes(limit + 1)
         with pytest.raises(grpc.RpcError) as caught:
             stub.OpenIndex(request, timeout=PATIENCE_SECONDS)
         assert status.decode(caught.value).error.reason == "OUT_OF_BUDGET"
-        assert stub.Info(pb.InfoRequest()).limits.max_message_bytes == status.MAX_MESSAGE_BYTES
+        assert limit == daemon.config.limits.message_bytes

@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vcfrag_core.errors import AuthenticationError, ConfigError, NotPermittedError, UnavailableError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.config.config import SecurityConfig, ServeConfig
-from vcfrag_indexd.serving.security import Gate, server_credentials
+from vcfrag_indexd.serving.certificates import Certificates
+from vcfrag_indexd.serving.security import Authorizer
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient, TlsConfig
@@ -98,11 +99,11 @@ def test_tokens__queries_and_administration_have_their_own(guarded: Daemon, inde
 
 
 def test_tokens__only_an_administration_token_leaves_queries_open(panel: Panel, tokens: SecurityConfig) -> None:
-    gate = Gate(None, ADMIN)
-    gate.check("Search", ())
+    authorizer = Authorizer(None, ADMIN)
+    authorizer.check("Search", ())
     with pytest.raises(NotPermittedError):
-        gate.check("CloseIndex", (("authorization", f"Bearer {QUERY}"),))
-    gate.check("CloseIndex", (("authorization", f"Bearer {ADMIN}"),))
+        authorizer.check("CloseIndex", (("authorization", f"Bearer {QUERY}"),))
+    authorizer.check("CloseIndex", (("authorization", f"Bearer {ADMIN}"),))
 
 
 def test_tokens__are_never_logged(guarded: Daemon, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,12 +167,12 @@ def test_tls__plaintext_no_certificate_or_a_strangers_is_refused_and_health_answ
 def test_security__files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     with pytest.raises(ConfigError, match="cannot read"):
-        Gate.of(SecurityConfig(token_file=gone))
+        Authorizer.of(SecurityConfig(token_file=gone))
     with pytest.raises(ConfigError, match="cannot read"):
-        server_credentials(SecurityConfig(certificate_file=gone, key_file=gone))
+        Certificates(SecurityConfig(certificate_file=gone, key_file=gone))
     gone.write_text("\n", encoding="ascii")
     with pytest.raises(ConfigError, match="is empty"):
-        Gate.of(SecurityConfig(token_file=gone))
+        Authorizer.of(SecurityConfig(token_file=gone))
     with pytest.raises(ConfigError, match="which needs security"):
         SecurityConfig(client_ca_file=gone)
     with pytest.raises(ConfigError, match="belong together"):

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -251,9 +252,9 @@ def test_open__masks_and_metrics_are_sent_once(panel: Panel, opening, monkeypatc
         registry = daemon.service.registry
         open_index = registry.open
 
-        def spy(name, stated, split, layout, observed, weights):
-            sent.append((observed is not None, weights is not None))
-            return open_index(name, stated, split, layout, observed, weights)
+        def spy(request):
+            sent.append((request.observed is not None, request.weights is not None))
+            return open_index(request)
 
         monkeypatch.setattr(registry, "open", spy)
         opened = client.open_index(**opening)
@@ -368,19 +369,21 @@ def test_client__threads_share_it(panel: Panel, opening, block: QueryBlock) -> N
 def test_deadline__a_search_that_waits_too_long_fails_typed_and_leaves_the_queue(
     panel: Panel, opening, block: QueryBlock
 ) -> None:
-    from vcfrag_indexd.service.admission import Call
+    from vcfrag_indexd.service.call import ITSELF
 
     with serve({"panel": panel}) as daemon, IndexClient(daemon.address) as patient:
         opened = patient.open_index(**opening)
         hasty = IndexClient(daemon.address, timeout_seconds=0.3)
         hasty.info()
-        with daemon.service.admission.enter(Call(), work=1, n_bytes=1):
-            with pytest.raises(DeadlineError):
-                hasty.search(opened, block, 5)
-            limit = time.monotonic() + 30
-            while daemon.service.admission.load.calls > 1:
-                assert time.monotonic() < limit
-                time.sleep(0.01)
+        go_on = threading.Event()
+        daemon.rpc.searching.put(ITSELF, lambda seconds: go_on.wait(60))
+        with pytest.raises(DeadlineError):
+            hasty.search(opened, block, 5)
+        limit = time.monotonic() + 30
+        while daemon.service.admission.load.calls:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        go_on.set()
         hasty.close()
         assert patient.search(opened, block, 5).ids.size
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +48,10 @@ class ServeFlags:
     health_listen: Annotated[str | None, typer.Option(help="HOST:PORT of a plaintext port for health only.")] = None
     metrics_listen: Annotated[str | None, typer.Option(help="HOST:PORT of Prometheus metrics.")] = None
     log_format: Annotated[str | None, typer.Option(help="console or json.")] = None
+
+    def asks_for_json(self) -> bool:
+        """Whether flags or environment say so, whatever a configuration that cannot be read says."""
+        return (self.log_format or os.environ.get("VCFRAG_INDEXD_LOG__FORMAT")) == "json"
 
     def settings(self) -> ServeConfig:
         """The configuration in force.
@@ -120,12 +123,22 @@ def _options(
 @takes(ServeFlags)
 def serve(flags: ServeFlags) -> None:
     """Serve panels until SIGTERM or SIGINT, then finish the work in flight."""
-    settings = flags.settings()
-    from vcfrag_indexd.cli.main import serve_until_signalled
+    from vcfrag_indexd import logs
 
-    code = serve_until_signalled(settings)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    logs.open_standard_streams()
+    try:
+        settings = flags.settings()
+        logs.configure(settings.log)
+        from vcfrag_indexd.cli.main import serve_until_signalled
+
+        code = serve_until_signalled(settings)
+    except VcfragError as error:
+        if not logs.is_json() and not flags.asks_for_json():
+            raise
+        logs.configure_once_as_json()
+        logs.get_log().error(f"error [{error.reason}]: {error}", reason=error.reason)
+        code = EXIT_REFUSED
+    logs.flush()
     # Threads of gRPC or of a reader that was cut off must not keep a drained process alive.
     os._exit(code)
 

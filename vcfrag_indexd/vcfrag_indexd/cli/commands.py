@@ -75,10 +75,17 @@ def list_lines(remote: Remote) -> list[str]:
     found = remote.call("ListIndexes", pb.ListIndexesRequest()).indexes
     lines = [f"{'handle':32}  {'panel':16} {'split':12} {'segments':>8} {'MiB':>9} {'searches':>9}"]
     lines += [
-        f"{i.handle:32}  {i.panel:16} {i.split:12} {i.segments:8d} {i.bytes / 2**20:9.1f} {i.searches:9d}"
+        f"{quoted(i.handle):32}  {quoted(i.panel):16} {quoted(i.split):12} {i.segments:8d} {i.bytes / 2**20:9.1f} "
+        f"{i.searches:9d}"
         for i in found
     ]
     return lines
+
+
+def quoted(name: str) -> str:
+    """A name as a terminal may show it: one that could be taken for something else stands in quotes, escaped."""
+    plain = name.isascii() and name.isprintable() and name and not set(name) & set(" '\"\\")
+    return name if plain else ascii(name)
 
 
 def verify_panel(remote: Remote, name: str, file: Path) -> str:

@@ -8,40 +8,100 @@ from pathlib import Path
 from vcfrag_core.errors import ConfigError
 from vcfrag_proto.channel import split_address
 
+MIB = 1024**2
 GIB = 1024**3
 ENGINES = ("auto", "bitscan", "bitscan-gpu", "faiss-cpu", "faiss-gpu", "reference")
 GPU_ENGINES = ("bitscan-gpu", "faiss-gpu")
 LOG_FORMATS = ("console", "json")
+MAX_NEIGHBOURS = 65_536
+MAX_THREADS = 1024
+MAX_NAME_BYTES = 256
+MAX_SECONDS = 24.0 * 3600
+MAX_BYTES = 2**60
+# Messages that may be under way into the daemon at once; each may be the largest that is allowed.
+RECEIVED_AT_ONCE = 4
+# A reply is held as arrays, as a message and as gRPC's copy of it while it is made.
+COPIES_OF_A_REPLY = 3
+# What every gRPC peer of this contract takes; less than 2 GiB by far, and a margin for the fields beside the arrays.
+MAX_REPLY_BYTES = 63 * MIB
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsConfig:
-    """What one call, and all calls together, may ask for.
+    """What one call, one connection and all together may ask for.
 
     Attributes:
-        memory_budget_bytes: Segment indexes and the working sets of searches.
+        memory_budget_bytes: All that depends on what clients ask for: segment indexes and the working sets of
+            searches, open indexes (at most a quarter), messages under way to here (an eighth), admitted calls and
+            their replies until they have been taken (`max_queued_bytes`).
         max_queued_work: Queries x segments x k admitted at once; more is refused as OVERLOADED.
-        max_queued_bytes: Bytes of admitted requests and replies.
+        max_queued_bytes: Bytes of admitted requests and replies; an eighth of the memory budget unless given.
         max_queued_calls: Admitted calls.
+        max_connections: Open connections; more are not accepted.
+        max_calls_per_connection: Calls that a connection may have begun and not ended.
         max_open_indexes: Open identities; the least recently used goes.
         max_k: Most neighbours per segment.
         max_missing_share: Share of the observed sites at which a query may lack a call.
+        transfer_seconds: How long a message may take to arrive; a reply may take so long and a second for every MiB.
     """
 
     memory_budget_bytes: int = 2 * GIB
     max_queued_work: int = 64_000_000
-    max_queued_bytes: int = GIB
+    max_queued_bytes: int | None = None
     max_queued_calls: int = 128
+    max_connections: int = 256
+    max_calls_per_connection: int = 128
     max_open_indexes: int = 64
     max_k: int = 1024
     max_missing_share: float = 0.05
+    transfer_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self)[:-1]:
-            if getattr(self, field.name) < 1:
-                raise ConfigError(f"limits.{field.name} must be >= 1, got {getattr(self, field.name)}")
-        if not 0 <= self.max_missing_share <= 1:
-            raise ConfigError(f"limits.max_missing_share must be in [0, 1], got {self.max_missing_share}")
+        for name, most in (
+            ("memory_budget_bytes", MAX_BYTES),
+            ("max_queued_work", MAX_BYTES),
+            ("max_queued_bytes", self.memory_budget_bytes // 2),
+            ("max_queued_calls", 2**16),
+            ("max_connections", 2**20),
+            ("max_calls_per_connection", 2**16),
+            ("max_open_indexes", 2**20),
+            ("max_k", MAX_NEIGHBOURS),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                check_between(f"limits.{name}", value, 1, most)
+        check_between("limits.max_missing_share", self.max_missing_share, 0, 1)
+        check_between("limits.transfer_seconds", self.transfer_seconds, 0.1, MAX_SECONDS)
+
+    @property
+    def queue_bytes(self) -> int:
+        """For admitted requests and replies."""
+        return self.max_queued_bytes or max(1, self.memory_budget_bytes // 8)
+
+    @property
+    def message_bytes(self) -> int:
+        """The largest message that is taken."""
+        return min(max(self.memory_budget_bytes // (8 * RECEIVED_AT_ONCE), MIB), 64 * MIB)
+
+    @property
+    def reply_bytes(self) -> int:
+        """The largest reply, by its arrays."""
+        return min(self.queue_bytes // COPIES_OF_A_REPLY, MAX_REPLY_BYTES)
+
+    @property
+    def identity_bytes(self) -> int:
+        """For open indexes, masks and metrics."""
+        return max(1, self.memory_budget_bytes // 4)
+
+    @property
+    def max_names(self) -> int:
+        """Samples and groups of one split that could ever be held."""
+        return max(1024, self.identity_bytes // 256)
+
+    @property
+    def engine_bytes(self) -> int:
+        """For segment indexes, searches and, of that, open indexes."""
+        return max(1, self.memory_budget_bytes - self.queue_bytes - RECEIVED_AT_ONCE * self.message_bytes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +112,8 @@ class EngineConfig:
         name: One of `auto`, `bitscan`, `bitscan-gpu`, `faiss-cpu`, `faiss-gpu`, `reference`.
         threads: Compute threads; 0 for one per core.
         worker: Run the engine in a supervised process of its own; None: only those of a GPU.
-        worker_hang_seconds: A worker that shows no sign of life for so long is killed and replaced.
+        worker_hang_seconds: A worker that shows no sign of life, or makes no progress with a request, for so long is
+            killed and replaced.
     """
 
     name: str = "auto"
@@ -63,10 +124,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
             raise ConfigError(f"engine.name must be one of {', '.join(ENGINES)}, got {self.name!r}")
-        if self.threads < 0:
-            raise ConfigError(f"engine.threads must be >= 0, got {self.threads}")
-        if not self.worker_hang_seconds > 0:
-            raise ConfigError(f"engine.worker_hang_seconds must be > 0, got {self.worker_hang_seconds}")
+        check_between("engine.threads", self.threads, 0, MAX_THREADS)
+        check_between("engine.worker_hang_seconds", self.worker_hang_seconds, 0.1, MAX_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +141,8 @@ class DrainConfig:
     limit_seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.settle_seconds < 0 or self.limit_seconds < 0:
-            raise ConfigError("drain.settle_seconds and drain.limit_seconds must not be negative")
+        check_between("drain.settle_seconds", self.settle_seconds, 0, MAX_SECONDS)
+        check_between("drain.limit_seconds", self.limit_seconds, 0, MAX_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +172,11 @@ class SecurityConfig:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    """Attributes:
-    level: `debug`, `info`, `warning` or `error`.
-    format: `console` or `json`.
+    """What is logged, and how.
+
+    Attributes:
+        level: `debug`, `info`, `warning` or `error`.
+        format: `console` or `json`.
     """
 
     level: str = "info"
@@ -158,3 +219,15 @@ class ServeConfig:
             value = getattr(self, name)
             if value is not None:
                 split_address(value, name)
+        for name in self.panels:
+            if not name.isprintable() or not 0 < len(name.encode()) <= MAX_NAME_BYTES:
+                raise ConfigError(f"panels: {name!r} must be printable and at most {MAX_NAME_BYTES} bytes long")
+
+
+def check_between(name: str, value: float, least: float, most: float) -> None:
+    """
+    Raises:
+        ConfigError: Outside [least, most], or no number.
+    """
+    if not least <= value <= most:
+        raise ConfigError(f"{name} must be in [{least:g}, {most:g}], got {value}")

@@ -76,8 +76,8 @@ def _from_file(file: Path) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML in UTF-8: {error}") from error
 
 
 def _named_files(panels: Sequence[str]) -> dict[str, str]:

@@ -70,6 +70,9 @@ class BitscanGpuEngine:
         self.close(source.handle)
         self._sources[source.handle] = source
 
+    def keep(self, n_bytes: int) -> None:
+        """Nothing: the budget is the device's, and open indexes are kept on the host."""
+
     def close(self, handle: str) -> None:
         source = self._sources.pop(handle, None)
         self._cache.drop(handle)

@@ -42,6 +42,9 @@ class FaissGpuEngine(FlatEngine):
         self._config.device = device
         self._config.useFloat16 = False
 
+    def keep(self, n_bytes: int) -> None:
+        """Nothing: the budget is the device's, and open indexes are kept on the host."""
+
     def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
         index = self._faiss.GpuIndexFlatIP(self._resources, vectors.shape[1], self._config)
         index.add(checked(vectors))

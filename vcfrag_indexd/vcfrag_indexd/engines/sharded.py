@@ -37,6 +37,10 @@ class ShardedEngine:
         for engine in self._engines:
             engine.open(source)
 
+    def keep(self, n_bytes: int) -> None:
+        for engine in self._engines:
+            engine.keep(n_bytes)
+
     def close(self, handle: str) -> None:
         for engine in self._engines:
             engine.close(handle)

@@ -132,6 +132,9 @@ class WorkerEngine:
         with self._lock:
             self._sources[source.handle] = source
 
+    def keep(self, n_bytes: int) -> None:
+        """Nothing: the budget is the child's, and open indexes are kept here."""
+
     def close(self, handle: str) -> None:
         with self._lock:
             source = self._sources.pop(handle, None)

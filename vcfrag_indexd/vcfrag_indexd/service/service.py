@@ -1,40 +1,106 @@
-"""The daemon's work, without gRPC: open, prepare, search, list, close, inform."""
+"""The daemon's work, without gRPC and without a wire: open, prepare, search, list, close, inform."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from vcfrag_core.errors import OverloadedError, UnavailableError
+from vcfrag_core.errors import OutOfBudgetError, RangeError, UnavailableError
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval.consistency import check_range
-from vcfrag_core.retrieval.identity import Identity
+from vcfrag_core.retrieval.consistency import check_range, check_search
+from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.cache import Holding
-from vcfrag_core.search.engine import Engine
-from vcfrag_core.search.index import HeldPanel, OpenIndex
+from vcfrag_core.search.engine import Engine, SearchTask
+from vcfrag_core.search.index import HeldPanel, OpenIndex, search_task
 from vcfrag_indexd import __version__
 from vcfrag_indexd.config.config import LimitsConfig
-from vcfrag_indexd.service import messages as decoding
-from vcfrag_indexd.service.admission import Admission, Call
+from vcfrag_indexd.service.admission import Admission
+from vcfrag_indexd.service.call import Call
 from vcfrag_indexd.service.registry import Registry
-from vcfrag_proto.messages import identity_message, identity_of
-from vcfrag_proto.status import MAX_MESSAGE_BYTES
-from vcfrag_proto.v1 import index_pb2 as pb
+from vcfrag_indexd.service.requests import (
+    DaemonInfo,
+    IndexInfo,
+    Opened,
+    OpenRequest,
+    PanelInfo,
+    PrepareProgress,
+    PrepareRequest,
+    SearchAnswer,
+    SearchRequest,
+)
 
 PREPARE_SEGMENTS = 64
-# A stream whose reader stalls holds a thread; so there are fewer of them than threads.
-MAX_PREPARES = 16
+# A neighbour's id and distance.
+BYTES_OF_A_NEIGHBOUR = 8
 
 # What observers (metrics, tests) are told of every search: queries, and the queue, search and build seconds.
 SearchObserver = Callable[[int, float, float, float], None]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlannedSearch:
+    """A search that was checked and can be computed.
+
+    Attributes:
+        index: The index.
+        task: The queries.
+        work: Queries x segments x k.
+    """
+
+    index: OpenIndex
+    task: SearchTask
+    work: int
+
+    @property
+    def task_bytes(self) -> int:
+        return self.task.alleles.nbytes + self.task.called.nbytes + self.task.excluded.nbytes
+
+    @property
+    def reply_bytes(self) -> int:
+        return BYTES_OF_A_NEIGHBOUR * self.work
+
+
+class Preparation:
+    """Segments that are built some at a time, so that the engine can do something else between."""
+
+    def __init__(self, engine: Engine, index: OpenIndex, segments: Sequence[Segment]) -> None:
+        self._engine = engine
+        self._index = index
+        self._segments = segments
+        self._done = 0
+
+    @property
+    def finished(self) -> bool:
+        return self._done >= len(self._segments)
+
+    def step(self, call: Call) -> None:
+        """Builds the next segments.
+
+        Raises:
+            OutOfBudgetError: One of them alone exceeds the memory budget.
+            UnavailableError: The engine's worker is away.
+            DeadlineError: The call is no longer wanted.
+        """
+        some = self._segments[self._done : self._done + PREPARE_SEGMENTS]
+        self._engine.prepare(self._index.handle, some, call.checkpoint)
+        self._done += len(some)
+
+    def progress(self) -> PrepareProgress:
+        """How far it is."""
+        held = self._engine.usage().holdings.get(self._index.handle, Holding())
+        return PrepareProgress(
+            segments_done=min(self._done, len(self._segments)),
+            segments_total=len(self._segments),
+            n_bytes=held.n_bytes,
+        )
+
+
 class IndexService:
-    """Answers decoded requests; every refusal is an error of the tree.
+    """Answers what it is asked; every refusal is an error of the tree.
 
     Args:
         engine: Computes.
@@ -47,126 +113,116 @@ class IndexService:
         self.limits = limits
         self.instance = uuid.uuid4().hex
         self.admission = Admission(
-            max_work=limits.max_queued_work, max_bytes=limits.max_queued_bytes, max_calls=limits.max_queued_calls
+            max_work=limits.max_queued_work, max_bytes=limits.queue_bytes, max_calls=limits.max_queued_calls
         )
-        self.registry = Registry(max_open=limits.max_open_indexes, on_open=engine.open, on_close=engine.close)
+        self.registry = Registry(engine, max_open=limits.max_open_indexes, max_bytes=limits.identity_bytes)
         self._on_search = on_search
-        self._prepares = threading.BoundedSemaphore(MAX_PREPARES)
 
     def add_panel(self, name: str, panel: Panel) -> None:
         """Takes a panel into service."""
         self.registry.add_panel(name, HeldPanel.of(panel))
 
-    def open_index(self, request: pb.OpenIndexRequest, call: Call) -> pb.OpenIndexReply:
-        self.admission.check_accepting()
-        call.checkpoint()
-        layout = decoding.layout_of(request.layout)
-        index, already = self.registry.open(
-            request.panel,
-            identity_of(request.identity),
-            decoding.split_of(request.split),
-            layout,
-            decoding.mask_of(request.observed, layout.n_sites) if request.HasField("observed") else None,
-            decoding.weights_of(request.weights) if request.HasField("weights") else None,
-        )
-        return pb.OpenIndexReply(handle=index.handle, identity=identity_message(index.identity), already_open=already)
+    def open_index(self, request: OpenRequest) -> Opened:
+        """See `Registry.open`."""
+        index, already = self.registry.open(request)
+        return Opened(handle=index.handle, identity=index.identity, already_open=already)
 
-    def prepare_index(self, request: pb.PrepareIndexRequest, call: Call) -> Iterator[pb.PrepareIndexProgress]:
-        """Builds some segments at a time and leaves the lane between, so that a slow reader holds nobody up."""
-        self.admission.check_accepting()
-        index = self._checked(request.handle, identity_of(request.identity))
-        check_range(request.start, request.stop, len(index.source.observed))
-        if not self._prepares.acquire(blocking=False):
-            raise OverloadedError(f"{MAX_PREPARES} preparations are under way already")
-        try:
-            yield from self._prepare(index, request, call)
-        finally:
-            self._prepares.release()
-
-    def _prepare(
-        self, index: OpenIndex, request: pb.PrepareIndexRequest, call: Call
-    ) -> Iterator[pb.PrepareIndexProgress]:
-        segments = index.source.layout.segments_within(request.start, request.stop, index.source.observed)
-        yield self._progress(index, 0, len(segments))
-        for begin in range(0, len(segments), PREPARE_SEGMENTS):
-            some = segments[begin : begin + PREPARE_SEGMENTS]
-            with self.admission.enter(call, work=0, n_bytes=0):
-                self._require_engine()
-                self.engine.prepare(index.handle, some, call.checkpoint)
-            yield self._progress(index, begin + len(some), len(segments))
-
-    def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchReply:
-        self.admission.check_accepting()
+    def plan_preparation(self, request: PrepareRequest) -> Preparation:
+        """
+        Raises:
+            UnknownIndexError: No such index is open.
+            IdentityError: It is another than the caller believes.
+            RangeError: The sites are not within the panel.
+        """
         index = self.registry.find(request.handle)
-        task = decoding.task_of(
-            request, index, max_k=self.limits.max_k, max_missing_share=self.limits.max_missing_share
+        index.identity.check(request.identity)
+        check_range(request.start, request.stop, len(index.observed))
+        segments = index.source.layout.segments_within(request.start, request.stop, index.observed)
+        return Preparation(self.engine, index, segments)
+
+    def plan_search(self, request: SearchRequest) -> PlannedSearch:
+        """Checks a search at the boundary.
+
+        Raises:
+            UnknownIndexError: No such index is open.
+            RangeError: k outside what is allowed.
+            UnknownSampleError: A name that nobody knows.
+            VcfragError: The queries were not made for this index; see `check_search`.
+            OutOfBudgetError: The reply would be more than a message holds.
+        """
+        index = self.registry.find(request.handle)
+        if not 1 <= request.k <= self.limits.max_k:
+            index.identity.check(request.identity)
+            raise RangeError(f"k must be in [1, {self.limits.max_k}], got {request.k}")
+        queries = request.queries
+        check_search(index, request.identity, queries, max_missing_share=self.limits.max_missing_share)
+        n_segments = len(index.source.layout.segments_within(queries.start, queries.stop, index.observed))
+        planned = PlannedSearch(
+            index, search_task(index, queries, request.k), len(queries.samples) * n_segments * request.k
         )
-        n_segments = len(index.source.layout.segments_within(task.start, task.stop, index.source.observed))
-        work = task.n_queries * n_segments * task.k
-        n_bytes = request.ByteSize() + task.alleles.nbytes + task.called.nbytes + 8 * work
-        decoding.check_reply_size(work)
-        with self.admission.enter(call, work=work, n_bytes=n_bytes) as queue_seconds:
-            self._require_engine()
-            before = time.perf_counter()
-            answer = self.engine.search(index.handle, task, call.checkpoint)
-            seconds = time.perf_counter() - before
-        index.searches += 1
+        if planned.reply_bytes > self.limits.reply_bytes:
+            raise OutOfBudgetError(
+                f"the reply would be {planned.reply_bytes} bytes, more than the {self.limits.reply_bytes} of one "
+                "message here: send fewer queries"
+            )
+        return planned
+
+    def search(self, planned: PlannedSearch, call: Call, queue_seconds: float) -> SearchAnswer:
+        """
+        Raises:
+            OutOfBudgetError: The working set exceeds the memory budget.
+            UnavailableError: The engine's worker is away.
+            DeadlineError: The call is no longer wanted.
+        """
+        self.require_engine()
+        before = time.perf_counter()
+        answer = self.engine.search(planned.index.handle, planned.task, call.checkpoint)
+        seconds = time.perf_counter() - before
+        planned.index.searches += 1
+        self.admission.note_speed(planned.work, seconds)
         if self._on_search is not None:
-            self._on_search(task.n_queries, queue_seconds, seconds, answer.build_seconds)
-        result = answer.result
-        return pb.SearchReply(
-            identity=identity_message(index.identity),
-            starts=decoding.int32_bytes(result.starts),
-            stops=decoding.int32_bytes(result.stops),
-            scales=decoding.int32_bytes(result.scales),
-            ids=decoding.int32_bytes(result.ids),
-            distances=result.distances.astype("<f4", copy=False).tobytes(),
-            k=task.k,
+            self._on_search(planned.task.n_queries, queue_seconds, seconds, answer.build_seconds)
+        return SearchAnswer(
+            identity=planned.index.identity,
+            result=answer.result,
+            k=planned.task.k,
             queue_seconds=queue_seconds,
             search_seconds=seconds,
             build_seconds=answer.build_seconds,
         )
 
-    def list_indexes(self) -> pb.ListIndexesReply:
+    def list_indexes(self) -> list[IndexInfo]:
+        """Open indexes, least recently used first."""
         holdings = self.engine.usage().holdings
-        return pb.ListIndexesReply(
-            indexes=[_index_info(index, holdings.get(index.handle, Holding())) for index in self.registry.indexes()]
-        )
+        return [
+            _index_info(index, n_bytes, holdings.get(index.handle, Holding()))
+            for index, n_bytes in self.registry.indexes()
+        ]
 
-    def close_index(self, request: pb.CloseIndexRequest) -> pb.CloseIndexReply:
-        self.registry.close(request.handle)
-        return pb.CloseIndexReply()
+    def close_index(self, handle: str) -> None:
+        """
+        Raises:
+            UnknownIndexError: No such index is open.
+        """
+        self.registry.close(handle)
 
-    def info(self) -> pb.InfoReply:
-        limits = self.limits
-        return pb.InfoReply(
-            panels=[_panel_info(name, held) for name, held in sorted(self.registry.panels().items())],
-            limits=pb.Limits(
-                max_message_bytes=MAX_MESSAGE_BYTES,
-                max_k=limits.max_k,
-                memory_budget_bytes=limits.memory_budget_bytes,
-                max_queued_work=limits.max_queued_work,
-                max_open_indexes=limits.max_open_indexes,
-                max_missing_share=limits.max_missing_share,
-            ),
+    def info(self) -> DaemonInfo:
+        """What the daemon says of itself."""
+        return DaemonInfo(
+            panels=tuple(_panel_info(name, held) for name, held in sorted(self.registry.panels().items())),
             engine=self.engine.name,
             devices=self.engine.devices,
             versions=versions(),
             instance=self.instance,
         )
 
-    def _checked(self, handle: str, stated: Identity) -> OpenIndex:
-        index = self.registry.find(handle)
-        index.identity.check(stated)
-        return index
-
-    def _require_engine(self) -> None:
+    def require_engine(self) -> None:
+        """
+        Raises:
+            UnavailableError: The engine's worker is away.
+        """
         if not self.engine.available():
             raise UnavailableError("the engine's worker is being restarted: try again")
-
-    def _progress(self, index: OpenIndex, done: int, total: int) -> pb.PrepareIndexProgress:
-        held = self.engine.usage().holdings.get(index.handle, Holding())
-        return pb.PrepareIndexProgress(segments_done=done, segments_total=total, bytes=held.n_bytes)
 
 
 def versions() -> dict[str, str]:
@@ -180,27 +236,27 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _index_info(index: OpenIndex, held: Holding) -> pb.IndexInfo:
-    return pb.IndexInfo(
+def _index_info(index: OpenIndex, n_bytes: int, held: Holding) -> IndexInfo:
+    return IndexInfo(
         handle=index.handle,
         panel=index.panel_name,
         split=index.split.name,
-        identity=identity_message(index.identity),
+        identity=index.identity,
         segments=held.entries,
-        bytes=held.n_bytes,
+        n_bytes=held.n_bytes + n_bytes,
         searches=index.searches,
     )
 
 
-def _panel_info(name: str, held: HeldPanel | None) -> pb.PanelInfo:
+def _panel_info(name: str, held: HeldPanel | None) -> PanelInfo:
     if held is None:
-        return pb.PanelInfo(name=name, ready=False)
+        return PanelInfo(name=name, ready=False)
     panel = held.panel
-    return pb.PanelInfo(
+    return PanelInfo(
         name=name,
+        ready=True,
         digest=held.digest,
         contig=panel.contig,
         n_sites=panel.n_sites,
         n_samples=panel.n_samples,
-        ready=True,
     )

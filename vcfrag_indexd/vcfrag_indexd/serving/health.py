@@ -1,136 +1,142 @@
-"""grpc.health.v1 on a pool of its own, and the canary whose known answer feeds readiness."""
+"""grpc.health.v1: what the daemon says of itself, to whoever asks or watches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import threading
+from collections import deque
 
 import grpc
-import numpy as np
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
 
-from vcfrag_core.errors import VcfragError
-from vcfrag_core.panel.keys import haplotype_keys
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.retrieval.layout import Segment, SegmentLayout
-from vcfrag_core.retrieval.order import nearest
-from vcfrag_core.search.engine import Engine, IndexSource, SearchTask
-from vcfrag_core.types import I32Array
-from vcfrag_indexd.service.admission import Call
-from vcfrag_indexd.serving.servicer import SERVICE_NAME
+from vcfrag_core.errors import OverloadedError, ShapeError, VcfragError
+from vcfrag_indexd.service.call import Client
+from vcfrag_indexd.serving.inbox import Inbox
+from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_proto import status
 
-HEALTH_THREADS = 4
-CANARY_SECONDS = 20.0
-CANARY_SITES = 32
-CANARY_SAMPLES = 24
-CANARY_NEIGHBOURS = 5
+HEALTH_SERVICE = "grpc.health.v1.Health"
+# What liveness asks for: whether the daemon's threads live, however much it has to read or to compute.
+LIVE = "live"
+MAX_WATCHES = 256
+# Of a watcher that reads slowly; of more changes than these it sees the last.
+MOST_CHANGES = 32
+MAX_REQUEST_BYTES = 4096
+Status = health_pb2.HealthCheckResponse
 
 
 class Health:
-    """What the daemon says of itself: overall, for the service, and for every panel as `panel/NAME`."""
+    """Statuses by name: overall, of the service, of every panel as `panel/NAME`, and `live`."""
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(HEALTH_THREADS, thread_name_prefix="vcfrag-health")
-        self._servicer = health.HealthServicer(experimental_non_blocking=True)
-        self._known: dict[str, bool] = {}
+        self._statuses: dict[str, bool] = {}
+        self._watches: dict[ServerCall, _Watch] = {}
         self._final = False
-        for name in ("", SERVICE_NAME):
-            self.set(name, False)
-
-    def add_to(self, server: grpc.Server) -> None:
-        """Answers Check and Watch on `server`, whatever its own pool is busy with."""
-        health_pb2_grpc.add_HealthServicer_to_server(_OnPool(self._servicer, self.pool), server)
+        self._lock = threading.RLock()
 
     def set(self, name: str, serving: bool) -> None:
-        """Whether `name` can be used; nothing changes after `leave`."""
-        if self._final or self._known.get(name) == serving:
-            return
-        self._known[name] = serving
-        status = health_pb2.HealthCheckResponse
-        self._servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+        """Whether `name` can be used; but for `live`, nothing changes after `leave`."""
+        with self._lock:
+            if (self._final and name != LIVE) or self._statuses.get(name) == serving:
+                return
+            self._statuses[name] = serving
+            for watch in list(self._watches.values()):
+                if watch.name == name:
+                    watch.tell(_reply(serving))
 
     def serving(self, name: str = "") -> bool:
-        return self._known.get(name, False) and not self._final
+        return self._statuses.get(name, False)
 
     def leave(self) -> None:
         """NOT_SERVING for good."""
-        self._final = True
-        self._servicer.enter_graceful_shutdown()
+        with self._lock:
+            for name in list(self._statuses):
+                if name != LIVE:
+                    self.set(name, False)
+            self._final = True
 
-    def close(self) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Bound:
-    """A method with the pool that gRPC shall run it on; gRPC looks for these two attributes."""
-
-    def __init__(self, method: Callable[..., Any], pool: ThreadPoolExecutor, non_blocking: bool) -> None:
-        self._method = method
-        self.experimental_thread_pool = pool
-        self.experimental_non_blocking = non_blocking
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._method(*args, **kwargs)
-
-
-class _OnPool(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
-    # grpc_health keeps the pool on the class, where one server's would replace another's; so it is bound here.
-    def __init__(self, servicer: health.HealthServicer, pool: ThreadPoolExecutor) -> None:
-        self.Check = _Bound(servicer.Check, pool, non_blocking=False)
-        self.Watch = _Bound(servicer.Watch, pool, non_blocking=True)
-
-
-class Canary:
-    """A search in a small fixed panel whose answer the oracle gave."""
-
-    HANDLE = "canary"
-
-    def __init__(self) -> None:
-        rng = np.random.Generator(np.random.Philox(20))
-        haplotypes = rng.integers(0, 2, size=(2 * CANARY_SAMPLES, CANARY_SITES), dtype=np.uint8)
-        panel = Panel.from_haplotypes(haplotypes)
-        observed = np.ones(CANARY_SITES, dtype=np.bool_)
-        steps = np.full(CANARY_SITES, 1024, dtype=np.int32)
-        rows = np.arange(len(haplotypes), dtype=np.int32)
-        keys = haplotype_keys(panel)
-        self.source = IndexSource(
-            handle=self.HANDLE,
-            panel_name=self.HANDLE,
-            packed=panel.packed,
-            rows=rows,
-            keys=keys,
-            observed=observed,
-            steps=steps,
-            layout=SegmentLayout(n_sites=CANARY_SITES, lengths=(CANARY_SITES,)),
+    def take(self, call: ServerCall, method: str, inbox: Inbox) -> None:
+        """Begins to answer Check or Watch; returns at once."""
+        if method not in ("Check", "Watch"):
+            call.finish(grpc.StatusCode.UNIMPLEMENTED, f"{HEALTH_SERVICE} has no method {method!r}")
+            return
+        inbox.enter(
+            call, Client.of(call.peer), lambda data: self._answer(call, method, data), lambda e: refuse_call(call, e)
         )
-        self._task = SearchTask(
-            start=0,
-            stop=CANARY_SITES,
-            k=CANARY_NEIGHBOURS,
-            alleles=haplotypes[:1],
-            called=np.ones((1, CANARY_SITES), dtype=np.uint8),
-            excluded=np.zeros(0, dtype=np.int64),
-            excluded_starts=np.zeros(2, dtype=np.int64),
-        )
-        self._expected: I32Array = nearest(
-            haplotypes[0].astype(np.int8),
-            haplotypes,
-            ids=rows,
-            keys=keys,
-            observed=observed,
-            steps=steps,
-            offset=0,
-            segment=Segment(0, 0, CANARY_SITES),
-            enclosing=(0, CANARY_SITES),
-            k=CANARY_NEIGHBOURS,
-        )[0]
 
-    def passes(self, engine: Engine, call: Call) -> bool:
-        """Whether the engine gives the known answer now."""
+    def _answer(self, call: ServerCall, method: str, data: bytes | None) -> None:
+        if data is None:
+            call.finish(grpc.StatusCode.CANCELLED)
+            return
         try:
-            engine.open(self.source)
-            answer = engine.search(self.HANDLE, self._task, call.checkpoint)
-        except VcfragError:
-            return False
-        return bool(np.array_equal(answer.result.ids[0, 0], self._expected))
+            name = _name_of(data)
+            if method == "Watch":
+                self._watch(call, name)
+                return
+        except VcfragError as error:
+            refuse_call(call, error)
+            return
+        known = self._statuses.get(name)
+        if known is None:
+            call.finish(grpc.StatusCode.NOT_FOUND, "unknown service")
+        else:
+            call.reply(_reply(known), lambda taken: None)
+
+    def _watch(self, call: ServerCall, name: str) -> None:
+        with self._lock:
+            if len(self._watches) >= MAX_WATCHES:
+                raise OverloadedError(f"{MAX_WATCHES} watch already")
+            watch = self._watches[call] = _Watch(call, name)
+            watch.tell(_reply(self._statuses.get(name)))
+        call.when_over(lambda: self._unwatch(call))
+
+    def _unwatch(self, call: ServerCall) -> None:
+        with self._lock:
+            self._watches.pop(call, None)
+
+
+class _Watch:
+    """One watcher, and the changes that it has not been sent."""
+
+    def __init__(self, call: ServerCall, name: str) -> None:
+        self.name = name
+        self._call = call
+        self._changes: deque[bytes] = deque(maxlen=MOST_CHANGES)
+        self._sending = False
+        self._lock = threading.Lock()
+
+    def tell(self, reply: bytes) -> None:
+        with self._lock:
+            self._changes.append(reply)
+            if self._sending:
+                return
+            self._sending = True
+        self._send()
+
+    def _send(self) -> None:
+        with self._lock:
+            if not self._changes:
+                self._sending = False
+                return
+            reply = self._changes.popleft()
+        self._call.send(reply, lambda sent: self._send() if sent else None)
+
+
+def refuse_call(call: ServerCall, error: VcfragError) -> None:
+    """Ends a call with an error's status and reason."""
+    call.finish(status.status_of(error), status.message_of(error), ((status.DETAILS_KEY, status.encode(error)),))
+
+
+def _name_of(data: bytes) -> str:
+    try:
+        if len(data) > MAX_REQUEST_BYTES:
+            raise DecodeError
+        return str(health_pb2.HealthCheckRequest.FromString(data).service)
+    except DecodeError as error:
+        raise ShapeError(f"{len(data)} bytes that are not a HealthCheckRequest") from error
+
+
+def _reply(serving: bool | None) -> bytes:
+    if serving is None:
+        return bytes(Status(status=Status.SERVICE_UNKNOWN).SerializeToString())
+    return bytes(Status(status=Status.SERVING if serving else Status.NOT_SERVING).SerializeToString())

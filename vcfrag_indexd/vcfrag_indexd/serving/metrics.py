@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+import platform
+from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.search.engine import Usage
+from vcfrag_indexd import __version__
 from vcfrag_indexd.service.admission import Load
+from vcfrag_indexd.serving.scraping import ScrapeServer
 from vcfrag_proto.channel import split_address
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+GAUGES = {
+    "vcfrag_serving": "1 while health says SERVING.",
+    "vcfrag_open_calls": "Calls that have begun and not ended.",
+    "vcfrag_replies_in_transit": "Replies that their peers have not taken yet.",
+    "vcfrag_open_index_bytes": "Held for open indexes beside what is built of them.",
+}
 
 
 class Metrics:
@@ -23,7 +32,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._server: tuple[Any, threading.Thread] | None = None
+        self._server: ScrapeServer | None = None
+        ProcessCollector(registry=self.registry)
+        build = Info("vcfrag_build", "What runs.", registry=self.registry)
+        build.info({"version": __version__, "python": platform.python_version()})
         self._started = self._counter("vcfrag_rpc_started", "Calls begun.", "method")
         self._handled = self._counter("vcfrag_rpc_handled", "Calls ended, by status code.", "method", "code")
         self._refused = self._counter("vcfrag_refusals", "Calls refused, by reason.", "reason")
@@ -53,10 +65,17 @@ class Metrics:
         usage: Callable[[], Usage],
         devices: Callable[[], tuple[str, ...]],
         load: Callable[[], Load],
-        serving: Callable[[], bool],
+        gauges: Mapping[str, Callable[[], float]],
     ) -> None:
-        """Names what is asked at every scrape."""
-        self.registry.register(_Held(usage, devices, load, serving))
+        """Names what is asked at every scrape.
+
+        Args:
+            usage: Of the engine.
+            devices: Of the engine.
+            load: What is admitted.
+            gauges: Anything else, by the names of `GAUGES`.
+        """
+        self.registry.register(_Held(usage, devices, load, gauges))
 
     def listen(self, address: str) -> str:
         """Serves the metrics over HTTP; HOST:PORT, with the port that was got.
@@ -66,17 +85,14 @@ class Metrics:
         """
         host, port = split_address(address, "metrics_listen")
         try:
-            self._server = start_http_server(port, addr=host, registry=self.registry)
+            self._server = ScrapeServer(host, port, make_wsgi_app(self.registry))
         except OSError as error:
             raise ConfigError(f"cannot listen on {address} for metrics: {error.strerror}") from error
-        return f"{host}:{self._server[0].server_port}"
+        return f"{host}:{self._server.port}"
 
     def close(self) -> None:
         if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join(5.0)
+            self._server.close()
             self._server = None
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -94,9 +110,9 @@ class _Held(Collector):
         usage: Callable[[], Usage],
         devices: Callable[[], tuple[str, ...]],
         load: Callable[[], Load],
-        serving: Callable[[], bool],
+        gauges: Mapping[str, Callable[[], float]],
     ) -> None:
-        self._usage, self._devices, self._load, self._serving = usage, devices, load, serving
+        self._usage, self._devices, self._load, self._gauges = usage, devices, load, gauges
 
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         usage, load = self._usage(), self._load()
@@ -105,13 +121,13 @@ class _Held(Collector):
         used.add_metric([device], usage.used_bytes)
         yield used
         for name, text, value in (
-            ("vcfrag_index_bytes_budget", "The memory budget.", usage.budget_bytes),
-            ("vcfrag_index_bytes_peak", "The most that was held at once.", usage.peak_bytes),
+            ("vcfrag_index_budget_bytes", "The memory budget.", usage.budget_bytes),
+            ("vcfrag_index_peak_bytes", "The most that was held at once.", usage.peak_bytes),
             ("vcfrag_open_indexes_held", "Open indexes of which something is built.", len(usage.holdings)),
             ("vcfrag_queue_calls", "Admitted calls.", load.calls),
             ("vcfrag_queue_work", "Admitted queries x segments x k.", load.work),
             ("vcfrag_queue_bytes", "Admitted bytes of requests and replies.", load.n_bytes),
-            ("vcfrag_serving", "1 while health says SERVING.", float(self._serving())),
+            *((name, text, float(self._gauges[name]())) for name, text in GAUGES.items()),
         ):
             yield GaugeMetricFamily(name, text, value=value)
         for name, text, total in (

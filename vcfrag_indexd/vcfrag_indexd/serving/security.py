@@ -1,4 +1,4 @@
-"""External may call: bearer tokens compared in constant time, and the server's TLS credentials."""
+"""Who may call: bearer tokens, compared in constant time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import hmac
 from collections.abc import Iterable
 from typing import Any
 
-import grpc
-
 from vcfrag_core.errors import AuthenticationError, NotPermittedError
 from vcfrag_indexd.config.config import SecurityConfig
-from vcfrag_proto.channel import read_secret, read_token
+from vcfrag_indexd.logs import Throttle
+from vcfrag_proto.channel import read_token
 
 ADMIN_METHODS = frozenset({"ListIndexes", "CloseIndex"})
 SCHEME = "Bearer "
 
 
-class Gate:
+class Authorizer:
     """Lets a call through, or not.
 
     Without tokens everybody may do everything. With an administration token, listing and closing other people's
@@ -28,52 +27,60 @@ class Gate:
     """
 
     def __init__(self, query_token: str | None = None, admin_token: str | None = None) -> None:
-        self._query = query_token.encode() if query_token is not None else None
-        self._admin = admin_token.encode() if admin_token is not None else None
+        self._tokens: tuple[bytes | None, bytes | None] = (None, None)
+        self._refused = Throttle()
+        self.replace(query_token, admin_token)
 
     @classmethod
-    def of(cls, config: SecurityConfig) -> Gate:
+    def of(cls, config: SecurityConfig) -> Authorizer:
         """
         Raises:
             ConfigError: A token file cannot be read, or is empty.
         """
-        files = (config.token_file, config.admin_token_file)
-        return cls(*(None if file is None else read_token(file) for file in files))
+        return cls(*_read(config))
 
-    def check(self, method: str, metadata: Iterable[tuple[str, Any]] | None) -> None:
+    def replace(self, query_token: str | None, admin_token: str | None) -> None:
+        """Other tokens from now on."""
+        self._tokens = (
+            query_token.encode() if query_token is not None else None,
+            admin_token.encode() if admin_token is not None else None,
+        )
+
+    def reload(self, config: SecurityConfig) -> None:
+        """Reads the token files again; if one cannot be read, the tokens stay as they were.
+
+        Raises:
+            ConfigError: A token file cannot be read, or is empty.
         """
+        self.replace(*_read(config))
+
+    def check(self, method: str, metadata: Iterable[tuple[str, Any]] | None, peer: str = "") -> None:
+        """Refusals are logged with the peer.
+
         Raises:
             AuthenticationError: A token is needed, and none or an unknown one came.
             NotPermittedError: The method needs the administration token.
         """
-        if self._query is None and self._admin is None:
+        query, admin = self._tokens
+        if query is None and admin is None:
             return
         sent = _bearer(metadata)
         # Both are always compared, so that the time tells nothing.
-        is_admin = hmac.compare_digest(sent, self._admin or b"") and self._admin is not None
-        is_query = hmac.compare_digest(sent, self._query or b"") and self._query is not None
+        is_admin = hmac.compare_digest(sent, admin or b"") and admin is not None
+        is_query = hmac.compare_digest(sent, query or b"") and query is not None
         if is_admin:
             return
-        if self._query is not None and not is_query:
+        if query is not None and not is_query:
+            self._refused.warn("login refused", peer=peer, method=method, token="unknown" if sent else "none")
             raise AuthenticationError("a bearer token is needed: none, or an unknown one, was sent")
-        if method in ADMIN_METHODS and self._admin is not None:
+        if method in ADMIN_METHODS and admin is not None:
+            self._refused.warn("administration refused", peer=peer, method=method)
             raise NotPermittedError(f"{method} needs the administration token")
 
 
-def server_credentials(config: SecurityConfig) -> grpc.ServerCredentials | None:
-    """TLS, or mutual TLS, as configured; None for plaintext.
-
-    Raises:
-        ConfigError: A file cannot be read.
-    """
-    if config.certificate_file is None or config.key_file is None:
-        return None
-    authority = read_secret(config.client_ca_file) if config.client_ca_file is not None else None
-    return grpc.ssl_server_credentials(
-        [(read_secret(config.key_file), read_secret(config.certificate_file))],
-        root_certificates=authority,
-        require_client_auth=authority is not None,
-    )
+def _read(config: SecurityConfig) -> tuple[str | None, str | None]:
+    query, admin = (None if file is None else read_token(file) for file in (config.token_file, config.admin_token_file))
+    return query, admin
 
 
 def _bearer(metadata: Iterable[tuple[str, Any]] | None) -> bytes:

@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 
-import grpc
-from grpc_reflection.v1alpha import reflection
-
-from vcfrag_core.errors import ConfigError, UnavailableError, VcfragError
+from vcfrag_core.errors import UnavailableError, VcfragError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.search.engine import Engine
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.logs import get_log
-from vcfrag_indexd.service.admission import Call
 from vcfrag_indexd.service.service import IndexService
-from vcfrag_indexd.serving.health import CANARY_SECONDS, Canary, Health
+from vcfrag_indexd.serving.certificates import Certificates
+from vcfrag_indexd.serving.exposure import warnings_of
+from vcfrag_indexd.serving.health import HEALTH_SERVICE, LIVE, Health
+from vcfrag_indexd.serving.loading import PanelLoader
 from vcfrag_indexd.serving.metrics import Metrics
-from vcfrag_indexd.serving.security import Gate, server_credentials
-from vcfrag_indexd.serving.servicer import SERVICE_NAME, IndexServicer
+from vcfrag_indexd.serving.ports import ProbePort, ServicePort, bind
+from vcfrag_indexd.serving.readiness import Readiness
+from vcfrag_indexd.serving.reflection import REFLECTION_SERVICE, Reflection
+from vcfrag_indexd.serving.rpc import SERVICE_NAME, IndexRpc
+from vcfrag_indexd.serving.security import Authorizer
+from vcfrag_indexd.serving.sockets import unsent_bytes
 from vcfrag_indexd.serving.tracing import Tracer
+from vcfrag_indexd.threads import Supervised
 from vcfrag_proto.channel import split_address
-from vcfrag_proto.status import MAX_MESSAGE_BYTES
 
-SPARE_THREADS = 32
-WATCH_SECONDS = 0.5
-CANARY_EVERY_SECONDS = 30.0
-PROGRESS_SECONDS = 2.0
+TICK_SECONDS = 0.025
+STOP_SECONDS = 5.0
 log = get_log()
-
-SERVER_OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-)
 
 
 class Daemon:
@@ -62,32 +49,33 @@ class Daemon:
         self, config: ServeConfig, *, panels: Mapping[str, Panel] | None = None, engine: Engine | None = None
     ) -> None:
         self.config = config
-        self._given = dict(panels or {})
-        _check_panels(config.panels, self._given)
+        self.failure: VcfragError | None = None
+        given = dict(panels or {})
+        self._loader = PanelLoader(given, config.panels, cache_dir=config.cache_dir, take=self._take, fail=self._fail)
+        self._certificates = Certificates(config.security)
+        self._authorizer = Authorizer.of(config.security)
+        self._warnings = warnings_of(config)
         self.health = Health()
         self.engine = engine or _engine_of(config)
         self.metrics = Metrics()
         self._tracer = Tracer(config.otlp_endpoint)
         self.service = IndexService(self.engine, config.limits, on_search=self.metrics.searched)
-        self.failure: VcfragError | None = None
-        self._canary = Canary()
-        self._canary_passed = False
-        self._stopping = threading.Event()
-        self._ready = threading.Event()
-        self._address = ""
-        self._server = self._make_server()
-        self._health_server: grpc.Server | None = None
-        self.health_address = ""
-        self.metrics_address = ""
-        self._threads: list[threading.Thread] = []
-        for name in [*config.panels, *self._given]:
+        self.rpc = IndexRpc(self.service, self._authorizer, tracer=self._tracer, observer=self.metrics)
+        reflection = Reflection((SERVICE_NAME, HEALTH_SERVICE, REFLECTION_SERVICE), self._authorizer)
+        self._port = ServicePort(config, self.rpc, self.health, reflection)
+        self._probes = ProbePort(self.health) if config.health_listen is not None else None
+        self._readiness = Readiness(self.service, self.rpc.searching, self.health, self.alive)
+        self._stopped = False
+        self._threads = [
+            Supervised("clock", self._tick),
+            Supervised("load", self._loader.load),
+            Supervised("watch", self._readiness.watch),
+        ]
+        self.address = self.health_address = self.metrics_address = ""
+        for name in ("", SERVICE_NAME, LIVE, *(f"panel/{name}" for name in (*config.panels, *given))):
+            self.health.set(name, name == LIVE)
+        for name in (*config.panels, *given):
             self.service.registry.expect_panel(name)
-            self.health.set(f"panel/{name}", False)
-
-    @property
-    def address(self) -> str:
-        """HOST:PORT that the service listens on."""
-        return self._address
 
     def start(self) -> None:
         """Opens the ports and begins to read panels; health says NOT_SERVING until they are there.
@@ -95,19 +83,25 @@ class Daemon:
         Raises:
             ConfigError: A port is taken.
         """
-        self._address = _bind(self._server, self.config.listen, server_credentials(self.config.security))
-        if self.config.health_listen is not None:
-            self._health_server = grpc.server(self.health.pool, options=SERVER_OPTIONS)
-            self.health.add_to(self._health_server)
-            self.health_address = _bind(self._health_server, self.config.health_listen, None)
-            self._health_server.start()
+        self.address = bind(self._port.transport, self.config.listen, self._certificates.credentials())
+        if self._probes is not None and self.config.health_listen is not None:
+            self.health_address = bind(self._probes.transport, self.config.health_listen)
+            self._probes.transport.start()
         self._start_metrics()
-        self._server.start()
-        log.info("listening", address=self._address, engine=self.engine.name, devices=self.engine.devices)
-        for target in (self._load_panels, self._watch):
-            thread = threading.Thread(target=target, name=f"vcfrag-{target.__name__}", daemon=True)
+        self.rpc.start()
+        self._port.transport.start()
+        log.info(
+            "listening",
+            address=self.address,
+            health_address=self.health_address,
+            metrics_address=self.metrics_address,
+            engine=self.engine.name,
+            devices=self.engine.devices,
+        )
+        for warning in self._warnings:
+            log.warning(warning)
+        for thread in self._threads:
             thread.start()
-            self._threads.append(thread)
 
     def wait_ready(self, timeout_seconds: float | None = None) -> None:
         """Waits until health says SERVING.
@@ -116,122 +110,104 @@ class Daemon:
             VcfragError: A panel could not be read.
             UnavailableError: Not in time.
         """
-        ready = self._ready.wait(timeout_seconds)
+        ready = self._readiness.ready.wait(timeout_seconds)
         if self.failure is not None:
             raise self.failure
         if not ready:
             raise UnavailableError(f"the daemon is not ready after {timeout_seconds} s")
 
+    def alive(self) -> bool:
+        """Whether every thread that it needs lives."""
+        transports = [self._port.transport, *([self._probes.transport] if self._probes is not None else [])]
+        return (
+            self.rpc.alive()
+            and all(thread.alive() for thread in self._threads)
+            and all(transport.alive() for transport in transports)
+        )
+
+    def reload(self) -> None:
+        """Reads tokens and certificates again; those that cannot be used are left as they were, and the log says so."""
+        reloads: dict[str, Callable[[], None]] = {
+            "tokens": lambda: self._authorizer.reload(self.config.security),
+            "certificates": self._certificates.reload,
+        }
+        for what, reload in reloads.items():
+            try:
+                reload()
+            except VcfragError as error:
+                log.error(f"the {what} stay as they were", reason=error.reason, error=str(error))
+            else:
+                log.info(f"{what} read again")
+
     def drain(self) -> bool:
-        """NOT_SERVING, then no new work, then the work in flight; whether all of it was finished in time."""
+        """NOT_SERVING, then no new work, then the work in flight; whether all of it was finished and taken in time."""
+        log.info("draining", calls=self.service.admission.load.calls)
         self.health.leave()
         time.sleep(self.config.drain.settle_seconds)
+        limit = time.monotonic() + self.config.drain.limit_seconds
         self.service.admission.drain()
-        finished = self.service.admission.wait_idle(self.config.drain.limit_seconds)
-        log.info("drained", finished=finished)
-        self.stop(grace_seconds=1.0 if finished else 0.0)
+        finished = self.service.admission.wait_idle(self.config.drain.limit_seconds) and self._wait_sent(limit)
+        log.info("drained", finished=finished, calls_cut_off=self.service.admission.load.calls)
+        self.stop()
         return finished
 
-    def stop(self, grace_seconds: float = 0.0) -> None:
+    def stop(self) -> None:
         """Closes the ports and frees everything."""
-        self._stopping.set()
+        if self._stopped:
+            return
+        self._stopped = True
+        self._readiness.stop()
         self.health.leave()
         self.service.admission.drain()
-        self._server.stop(grace_seconds).wait(grace_seconds + 5.0)
-        if self._health_server is not None:
-            self._health_server.stop(0).wait(5.0)
+        self._port.transport.stop()
+        if self._probes is not None:
+            self._probes.transport.stop()
         for thread in self._threads:
-            thread.join(5.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self.health.close()
+            thread.stop(STOP_SECONDS)
+        self.rpc.close()
         self.metrics.close()
         self._tracer.close()
         self.engine.shutdown()
 
-    def _make_server(self) -> grpc.Server:
-        n_threads = self.config.limits.max_queued_calls + SPARE_THREADS
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="vcfrag-rpc")
-        server = grpc.server(self._pool, options=SERVER_OPTIONS)
-        servicer = IndexServicer(
-            self.service,
-            Gate.of(self.config.security),
-            tracer=self._tracer,
-            on_start=self.metrics.call_started,
-            on_finish=self.metrics.call_finished,
-        )
-        server.add_generic_rpc_handlers((servicer.handler(),))
-        self.health.add_to(server)
-        names = (SERVICE_NAME, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-        return server
+    def _wait_sent(self, limit: float) -> bool:
+        """Waits until the kernel has delivered what peers are still to read."""
+        port = split_address(self.address)[1]
+        while unsent_bytes(port):
+            if time.monotonic() >= limit:
+                return False
+            time.sleep(TICK_SECONDS)
+        return True
 
     def _start_metrics(self) -> None:
         self.metrics.watch(
-            self.engine.usage, lambda: self.engine.devices, lambda: self.service.admission.load, self.health.serving
+            self.engine.usage,
+            lambda: self.engine.devices,
+            lambda: self.service.admission.load,
+            {
+                "vcfrag_serving": self.health.serving,
+                "vcfrag_open_calls": lambda: self._port.transport.open_calls,
+                "vcfrag_replies_in_transit": lambda: self.rpc.replies_on_their_way,
+                "vcfrag_open_index_bytes": lambda: self.service.registry.n_bytes,
+            },
         )
         if self.config.metrics_listen is not None:
             self.metrics_address = self.metrics.listen(self.config.metrics_listen)
 
-    def _load_panels(self) -> None:
-        try:
-            for name, panel in self._given.items():
-                self._take(name, panel)
-            for name, path in self.config.panels.items():
-                log.info("reading panel", panel=name, file=str(path))
-                self._take(name, self._read(name, path))
-        except VcfragError as error:
-            log.error("a panel cannot be served", reason=error.reason, error=str(error))
-            self.failure = error
-            self._ready.set()
-
-    def _read(self, name: str, path: Path) -> Panel:
-        from vcfrag_core.files.panel.cache import load_panel
-
-        said = time.monotonic()
-
-        def progress(n_records: int) -> None:
-            nonlocal said
-            if time.monotonic() - said >= PROGRESS_SECONDS:
-                said = time.monotonic()
-                log.info("reading panel", panel=name, records=n_records)
-
-        return load_panel(path, cache_dir=self.config.cache_dir, progress=progress)
+    def _tick(self) -> None:
+        while not self._stopped:
+            self.rpc.tick()
+            self._port.tick()
+            if self._probes is not None:
+                self._probes.tick()
+            time.sleep(TICK_SECONDS)
 
     def _take(self, name: str, panel: Panel) -> None:
         self.service.add_panel(name, panel)
-        log.info("panel ready", panel=name, sites=panel.n_sites, samples=panel.n_samples, contig=panel.contig)
         self.health.set(f"panel/{name}", True)
 
-    def _watch(self) -> None:
-        """Keeps health true: panels read, engine alive, canary answered."""
-        next_canary, restarts = 0.0, 0
-        while not self._stopping.is_set():
-            alive, before = self.engine.available(), restarts
-            restarts = self.engine.usage().restarts
-            # A worker that went and came between two looks is news, too: Watch shall see every change.
-            self._canary_passed = self._canary_passed and alive and restarts == before
-            self._set_serving(self._canary_passed)
-            due = time.monotonic() >= next_canary and self.service.admission.load.calls == 0
-            if alive and (not self._canary_passed or due):
-                self._canary_passed = self._try_canary()
-                next_canary = time.monotonic() + CANARY_EVERY_SECONDS
-            self._set_serving(alive and self._canary_passed)
-            self._stopping.wait(WATCH_SECONDS if self._ready.is_set() else WATCH_SECONDS / 50)
-
-    def _try_canary(self) -> bool:
-        call = Call(deadline=time.monotonic() + CANARY_SECONDS, request_id="canary")
-        try:
-            with self.service.admission.enter(call, work=0, n_bytes=0):
-                return self._canary.passes(self.engine, call)
-        except VcfragError:
-            return self._canary_passed
-
-    def _set_serving(self, working: bool) -> None:
-        serving = working and all(held is not None for held in self.service.registry.panels().values())
-        self.health.set("", serving)
-        self.health.set(SERVICE_NAME, serving)
-        if serving:
-            self._ready.set()
+    def _fail(self, error: VcfragError) -> None:
+        self.failure = error
+        self._readiness.ready.set()
 
 
 @contextlib.contextmanager
@@ -260,52 +236,7 @@ def _engine_of(config: ServeConfig) -> Engine:
     return engine_for_daemon(
         config.engine.name,
         threads=config.engine.threads,
-        budget_bytes=config.limits.memory_budget_bytes,
+        budget_bytes=config.limits.engine_bytes,
         worker=config.engine.worker,
         hang_seconds=config.engine.worker_hang_seconds,
     )
-
-
-def _check_panels(files: Mapping[str, Path], given: Mapping[str, Panel]) -> None:
-    if not files and not given:
-        raise ConfigError("no panel: give at least one --panel NAME=FILE")
-    both = sorted(set(files) & set(given))
-    if both:
-        raise ConfigError(f"panel {both[0]!r} is given twice")
-    for name, path in files.items():
-        if not Path(path).is_file():
-            raise ConfigError(f"panel {name!r}: there is no file {path}")
-
-
-def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
-    host, wanted = split_address(address)
-    _check_free(host, wanted)
-    try:
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise ConfigError(f"cannot listen on {address}: is the port taken, is the host one of this machine?") from error
-    if port == 0:
-        raise ConfigError(f"cannot listen on {address}: is the port taken, is the host one of this machine?")
-    return f"{host}:{port}"
-
-
-def _check_free(host: str, port: int) -> None:
-    """Asks the system itself, whose answer is clearer than gRPC's.
-
-    Raises:
-        ConfigError: Nobody can listen there.
-    """
-    try:
-        family, kind, protocol, _, name = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(name)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}:{port} ({error.strerror}): is the port taken, is the host one of this machine?"
-        ) from error

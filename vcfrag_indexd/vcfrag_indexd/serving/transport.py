@@ -1,0 +1,287 @@
+"""gRPC's server as a sequence of events: no call holds a thread, whatever its peer does or leaves undone.
+
+This is the completion queue that `grpc.server` itself stands on. It is driven here, because a thread for every call is
+what a peer that sends nothing takes, and because `grpc.aio` ends the whole server at one path that is not UTF-8
+(docs/decisions/event-driven-server.md). Every callback runs in the one thread of its transport and must not block.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+from grpc._cython import cygrpc
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_indexd.logs import get_log
+
+REQUESTED_CALLS = 16
+PAUSE_SECONDS = 0.05
+NO_DEADLINE_SECONDS = 10.0 * 365 * 24 * 3600
+STOP_SECONDS = 10.0
+LEAST_GRACE_SECONDS = 0.1
+GOODBYE_SECONDS = 1.0
+NO_FLAGS = 0
+CODES = {code: getattr(cygrpc.StatusCode, code.name.lower()) for code in grpc.StatusCode}
+log = get_log()
+
+Option = tuple[str, int | str]
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class ServerCall:
+    """One call of a peer. Its methods may be used from any thread, and do nothing once it is over.
+
+    Attributes:
+        method: `/service/method` as the peer sent it.
+        metadata: What it sent along.
+        deadline: `time.monotonic` value after which it no longer waits; None for none.
+    """
+
+    def __init__(self, transport: Transport, event: Any) -> None:
+        self._transport = transport
+        self._call = event.call
+        self.method: str = event.call_details.method.decode("utf-8", "replace")
+        self.metadata: Metadata = event.invocation_metadata or ()
+        left = event.call_details.deadline - time.time()
+        self.deadline = None if left > NO_DEADLINE_SECONDS else time.monotonic() + left
+        self._lock = threading.Lock()
+        self._due = 0
+        self._over = False
+        self._ended = False
+        self._greeted = False
+        self._when_over: list[Callable[[], None]] = []
+
+    @property
+    def peer(self) -> str:
+        """Such as `ipv4:127.0.0.1:40312`; one for every connection."""
+        return str(self._call.peer().decode("utf-8", "replace"))
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._over
+
+    def watch(self) -> None:
+        """Asks to be told of the call's end."""
+        self._start((cygrpc.ReceiveCloseOnServerOperation(NO_FLAGS),), self._close)
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Calls `then` once, when the call has ended in whatever way."""
+        with self._lock:
+            if not self._over:
+                self._when_over.append(then)
+                return
+        then()
+
+    def receive(self, then: Callable[[bytes | None], None]) -> None:
+        """Waits for the next message; None when there is none to come.
+
+        Only from here on does the peer get room to send more than the first 64 KiB of it.
+        """
+        if not self._start((cygrpc.ReceiveMessageOperation(NO_FLAGS),), lambda event: then(_message_of(event))):
+            then(None)
+
+    def send(self, data: bytes, then: Callable[[bool], None]) -> None:
+        """One message of a stream; `then` is told, when it is on its way, whether it is."""
+        if not self._start((*self._greeting(), cygrpc.SendMessageOperation(data, NO_FLAGS)), _told(then)):
+            then(False)
+
+    def reply(self, data: bytes, then: Callable[[bool], None]) -> None:
+        """The one message and the end; `then` is told, when the peer has taken it, whether it has."""
+        operations = (
+            *self._greeting(),
+            cygrpc.SendMessageOperation(data, NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation((), CODES[grpc.StatusCode.OK], b"", NO_FLAGS),
+        )
+        if not self._end() or not self._start(operations, _told(then)):
+            then(False)
+
+    def finish(self, code: grpc.StatusCode = grpc.StatusCode.OK, details: str = "", trailing: Metadata = ()) -> None:
+        """The end, with a status; the first one counts."""
+        status = cygrpc.SendStatusFromServerOperation(tuple(trailing), CODES[code], details.encode(), NO_FLAGS)
+        if self._end():
+            self._start((*self._greeting(), status), lambda event: None)
+
+    def cut(self) -> None:
+        """Takes the call from its peer, whatever is on its way."""
+        with self._lock:
+            if self._over:
+                return
+            self._ended = True
+        self._call.cancel()
+
+    def _greeting(self) -> tuple[Any, ...]:
+        with self._lock:
+            greeted, self._greeted = self._greeted, True
+        return () if greeted else (cygrpc.SendInitialMetadataOperation((), NO_FLAGS),)
+
+    def _end(self) -> bool:
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first
+
+    def _start(self, operations: tuple[Any, ...], then: Callable[[Any], None]) -> bool:
+        with self._lock:
+            if self._over:
+                return False
+            self._due += 1
+            self._call.start_server_batch(operations, lambda event: self._done(event, then))
+        return True
+
+    def _done(self, event: Any, then: Callable[[Any], None]) -> None:
+        try:
+            then(event)
+        finally:
+            with self._lock:
+                self._due -= 1
+            self._leave()
+
+    def _close(self, event: Any) -> None:
+        with self._lock:
+            self._over = True
+            callbacks, self._when_over = self._when_over, []
+        for callback in callbacks:
+            callback()
+
+    def _leave(self) -> None:
+        with self._lock:
+            gone = self._over and not self._due
+        if gone:
+            self._transport.forget(self)
+
+
+class Transport:
+    """A gRPC server on ports of its own, in one thread.
+
+    Args:
+        name: Names its thread.
+        options: gRPC's channel arguments.
+        on_call: Told of every new call.
+    """
+
+    def __init__(self, name: str, options: Sequence[Option], on_call: Callable[[ServerCall], None]) -> None:
+        self._on_call = on_call
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(tuple(options), False)
+        self._server.register_completion_queue(self._queue)
+        self._calls: set[ServerCall] = set()
+        self._lock = threading.Lock()
+        self._empty = threading.Condition(self._lock)
+        self._stopping = False
+        self._started = False
+        self._shut = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name=f"vcfrag-{name}", daemon=True)
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that have begun and not ended."""
+        return len(self._calls)
+
+    def alive(self) -> bool:
+        """Whether its thread answers events."""
+        return self._thread.is_alive()
+
+    def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+        """Listens on HOST:PORT; the port that was got.
+
+        Raises:
+            ConfigError: Nobody can listen there.
+        """
+        try:
+            if credentials is None:
+                port = self._server.add_http2_port(address.encode())
+            else:
+                port = self._server.add_http2_port(address.encode(), credentials._credentials)
+        except RuntimeError as error:
+            raise ConfigError(f"cannot listen on {address}: {error}") from error
+        if port == 0:
+            raise ConfigError(f"cannot listen on {address}: is the port taken, is the host one of this machine?")
+        return int(port)
+
+    def start(self) -> None:
+        """Begins to take calls."""
+        self._server.start()
+        self._started = True
+        for _ in range(REQUESTED_CALLS):
+            self._request()
+        self._thread.start()
+
+    def stop(self, grace_seconds: float = 0.0) -> None:
+        """Takes no more calls, lets those under way end for a while, cuts the rest, and frees everything."""
+        with self._lock:
+            if self._stopping or not self._started:
+                self._stopping = True
+                return
+            self._stopping = True
+        self._server.shutdown(self._queue, self._on_shutdown)
+        with self._empty:
+            idle = self._empty.wait_for(lambda: not self._calls, max(grace_seconds, LEAST_GRACE_SECONDS))
+        # Connections without a call say goodbye by themselves, if their peers still answer.
+        if not (idle and self._shut.wait(GOODBYE_SECONDS)):
+            self._server.cancel_all_calls()
+        with self._empty:
+            self._empty.wait_for(lambda: not self._calls, STOP_SECONDS)
+        if self._shut.wait(STOP_SECONDS):
+            self._queue.shutdown()
+            self._thread.join(STOP_SECONDS)
+
+    def forget(self, call: ServerCall) -> None:
+        """A call has ended and nothing of it is on its way."""
+        with self._empty:
+            self._calls.discard(call)
+            if not self._calls:
+                self._empty.notify_all()
+
+    def _request(self) -> None:
+        with self._lock:
+            if not self._stopping:
+                self._server.request_call(self._queue, self._queue, self._take)
+
+    def _take(self, event: Any) -> None:
+        self._request()
+        if not event.success:
+            return
+        call = ServerCall(self, event)
+        with self._lock:
+            self._calls.add(call)
+        call.watch()
+        try:
+            self._on_call(call)
+        except Exception:
+            call.cut()
+            raise
+
+    def _on_shutdown(self, event: Any) -> None:
+        self._shut.set()
+
+    def _serve(self) -> None:
+        while not self._once():
+            pass
+        self._server.destroy()
+
+    def _once(self) -> bool:
+        """Answers one event; whether it was the last. A method of its own, so that no event outlives its answer."""
+        try:
+            event = self._queue.poll(None)
+            if event.completion_type == cygrpc.CompletionType.queue_shutdown:
+                return True
+            if event.completion_type == cygrpc.CompletionType.operation_complete:
+                event.tag(event)
+        except Exception:  # this thread must outlive whatever a peer, or a lack of memory, brings about
+            log.exception("a call's event was not answered")
+            self._request()
+            time.sleep(PAUSE_SECONDS)
+        return False
+
+
+def _message_of(event: Any) -> bytes | None:
+    data = event.batch_operations[0].message()
+    return None if data is None else bytes(data)
+
+
+def _told(then: Callable[[bool], None]) -> Callable[[Any], None]:
+    return lambda event: then(bool(event.success))

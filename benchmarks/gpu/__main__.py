@@ -44,11 +44,12 @@ def main() -> int:
         importlib.import_module(f"benchmarks.gpu.{chosen.stage}").run(_note(chosen.out / f"{chosen.stage}.json"))
         return 0
     begun, failed = time.monotonic(), 0
+    stages = chosen.only or list(STAGES)
     # The host's loops compile while the device is looked at.
-    warming = subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.warm"], stdout=subprocess.DEVNULL)
+    warming = _warming() if set(stages) - {"device"} else None
     found: dict[str, Any] = {}
-    for name in chosen.only or STAGES:
-        if name != "device":
+    for name in stages:
+        if name != "device" and warming is not None:
             warming.wait()
         left = chosen.seconds - (time.monotonic() - begun)
         if left < 10:
@@ -63,6 +64,10 @@ def main() -> int:
         if found[name]["ended"] != "well":
             print(found[name]["output"][-1500:], flush=True)
     return 1 if failed else 0
+
+
+def _warming() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.warm"], stdout=subprocess.DEVNULL)
 
 
 def _stage(name: str, out: Path, seconds: float) -> dict[str, Any]:

@@ -66,15 +66,15 @@ threads = 4
 
 def run(note: Callable[[str, Any], None]) -> None:
     """50 visits of four batches."""
-    measured(note, "as configured", visits=25)
+    measured(note, "as configured", visits=12)
 
 
 def measured(
     note: Callable[[str, Any], None], name: str, *, visits: int, epochs: int = 2, uncertain: int = 100
 ) -> None:
     """Two epochs, of which the second is told: the first compiles."""
-    from vcfrag_train.fit.config import load_config
-    from vcfrag_train.fit.session import fit
+    from vcfrag_train.training.config import load_config
+    from vcfrag_train.training.session import fit
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.toml"

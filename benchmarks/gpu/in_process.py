@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks import retrieval
 from benchmarks.gpu import panels
-from vcfrag_core.search.engine import Engine
 from vcfrag_indexd.engines.create import create_engine
 
 BUDGET = 24 * 1024**3
+PASSES = ("filter_count", "filter_weighted", "settle")
 
 
 def measure(file: Path, name: str, threads: int, n_windows: int, *, weighted: bool) -> dict[str, Any]:
@@ -62,22 +62,29 @@ def measure(file: Path, name: str, threads: int, n_windows: int, *, weighted: bo
 
 
 def _kernel_seconds(engine: Any, tasks: list[Any]) -> dict[str, float]:
-    """Mean seconds of a search in each kernel and pass, the device being waited for after each."""
-    device, taken = engine.device, defaultdict(float)
-    launch = device.launch
+    """Mean device time of a search in each kernel and pass, and from the first to the last of them."""
+    device = engine.device
+    launch, driver, stream = device.launch, device._driver, device._stream
+    marks: list[tuple[str, Any, Any]] = []
+
+    def mark() -> Any:
+        event = driver.cuEventCreate(0)[1]
+        driver.cuEventRecord(event, stream)
+        return event
 
     def timed(asked: Any) -> None:
-        device.synchronise()
-        begun = time.perf_counter()
+        before = mark()
         launch(asked)
-        device.synchronise()
-        stride = getattr(asked.arguments[0], "stride", "")
-        taken[f"{asked.kernel} {stride}".strip()] += panels.elapsed(begun) / len(tasks)
+        stride = getattr(asked.arguments[0], "stride", "") if asked.kernel in PASSES else ""
+        marks.append((f"{asked.kernel} {stride}".strip(), before, mark()))
 
     device.launch = timed
-    run: Engine = engine
+    taken: dict[str, float] = defaultdict(float)
     for task in tasks:
-        run.search("bench", task, retrieval.nothing)
+        marks.clear()
+        engine.search("bench", task, retrieval.nothing)
+        for name, before, after in [*marks, ("from first to last", marks[0][1], marks[-1][2])]:
+            taken[name] += driver.cuEventElapsedTime(before, after)[1] / 1000 / len(tasks)
     device.launch = launch
     return dict(taken)
 

@@ -24,7 +24,7 @@ from benchmarks import retrieval
 from benchmarks.gpu import panels
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
-from vcfrag_core.retrieval import metric
+from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
 
@@ -96,7 +96,7 @@ def opening(panel: Panel, observed: np.ndarray) -> dict[str, Any]:
     """Arguments of `open_index`: all haplotypes are the reference, everybody is alone."""
     layout = SegmentLayout(n_sites=panel.n_sites, lengths=retrieval.THREE_SCALES)
     split = Split(name="infer", reference=panel.samples, groups={name: name for name in panel.samples})
-    weights = metric.quantise(np.full(panel.n_sites, retrieval.STEPS / 1024))
+    weights = site_weights.quantise(np.full(panel.n_sites, retrieval.STEPS / 1024))
     identity = Identity.of(panel.digest, split=split, observed=observed, weights=weights, layout=layout)
     return {
         "panel_name": "bench", "identity": identity, "split": split, "layout": layout, "observed": observed,

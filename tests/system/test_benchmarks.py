@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import torch
 
 from benchmarks import copying, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
+from benchmarks.gpu import __main__ as gpu_check
 
 
 @pytest.mark.parametrize("name", ["copying", "sampler"])
@@ -91,3 +95,20 @@ def test_copying_baselines__agree_with_the_kernel() -> None:
     for work in (plain_copying.by_numpy, plain_copying.by_loops):
         answers = [work(case.problem, case.haplotypes, q, case.weights, case.switch) for q in range(2)]
         np.testing.assert_allclose(got, answers, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*gpu_check.STAGES, "through_daemon", "in_process", "warm"])
+def test_gpu_check__has_every_stage(name: str) -> None:
+    assert importlib.import_module(f"benchmarks.gpu.{name}").__doc__
+
+
+def test_gpu_check__keeps_what_a_stage_found_before_it_failed(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("the first stage succeeds on this machine")
+    command = [sys.executable, "-m", "benchmarks.gpu", "--only", "device", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    kept = json.loads((tmp_path / "gpu.json").read_text())["device"]
+    assert kept["ended"] == "with code 1"
+    assert kept["found"]["machine"]["cores"] >= 1
+    assert "CUDA" in kept["output"] or "NVIDIA" in kept["output"]

@@ -16,7 +16,7 @@ from vcfrag_core.copying.reference import MIN_SWITCH
 from vcfrag_core.types import FloatArray
 
 # A device's kernel holds a query's candidates in registers; for more, it takes minutes to compile and then spills.
-MAX_DEVICE_CANDIDATES = 2**15
+MAX_DEVICE_CANDIDATES = {torch.float32: 2**15, torch.float64: 2**13}
 
 
 class CopyingKernels(Protocol):
@@ -71,19 +71,24 @@ def copy_dosage(
 ) -> Tensor:
     """(Q, L) dosages, differentiable in (M,) weights and (M,) switch probabilities.
 
-    Computed on a CUDA device by `copying_triton` where the weights lie there and Triton is installed: the problem is
+    Computed on a CUDA device by `copying.triton` where the weights lie there and Triton is installed: the problem is
     uploaded once for both passes. Otherwise by the host's kernels, in the pool's threads.
 
     Source of the gradient: the second derivatives of log Z, see `copying_gradient`.
     """
-    kernels = kernels_on(weights.device, problem, pool)
+    kernels = kernels_on(weights.device, problem, pool, weights.dtype)
     return Copy.apply(weights, switch.clamp_min(MIN_SWITCH), kernels)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def kernels_on(device: torch.device, problem: CopyingProblem, pool: ThreadPoolExecutor | None) -> CopyingKernels:
-    """The fastest kernels that there are for tensors on a device."""
+def kernels_on(
+    device: torch.device,
+    problem: CopyingProblem,
+    pool: ThreadPoolExecutor | None,
+    dtype: torch.dtype = torch.float32,
+) -> CopyingKernels:
+    """The fastest kernels that there are for tensors of a type on a device."""
     on_device = device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    if not on_device or max(map(len, problem.candidates)) > MAX_DEVICE_CANDIDATES:
+    if not on_device or max(map(len, problem.candidates)) > MAX_DEVICE_CANDIDATES[dtype]:
         return HostKernels(problem, pool)
     # Triton comes with torch's builds for CUDA and no others.
     from vcfrag_core.copying.triton import DeviceProblem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -20,13 +21,12 @@ from torch import Tensor
 from tests.copying_cases import Case, random_case
 from vcfrag_core.copying import layer as copying_layer
 from vcfrag_core.copying.layer import Copy, CopyingKernels, HostKernels, copy_dosage, kernels_on
-from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.types import F64Array, FloatArray
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 CPU = torch.device("cpu")
-Make = Callable[[CopyingProblem], CopyingKernels]
+Make = Callable[..., CopyingKernels]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +46,11 @@ class Interpreted:
         return by_weight.clone(), by_switch.clone()
 
 
+def parse(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(number) for number in version.split(".")[:2])
+
+
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[Make]:
     """Makes kernels that run in the interpreter.
@@ -55,11 +60,14 @@ def interpreted() -> Iterator[Make]:
     """
     from vcfrag_core.copying.triton import DeviceProblem
 
+    # It makes a range's bounds from arrays of one element, as NumPy allowed until then.
+    if parse(triton.__version__) < (3, 7) and parse(np.__version__) >= (2, 5):
+        pytest.skip("the interpreter of Triton before 3.7 does not run on NumPy 2.5")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TRITON_INTERPRET", "1")
             process.submit(os.getpid).result()
-        yield lambda problem: Interpreted(process, DeviceProblem(problem, CPU))
+        yield lambda problem, **limits: Interpreted(process, DeviceProblem(problem, CPU, **limits))
 
 
 def tensors(case: Case, kind: torch.dtype, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
@@ -132,6 +140,11 @@ def test_interpreted__equals_reference_beyond_the_observed_sites(interpreted: Ma
     check_against_reference(case, interpreted)
 
 
+def test_interpreted__queries_in_groups_where_borders_need_more_than_there_is(interpreted: Make) -> None:
+    case = random_case(8, n_observed=18, n_candidates=5, n_sites=40, n_queries=5, ragged=True)
+    check_against_reference(case, functools.partial(interpreted, borders_bytes=4 * 2 * 32 * 3 * 4))
+
+
 def test_interpreted__where_a_switch_is_certain(interpreted: Make) -> None:
     case = random_case(11, n_observed=20, n_candidates=12, n_sites=60)
     case.switch[[5, 8, 19]] = 1
@@ -171,9 +184,12 @@ def check_repeats(case: Case, kernels: CopyingKernels, parameters: tuple[Tensor,
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp64"])
-@pytest.mark.parametrize("name", ["dosage_kernel", "gradient_kernel"])
+@pytest.mark.parametrize(
+    ("name", "barriers"),
+    [("sweep_kernel", 0), ("dosage_kernel", 2), ("tangent_sweep_kernel", 0), ("gradient_kernel", 2)],
+)
 def test_kernels__compile_without_a_device(
-    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, barriers: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -182,16 +198,17 @@ def test_kernels__compile_without_a_device(
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     types = {
-        "observed": "*u8", "alleles": "*u8", "candidates": "*i32", "offsets": "*i64", "query": "*i8", "starts": "*i32",
-        "stride": "i32", "n_observed": "i32", "n_sites": "i32", "block": "i32", "STATES": "constexpr",
+        "observed": "*u8", "alleles": "*u8", "candidates": "*i32", "offsets": "*i64", "starts": "*i32",
+        "query": "*i8", "all_queries": "*i8", "stride": "i32", "n_observed": "i32", "n_sites": "i32", "block": "i32",
+        "n_items": "i32", "STATES": "constexpr",
     }  # fmt: skip
     kernel = getattr(copying_triton_kernels, name)
     signature = {p.name: types.get(p.name, f"*{kind}") for p in kernel.params}
     source = ASTSource(fn=kernel, signature=signature, constexprs={"STATES": 1024})
     compiled = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 8})
     assert compiled.asm["cubin"]
-    # Without them a thread might read scratch before another one has written it.
-    assert compiled.asm["ttgir"].count("ttg.barrier") == 3
+    # Without them a thread might read scratch before another one has written it. Versions call them differently.
+    assert sum(compiled.asm["ttgir"].count(f"{dialect}.barrier") for dialect in ("ttg", "gpu")) == barriers
 
 
 def test_kernels_on__host_where_tensors_or_triton_are_not_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,10 +218,11 @@ def test_kernels_on__host_where_tensors_or_triton_are_not_on_a_device(monkeypatc
     assert isinstance(kernels_on(torch.device("cuda"), problem, None), HostKernels)
 
 
-def test_kernels_on__host_for_more_candidates_than_a_program_holds() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_on__host_for_more_candidates_than_a_program_holds(dtype: torch.dtype) -> None:
     problem = random_case(1, n_observed=5, n_candidates=3, n_sites=9).problem
-    problem.candidates = [np.zeros(copying_layer.MAX_DEVICE_CANDIDATES + 1, dtype=np.int32)] * 2
-    assert isinstance(kernels_on(torch.device("cuda"), problem, None), HostKernels)
+    problem.candidates = [np.zeros(copying_layer.MAX_DEVICE_CANDIDATES[dtype] + 1, dtype=np.int32)] * 2
+    assert isinstance(kernels_on(torch.device("cuda"), problem, None, dtype), HostKernels)
 
 
 @pytest.fixture
@@ -253,7 +271,7 @@ def test_device__repeats_bit_for_bit(cuda: torch.device) -> None:
 
 @pytest.mark.gpu
 def test_device__memory_of_a_long_context_is_far_below_its_posteriors(cuda: torch.device) -> None:
-    n_queries, n_observed, n_candidates = 4, 50_000, 500
+    n_queries, n_observed, n_candidates = 32, 50_000, 500
     case = random_case(
         6, n_observed=n_observed, n_candidates=n_candidates, n_sites=n_observed + 5000, n_queries=n_queries
     )  # fmt: skip
@@ -262,4 +280,4 @@ def test_device__memory_of_a_long_context_is_far_below_its_posteriors(cuda: torc
     before = torch.cuda.memory_allocated(cuda)
     copy_dosage(weights, switch, case.problem).sum().backward()
     posteriors = 4 * n_queries * n_observed * n_candidates
-    assert torch.cuda.max_memory_allocated(cuda) - before < posteriors / 8
+    assert torch.cuda.max_memory_allocated(cuda) - before < posteriors / 6

@@ -100,13 +100,19 @@ def test_search__lists_that_overflow_are_made_again(on_host: Make, oracle: Engin
 
 
 @needs_compiler
-def test_search__lists_and_tables_beyond_shared_memory(on_host: Make, oracle: Engine, described: Callable) -> None:
+@pytest.mark.parametrize("k", [40, 100], ids=["taken one by one", "sorted"])
+def test_search__lists_and_tables_beyond_shared_memory(
+    on_host: Make, oracle: Engine, described: Callable, k: int
+) -> None:
     panel = few_haplotypes(5, 400, 4, 300)
     made = described(panel, density=1.0, wanted=(40, 300), weights=np.random.default_rng(5).random(400))
-    task = made.task(made.own(panel.samples[:3]), 40)
+    task = made.task(made.own(panel.samples[:3]), k)
+    expected = answer(oracle, made.source(), task)
     small = on_host(shared_bytes=24 * 1024)
-    assert Ladder.of(600, 40).capacity * 28 > small.device.shared_bytes
-    same(answer(small, made.source(), task), answer(oracle, made.source(), task))
+    assert Ladder.of(600, k).capacity * 28 > small.device.shared_bytes
+    for engine in (small, on_host()):
+        same(answer(engine, made.source(), task), expected)
+        assert engine.device.launched[-1] == ("settle" if k <= 64 else "settle_many")
 
 
 @needs_compiler

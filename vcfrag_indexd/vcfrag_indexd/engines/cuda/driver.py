@@ -16,7 +16,8 @@ from vcfrag_indexd.engines.installed import GPU_LINE
 
 SOURCE = Path(__file__).with_name("nearest.cu")
 KERNELS = (
-    "filter_count", "filter_weighted", "filter_weighted_long", "settle", "start", "tabulate", "pack", "transpose",
+    "filter_count", "filter_weighted", "filter_weighted_long", "settle", "settle_many", "start", "tabulate", "pack",
+    "transpose",
 )  # fmt: skip
 PINNED_BYTES = 1 << 20
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import IndexSource
 from vcfrag_core.search.tiled import place_of, segment_hashes
-from vcfrag_core.types import I32Array, I64Array, U8Array
+from vcfrag_core.types import BoolArray, I32Array, I64Array, U8Array
 
 WORD_BITS = 32
 ROWS = 4  # of a thread at a time
@@ -35,6 +35,7 @@ MIN_FIRST_ROWS = 64
 # A list holds k MAX_STEP rows on average; few are half as long again.
 LIST_MARGIN = 2.5
 
+PIECE = np.dtype([("word", "<u4"), ("mask", "<u4"), ("place", "<u4")])
 SEGMENT = np.dtype(
     [(name, "<u4") for name in ("first", "last", "first_mask", "last_mask")]
     + [(name, "<u4") for name in ("wide_first", "wide_last", "wide_first_mask", "wide_last_mask")]
@@ -68,8 +69,8 @@ class PackArgument(ctypes.Structure):
     """`Pack` of nearest.cu."""
 
     _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("tiles", "rows", "sites", "strip")),
-        *((name, ctypes.c_uint32) for name in ("n_haplotypes", "n_rows", "row_stride", "n_sites")),
+        *((name, ctypes.c_uint64) for name in ("tiles", "rows", "pieces", "first_piece", "strip")),
+        *((name, ctypes.c_uint32) for name in ("n_haplotypes", "n_rows", "row_stride", "n_pieces")),
     )
 
 
@@ -102,7 +103,8 @@ class Context:
 
     Attributes:
         segments: G segments.
-        sites: (M,) observed sites.
+        pieces: (P,) PIECE records: the panel's words that have observed sites.
+        first_piece: (W + 1,) the piece that holds the first bit of each of the strip's W words, and the last piece.
         steps: (M,) their weights.
         weighted: Whether weights differ.
         unit: The weight that all bits have, those of none aside; 1 where weights differ.
@@ -111,7 +113,8 @@ class Context:
     """
 
     segments: list[Segment]
-    sites: I64Array
+    pieces: NDArray[Any]
+    first_piece: I32Array
     steps: I32Array
     weighted: bool
     unit: int
@@ -126,10 +129,13 @@ class Context:
         sites = start + np.flatnonzero(source.observed[start:stop])
         steps = np.ascontiguousarray(source.steps[sites], dtype=np.int32)
         weights = np.unique(steps[steps > 0])
+        pieces = pieces_of(source.observed, start, stop)
+        first_piece = np.searchsorted(pieces["place"], np.arange(0, len(sites), WORD_BITS), side="right") - 1
         wide = [source.layout.enclosing(segment, start, stop) for segment in segments]
         return cls(
             segments=segments,
-            sites=sites,
+            pieces=pieces,
+            first_piece=np.append(first_piece, len(pieces) - 1).astype(np.int32),
             steps=steps,
             weighted=len(weights) > 1,
             unit=int(weights[0]) if len(weights) == 1 else 1,
@@ -139,7 +145,21 @@ class Context:
 
     @property
     def n_words(self) -> int:
-        return -(-len(self.sites) // WORD_BITS)
+        """W, words of the strip."""
+        return len(self.first_piece) - 1
+
+
+def pieces_of(observed: BoolArray, start: int, stop: int) -> NDArray[Any]:
+    """(P,) PIECE records of the observed sites in [start, stop); words count from the first of the tile of `start`."""
+    first = start // TILE_SITES * TILE_SITES
+    bits = np.zeros(-(-(stop - first) // WORD_BITS) * WORD_BITS, dtype=np.uint8)
+    bits[start - first : stop - first] = observed[start:stop]
+    masks = np.packbits(bits, bitorder="little").view("<u4")
+    counts = bits.reshape(-1, WORD_BITS).sum(axis=1)
+    present = np.flatnonzero(masks)
+    out = np.zeros(len(present), dtype=PIECE)
+    out["word"], out["mask"], out["place"] = present, masks[present], (np.cumsum(counts) - counts)[present]
+    return out
 
 
 def describe(segments: list[Segment], wide: list[tuple[int, int]], sites: I64Array) -> NDArray[Any]:

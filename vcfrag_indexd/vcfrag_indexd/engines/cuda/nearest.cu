@@ -11,7 +11,8 @@
 //   tabulate    costs of five differing bits, where weights differ
 //   start       no bounds, empty lists
 //   filter      a block: one segment, QUERIES queries, a run of rows; passes on the rows within the bound
-//   settle      a block: one segment, one query; sorts what passed; makes a bound or the answer
+//   settle      a warp: one segment, one query; takes the k nearest of what passed: a bound, or the answer
+//   settle_many the same for a large k: a block, which sorts
 //
 // Distances are whole steps. Where all weights are equal bits are counted; else they are looked up. Strips are
 // word-major, row_stride words in a row of the array: the threads of a warp read what lies side by side.
@@ -24,10 +25,11 @@ typedef unsigned int u32;
 typedef unsigned long long u64;
 
 enum {
+  WARP = 32,
   FILTER_THREADS = 256,
   ROWS = 4,              // of a thread at a time: one 16-byte load
   QUERIES = 8,           // of a block
-  PENDING = 4096,        // of a block: fours of rows that wait for a closer look
+  PENDING = 512,         // of a warp: fours of rows that wait for a closer look
   GROUP_BITS = 5,        // of a table: 32 entries lie in 32 banks, so that no look-ups collide
   GROUPS = 7,            // of a word
   TILE_WORDS = 32        // of a piece of the panel
@@ -69,12 +71,18 @@ struct Search {
   u32 quads_per_block;
 };
 
+// Sites of the panel that lie in one word, and where they begin in the strip.
+struct Piece {
+  u32 word, mask, place;
+};
+
 struct Pack {
   const u64* tiles;               // addresses of (TILE_WORDS, n_haplotypes) pieces of the panel
   const int* rows;                // (R,) panel haplotypes
-  const int* sites;               // (M,) observed sites, from the first piece's first
+  const Piece* pieces;            // ascending; words count from the first of the first tile
+  const u32* first_piece;         // (words + 1,) the piece that holds the first bit of every word of the strip
   u32* strip;                     // (words, row_stride)
-  u32 n_haplotypes, n_rows, row_stride, n_sites;
+  u32 n_haplotypes, n_rows, row_stride, n_pieces;
 };
 
 __device__ inline u64 mix(u64 x) {
@@ -222,8 +230,9 @@ template <class Distance, bool WEIGHTED>
 __device__ inline void filter(const Search& s, u32 table_words) {
   DYNAMIC_SHARED(u32, shared_tables);
   // Four neighbouring rows and a query of which one is within the bound: a closer look is taken at many together.
-  __shared__ u32 pending[PENDING];
-  __shared__ u32 n_pending;
+  __shared__ u32 pending_of_block[FILTER_THREADS / WARP][PENDING];
+  u32* pending = pending_of_block[threadIdx.x / WARP];
+  const u32 lane = threadIdx.x % WARP;
   // The longest segments come last and take longest: they go first.
   const u32 g = gridDim.z - 1 - blockIdx.z;
   const size_t pairs = (size_t)g * s.query_stride;
@@ -242,30 +251,33 @@ __device__ inline void filter(const Search& s, u32 table_words) {
   if (WEIGHTED && segment.last - segment.first < table_words) {
     for (u32 i = threadIdx.x; i < (segment.last - segment.first + 1) * GROUPS * 32; i += FILTER_THREADS) shared_tables[i] = tables[i];
     tables = shared_tables;
+    __syncthreads();
   }
-  if (threadIdx.x == 0) n_pending = 0;
-  __syncthreads();
   const u32 quads = (s.row_stride / ROWS + s.stride - 1) / s.stride;
   const u32 stop = min(quads, (blockIdx.x + 1) * s.quads_per_block);
+  u32 n_pending = 0;
   for (u32 begin = blockIdx.x * s.quads_per_block; begin < stop; begin += FILTER_THREADS) {
-    const u32 quad = (begin + threadIdx.x) * s.stride;
-    if (begin + threadIdx.x < stop) {
-      Distance near[QUERIES][ROWS];
-      scan<Distance, WEIGHTED>(s, segment, tables, first_query, quad, near);
+    const bool inside = begin + threadIdx.x < stop;
+    const u32 quad = (inside ? begin + threadIdx.x : stop - 1) * s.stride;
+    Distance near[QUERIES][ROWS];
+    scan<Distance, WEIGHTED>(s, segment, tables, first_query, quad, near);
 #pragma unroll
-      for (int j = 0; j < QUERIES; j++) {
-        if (min(min(near[j][0], near[j][1]), min(near[j][2], near[j][3])) >= limit[j]) continue;
-        pending[atomicAdd(&n_pending, 1u)] = quad * QUERIES + j;
+    for (int j = 0; j < QUERIES; j++) {
+      const bool within = inside && min(min(near[j][0], near[j][1]), min(near[j][2], near[j][3])) < limit[j];
+      const u32 lanes = __ballot_sync(~0u, within);
+      if (lanes) {
+        if (within) pending[n_pending + __popc(lanes & ((1u << lane) - 1))] = quad * QUERIES + j;
+        n_pending += __popc(lanes);
       }
     }
     // So that the next rows find room, whatever passes.
-    if (__syncthreads_or(n_pending > PENDING - FILTER_THREADS * QUERIES) || begin + FILTER_THREADS >= stop) {
-      for (u32 i = threadIdx.x; i < n_pending; i += FILTER_THREADS) {
+    if (n_pending > PENDING - WARP * QUERIES || begin + FILTER_THREADS >= stop) {
+      __syncwarp();
+      for (u32 i = lane; i < n_pending; i += WARP) {
         consider_rows<WEIGHTED>(s, segment, pairs, first_query + pending[i] % QUERIES, pending[i] / QUERIES);
       }
-      __syncthreads();
-      if (threadIdx.x == 0) n_pending = 0;
-      __syncthreads();
+      __syncwarp();
+      n_pending = 0;
     }
   }
 }
@@ -274,7 +286,6 @@ extern "C" __global__ __launch_bounds__(FILTER_THREADS, 3) void filter_count(con
 extern "C" __global__ __launch_bounds__(FILTER_THREADS, 3) void filter_weighted(const __grid_constant__ Search s, u32 table_words) { filter<u32, true>(s, table_words); }
 extern "C" __global__ __launch_bounds__(FILTER_THREADS, 1) void filter_weighted_long(const __grid_constant__ Search s, u32 table_words) { filter<u64, true>(s, table_words); }
 
-// Sorts n keys, a power of two (Batcher's bitonic network).
 struct List {
   u64 *near, *wide, *hash;
   u32* row;
@@ -292,6 +303,84 @@ __device__ inline void put(const List& list, u32 i, const Key& key) {
   list.row[i] = (u32)key.row;
 }
 
+// A pair's list, in shared memory where it finds room there.
+__device__ inline List list_of(const Search& s, size_t pair, u32 n, u32 shared_entries) {
+  DYNAMIC_SHARED(u64, shared_list);
+  const size_t place = pair * s.capacity;
+  const List list = {s.list_near + place, s.list_wide + place, s.list_hash + place, s.list_row + place};
+  if (n > shared_entries) return list;
+  const List near_by = {shared_list, shared_list + shared_entries, shared_list + 2 * shared_entries, (u32*)(shared_list + 3 * shared_entries)};
+  for (u32 i = threadIdx.x; i < n; i += blockDim.x) put(near_by, i, key_of(list, i));
+  return near_by;
+}
+
+__device__ inline void answer(const Search& s, u32 g, u32 query, u32 rank, u64 near, u32 row) {
+  const size_t place = ((size_t)g * s.n_queries + query) * s.k + rank;
+  s.out_ids[place] = row == ~0u ? -1 : s.ids[row];
+  s.out_distances[place] = row == ~0u ? __int_as_float(0x7f800000) : (float)((double)near * s.unit / 1024.0);
+}
+
+// What follows from the k-th nearest of a pair's list, if it has so many: one thread calls it.
+__device__ inline void conclude(const Search& s, size_t pair, bool enough, const Key& kth, bool whole) {
+  if (enough) s.bounds[pair] = kth;
+  s.limits[pair] = whole ? 0 : enough ? kth.near + 1 : ~0ull;
+  s.counts[pair] = 0;
+  if (s.stride == 1 && !whole) atomicAdd(s.n_unsettled, 1u);
+}
+
+__device__ inline u64 min_of_warp(u64 x) {
+  const u32 high = __reduce_min_sync(~0u, (u32)(x >> 32));
+  const u32 low = __reduce_min_sync(~0u, (u32)(x >> 32) == high ? (u32)x : ~0u);
+  return (u64)high << 32 | low;
+}
+
+__device__ inline Key min_of_warp(const Key& mine) {
+  Key least;
+  least.near = min_of_warp(mine.near);
+  bool may = mine.near == least.near;
+  least.wide = min_of_warp(may ? mine.wide : ~0ull);
+  may = may && mine.wide == least.wide;
+  least.hash = min_of_warp(may ? mine.hash : ~0ull);
+  may = may && mine.hash == least.hash;
+  least.row = __reduce_min_sync(~0u, may ? (u32)mine.row : ~0u);
+  return least;
+}
+
+// The nearest of the entries that belong to a lane; their own number where there is none.
+__device__ inline Key best_of_lane(const List& list, u32 n) {
+  Key best = {~0ull, ~0ull, ~0ull, ~0u};
+  for (u32 i = threadIdx.x; i < n; i += WARP) {
+    if (list.near[i] > best.near) continue;
+    const Key key = key_of(list, i);
+    if (before(key, best)) best = key;
+  }
+  return best;
+}
+
+extern "C" __global__ __launch_bounds__(WARP) void settle(const __grid_constant__ Search s, u32 shared_entries) {
+  const size_t pair = (size_t)blockIdx.y * s.query_stride + blockIdx.x;
+  if (s.limits[pair] == 0) return;
+  const u32 count = s.counts[pair], n = min(count, s.capacity);
+  const bool whole = s.stride == 1 && count <= s.capacity;
+  const List list = list_of(s, pair, n, shared_entries);
+  // A lane reads nothing but the entries that it put there.
+  Key mine = best_of_lane(list, n), least = {~0ull, ~0ull, ~0ull, ~0u};
+  for (u32 rank = 0; rank < s.k; rank++) {
+    if (rank < n) {
+      least = min_of_warp(mine);
+      if (mine.row == least.row) {
+        for (u32 i = threadIdx.x; i < n; i += WARP) {
+          if (list.row[i] == (u32)least.row) list.near[i] = list.wide[i] = list.hash[i] = ~0ull, list.row[i] = ~0u;
+        }
+        mine = best_of_lane(list, n);
+      }
+    }
+    if (whole && threadIdx.x == 0) answer(s, blockIdx.y, blockIdx.x, rank, least.near, rank < n ? (u32)least.row : ~0u);
+  }
+  if (threadIdx.x == 0) conclude(s, pair, n >= s.k, least, whole);
+}
+
+// Sorts n keys, a power of two (Batcher's bitonic network).
 __device__ inline void sort(const List& list, u32 n) {
   for (u32 size = 2; size <= n; size *= 2) {
     for (u32 gap = size / 2; gap > 0; gap /= 2) {
@@ -308,38 +397,22 @@ __device__ inline void sort(const List& list, u32 n) {
   }
 }
 
-extern "C" __global__ __launch_bounds__(256) void settle(const __grid_constant__ Search s, u32 shared_entries) {
-  DYNAMIC_SHARED(u64, shared_list);
+extern "C" __global__ __launch_bounds__(256) void settle_many(const __grid_constant__ Search s, u32 shared_entries) {
   const size_t pair = (size_t)blockIdx.y * s.query_stride + blockIdx.x;
   if (s.limits[pair] == 0) return;
-  const u32 count = s.counts[pair], n = min(count, s.capacity), k = s.k;
-  const size_t place = pair * s.capacity;
-  List list = {s.list_near + place, s.list_wide + place, s.list_hash + place, s.list_row + place};
+  const u32 count = s.counts[pair], n = min(count, s.capacity);
+  const bool whole = s.stride == 1 && count <= s.capacity;
   u32 power = 1;
   while (power < n) power *= 2;
-  if (power <= shared_entries) {
-    List near_by = {shared_list, shared_list + shared_entries, shared_list + 2 * shared_entries, (u32*)(shared_list + 3 * shared_entries)};
-    for (u32 i = threadIdx.x; i < n; i += blockDim.x) put(near_by, i, key_of(list, i));
-    list = near_by;
-  }
+  const List list = list_of(s, pair, power <= shared_entries ? n : ~0u, shared_entries);
   const Key none = {~0ull, ~0ull, ~0ull, ~0u};
   for (u32 i = n + threadIdx.x; i < power; i += blockDim.x) put(list, i, none);
   __syncthreads();
   sort(list, power);
-  const bool last = s.stride == 1, whole = last && count <= s.capacity;
   if (whole) {
-    const size_t answer = ((size_t)blockIdx.y * s.n_queries + blockIdx.x) * k;
-    for (u32 i = threadIdx.x; i < k; i += blockDim.x) {
-      s.out_ids[answer + i] = i < n ? s.ids[list.row[i]] : -1;
-      s.out_distances[answer + i] = i < n ? (float)((double)list.near[i] * s.unit / 1024.0) : __int_as_float(0x7f800000);
-    }
+    for (u32 i = threadIdx.x; i < s.k; i += blockDim.x) answer(s, blockIdx.y, blockIdx.x, i, i < n ? list.near[i] : 0, i < n ? list.row[i] : ~0u);
   }
-  if (threadIdx.x == 0) {
-    if (n >= k) s.bounds[pair] = key_of(list, k - 1);
-    s.limits[pair] = whole ? 0 : n >= k ? list.near[k - 1] + 1 : ~0ull;
-    s.counts[pair] = 0;
-    if (last && !whole) atomicAdd(s.n_unsettled, 1u);
-  }
+  if (threadIdx.x == 0) conclude(s, pair, n >= s.k, n >= s.k ? key_of(list, s.k - 1) : none, whole);
 }
 
 extern "C" __global__ void start(const __grid_constant__ Search s, u32 n_pairs) {
@@ -363,19 +436,51 @@ extern "C" __global__ void tabulate(const int* steps, u32* tables, u32 n_sites, 
   tables[entry] = total;
 }
 
+// How the bits that a mask selects move together, in five steps (Warren, Hacker's Delight, 7-4).
+struct Moves {
+  u32 mask, step[5];
+};
+
+__device__ inline Moves moves_of(u32 mask) {
+  Moves moves = {mask, {0, 0, 0, 0, 0}};
+  u32 left_over = ~mask << 1;
+  for (int i = 0; i < 5; i++) {
+    u32 parity = left_over ^ left_over << 1;
+    for (int shift = 2; shift <= 16; shift *= 2) parity ^= parity << shift;
+    moves.step[i] = parity & mask;
+    mask = (mask ^ moves.step[i]) | moves.step[i] >> (1 << i);
+    left_over &= ~parity;
+  }
+  return moves;
+}
+
+__device__ inline u32 together(u32 bits, const Moves& moves) {
+  bits &= moves.mask;
+#pragma unroll
+  for (int i = 0; i < 5; i++) {
+    const u32 moving = bits & moves.step[i];
+    bits = (bits ^ moving) | moving >> (1 << i);
+  }
+  return bits;
+}
+
+// A block: one word of the strip for some rows. No more than 32 words of the panel can have bits in it.
 extern "C" __global__ void pack(Pack p) {
+  __shared__ Moves moves[32];
+  const u32 first = p.first_piece[blockIdx.y], stop = min(p.n_pieces, p.first_piece[blockIdx.y + 1] + 1);
+  for (u32 i = threadIdx.x; i < stop - first && i < 32; i += blockDim.x) moves[i] = moves_of(p.pieces[first + i].mask);
+  __syncthreads();
   const u32 row = blockIdx.x * blockDim.x + threadIdx.x;
   if (row >= p.row_stride) return;
-  u32 word = 0, bits = 0, current = ~0u;
+  u32 word = 0;
   if (row < p.n_rows) {
-    const u32 haplotype = p.rows[row], begin = 32 * blockIdx.y, n = min(32u, p.n_sites - begin);
-    for (u32 i = 0; i < n; i++) {
-      const u32 site = p.sites[begin + i];
-      if (site / 32 != current) {
-        current = site / 32;
-        bits = ((const u32*)p.tiles[current / TILE_WORDS])[(size_t)(current % TILE_WORDS) * p.n_haplotypes + haplotype];
-      }
-      word |= (bits >> (site & 31) & 1) << i;
+    const u32 haplotype = p.rows[row];
+    for (u32 i = 0; i < stop - first && i < 32; i++) {
+      const Piece piece = p.pieces[first + i];
+      const u32* tile = (const u32*)p.tiles[piece.word / TILE_WORDS];
+      const u32 bits = together(tile[(size_t)(piece.word % TILE_WORDS) * p.n_haplotypes + haplotype], moves[i]);
+      const int shift = (int)(piece.place - 32 * blockIdx.y);
+      if (shift < 32) word |= shift >= 0 ? bits << shift : bits >> -shift;
     }
   }
   p.strip[(size_t)blockIdx.y * p.row_stride + row] = word;

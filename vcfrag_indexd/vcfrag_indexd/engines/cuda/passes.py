@@ -15,7 +15,8 @@ from vcfrag_indexd.engines.cuda.device import AnyArray, Device, Launch
 from vcfrag_indexd.engines.cuda.job import QUERIES, ROWS, TABLE_BYTES, Context, Ladder, PackArgument, SearchArgument
 
 THREADS = 256  # of a block of `filter`, and of those without shared memory
-MIN_SETTLE_THREADS = 32
+WARP = 32
+MAX_TAKEN = 64  # neighbours that a warp takes one by one; more are sorted
 SEGMENT_BLOCKS = 4096  # enough to fill a device, and to let the last ones end together
 # Shared memory of `filter` beside its tables, rounded up.
 FILTER_FIXED_BYTES = 20 * 1024
@@ -73,15 +74,16 @@ class Passes:
 
     def _laid_out(self) -> tuple[dict[str, int], int]:
         """Where every array begins in scratch memory, and how much there is."""
-        n_sites, n_words, n_segments = len(self._context.sites), self._context.n_words, len(self._context.segments)
+        context, n_words, n_segments = self._context, self._context.n_words, len(self._context.segments)
         pairs, capacity = n_segments * self.together, self._ladder.capacity
         sizes = {
             "strip": 4 * n_words * self._row_stride,
-            "tables": n_words * TABLE_BYTES if self._context.weighted else 0,
-            "tiles": 8 * (n_sites and self._n_tiles()),
-            "sites": 4 * n_sites,
-            "steps": 4 * n_sites,
-            "segments": self._context.described.nbytes,
+            "tables": n_words * TABLE_BYTES if context.weighted else 0,
+            "tiles": 8 * self._n_tiles(),
+            "pieces": context.pieces.nbytes,
+            "first_piece": context.first_piece.nbytes,
+            "steps": context.steps.nbytes,
+            "segments": context.described.nbytes,
             "queries": 8 * n_words * self.together,
             "excluded_starts": 4 * (self.together + 1),
             "excluded": 4 * len(self._task.excluded),
@@ -117,25 +119,26 @@ class Passes:
     def _pack(self, tiles: AnyArray, n_haplotypes: int) -> None:
         """The strip of the context, and the tables of its words."""
         context = self._context
-        first = self._task.start // job.TILE_SITES * job.TILE_SITES
         self._upload(
             "tiles",
             {
                 "tiles": tiles,
-                "sites": (context.sites - first).astype(np.int32),
+                "pieces": context.pieces,
+                "first_piece": context.first_piece,
                 "steps": context.steps,
                 "segments": context.described,
             },
         )
         argument = PackArgument(
-            tiles=self._at("tiles"), rows=self._ids, sites=self._at("sites"), strip=self._at("strip"),
-            n_haplotypes=n_haplotypes, n_rows=self._n_rows, row_stride=self._row_stride, n_sites=len(context.sites),
+            tiles=self._at("tiles"), rows=self._ids, pieces=self._at("pieces"), first_piece=self._at("first_piece"),
+            strip=self._at("strip"), n_haplotypes=n_haplotypes, n_rows=self._n_rows, row_stride=self._row_stride,
+            n_pieces=len(context.pieces),
         )  # fmt: skip
         grid = (-(-self._row_stride // THREADS), context.n_words, 1)
         self._device.launch(Launch("pack", grid, THREADS, (argument,)))
         if context.weighted:
             entries = context.n_words * TABLE_BYTES // 4
-            arguments = (u64(self._at("steps")), u64(self._at("tables")), u32(len(context.sites)), u32(entries))
+            arguments = (u64(self._at("steps")), u64(self._at("tables")), u32(len(context.steps)), u32(entries))
             self._device.launch(Launch("tabulate", (-(-entries // THREADS), 1, 1), THREADS, arguments))
 
     def _answer(self, queries: slice, checkpoint: Checkpoint) -> tuple[I32Array, F32Array]:
@@ -191,13 +194,9 @@ class Passes:
         entries = self._ladder.capacity
         if entries * job.ENTRY_BYTES > self._device.shared_bytes:
             entries = 1 << ((self._device.shared_bytes // job.ENTRY_BYTES).bit_length() - 1)
-        threads = min(max(MIN_SETTLE_THREADS, 1 << (2 * self._task.k - 1).bit_length() >> 1), THREADS)
-        self._device.launch(
-            Launch(
-                "settle", (argument.n_queries, n_segments, 1), threads, (argument, u32(entries)),
-                entries * job.ENTRY_BYTES,
-            )
-        )  # fmt: skip
+        kernel, threads = ("settle", WARP) if self._task.k <= MAX_TAKEN else ("settle_many", THREADS)
+        grid = (argument.n_queries, n_segments, 1)
+        self._device.launch(Launch(kernel, grid, threads, (argument, u32(entries)), entries * job.ENTRY_BYTES))
 
     def _filter(self, grid: tuple[int, int, int]) -> Callable[[SearchArgument], Launch]:
         """The launch of the kernel that these weights need."""

@@ -57,7 +57,7 @@ def write_simulation(simulation: Simulation, folder: Path) -> SimulatedFiles:
     files = SimulatedFiles.of(folder)
     typed = np.flatnonzero(simulation.typed)
     write_phased_vcf(simulation.panel, files.panel)
-    write_phased_vcf(simulation.targets.select_sites(typed), files.target)
+    write_phased_vcf(simulation.array, files.target)
     write_phased_vcf(simulation.targets, files.truth)
     _write_text(files.genetic_map, _map_text(simulation.genetic_map))
     _write_text(files.samples, _samples_text(simulation.population))

@@ -13,7 +13,8 @@ import pytest
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel.panel import panel_digest
 from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
-from vcfrag_train.simulate.simulate import POPULATIONS, Simulation, SimulationConfig, simulate
+from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS
+from vcfrag_train.simulate.simulate import Simulation, SimulationConfig, simulate
 
 SMALL = SimulationConfig(reference_per_population=20, targets_per_population=4, length_bases=300_000)
 
@@ -42,7 +43,7 @@ def test_simulate__reference_and_targets_share_no_sample(simulation: Simulation)
     assert simulation.panel.n_samples == 60
     assert simulation.targets.n_samples == 12
     assert not set(simulation.panel.samples) & set(simulation.targets.samples)
-    assert set(simulation.population.values()) == set(POPULATIONS)
+    assert set(simulation.population.values()) == set(POPULATIONS[OUT_OF_AFRICA])
 
 
 def test_simulate__every_site_varies_in_the_reference(simulation: Simulation) -> None:
@@ -69,7 +70,7 @@ def test_simulate__populations_differ(simulation: Simulation) -> None:
     panel = simulation.panel
     frequencies = [
         panel.alt_frequency(panel.rows_of([s for s in panel.samples if simulation.population[s] == name]))
-        for name in POPULATIONS
+        for name in POPULATIONS[OUT_OF_AFRICA]
     ]
     private = [((f > 0) & (sum(g > 0 for g in frequencies) == 1)).sum() for f in frequencies]
     assert private[0] > private[1] > 0

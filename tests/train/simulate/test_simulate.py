@@ -6,14 +6,15 @@ import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel.panel import panel_digest
-from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
 from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS
+from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
 from vcfrag_train.simulate.simulate import Simulation, SimulationConfig, simulate
 
 SMALL = SimulationConfig(reference_per_population=20, targets_per_population=4, length_bases=300_000)
@@ -77,9 +78,18 @@ def test_simulate__populations_differ(simulation: Simulation) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"targets_per_population": 0}, {"length_bases": 10}, {"hotspots_per_mb": -1}, {"typed_every_bases": 1}]
+    "wrong",
+    [
+        {"targets_per_population": 0},
+        {"length_bases": 10},
+        {"hotspots_per_mb": -1},
+        {"typed_every_bases": 1},
+        {"demography": "none"},
+        {"genotype_error_share": 0.5},
+        {"switch_errors_per_mb": -1.0},
+    ],
 )
-def test_simulation_config__refuses(wrong: dict[str, int]) -> None:
+def test_simulation_config__refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         SimulationConfig(**wrong)
 
@@ -107,3 +117,46 @@ def test_write_phased_vcf__bcftools_reads_every_region(simulation: Simulation, t
 
 def _bcftools(*arguments: str) -> list[str]:
     return subprocess.run(["bcftools", *arguments], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_simulate__every_history(name: str) -> None:
+    config = dataclasses.replace(SMALL, demography=name, length_bases=100_000)
+    found = simulate(config)
+    assert set(found.population.values()) == set(POPULATIONS[name])
+    assert found.panel.n_samples == len(POPULATIONS[name]) * config.reference_per_population
+    assert len(found.targets.samples) == len(POPULATIONS[name]) * config.targets_per_population
+
+
+def test_simulate__least_copies() -> None:
+    copies = simulate(dataclasses.replace(SMALL, least_copies=5)).panel.haplotypes().sum(axis=0)
+    assert copies.min() == 5
+
+
+def test_simulate__genotype_errors_are_as_many_as_stated_and_spare_the_truth(simulation: Simulation) -> None:
+    share = 0.02
+    wrong = simulate(dataclasses.replace(SMALL, genotype_error_share=share))
+    assert panel_digest(wrong.targets) == panel_digest(simulation.targets)
+    for clean, noisy in ((simulation.panel, wrong.panel), (simulation.array, wrong.array)):
+        changed = (clean.haplotypes() != noisy.haplotypes()).sum()
+        expected = share * clean.n_sites * clean.n_samples
+        assert abs(changed - expected) < 6 * np.sqrt(expected)
+
+
+def test_simulate__switch_errors_keep_genotypes(simulation: Simulation) -> None:
+    switched = simulate(dataclasses.replace(SMALL, switch_errors_per_mb=10)).panel
+    clean = simulation.panel.haplotypes().reshape(-1, 2, simulation.panel.n_sites)
+    found = switched.haplotypes().reshape(clean.shape)
+    assert np.array_equal(found.sum(axis=1), clean.sum(axis=1))
+    assert not np.array_equal(found, clean)
+    # Each switch is one change of orientation at heterozygous sites.
+    heterozygous = clean[:, 0] != clean[:, 1]
+    same = found[:, 0] == clean[:, 0]
+    changes = sum(int((np.diff(s[h].astype(int)) != 0).sum()) for s, h in zip(same, heterozygous, strict=True))
+    assert 0 < changes <= 2 * 10 * 0.3 * simulation.panel.n_samples
+
+
+def test_simulate__gene_conversion_changes_haplotypes(simulation: Simulation) -> None:
+    converted = simulate(dataclasses.replace(SMALL, gene_conversions_per_crossover=2.0))
+    assert panel_digest(converted.panel) != panel_digest(simulation.panel)
+    assert converted.genetic_map.digest == simulation.genetic_map.digest

@@ -130,7 +130,7 @@ class Study:
             sets = self._candidate_sets(prepared, variation)
             counts += [len(ids) for ids in sets[0]]
             dosage = np.mean([d for ids in sets for d in self._dosages(prepared, ids, variation)], axis=0)
-            parts.append(CopyingScore.of(dosage, prepared.truth, prepared.frequency))
+            parts.append(CopyingScore.of(dosage, prepared.truth, prepared.frequency, self.bench.ploidy))
         return CopyingScore.total(parts), float(np.mean(counts))
 
     def _candidate_sets(self, prepared: RetrievedWindow, variation: Variation) -> list[list[I32Array]]:
@@ -153,8 +153,10 @@ class Study:
             kept = (hits >= variation.least_hits) | np.isin(ids, near[-1])
             found.append(ids[kept & (ids >= 0)].astype(np.int32))
         if variation.share:
-            pairs = [np.union1d(found[q], found[q + 1]).astype(np.int32) for q in range(0, len(found), 2)]
-            found = [pair for pair in pairs for _ in range(2)]
+            ploidy = self.bench.ploidy
+            mine = [[found[q] for q in ploidy.span(s)] for s in range(ploidy.n_samples)]
+            shared = (np.unique(np.concatenate(ids)).astype(np.int32) for ids in mine)
+            found = list(ploidy.of_haplotypes(shared))
         return found
 
     def _dosages(self, prepared: RetrievedWindow, candidates: list[I32Array], variation: Variation) -> list[F32Array]:

@@ -77,10 +77,11 @@ def run_task(task_name: str, seed: int, args: argparse.Namespace) -> Iterator[tu
     chosen, reference = stand_ins(panel, args, task.samples, seed)
     observed = draw_mask(MASKS[task_name], MaskSites.of(reference), seed=seed, split="calibrate", epoch=0, visit=0)
     alleles = panel.haplotypes(panel.rows_of(chosen)).astype(np.int8)
-    truth = (alleles[0::2] + alleles[1::2])[:, ~observed].T
+    ploidy = panel.ploidy_of(chosen)
+    truth = ploidy.sums(alleles)[:, ~observed].T
     frequency = reference.alt_frequency()[~observed]
     for way, dosage in imputed(reference, alleles, observed, task.genetic_map, args):
-        true_r2 = accuracy.site_r2((dosage[0::2] + dosage[1::2]).T, truth)
+        true_r2 = accuracy.site_r2(ploidy.sums(dosage).T, truth)
         yield way, "ratio of variances", compared(ratio_of_variances(dosage), true_r2, frequency)
         unknown = np.zeros(dosage.shape, dtype=np.bool_)
         for count in PSEUDO_COUNTS:

@@ -15,6 +15,7 @@ from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
 from vcfrag_core.model.network import ImputationModel, ModelInput
+from vcfrag_core.panel.ploidy import Ploidy
 
 UNCERTAIN = 96
 N_QUERIES = 4
@@ -95,9 +96,9 @@ def make(n_queries: int, n_candidates: int) -> ModelInput:
     frequency = case.haplotypes.mean(axis=0)
     case.problem.longer_scales = [case.problem.candidates] * 2
     evidence = gather_evidence(
-        case.problem, case.weights, case.switch, cm=copying.CM_PER_SITE * sites.sites.astype(float),
-        frequency=frequency, wanted=hidden.numpy(), changes=np.zeros((2, len(hidden)), np.float32),
-        n_candidates=n_candidates,
+        case.problem, Ploidy.diploid(n_queries // 2), case.weights, case.switch,
+        cm=copying.CM_PER_SITE * sites.sites.astype(float), frequency=frequency, wanted=hidden.numpy(),
+        changes=np.zeros((2, len(hidden)), np.float32), n_candidates=n_candidates,
     )  # fmt: skip
     query = torch.from_numpy(evidence.query)
     candidate_inputs, site_inputs = map(torch.from_numpy, inputs_by_site(evidence))

@@ -36,6 +36,7 @@ def main(plot: Path) -> None:
     weights = np.full(panel.n_sites, np.float32(7))
     split = vc.Split(name="research", reference=panel.samples, groups={name: name for name in panel.samples})
     spec = vc.IndexSpec.of(panel.digest, split=split, observed=observed, weights=weights, parameters=parameters)
+    ploidy = panel.ploidy_of(samples)
     with vc.LocalRetriever(panel) as retriever:
         queries = vc.MaskedWindow(
             window=vc.Window(0, 0, panel.n_sites, 0, panel.n_sites),
@@ -43,7 +44,8 @@ def main(plot: Path) -> None:
             weights=weights,
             parameters=parameters,
             alleles=panel.haplotypes(panel.rows_of(samples)).astype(np.int8),
-            samples=tuple(name for name in samples for _ in range(2)),
+            samples=ploidy.of_haplotypes(samples),
+            ploidy=ploidy,
         )
         candidates = vc.retrieve(queries, retriever.open(spec))
 
@@ -64,8 +66,8 @@ def main(plot: Path) -> None:
     masked = np.flatnonzero(~observed)
     truth = panel.haplotypes(panel.rows_of(samples)).astype(np.int8)
     r2 = vc.aggregate_r2(
-        (dosage[0::2] + dosage[1::2])[:, masked].T,
-        (truth[0::2] + truth[1::2])[:, masked].T,
+        ploidy.copies(dosage)[:, masked].T,
+        ploidy.copies(truth)[:, masked].T,
         panel.alt_frequency()[masked],
     )
     print(f"aggregate r² at masked sites {r2:.3f}")

@@ -18,7 +18,7 @@ else is private: it may change without notice.
 Axis letters, used in every docstring of the project:
 
     V  variants (sites) of the panel's contig, or of the stated range
-    H  haplotypes; haplotype h belongs to sample h // 2
+    H  haplotypes, sample by sample; `Ploidy` says which are whose
     S  samples
     Q  query haplotypes
     G  segments of a search
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from vcfrag_core.model.network import ImputationModel as ImputationModel
     from vcfrag_core.panel.genetic_map import GeneticMap as GeneticMap
     from vcfrag_core.panel.panel import Panel as Panel
+    from vcfrag_core.panel.ploidy import Ploidy as Ploidy
     from vcfrag_core.panel.split import Split as Split
     from vcfrag_core.panel.windows import Window as Window
     from vcfrag_core.panel.windows import lay_windows as lay_windows
@@ -113,6 +114,7 @@ _MODULE_OF = {
     "OpenedIndex": "vcfrag_core.window.retriever",
     "Panel": "vcfrag_core.panel.panel",
     "PanelContext": "vcfrag_core.window.context",
+    "Ploidy": "vcfrag_core.panel.ploidy",
     "RandomMask": "vcfrag_core.masks.policies",
     "RandomRetriever": "vcfrag_core.window.random",
     "Retriever": "vcfrag_core.window.retriever",
@@ -167,6 +169,7 @@ __all__ = [
     "OpenedIndex",
     "Panel",
     "PanelContext",
+    "Ploidy",
     "RandomMask",
     "RandomRetriever",
     "Retriever",

@@ -124,7 +124,13 @@ def test_targets__arrays_in_without_files(panel: vc.Panel) -> None:
     with pytest.raises(RangeError, match="0, 1 or -1"):
         vc.Targets.from_haplotypes(np.full((2, 3), 2))
     with pytest.raises(ShapeError, match="alleles"):
-        vc.Targets(samples=("a",), alleles=alleles[:1], observed=targets.observed, names=(vc.EXTERNAL,))
+        vc.Targets(
+            samples=("a",),
+            ploidy=vc.Ploidy.diploid(1),
+            alleles=alleles[:1],
+            observed=targets.observed,
+            names=(vc.EXTERNAL,),
+        )
 
 
 def test_read_targets__refuses_another_contig(panel: vc.Panel, tmp_path: Path) -> None:

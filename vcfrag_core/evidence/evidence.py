@@ -16,6 +16,7 @@ from vcfrag_core.copying import kernels as copying_kernels
 from vcfrag_core.copying.problem import CopyingProblem, each_query
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence import kernels
+from vcfrag_core.panel.ploidy import NOBODY, Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
 
 # Whoever changes the meaning of a feature, or a number that it follows from, counts `model_inputs.FORMULAS` up.
@@ -39,7 +40,7 @@ SITE_FEATURES = (
     "effective",  # effective number of candidates at the observed site on the left
     "gap_left_cm",  # to the nearest observed site on the left
     "gap_right_cm",
-    "other_dosage",  # of the sample's other haplotype
+    "other_dosage",  # of the sample's other haplotype; the frequency where there is none
     "changes_from_left",  # how little the haplotypes around foretell the site, `pbwt_changes`; 0 at rare sites
     "changes_from_right",
     "middle_dosage",  # of copying from the candidates of the middle scale alone
@@ -91,6 +92,7 @@ def certain_dosage(observed_per_cm: float) -> float:
 
 def gather_evidence(
     problem: CopyingProblem,
+    ploidy: Ploidy,
     weights: FloatArray,
     switch: FloatArray,
     *,
@@ -105,10 +107,9 @@ def gather_evidence(
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
 
-    Queries 2s and 2s + 1 must be the two haplotypes of one sample.
-
     Args:
         problem: The copying problem, with its `longer_scales`.
+        ploidy: Which of its queries are one sample.
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
         cm: (V,) genetic positions of the panel's sites.
@@ -125,19 +126,19 @@ def gather_evidence(
         pool: Threads to use.
 
     Raises:
-        ShapeError: The problem does not name the candidates of both longer scales, or a query has no other haplotype.
+        ShapeError: The problem does not name the candidates of both longer scales, or has other queries than `ploidy`.
     """
     if FIRST_VARIANT + len(problem.longer_scales) + len(OTHER_RATES) != len(SITE_FEATURES):
         raise ShapeError(
             f"evidence needs the candidates of 2 scales beside those of all, got {len(problem.longer_scales)}"
         )
     n_queries, length = len(problem.queries), len(problem.sites.sites)
-    if n_queries % 2:
-        raise ShapeError(f"queries are pairs of haplotypes, got {n_queries}")
+    if n_queries != ploidy.n_haplotypes:
+        raise ShapeError(f"{ploidy.n_samples} samples have {ploidy.n_haplotypes} haplotypes, got {n_queries} queries")
     if shown_frequency is None:
         shown_frequency = np.broadcast_to(frequency[problem.sites.sites].astype(np.float32), (n_queries, length))
     reading = _Reading(
-        problem, weights, switch, cm, frequency, wanted, shown_frequency,
+        problem, ploidy.partner_of, weights, switch, cm, frequency, wanted, shown_frequency,
         np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
@@ -149,7 +150,9 @@ def gather_evidence(
     each_query(one, n_queries, pool)
     parts = [made[q] for q in range(n_queries)]
     for q, part in enumerate(parts):
-        part.sites[:, OTHER_FEATURE] = dosage[q ^ 1, part.chosen]
+        other = int(ploidy.partner_of[q])
+        shown = part.sites[:, FREQUENCY_FEATURE] if other == NOBODY else dosage[other, part.chosen]
+        part.sites[:, OTHER_FEATURE] = shown
     mass = np.array([part.best_mass for part in parts if np.isfinite(part.best_mass)])
     return Evidence(
         dosage=dosage,
@@ -176,6 +179,7 @@ class _Reading:
     def __init__(
         self,
         problem: CopyingProblem,
+        partners: I64Array,
         weights: FloatArray,
         switch: FloatArray,
         cm: F64Array,
@@ -187,7 +191,7 @@ class _Reading:
         certain: float,
     ) -> None:
         self.problem, self.wanted, self.shown_frequency, self.changes = problem, wanted, shown_frequency, changes
-        self.n_candidates = n_candidates
+        self.partners, self.n_candidates = partners, n_candidates
         # As single precision has them, so that comparing with them is the same in any precision.
         self.least, self.most = float(np.float32(certain)), float(np.float32(1 - certain))
         sites = problem.sites
@@ -209,7 +213,9 @@ class _Reading:
         before, after = np.zeros((2, m, t), dtype=np.float32)
         runs = np.zeros((m, t, 6), dtype=np.int32)
         effective = np.zeros(m, dtype=np.float32)
-        homozygous = (called >= 0) & (called == problem.queries[q ^ 1])
+        # Nothing can switch the phase of a lone haplotype: it is its own partner.
+        other = q if self.partners[q] == NOBODY else self.partners[q]
+        homozygous = (called >= 0) & (called == problem.queries[other])
         kernels.copy_with_evidence(
             problem.observed, problem.alleles, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
             sites.fraction, self.wanted, self.least, self.most, dosage, best, before, after,

@@ -81,8 +81,12 @@ class GroupExcludedReference:
         mine = None if group is None else self._members.get(group)
         if group is None or mine is None:
             return None
-        folds = frozenset((mine // 2 % FOLDS).tolist())
-        return folds if len(folds) < len(set((self._rows // 2 % FOLDS).tolist())) else group
+        folds = frozenset(self._folds(mine).tolist())
+        return folds if len(folds) < len(set(self._folds(self._rows).tolist())) else group
+
+    def _folds(self, rows: I64Array) -> I64Array:
+        """Fold of each haplotype: that of its sample."""
+        return self.panel.ploidy.sample_of[rows] % FOLDS
 
     def _changes_without(self, left_out: _LeftOut) -> F32Array:
         with self._lock:
@@ -98,5 +102,5 @@ class GroupExcludedReference:
         if isinstance(left_out, str):
             rows = np.setdiff1d(self._rows, self._members[left_out], assume_unique=True)
         else:
-            rows = self._rows[~np.isin(self._rows // 2 % FOLDS, list(left_out))]
+            rows = self._rows[~np.isin(self._folds(self._rows), list(left_out))]
         return pbwt_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))

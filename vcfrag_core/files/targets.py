@@ -16,6 +16,7 @@ from vcfrag_core.errors import (
     UnsortedError,
 )
 from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, contig_alias, open_vcf, parse_region, raw_calls
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
@@ -178,6 +179,7 @@ class _Contig:
         return TargetRecords(
             contig=self.name,
             samples=self._reader.samples,
+            ploidy=Ploidy.diploid(len(self._reader.samples)),
             positions=np.array(self._positions, dtype=np.int32),
             refs=tuple(self._refs),
             alts=tuple(self._alts),

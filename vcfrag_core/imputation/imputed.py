@@ -39,19 +39,19 @@ class Imputed:
 
     @property
     def haplotype_dosages(self) -> F32Array:
-        """(V, S, 2) ALT copies of each haplotype, in [0, 1]."""
-        n_sites = self.panel.n_sites
-        return np.ascontiguousarray(self._believed().T.reshape(n_sites, len(self.targets.samples), 2))
+        """(V, S, 2) ALT copies of each haplotype, in [0, 1]; NaN where a sample has no second one."""
+        return np.ascontiguousarray(np.moveaxis(self.targets.ploidy.pairs(self._believed(), np.nan), 2, 0))
 
     @property
     def dosages(self) -> F32Array:
-        """(V, S) ALT copies, in [0, 2]."""
-        return np.asarray(self.haplotype_dosages.sum(axis=2))
+        """(V, S) ALT copies, between 0 and the number of a sample's haplotypes."""
+        return np.ascontiguousarray(self.targets.ploidy.sums(self._believed()).T)
 
     @property
     def estimated_r2(self) -> F64Array:
         """(V,) estimated r² of dosage and true genotype; see `output.info_r2.estimated_r2`."""
-        return estimated_r2(self.panel, np.arange(self.panel.n_sites), self._believed(), self._known())
+        sites, known = np.arange(self.panel.n_sites), self._known()
+        return estimated_r2(self.panel, sites, self._believed(), known, self.targets.ploidy)
 
     def write(self, path: str | Path, *, formats: str | Sequence[str] = DEFAULT_FORMATS, threads: int = 1) -> None:
         """Writes a bgzipped VCF or a BCF with its index; it appears whole or not at all.
@@ -97,4 +97,5 @@ class Imputed:
                 dosage=self.probabilities[:, sites],
                 alleles=self.targets.alleles[:, sites],
                 typed=self.targets.observed[sites],
+                ploidy=self.targets.ploidy,
             )

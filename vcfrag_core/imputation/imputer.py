@@ -16,6 +16,7 @@ from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window, lay_imputation_windows
 from vcfrag_core.retrieval import site_weights
@@ -30,7 +31,7 @@ from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evide
 MIN_CM_PER_WINDOW = 4.0
 FLANKS_PER_WINDOW = 4.0
 SITES_PER_WINDOW = 32_768
-QUERIES_AT_ONCE = 4
+SAMPLES_AT_ONCE = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class _Masked:
     parameters: CopyingParameters
     alleles: I8Array
     samples: tuple[str | External, ...]
+    ploidy: Ploidy
 
     def over(self, window: Window) -> MaskedWindow:
         """The queries over one window."""
@@ -53,6 +55,7 @@ class _Masked:
             parameters=self.parameters,
             alleles=self.alleles,
             samples=self.samples,
+            ploidy=self.ploidy,
         )
 
 
@@ -94,7 +97,7 @@ class Imputer:
         self.corrector = corrector
         self._reference: GroupExcludedReference | None = None
         if corrector is not None:
-            groups_of_rows = [self.split.groups[name] for name in panel.samples for _ in range(2)]
+            groups_of_rows = panel.ploidy.of_haplotypes(self.split.groups[name] for name in panel.samples)
             self._reference = GroupExcludedReference(panel, np.arange(panel.n_haplotypes), groups_of_rows)
 
     def parameters(self, observed: BoolArray) -> CopyingParameters:
@@ -120,7 +123,7 @@ class Imputer:
             RangeError: A window's context holds no observed site, or a target has no neighbour.
             ShapeError: The targets are not those of the panel's sites.
         """
-        windows = self.impute_windows(targets.alleles, targets.observed, targets.names)
+        windows = self.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
             panel=self.panel,
             targets=targets,
@@ -140,6 +143,8 @@ class Imputer:
         observed: BoolArray,
         samples: Sequence[str | External],
         windows: Sequence[Window] | None = None,
+        *,
+        ploidy: Ploidy | None = None,
     ) -> Iterator[tuple[Window, F32Array]]:
         """Haplotype dosages of every query, window by window and in order.
 
@@ -148,6 +153,7 @@ class Imputer:
             observed: (V,) the typed sites.
             samples: Q names of panel samples, or EXTERNAL; a named sample's group is not retrieved.
             windows: Those to impute, all of them unless given.
+            ploidy: Which queries are one sample; each two in turn unless given.
 
         Yields:
             A window and its (Q, L) probabilities of ALT.
@@ -156,10 +162,10 @@ class Imputer:
             RangeError: A window's context holds no observed site, or a query has no neighbour.
             ShapeError: The arrays do not fit each other or the panel.
         """
-        self._check(alleles, observed, samples)
+        ploidy = self._checked(alleles, observed, samples, ploidy)
         todo = self.windows(observed) if windows is None else list(windows)
         groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in samples]
-        masked = self._open(alleles, observed, samples)
+        masked = self._open(alleles, observed, samples, ploidy)
         try:
             with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
                 if self._reference is not None and None in groups:
@@ -175,14 +181,20 @@ class Imputer:
             masked.index.close()
 
     def leave_one_out(
-        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], *, folds: int = 5
+        self,
+        alleles: I8Array,
+        observed: BoolArray,
+        samples: Sequence[str | External],
+        *,
+        folds: int = 5,
+        ploidy: Ploidy | None = None,
     ) -> F32Array:
         """Haplotype dosages at the observed sites, each imputed with its fold hidden from retrieval and copying.
 
         Site number n of the observed ones is hidden in fold n % folds.
 
         Args:
-            alleles, observed, samples: As for `impute_windows`.
+            alleles, observed, samples, ploidy: As for `impute_windows`.
             folds: Number of folds, at least 2.
 
         Returns:
@@ -191,7 +203,7 @@ class Imputer:
         Raises:
             RangeError: Fewer than two folds, or fewer observed sites than folds.
         """
-        self._check(alleles, observed, samples)
+        ploidy = self._checked(alleles, observed, samples, ploidy)
         sites = np.flatnonzero(observed)
         if not 2 <= folds <= len(sites):
             raise RangeError(f"leave-one-out needs 2 to {len(sites)} folds, got {folds}")
@@ -203,7 +215,7 @@ class Imputer:
                 hidden = sites[fold::folds]
                 kept = observed.copy()
                 kept[hidden] = False
-                masked = self._open(alleles, kept, samples, parameters)
+                masked = self._open(alleles, kept, samples, ploidy, parameters)
                 try:
                     for window in windows:
                         wanted = hidden[(hidden >= window.start) & (hidden < window.stop)]
@@ -215,16 +227,21 @@ class Imputer:
                     masked.index.close()
         return out
 
-    def _check(self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External]) -> None:
+    def _checked(
+        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], ploidy: Ploidy | None
+    ) -> Ploidy:
+        """The ploidy of the queries, whose arrays fit it, each other and the panel."""
         v = self.panel.n_sites
         if observed.shape != (v,) or alleles.shape != (len(samples), v):
             raise ShapeError(f"panel of {v} sites, observed {observed.shape}, alleles {alleles.shape}")
+        return Ploidy.of_rows(len(samples), ploidy)
 
     def _open(
         self,
         alleles: I8Array,
         observed: BoolArray,
         samples: Sequence[str | External],
+        ploidy: Ploidy,
         parameters: CopyingParameters | None = None,
     ) -> _Masked:
         """The index of a mask, under the parameters of this mask unless others are given."""
@@ -233,7 +250,7 @@ class Imputer:
         spec = IndexSpec.of(
             self.panel.digest, split=self.split, observed=observed, weights=weights, parameters=parameters
         )
-        return _Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples))
+        return _Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples), ploidy)
 
     def _problem(self, masked: _Masked, window: Window) -> CopyingProblem:
         queries = masked.over(window)
@@ -265,11 +282,15 @@ class Imputer:
         if corrector is None or reference is None:
             return copy(queries, problem, factor=self._switch_factor, pool=pool)
 
-        def some(start: int) -> F32Array:
-            stop = start + QUERIES_AT_ONCE
+        ploidy = queries.ploidy
+
+        def some(first: int) -> F32Array:
+            samples = np.arange(first, min(first + SAMPLES_AT_ONCE, ploidy.n_samples))
+            start, stop = (int(ploidy.starts[s]) for s in (samples[0], samples[-1] + 1))
             evidence = evidence_of(
                 queries,
                 problem.part(start, stop),
+                ploidy.select(samples),
                 self._context,
                 reference,
                 groups[start:stop],
@@ -279,7 +300,7 @@ class Imputer:
             return corrector.correct(evidence)
 
         with corrector.network.undisturbed():
-            parts = list(pool.map(some, range(0, len(problem.queries), QUERIES_AT_ONCE)))
+            parts = list(pool.map(some, range(0, ploidy.n_samples, SAMPLES_AT_ONCE)))
         return np.concatenate(parts)
 
 

@@ -14,6 +14,12 @@ from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
 from vcfrag_core.types import F64Array, FloatArray, I8Array, I16Array, I64Array, IntArray
 
 ONE = 1000
+# Stands where the second haplotype's dosage would, for a sample that has but one.
+NONE = -1
+
+
+# Pairs of dosages in thousandths, and lone ones.
+N_PAIRS = (ONE + 1) ** 2 + ONE + 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +30,8 @@ class GenotypeColumns:
         gt: (n, 2) phased alleles of the most likely genotype.
         ds: (n,) ALT copies, the sum of both haplotypes.
         gp: (n, 3) probabilities of 0, 1 and 2 ALT copies; each row sums to 1000.
+
+    Of a sample with one haplotype, the second allele and the third probability are NONE.
     """
 
     gt: I8Array
@@ -46,24 +54,29 @@ def thousandths(dosage: FloatArray) -> I16Array:
 
 
 def genotype_columns(first: IntArray, second: IntArray) -> GenotypeColumns:
-    """The columns of n genotypes from the dosages of their two haplotypes, in thousandths.
+    """The columns of n genotypes from the dosages of their two haplotypes, in thousandths; of one where second is NONE.
 
     The haplotypes are independent given the data. Among equally likely genotypes the one with fewer ALT copies is
     chosen; a heterozygote carries ALT on the haplotype with the larger dosage, the first on a tie.
     """
-    a, b = first.astype(np.int64), second.astype(np.int64)
+    lone = second == NONE
+    # As if the second were sure to be REF, so that what follows is right of the first.
+    a, b = first.astype(np.int64), np.where(lone, 0, second).astype(np.int64)
     millionths = np.stack(((ONE - a) * (ONE - b), a * (ONE - b) + b * (ONE - a), a * b), axis=-1)
     copies = millionths.argmax(axis=-1)
     on_first = a >= b
     gt = np.stack(((copies == 2) | (copies == 1) & on_first, (copies == 2) | (copies == 1) & ~on_first), axis=-1)
-    return GenotypeColumns(gt.astype(np.int8), (a + b).astype(np.int16), _rounded_to_one(millionths))
+    gp = _rounded_to_one(millionths)
+    gt = gt.astype(np.int8)
+    gt[lone, 1] = gp[lone, 2] = NONE
+    return GenotypeColumns(gt, (a + b).astype(np.int16), gp)
 
 
 class ColumnTable:
     """`genotype_columns` by look-up: every pair of dosages is worked out once, when it first occurs (20 MB)."""
 
     def __init__(self) -> None:
-        n = (ONE + 1) ** 2
+        n = N_PAIRS
         self._known = np.zeros(n, dtype=np.bool_)
         self._gt = np.empty((n, 2), dtype=np.int8)
         self._ds = np.empty(n, dtype=np.int16)
@@ -74,15 +87,23 @@ class ColumnTable:
         keys = pair_key(first, second)
         new = np.unique(keys[~self._known[keys]])
         if len(new):
-            made = genotype_columns(*np.divmod(new, ONE + 1))
+            made = genotype_columns(*pair_of(new))
             self._gt[new], self._ds[new], self._gp[new] = made.gt, made.ds, made.gp
             self._known[new] = True
         return GenotypeColumns(self._gt[keys], self._ds[keys], self._gp[keys])
 
 
 def pair_key(first: IntArray, second: IntArray) -> I64Array:
-    """One number for two dosages in thousandths; `divmod(key, 1001)` gives them back."""
-    return first.astype(np.int64) * (ONE + 1) + second
+    """One number below N_PAIRS for two dosages in thousandths, or for one where second is NONE."""
+    wide = first.astype(np.int64)
+    return np.where(second == NONE, wide + (ONE + 1) ** 2, wide * (ONE + 1) + second)
+
+
+def pair_of(keys: I64Array) -> tuple[I64Array, I64Array]:
+    """The dosages that `pair_key` made one number of."""
+    first, second = np.divmod(keys, ONE + 1)
+    lone = keys >= (ONE + 1) ** 2
+    return np.where(lone, second, first), np.where(lone, NONE, second)
 
 
 def _rounded_to_one(millionths: IntArray) -> I16Array:

@@ -15,6 +15,9 @@ they are few, var(g) is proportional to their number K, and 1 / K = ∫ u^(K - 1
 E_u being the mean under the odds p / (1 - p) times u. The integrand is nearly a polynomial of degree K - 1, hence a
 few points of Gauss and Legendre are enough. Minimac's Rsq, var(p) / (mean(p) (1 - mean(p))), is the ratio of
 variances without the second term of E cov²: too low where few haplotypes carry ALT.
+
+Where some samples have one haplotype and some two, a lone one counts as two equal ones do, so that no share of the
+variance is that of the sexes: its allele weighs w = 2 in g, and w² in K, with u^(w²) for u.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import numpy as np
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.panel import Panel, frequency_at
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I64Array
 
 # Jeffreys' prior of an allele, beside the reference's haplotypes: an imputed allele may be the other one though none of
@@ -37,22 +41,26 @@ _NODES, _NODE_WEIGHTS = (values / 2 for values in np.polynomial.legendre.leggaus
 _CONSTANT: Final = 1e-14
 
 
-def estimated_r2(panel: Panel, sites: I64Array, dosage: FloatArray, known: BoolArray) -> F64Array:
+def estimated_r2(
+    panel: Panel, sites: I64Array, dosage: FloatArray, known: BoolArray, ploidy: Ploidy | None = None
+) -> F64Array:
     """(L,) what is written as INFO R2: `expected_r2`, for fewer than FEWEST_SAMPLES samples `explained_share`.
 
     Args:
         panel: The reference panel.
         sites: (L,) panel sites.
-        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1; haplotypes 2s and 2s + 1 of sample s.
+        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
         known: (Q, L) which of them are known.
+        ploidy: Which haplotypes are one sample; each two in turn unless given.
 
     Raises:
         ShapeError: No sample, or the shapes do not fit.
     """
     probability = allele_probabilities(dosage, known, panel.n_haplotypes)
-    if len(dosage) < 2 * FEWEST_SAMPLES:
+    ploidy = Ploidy.of_rows(len(dosage), ploidy)
+    if ploidy.n_samples < FEWEST_SAMPLES:
         return explained_share(probability, frequency_at(panel, sites))
-    return expected_r2(dosage, probability)
+    return expected_r2(dosage, probability, ploidy)
 
 
 def allele_probabilities(
@@ -69,37 +77,49 @@ def allele_probabilities(
     Raises:
         ShapeError: No haplotype, or the shapes differ.
     """
-    if dosage.ndim != 2 or not len(dosage) or len(dosage) % 2 or dosage.shape != known.shape:
-        raise ShapeError(f"dosages of both haplotypes are (Q, L), got {dosage.shape} and known {known.shape}")
+    if dosage.ndim != 2 or not len(dosage) or dosage.shape != known.shape:
+        raise ShapeError(f"dosages of haplotypes are (Q, L), got {dosage.shape} and known {known.shape}")
     p = np.clip(dosage.astype(np.float64), 0.0, 1.0)
     return np.where(known, p, (n_reference * p + pseudo_count) / (n_reference + 2 * pseudo_count))
 
 
-def expected_r2(dosage: FloatArray, probability: F64Array) -> F64Array:
+def expected_r2(dosage: FloatArray, probability: F64Array, ploidy: Ploidy | None = None) -> F64Array:
     """(L,) mean r² of dosage and true genotype over the outcomes in which the genotypes vary.
 
     Neither the order of the samples nor which allele is ALT matters. 1 where all alleles are known and vary, 0 where
     the dosages do not vary.
 
     Args:
-        dosage: (Q, L) haplotype dosages, haplotypes 2s and 2s + 1 of sample s.
+        dosage: (Q, L) haplotype dosages.
         probability: (Q, L) probabilities of ALT, `allele_probabilities`.
+        ploidy: Which haplotypes are one sample; each two in turn unless given.
+
+    Raises:
+        ShapeError: The dosages are not those of as many haplotypes.
     """
-    d = np.clip(dosage.astype(np.float64), 0.0, 1.0)
-    genotype = d[0::2] + d[1::2]
+    ploidy = Ploidy.of_rows(len(dosage), ploidy)
+    weight = _weights(ploidy)
+    genotype = ploidy.sums(weight * np.clip(dosage.astype(np.float64), 0.0, 1.0))
     n = len(genotype)
-    deviation = np.repeat(genotype - genotype.mean(axis=0), 2, axis=0)
+    deviation = weight * (genotype - genotype.mean(axis=0))[ploidy.sample_of]
     # Either allele may be counted; the minor one is the rarer.
     p = np.where(probability.mean(axis=0) > 0.5, 1 - probability, probability)
-    mean = p[0::2] + p[1::2]
-    genotype_variance = mean.var(axis=0) + (p * (1 - p)).sum(axis=0) * ((n - 1) / n**2)
+    mean = ploidy.sums(weight * p)
+    genotype_variance = mean.var(axis=0) + (weight**2 * p * (1 - p)).sum(axis=0) * ((n - 1) / n**2)
     covariance2 = _covariance2(deviation, p)
-    minor = p.sum(axis=0)
+    minor = (weight**2 * p).sum(axis=0)
     few = (minor < _MANY_ALLELES) & (minor > 0)
-    covariance2[few] = minor[few] * _covariance2_per_minor(deviation[:, few], p[:, few])
+    covariance2[few] = minor[few] * _covariance2_per_minor(deviation[:, few], p[:, few], weight)
     product = genotype.var(axis=0) * genotype_variance * n**2
     r2 = np.divide(covariance2, product, out=np.zeros_like(product), where=genotype.var(axis=0) > _CONSTANT)
     return np.asarray(np.clip(r2, 0.0, 1.0), dtype=np.float64)
+
+
+def _weights(ploidy: Ploidy) -> F64Array:
+    """(H, 1) what an allele counts for in its sample's genotype: 1, where ploidy differs 2 for a lone one."""
+    same = bool((ploidy.counts == ploidy.counts[0]).all())
+    of_samples = np.ones(ploidy.n_samples) if same else 2.0 / ploidy.counts
+    return np.asarray(of_samples[ploidy.sample_of, None], dtype=np.float64)
 
 
 def _covariance2(deviation: F64Array, p: F64Array) -> F64Array:
@@ -108,12 +128,13 @@ def _covariance2(deviation: F64Array, p: F64Array) -> F64Array:
     return np.asarray(weighted.sum(axis=0) ** 2 + (deviation * weighted * (1 - p)).sum(axis=0), dtype=np.float64)
 
 
-def _covariance2_per_minor(deviation: F64Array, p: F64Array) -> F64Array:
-    """(L,) mean of (Σ c y)² / K over the outcomes with K > 0 minor alleles."""
+def _covariance2_per_minor(deviation: F64Array, p: F64Array, allele_weight: F64Array) -> F64Array:
+    """(L,) mean of (Σ c y)² / K over the outcomes with minor alleles, K their squared weights together."""
     total = np.zeros(p.shape[1])
     for node, weight in zip(_NODES + 0.5, _NODE_WEIGHTS, strict=True):
-        factor = 1 - p + p * node
-        total += weight / node * factor.prod(axis=0) * _covariance2(deviation, p * node / factor)
+        minor = p * node**allele_weight**2
+        factor = 1 - p + minor
+        total += weight / node * factor.prod(axis=0) * _covariance2(deviation, minor / factor)
     return np.asarray(total / (1 - (1 - p).prod(axis=0)), dtype=np.float64)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.output.genotypes import ONE, thousandths
+from vcfrag_core.output.genotypes import NONE, ONE, thousandths
 from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
 
 FORMATS = ("GT", "DS", "HDS", "GP", "LOO")
@@ -41,7 +42,8 @@ class PassThroughRecord:
         site_id: Its ID column.
         ref: REF.
         alts: ALT alleles; none where the record has none.
-        alleles: (2 S,) allele numbers, -1 missing.
+        alleles: (H,) allele numbers, -1 missing.
+        ploidy: Which of them are one sample's.
     """
 
     position: int
@@ -49,6 +51,7 @@ class PassThroughRecord:
     ref: str
     alts: tuple[str, ...]
     alleles: I8Array
+    ploidy: Ploidy
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,8 @@ class OutputRecords:
         site_ids: L identifiers.
         refs: L reference alleles.
         alts: L alternate alleles.
-        dosage: (L, S, 2) haplotype dosages in thousandths; a typed allele is 0 or 1000.
+        dosage: (L, S, 2) haplotype dosages in thousandths; a typed allele is 0 or 1000. `genotypes.NONE` where a
+            sample has no second haplotype.
         typed: (L,) sites typed in the target and used.
         af: (L,) frequency of ALT in the cohort.
         maf: (L,) the lesser of af and 1 - af.
@@ -109,6 +113,7 @@ def site_records(
     er2: F64Array | None = None,
     loo: F32Array | None = None,
     kept: Iterable[PassThroughRecord] = (),
+    ploidy: Ploidy | None = None,
 ) -> OutputRecords:
     """The records of some panel sites.
 
@@ -117,16 +122,18 @@ def site_records(
     Args:
         panel: Names and positions of the sites.
         sites: (L,) ascending panel sites.
-        dosage: (Q, L) imputed haplotype dosages, haplotypes 2s and 2s + 1 of sample s.
+        dosage: (Q, L) imputed haplotype dosages.
         alleles: (Q, L) typed alleles, -1 where not typed or missing.
         typed: (L,) sites typed in the target and used.
         er2: (L,) leave-one-out r², NaN where there is none.
         loo: (Q, L) leave-one-out haplotype dosages to be written, NaN where there is none.
         kept: Records of the target to be written among these.
+        ploidy: Which haplotypes are one sample; each two in turn unless given.
 
     Raises:
         ShapeError: No haplotype, or the arrays do not fit each other.
     """
+    ploidy = Ploidy.of_rows(len(dosage), ploidy)
     known = (alleles >= 0) & typed
     rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
     believed = np.clip(np.where(known, alleles.astype(np.float32), dosage), 0, 1)
@@ -138,20 +145,19 @@ def site_records(
         site_ids=[panel.site_ids[i] for i in chosen],
         refs=[panel.refs[i] for i in chosen],
         alts=[panel.alts[i] for i in chosen],
-        dosage=np.ascontiguousarray(rounded.reshape(len(rounded) // 2, 2, len(sites)).transpose(2, 0, 1)),
+        dosage=np.ascontiguousarray(ploidy.pairs(rounded, NONE).transpose(2, 0, 1)),
         typed=typed,
         af=af,
         maf=np.minimum(af, 1 - af),
-        r2=estimated_r2(panel, sites, believed, known),
+        r2=estimated_r2(panel, sites, believed, known, ploidy),
         er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
-        loo=None if loo is None else _loo_dosage(loo, known),
+        loo=None if loo is None else _loo_dosage(loo, known, ploidy),
         kept=tuple(kept),
     )
 
 
-def _loo_dosage(loo: F32Array, known: BoolArray) -> I16Array:
-    """(L, S) sums of both haplotypes' thousandths; -1 where either has none or was not typed."""
-    pairs = (len(loo) // 2, 2, loo.shape[1])
-    there = (np.isfinite(loo) & known).reshape(pairs).all(axis=1)
-    both = thousandths(np.where(np.isfinite(loo), loo, 0)).reshape(pairs).sum(axis=1)
-    return np.ascontiguousarray(np.where(there, both, -1).astype(np.int16).T)
+def _loo_dosage(loo: F32Array, known: BoolArray, ploidy: Ploidy) -> I16Array:
+    """(L, S) sums of a sample's thousandths; -1 where a haplotype has none or was not typed."""
+    there = ploidy.every(np.isfinite(loo) & known)
+    total = ploidy.sums(thousandths(np.where(np.isfinite(loo), loo, 0)))
+    return np.ascontiguousarray(np.where(there, total, -1).astype(np.int16).T)

@@ -18,9 +18,9 @@ def haplotype_keys(panel: Panel) -> U64Array:
     """
     contiguous = np.ascontiguousarray(panel.packed)
     keys = np.empty(panel.n_haplotypes, dtype=np.uint64)
-    for h in range(panel.n_haplotypes):
+    for h, name in enumerate(panel.ploidy.of_haplotypes(panel.samples)):
         hasher = hashlib.blake2b(digest_size=8, key=b"vcfrag.tie.1")
-        update_strings(hasher, [panel.samples[h // 2]])
+        update_strings(hasher, [name])
         hasher.update(contiguous[h].data)
         keys[h] = int.from_bytes(hasher.digest(), "little")
     return keys

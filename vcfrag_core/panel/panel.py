@@ -11,6 +11,7 @@ import numpy as np
 from vcfrag_core.errors import RangeError, ShapeError, UnknownSampleError
 from vcfrag_core.hashing import hasher, update_strings
 from vcfrag_core.panel import bits as bit
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array
 
 ROWS_AT_ONCE = 512
@@ -26,8 +27,9 @@ class Panel:
         refs: V reference alleles.
         alts: V alternate alleles.
         site_ids: V identifiers of the ID column, "." where there is none; not part of the digest.
-        samples: S sample names, unique; haplotypes 2s and 2s + 1 belong to sample s.
-        packed: (H, ceil(V / 8)) alleles, H = 2 S; bit order as in `vcfrag_core.panel.bits`.
+        samples: S sample names, unique.
+        ploidy: Which haplotypes are whose.
+        packed: (H, ceil(V / 8)) alleles; bit order as in `vcfrag_core.panel.bits`.
         contig_length: Base pairs of the contig where the file says so; not part of the digest.
         source: The file that it was read from, for messages and records; not part of the digest.
     """
@@ -38,6 +40,7 @@ class Panel:
     alts: tuple[str, ...]
     site_ids: tuple[str, ...]
     samples: tuple[str, ...]
+    ploidy: Ploidy
     packed: U8Array
     contig_length: int | None = None
     source: str = ""
@@ -46,10 +49,13 @@ class Panel:
         v = len(self.positions)
         if not len(self.refs) == len(self.alts) == len(self.site_ids) == v:
             raise ShapeError(f"{v} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
-        if self.packed.shape != (2 * len(self.samples), bit.n_bytes(v)) or self.packed.dtype != np.uint8:
+        if self.ploidy.n_samples != len(self.samples):
+            raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
+        shape = (self.ploidy.n_haplotypes, bit.n_bytes(v))
+        if self.packed.shape != shape or self.packed.dtype != np.uint8:
             raise ShapeError(
-                f"{len(self.samples)} samples x {v} sites need uint8 of shape "
-                f"{(2 * len(self.samples), bit.n_bytes(v))}, got {self.packed.dtype} of {self.packed.shape}"
+                f"{len(self.samples)} samples x {v} sites need uint8 of shape {shape}, "
+                f"got {self.packed.dtype} of {self.packed.shape}"
             )
         if len(set(self.samples)) != len(self.samples):
             raise ShapeError("sample names are not unique")
@@ -66,9 +72,11 @@ class Panel:
         samples: Sequence[str] | None = None,
         refs: Sequence[str] | None = None,
         alts: Sequence[str] | None = None,
+        ploidy: Ploidy | None = None,
     ) -> Panel:
-        """A panel from (H, V) zeros and ones; what is not given is made up (positions 1000, 1100, ..., A>C)."""
+        """A panel from (H, V) zeros and ones; what is not given is made up: diploid, positions 1000, 1100, ..., A>C."""
         h, v = haplotypes.shape
+        ploidy = Ploidy.of_rows(h, ploidy)
         if not bool(((haplotypes == 0) | (haplotypes == 1)).all()):
             raise RangeError("panel haplotypes are 0 or 1")
         return cls(
@@ -77,7 +85,8 @@ class Panel:
             refs=tuple(refs) if refs is not None else ("A",) * v,
             alts=tuple(alts) if alts is not None else ("C",) * v,
             site_ids=(".",) * v,
-            samples=tuple(samples) if samples is not None else tuple(f"S{i:04d}" for i in range(h // 2)),
+            samples=tuple(samples) if samples is not None else tuple(f"S{i:04d}" for i in range(ploidy.n_samples)),
+            ploidy=ploidy,
             packed=bit.pack(haplotypes.astype(np.uint8)),
         )
 
@@ -104,18 +113,28 @@ class Panel:
         return bit.unpack(chosen, start, self.n_sites if stop is None else stop)
 
     def rows_of(self, samples: Iterable[str]) -> I64Array:
-        """(2 n,) haplotype ids of the samples, in the order given.
+        """(n,) haplotype ids of the samples, in the order given.
 
         Raises:
             UnknownSampleError: A name is not in the panel.
         """
+        return self.ploidy.rows(self._numbers_of(samples))
+
+    def ploidy_of(self, samples: Iterable[str]) -> Ploidy:
+        """Which of `rows_of` the samples are whose.
+
+        Raises:
+            UnknownSampleError: A name is not in the panel.
+        """
+        return self.ploidy.select(self._numbers_of(samples))
+
+    def _numbers_of(self, samples: Iterable[str]) -> I64Array:
         index = {name: i for i, name in enumerate(self.samples)}
         names = list(samples)
         unknown = [name for name in names if name not in index]
         if unknown:
             raise UnknownSampleError(f"{len(unknown)} samples are not in the panel, the first is {unknown[0]!r}")
-        where = np.array([index[name] for name in names], dtype=np.int64)
-        return (2 * where[:, None] + np.arange(2)).reshape(-1)
+        return np.array([index[name] for name in names], dtype=np.int64)
 
     def alt_frequency(self, rows: IntArray | None = None) -> F64Array:
         """(V,) share of ALT among the haplotypes `rows` (all unless given); NaN when there is none."""
@@ -134,7 +153,9 @@ class Panel:
 
     def select_samples(self, names: Sequence[str]) -> Panel:
         """The panel of the named samples only, in that order."""
-        return dataclasses.replace(self, samples=tuple(names), packed=self.packed[self.rows_of(names)])
+        return dataclasses.replace(
+            self, samples=tuple(names), ploidy=self.ploidy_of(names), packed=self.packed[self.rows_of(names)]
+        )
 
     def select_sites(self, sites: IntArray) -> Panel:
         """The panel at the given ascending site indices only."""
@@ -155,8 +176,10 @@ class Panel:
 
 
 def panel_digest(panel: Panel) -> str:
-    """Contig, positions, alleles, sample names and haplotype bits; takes about 1 s per GB of bits."""
-    made = hasher("panel")
+    """Contig, positions, alleles, sample names, ploidy and haplotype bits; takes about 1 s per GB of bits."""
+    made = hasher("panel" if panel.ploidy.is_diploid else "ploidy")
+    if not panel.ploidy.is_diploid:
+        update_strings(made, [str(panel.ploidy)])
     update_strings(made, [panel.contig])
     made.update(np.asarray(panel.positions, dtype="<i4").tobytes())
     for strings in (panel.refs, panel.alts, panel.samples):

@@ -9,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import (
     Interval,
@@ -42,29 +43,30 @@ class CopyingScore:
     n_alleles: int
 
     @classmethod
-    def of(cls, dosage: FloatArray, truth: U8Array, frequency: F64Array) -> Self:
+    def of(cls, dosage: FloatArray, truth: U8Array, frequency: F64Array, ploidy: Ploidy | None = None) -> Self:
         """The score of (Q, L) haplotype dosages against (Q, L) true alleles at hidden sites of (L,) frequencies.
 
-        Rows 2s and 2s + 1 are the haplotypes of one sample.
+        Each two rows in turn are a sample unless `ploidy` is given; a lone haplotype counts as two equal ones.
 
         Raises:
             ShapeError: The arrays do not fit each other.
         """
-        if dosage.shape != truth.shape or dosage.shape[1:] != frequency.shape or len(dosage) % 2:
+        if dosage.shape != truth.shape or dosage.shape[1:] != frequency.shape:
             raise ShapeError(f"dosage {dosage.shape}, truth {truth.shape}, frequency {frequency.shape}")
-        copies = (dosage[0::2] + dosage[1::2]).T
+        ploidy = Ploidy.of_rows(len(dosage), ploidy)
+        copies = ploidy.copies(dosage).T
         scored = Scored(
             dosage=copies,
             calls=accuracy.best_guess(copies),
             posterior=None,
-            truth=(truth[0::2] + truth[1::2]).T.astype(np.int8),
+            truth=ploidy.copies(truth).T.astype(np.int8),
             frequency=frequency,
         )
         p = (1 - DOUBT) * dosage.astype(np.float64) + DOUBT * frequency
         surprise = -np.log(np.clip(np.where(truth == 1, p, 1 - p), 1e-7, 1)).sum(axis=1)
         return cls(
             sums=sample_sums(scored, accuracy.maf_bin(frequency), accuracy.N_BINS),
-            log_loss=surprise[0::2] + surprise[1::2],
+            log_loss=ploidy.copies(surprise),
             n_alleles=2 * dosage.shape[1],
         )
 

@@ -127,8 +127,8 @@ def build_index(
     number = {int(row): i for i, row in enumerate(rows)}
     groups: dict[str, list[int]] = {}
     for name in split.reference:
-        first = number[2 * held.row_of[name]]
-        groups.setdefault(split.groups[name], []).extend((first, first + 1))
+        mine = held.panel.ploidy.span(held.row_of[name])
+        groups.setdefault(split.groups[name], []).extend(number[row] for row in mine)
     source = IndexSource(
         handle=handle,
         panel_name=panel_name,

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 SAME_PERSON_CONCORDANCE = 0.98
@@ -41,7 +42,7 @@ class SampleMatch:
 
 
 def find_panel_samples(
-    samples: tuple[str, ...], alleles: I8Array, observed: BoolArray, panel: Panel
+    samples: tuple[str, ...], alleles: I8Array, observed: BoolArray, panel: Panel, ploidy: Ploidy | None = None
 ) -> list[SampleMatch]:
     """Target samples that the panel holds, by name or by genotype.
 
@@ -52,13 +53,14 @@ def find_panel_samples(
 
     Args:
         samples: S target samples.
-        alleles: (2 S, V) target alleles, -1 missing.
+        alleles: (Q, V) target alleles, -1 missing.
         observed: (V,) typed sites.
         panel: The panel.
+        ploidy: Which of the target's haplotypes are one sample; each two in turn unless given.
     """
     sites = _informative(panel, observed)
     if len(sites) >= MIN_SITES:
-        concordance = genotype_concordance(alleles[:, sites], panel, sites)
+        concordance = genotype_concordance(alleles[:, sites], panel, sites, ploidy)
     else:
         concordance = np.full((len(samples), panel.n_samples), np.nan)
     names = {name: i for i, name in enumerate(panel.samples)}
@@ -93,20 +95,26 @@ def _person(sample: str, concordance: F64Array, names: dict[str, int], panel: Pa
     )
 
 
-def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array) -> F64Array:
+def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy: Ploidy | None = None) -> F64Array:
     """(S, panel samples) share of equal unphased genotypes at the sites, missing ones left out; NaN without any.
 
+    A lone haplotype counts as homozygous, so that a male is himself however he is written.
+
     Args:
-        alleles: (2 S, M) target alleles at the sites.
+        alleles: (Q, M) target alleles at the sites.
         panel: The panel.
         sites: (M,) panel sites.
+        ploidy: Which haplotypes are one sample; each two in turn unless given.
     """
-    target = _one_hot(_copies(alleles))
+    target = _one_hot(_copies(alleles, Ploidy.of_rows(len(alleles), ploidy)))
     called = target.sum(axis=(0, 2))
     equal = np.empty((target.shape[1], panel.n_samples))
+    starts = panel.ploidy.starts
     for start in range(0, panel.n_samples, 512):
-        rows = slice(2 * start, 2 * (start + 512))
-        reference = _one_hot(_copies(alleles_at(panel, sites, rows).astype(np.int8)))
+        block = np.arange(start, min(start + 512, panel.n_samples))
+        rows = slice(int(starts[block[0]]), int(starts[block[-1] + 1]))
+        here = alleles_at(panel, sites, rows).astype(np.int8)
+        reference = _one_hot(_copies(here, panel.ploidy.select(block)))
         equal[:, start : start + 512] = sum(target[g] @ reference[g].T for g in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(equal / called[:, None], dtype=np.float64)
@@ -124,10 +132,9 @@ def _evenly(sites: I64Array, most: int) -> I64Array:
     return sites if len(sites) <= most else sites[np.arange(most) * len(sites) // most]
 
 
-def _copies(alleles: I8Array) -> I8Array:
-    """(S, M) ALT copies, -1 where either allele is missing."""
-    pairs = alleles.reshape(-1, 2, alleles.shape[1])
-    return np.where((pairs >= 0).all(axis=1), pairs.sum(axis=1), -1).astype(np.int8)
+def _copies(alleles: I8Array, ploidy: Ploidy) -> I8Array:
+    """(S, M) ALT copies, twice those of a lone haplotype; -1 where an allele is missing."""
+    return np.where(ploidy.every(alleles >= 0), ploidy.copies(alleles), -1).astype(np.int8)
 
 
 def _one_hot(copies: I8Array) -> F32Array:

@@ -8,6 +8,7 @@ import enum
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 
@@ -69,17 +70,19 @@ class TargetRecords:
     Attributes:
         contig: Its name in the target.
         samples: S sample names.
+        ploidy: Which haplotypes are whose.
         positions: (R,) 1-based positions.
         refs: R reference alleles, in upper case.
         alts: R tuples of ALT alleles, in upper case; empty where there is none.
         site_ids: R identifiers.
-        alleles: (R, 2 S) allele numbers, -1 missing; haplotypes 2s and 2s + 1 of sample s.
+        alleles: (R, H) allele numbers, -1 missing.
         contig_length: Base pairs of the contig where the header says so.
         source: The file.
     """
 
     contig: str
     samples: tuple[str, ...]
+    ploidy: Ploidy
     positions: I32Array
     refs: tuple[str, ...]
     alts: tuple[tuple[str, ...], ...]
@@ -92,8 +95,10 @@ class TargetRecords:
         n = len(self.positions)
         if not len(self.refs) == len(self.alts) == len(self.site_ids) == n:
             raise ShapeError(f"{n} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
-        if self.alleles.shape != (n, 2 * len(self.samples)) or self.alleles.dtype != np.int8:
-            raise ShapeError(f"{n} records of {len(self.samples)} samples: alleles are {self.alleles.shape}")
+        if self.alleles.shape != (n, self.ploidy.n_haplotypes) or self.alleles.dtype != np.int8:
+            raise ShapeError(f"{n} records of {self.ploidy.n_haplotypes} haplotypes: alleles are {self.alleles.shape}")
+        if len(self.samples) != self.ploidy.n_samples:
+            raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
 
     @property
     def n_records(self) -> int:

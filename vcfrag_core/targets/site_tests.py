@@ -12,6 +12,7 @@ import numpy as np
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.matching import Matching, is_ambiguous
 from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
@@ -167,11 +168,15 @@ def without_calls(records: TargetRecords, matching: Matching) -> dict[int, Reaso
     return dict.fromkeys(empty.tolist(), Reason.NO_CALLS)
 
 
-def missing_rates(alleles: I8Array, observed: BoolArray) -> F64Array:
-    """(S,) share of each sample's typed alleles that are missing; NaN without typed sites."""
-    missing = (alleles[:, observed] < 0).reshape(len(alleles) // 2, -1)
+def missing_rates(alleles: I8Array, observed: BoolArray, ploidy: Ploidy | None = None) -> F64Array:
+    """(S,) share of each sample's typed alleles that are missing; NaN without typed sites.
+
+    Each two haplotypes in turn are a sample unless `ploidy` is given.
+    """
+    ploidy = Ploidy.of_rows(len(alleles), ploidy)
+    missing = ploidy.sums((alleles[:, observed] < 0).sum(axis=1))
     with np.errstate(invalid="ignore"):
-        return np.asarray(missing.sum(axis=1) / np.float64(missing.shape[1]), dtype=np.float64)
+        return np.asarray(missing / (np.float64(observed.sum()) * ploidy.counts), dtype=np.float64)
 
 
 def thin_stretches(cm: F64Array, observed: BoolArray, *, flank_cm: float, least: int) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError, TargetError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets.matching import check_build, match_records
 from vcfrag_core.targets.people import find_panel_samples
@@ -24,18 +25,22 @@ class Targets:
 
     Attributes:
         samples: S names.
-        alleles: (Q, V) alleles, -1 where not typed or missing; haplotypes 2s and 2s + 1 of sample s.
+        ploidy: Which haplotypes are whose.
+        alleles: (Q, V) alleles, -1 where not typed or missing.
         observed: (V,) sites at which the samples are typed.
         names: Q names of panel samples, whose exclusion groups are not retrieved, or EXTERNAL.
     """
 
     samples: tuple[str, ...]
+    ploidy: Ploidy
     alleles: I8Array
     observed: BoolArray
     names: tuple[str | External, ...]
 
     def __post_init__(self) -> None:
-        n_queries = 2 * len(self.samples)
+        n_queries = self.ploidy.n_haplotypes
+        if len(self.samples) != self.ploidy.n_samples:
+            raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
         if self.alleles.shape != (n_queries, len(self.observed)) or len(self.names) != n_queries:
             raise ShapeError(
                 f"{len(self.samples)} samples and {len(self.observed)} sites: alleles {self.alleles.shape}, "
@@ -43,19 +48,23 @@ class Targets:
             )
 
     @classmethod
-    def from_haplotypes(cls, alleles: IntArray, *, samples: Sequence[str] | None = None) -> Targets:
-        """Targets that are in no panel, from (2 S, V) alleles, -1 where not typed.
+    def from_haplotypes(
+        cls, alleles: IntArray, *, samples: Sequence[str] | None = None, ploidy: Ploidy | None = None
+    ) -> Targets:
+        """Targets that are in no panel, from (Q, V) alleles, -1 where not typed.
 
-        A site is observed where anybody has a call.
+        A site is observed where anybody has a call. Each two haplotypes in turn are a sample unless `ploidy` is given.
 
         Raises:
             RangeError: An allele is not 0, 1 or -1.
         """
         if alleles.size and (int(alleles.min()) < -1 or int(alleles.max()) > 1):
             raise RangeError("target alleles are 0, 1 or -1")
-        names = tuple(samples) if samples is not None else tuple(f"T{i:04d}" for i in range(len(alleles) // 2))
+        ploidy = Ploidy.of_rows(len(alleles), ploidy)
+        names = tuple(samples) if samples is not None else tuple(f"T{i:04d}" for i in range(ploidy.n_samples))
         return cls(
             samples=names,
+            ploidy=ploidy,
             alleles=alleles.astype(np.int8),
             observed=np.asarray((alleles >= 0).any(axis=0)),
             names=(EXTERNAL,) * len(alleles),
@@ -83,12 +92,12 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         raise TargetError(
             f"contig {records.contig}: none of {records.n_records} records can be used ({counts})", path=records.source
         )
-    found = {
-        match.sample: match.panel_samples[0] for match in find_panel_samples(records.samples, alleles, observed, panel)
-    }
+    people = find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
+    found = {match.sample: match.panel_samples[0] for match in people}
     return Targets(
         samples=records.samples,
+        ploidy=records.ploidy,
         alleles=alleles,
         observed=observed,
-        names=tuple(found.get(sample, EXTERNAL) for sample in records.samples for _ in range(2)),
+        names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
     )

@@ -24,7 +24,8 @@ class ReferenceRows:
 
     def __init__(self, panel: Panel, split: Split) -> None:
         self._rows = panel.rows_of(split.reference).astype(np.int32)
-        self._groups = np.repeat(np.array([split.groups[name] for name in split.reference]), 2)
+        groups = [split.groups[name] for name in split.reference]
+        self._groups = np.array(panel.ploidy_of(split.reference).of_haplotypes(groups))
         self._split = split
 
     def shown_to(self, sample: str | External) -> I32Array:

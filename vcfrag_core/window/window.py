@@ -13,6 +13,7 @@ from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.copying.reference import copying_sites, switch_probabilities
 from vcfrag_core.evidence.evidence import Evidence, certain_dosage, gather_evidence
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.retrieval.queries import External, QueryBlock
@@ -32,6 +33,7 @@ class MaskedWindow:
         parameters: Retrieval and copying under this mask.
         alleles: (Q, V) alleles at the observed sites, -1 where there is no call; ignored elsewhere.
         samples: Q names of the queries' samples, or EXTERNAL.
+        ploidy: Which queries are one sample.
     """
 
     window: Window
@@ -40,6 +42,7 @@ class MaskedWindow:
     parameters: CopyingParameters
     alleles: I8Array
     samples: tuple[str | External, ...]
+    ploidy: Ploidy
 
     @property
     def observed_sites(self) -> IntArray:
@@ -134,6 +137,7 @@ def copy(
 def evidence_of(
     queries: MaskedWindow,
     problem: CopyingProblem,
+    ploidy: Ploidy,
     context: PanelContext,
     reference: GroupExcludedReference,
     groups: Sequence[str | None],
@@ -147,6 +151,7 @@ def evidence_of(
     Args:
         queries: All queries of the window.
         problem: Copying for as many of them as there are `groups`.
+        ploidy: Which of those are one sample.
         context: Their panel.
         reference: What queries are told of the reference.
         groups: Exclusion group of each query of the problem, of which it is told nothing.
@@ -157,6 +162,7 @@ def evidence_of(
     window = queries.window
     return gather_evidence(
         problem,
+        ploidy,
         queries.weights[problem.sites.observed],
         switches(queries, problem, factor=factor),
         cm=context.cm,

@@ -90,6 +90,7 @@ class CopyingBench:
         self.panel, self.observed, self.samples = panel, observed, tuple(samples)
         self.context = PanelContext(panel=panel, cm=genetic_map.at(panel.positions))
         self.frequency: F64Array = panel.alt_frequency()
+        self.ploidy = panel.ploidy_of(samples)
         self.alleles: I8Array = panel.haplotypes(panel.rows_of(samples)).astype(np.int8)
         self.groups = dict(groups)
         self._retriever, self._threads = retriever, threads
@@ -111,7 +112,7 @@ class CopyingBench:
         """The score of what `copy` makes of every window after the parameters' retrieval."""
         with ThreadPoolExecutor(self._threads) as pool:
             return CopyingScore.total(
-                CopyingScore.of(copy(prepared, pool), prepared.truth, prepared.frequency)
+                CopyingScore.of(copy(prepared, pool), prepared.truth, prepared.frequency, self.ploidy)
                 for prepared in self.prepare(parameters)
             )
 
@@ -147,7 +148,8 @@ class CopyingBench:
             weights=weights,
             parameters=parameters,
             alleles=self.alleles,
-            samples=tuple(name for name in self.samples for _ in range(2)),
+            samples=self.ploidy.of_haplotypes(self.samples),
+            ploidy=self.ploidy,
         )
 
     def _prepared(self, queries: MaskedWindow, index: OpenedIndex) -> RetrievedWindow:

@@ -14,6 +14,7 @@ from vcfrag_core.files.tables.qc import QcEntry, apply_qc, entries
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.output.genotypes import empirical_r2
 from vcfrag_core.panel.panel import Panel, frequency_at
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
@@ -37,7 +38,13 @@ class LeaveOneOut(Protocol):
     cm: F64Array
 
     def leave_one_out(
-        self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], *, folds: int
+        self,
+        alleles: I8Array,
+        observed: BoolArray,
+        samples: Sequence[str | External],
+        *,
+        folds: int = 5,
+        ploidy: Ploidy | None = None,
     ) -> F32Array:
         """(Q, M) dosages at the observed sites."""
 
@@ -57,7 +64,7 @@ class CheckedTarget:
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         inside: Range of the sites that were asked for; those around it are context.
         thin: Ranges of sites that are left out of the output.
-        tested: Haplotypes that `loo` speaks of.
+        tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
     """
 
@@ -71,8 +78,18 @@ class CheckedTarget:
     frequency: F64Array
     inside: tuple[int, int]
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    tested: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
+
+    @property
+    def ploidy(self) -> Ploidy:
+        """Which queries are one sample."""
+        return self.records.ploidy
+
+    @property
+    def tested(self) -> I64Array:
+        """Haplotypes that `loo` speaks of."""
+        return self.ploidy.rows(self.tested_samples)
 
     @property
     def sites(self) -> I64Array:
@@ -122,14 +139,16 @@ def match_target(
     alleles, observed = target_qc.target_alleles(records, matching, panel.n_sites)
     frequency = np.full(panel.n_sites, np.nan)
     frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
-    people = [] if config.allow_panel_samples else find_panel_samples(records.samples, alleles, observed, panel)
+    people: list[SampleMatch] = []
+    if not config.allow_panel_samples:
+        people = find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
     found = {person.sample: person.panel_samples[0] for person in people}
     return CheckedTarget(
         panel=panel,
         records=records,
         matching=matching,
         people=people,
-        names=tuple(found.get(sample, EXTERNAL) for sample in records.samples for _ in range(2)),
+        names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
         alleles=alleles,
         observed=observed,
         frequency=frequency,
@@ -187,9 +206,9 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
                 f"{panel.positions[window.context_start]}-{panel.positions[window.context_stop - 1]}; the daemon allows"
                 f" {most:.0%} (its limits.max_missing_share). Impute without --daemon, or leave the sample out",
                 path=target.records.source,
-                sample=target.records.samples[worst // 2],
+                sample=target.records.samples[int(target.ploidy.sample_of[worst])],
             )
-    empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.observed) == 1)
+    empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.observed, target.ploidy) == 1)
     if len(empty):
         others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(
@@ -248,7 +267,7 @@ def weigh_sites(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfi
     everyone = "LOO" in config.formats
     n_samples = len(target.records.samples)
     chosen = target_qc.spread_samples(n_samples, n_samples if everyone else config.loo_samples)
-    target.tested = (2 * chosen[:, None] + np.arange(2)).reshape(-1)
+    target.tested_samples = chosen
     n_typed = int(target.observed.sum())
     damaged: dict[int, Reason] = {}
     for _ in range(_ROUNDS):
@@ -271,7 +290,8 @@ def _leave_one_out(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeCo
     if not len(target.tested) or folds < 2:
         return None
     names = [target.names[q] for q in target.tested.tolist()]
-    return imputer.leave_one_out(target.alleles[target.tested], target.observed, names, folds=folds)
+    ploidy = target.ploidy.select(target.tested_samples)
+    return imputer.leave_one_out(target.alleles[target.tested], target.observed, names, folds=folds, ploidy=ploidy)
 
 
 def _damaged(target: CheckedTarget) -> dict[int, Reason]:

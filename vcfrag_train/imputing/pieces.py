@@ -57,6 +57,7 @@ class WindowPieces:
                 er2=self._er2[sites],
                 loo=self._loo(sites) if self._with_loo else None,
                 kept=self._between(start, stop),
+                ploidy=target.ploidy,
             )
 
     def _loo(self, sites: I64Array) -> F32Array:
@@ -87,6 +88,7 @@ def pass_through_records(checked: CheckedTarget, region: str | None) -> list[Pas
             ref=records.refs[i],
             alts=records.alts[i],
             alleles=records.alleles[i],
+            ploidy=records.ploidy,
         )
         for i, reason in enumerate(checked.matching.reasons)
         if reason in _PASSED_THROUGH and (asked is None or asked.holds(asked.contig, int(records.positions[i])))

@@ -199,7 +199,7 @@ class _Run:
             return
         writing: Future[None] | None = None
         # Closed before the daemon is: what is under way when a run is interrupted still needs it.
-        found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, todo)
+        found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, todo, ploidy=checked.ploidy)
         dosages = contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found))
         with ThreadPoolExecutor(1) as background, dosages as imputed:
             for window, dosage in imputed:

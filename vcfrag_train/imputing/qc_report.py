@@ -41,7 +41,7 @@ class QcReport:
         records, panel, build = target.records, target.panel, target.matching.build
         counts = Counter(target.matching.reasons)
         n_typed = int(target.observed.sum())
-        rates = missing_rates(target.alleles, target.observed)
+        rates = missing_rates(target.alleles, target.observed, target.ploidy)
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
         self._rows += target.table()
@@ -72,7 +72,7 @@ class QcReport:
                 {"start": int(panel.positions[a]), "stop": int(panel.positions[b - 1]), "sites": b - a}
                 for a, b in target.thin
             ],
-            "leave_one_out_samples": len(target.tested) // 2 if target.loo is not None else 0,
+            "leave_one_out_samples": len(target.tested_samples) if target.loo is not None else 0,
         }
         return _lines(target, counts, rates, self._table)
 

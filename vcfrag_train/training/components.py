@@ -86,18 +86,15 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
         indexes = OpenIndexes(retrievers, panel_digest=digest)
         threads = config.trainer.copying_threads
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="vcfrag-copying"))
-        train = data.splits.train
+        train, panel = data.splits.train, data.panel
+        groups = panel.ploidy_of(train.reference).of_haplotypes(train.groups[name] for name in train.reference)
         context = BatchContext(
             panel_context=PanelContext(
-                panel=data.panel,
-                cm=data.genetic_map.at(data.panel.positions),
-                columns=RecentColumns(data.panel, MAX_COLUMNS),
+                panel=panel,
+                cm=data.genetic_map.at(panel.positions),
+                columns=RecentColumns(panel, MAX_COLUMNS),
             ),
-            reference=GroupExcludedReference(
-                data.panel,
-                data.panel.rows_of(train.reference),
-                [train.groups[name] for name in train.reference for _ in range(2)],
-            ),
+            reference=GroupExcludedReference(panel, panel.rows_of(train.reference), groups),
             n_candidates=model.config.candidates,
             pool=pool if threads > 1 else None,
         )

@@ -138,7 +138,7 @@ class FitModule(lightning.LightningModule):
                 position=prepared.plan.position,
                 mask=prepared.plan.mask.kind,
                 sums={
-                    name: batch_sums(dosage.float().cpu().numpy(), truth, hidden, frequency)
+                    name: batch_sums(dosage.float().cpu().numpy(), truth, hidden, frequency, prepared.ploidy)
                     for name, dosage in dosages.items()
                 },
                 loss=float(loss) * count if count else 0.0,

@@ -24,6 +24,7 @@ from vcfrag_core.evidence.evidence import (
 )
 from vcfrag_core.evidence.kernels import NEARBY_SITES, copy_with_evidence, read_candidates
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array
 
 
@@ -238,11 +239,14 @@ def changes_of(case: Case) -> F32Array:
     return np.random.default_rng(5).normal(-3, 1, (2, 2, len(case.problem.sites.sites))).astype(np.float32)
 
 
-def evidence_of(case: Case, *, n_candidates: int = 5, pool: ThreadPoolExecutor | None = None) -> Evidence:
+def evidence_of(
+    case: Case, *, n_candidates: int = 5, pool: ThreadPoolExecutor | None = None, ploidy: Ploidy | None = None
+) -> Evidence:
     frequency = case.haplotypes.mean(axis=0)
     wanted = ~np.isin(case.problem.sites.sites, case.problem.sites.observed)
     return gather_evidence(
         case.problem,
+        ploidy or Ploidy.diploid(len(case.problem.queries) // 2),
         case.weights.astype(np.float32),
         case.switch.astype(np.float32),
         cm=case.cm,
@@ -297,8 +301,25 @@ def test_gather_evidence__refuses_to_do_without_the_longer_scale_candidates() ->
 def test_gather_evidence__refuses_a_haplotype_alone() -> None:
     case = random_case(13)
     case.problem.queries, case.problem.candidates = case.problem.queries[:1], case.problem.candidates[:1]
-    with pytest.raises(ShapeError, match="pairs of haplotypes, got 1"):
-        evidence_of(case)
+    with pytest.raises(ShapeError, match="2 haplotypes, got 1 queries"):
+        evidence_of(case, ploidy=Ploidy.diploid(1))
+
+
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_gather_evidence__of_a_lone_haplotype(seed: int) -> None:
+    """It is shown as with a partner of the same calls, as nothing can switch its phase, but of unknown dosages."""
+    case = random_case(seed)
+    lone = evidence_of(case, ploidy=Ploidy.haploid(2))
+    case.problem.queries = np.repeat(case.problem.queries[:1], 2, axis=0)
+    same = evidence_of(case)
+    of_first = lone.query == 0
+    np.testing.assert_array_equal(lone.candidates[of_first], same.candidates[same.query == 0])
+    other = SITE_FEATURES.index("other_dosage")
+    np.testing.assert_array_equal(
+        np.delete(lone.sites[of_first], other, axis=1), np.delete(same.sites[same.query == 0], other, axis=1)
+    )
+    np.testing.assert_array_equal(lone.sites[:, other], lone.sites[:, SITE_FEATURES.index("frequency")])
 
 
 def test_gather_evidence__a_certain_switch_stays_certain() -> None:

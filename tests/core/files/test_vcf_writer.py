@@ -31,18 +31,21 @@ from vcfrag_core.output.records import (
     site_records,
 )
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 
 IDENTITY = {"panel": "p", "mask": "m"}
+TWO = Ploidy.diploid(2)
 
 
 class Imputed:
     """Random dosages of a few samples at a panel's sites, some of them typed."""
 
-    def __init__(self, panel: Panel, *, n_samples: int = 4, seed: int = 1) -> None:
+    def __init__(self, panel: Panel, *, n_samples: int = 4, seed: int = 1, ploidy: Ploidy | None = None) -> None:
         rng = np.random.default_rng(seed)
-        shape = (2 * n_samples, panel.n_sites)
+        self.ploidy = ploidy or Ploidy.diploid(n_samples)
+        shape = (self.ploidy.n_haplotypes, panel.n_sites)
         self.panel = panel
-        self.samples = [f"T{i}" for i in range(n_samples)]
+        self.samples = [f"T{i}" for i in range(self.ploidy.n_samples)]
         self.dosage = np.where(rng.random(shape) < 0.5, rng.beta(0.1, 0.4, shape), 0).astype(np.float32)
         self.typed = rng.random(panel.n_sites) < 0.3
         self.alleles = np.where(self.typed, rng.integers(-1, 2, shape), -1).astype(np.int8)
@@ -87,6 +90,7 @@ class Imputed:
             er2=self.er2[sites],
             loo=self.loo[:, sites] if "LOO" in formats else None,
             kept=kept,
+            ploidy=self.ploidy,
         )
 
     def header(self, formats: Sequence[str], length: int | None = 63_025_520) -> Header:
@@ -258,11 +262,11 @@ def test_imputed_writer__bytes_depend_neither_on_threads_nor_on_pieces(tmp_path:
 
 def test_imputed_writer__kept_records_stand_among_the_panels_sites(tmp_path: Path) -> None:
     imputed = Imputed(mosaic(10), n_samples=2)
-    alleles = np.array([0, 2, -1, 1], dtype=np.int8)
+    alleles, other = np.array([0, 2, -1, 1], dtype=np.int8), np.array([0, 1, 1, 1], dtype=np.int8)
     kept = [
-        PassThroughRecord(position=1, site_id="rs1", ref="A", alts=("C", "G"), alleles=alleles),
-        PassThroughRecord(position=60_000, site_id=".", ref="AC", alts=("A",), alleles=np.array([0, 1, 1, 1], np.int8)),
-        PassThroughRecord(position=61_000, site_id=".", ref="T", alts=(), alleles=np.zeros(4, np.int8)),
+        PassThroughRecord(position=1, site_id="rs1", ref="A", alts=("C", "G"), alleles=alleles, ploidy=TWO),
+        PassThroughRecord(position=60_000, site_id=".", ref="AC", alts=("A",), alleles=other, ploidy=TWO),
+        PassThroughRecord(position=61_000, site_id=".", ref="T", alts=(), alleles=np.zeros(4, np.int8), ploidy=TWO),
     ]
     for suffix in ("vcf.gz", "bcf"):
         rows = lines_of(imputed.write(tmp_path / f"o.{suffix}", kept=kept, windows=1))
@@ -273,6 +277,26 @@ def test_imputed_writer__kept_records_stand_among_the_panels_sites(tmp_path: Pat
         assert rows[3][4] == "."
     dosage_only = lines_of(imputed.write(tmp_path / "ds.vcf.gz", kept=(), formats=("DS",), windows=1))
     assert len(dosage_only) == 10
+
+
+def test_imputed_writer__one_haplotype_has_one_allele_and_two_probabilities(tmp_path: Path) -> None:
+    imputed = Imputed(mosaic(40), ploidy=Ploidy.of([1, 2, 1]))
+    alleles = np.array([1, 0, 1, -1], dtype=np.int8)
+    kept = [PassThroughRecord(position=1, site_id=".", ref="A", alts=("C",), alleles=alleles, ploidy=imputed.ploidy)]
+    path = imputed.write(tmp_path / "o.vcf.gz", formats=FORMATS, kept=kept, windows=1)
+    rows = lines_of(path)
+    assert rows[0][9:] == ["1", "0|1", "."]
+    known = (imputed.alleles >= 0) & imputed.typed
+    for site, row in enumerate(rows[1:]):
+        first = dict(zip(row[8].split(":"), row[9].split(":"), strict=True))
+        allele = float(imputed.alleles[0, site]) if known[0, site] else float(imputed.dosage[0, site])
+        assert float(first["DS"]) == pytest.approx(allele, abs=6e-4)
+        assert first["HDS"] == first["DS"]
+        assert [float(p) for p in first["GP"].split(",")] == pytest.approx([1 - allele, allele], abs=6e-4)
+        assert first["GT"] == str(int(float(first["DS"]) > 0.5))
+        assert row[10].count("|") == 1
+    as_bcf = imputed.write(tmp_path / "o.bcf", formats=FORMATS, kept=kept, windows=1)
+    assert [row[8:] for row in lines_of(as_bcf)] == [row[8:] for row in rows]
 
 
 def test_imputed_writer__header(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity
@@ -130,8 +131,15 @@ def whole(setting: Setting) -> Window:
     return Window(0, 0, v, 0, v)
 
 
-def impute_all(imputer: Imputer, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External]) -> F32Array:
-    return np.concatenate([dosage for _, dosage in imputer.impute_windows(alleles, observed, samples)], axis=1)
+def impute_all(
+    imputer: Imputer,
+    alleles: I8Array,
+    observed: BoolArray,
+    samples: Sequence[str | External],
+    ploidy: Ploidy | None = None,
+) -> F32Array:
+    windows = imputer.impute_windows(alleles, observed, samples, ploidy=ploidy)
+    return np.concatenate([dosage for _, dosage in windows], axis=1)
 
 
 def slow_dosage(
@@ -229,7 +237,7 @@ def test_impute__a_query_does_not_depend_on_its_company_or_the_threads(setting: 
     backwards = impute_all(setting.imputer(), alleles[::-1].copy(), observed, samples)
     np.testing.assert_array_equal(together, backwards[::-1])
     for q in range(8):
-        alone = impute_all(setting.imputer(), alleles[[q]], observed, [EXTERNAL])
+        alone = impute_all(setting.imputer(), alleles[[q]], observed, [EXTERNAL], Ploidy.haploid(1))
         np.testing.assert_array_equal(together[[q]], alone)
 
 

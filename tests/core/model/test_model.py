@@ -18,6 +18,7 @@ from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
 from vcfrag_core.model.network import Block, ImputationModel, ModelInput
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import I64Array
 
 SMALL = ModelConfig(width=16, heads=2, layers=2, candidates=6)
@@ -49,6 +50,7 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
     frequency = haplotypes[others].mean(axis=0)
     evidence = gather_evidence(
         problem,
+        Ploidy.diploid(2),
         np.full(len(sites.observed), 6.9, dtype=np.float32),
         copying.switch_probabilities(sites.gaps_cm, SWITCH_PER_CM).astype(np.float32),
         cm=cm,

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
 from vcfrag_core.output.genotypes import (
+    N_PAIRS,
+    NONE,
     ColumnTable,
     empirical_r2,
     genotype_columns,
     pair_key,
+    pair_of,
     thousandths,
 )
 
@@ -68,9 +71,22 @@ def test_column_table__is_genotype_columns_by_look_up() -> None:
         np.testing.assert_array_equal(made.gp.reshape(-1, 3), plain.gp)
 
 
-@given(a=dosages, b=dosages)
+@given(a=dosages)
+def test_genotype_columns__of_one_haplotype(a: int) -> None:
+    columns = genotype_columns(np.array([a]), np.array([NONE]))
+    assert columns.gt[0].tolist() == [int(a > 500), NONE]
+    assert columns.ds[0] == a
+    assert columns.gp[0].tolist() == [1000 - a, a, NONE]
+    table = ColumnTable().columns(np.array([a, a]), np.array([NONE, a]))
+    assert table.gp[0].tolist() == columns.gp[0].tolist()
+    assert table.gp[1].tolist() == genotype_columns(np.array([a]), np.array([a])).gp[0].tolist()
+
+
+@given(a=dosages, b=st.integers(-1, 1000))
 def test_pair_key__can_be_undone(a: int, b: int) -> None:
-    assert tuple(divmod(int(pair_key(np.array([a]), np.array([b]))[0]), 1001)) == (a, b)
+    key = pair_key(np.array([a]), np.array([b]))
+    assert 0 <= int(key[0]) < N_PAIRS
+    assert tuple(int(value[0]) for value in pair_of(key)) == (a, b)
 
 
 def test_thousandths() -> None:

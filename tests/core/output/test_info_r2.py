@@ -19,6 +19,7 @@ from vcfrag_core.output.info_r2 import (
     explained_share,
 )
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.scoring import accuracy
 
 seeds = st.integers(0, 2**32 - 1)
@@ -50,6 +51,43 @@ def plain_r2(dosage: np.ndarray, probability: np.ndarray) -> np.ndarray:
             varying += chance
             ratio_sum += chance * ((d[:, 0] - d.mean()) * g).mean() ** 2 / y.sum()
     return np.array([ratio_sum / varying * minor_sum / variance_sum / d.var()])
+
+
+def plain_r2_of_mixed(dosage: np.ndarray, probability: np.ndarray, ploidy: Ploidy) -> float:
+    """`plain_r2` in which a lone allele counts twice in its sample's genotype."""
+    weight = (2 / ploidy.counts)[ploidy.sample_of]
+    d = np.array([(weight * dosage[:, 0])[list(ploidy.span(s))].sum() for s in range(ploidy.n_samples)])
+    if probability.mean() > 0.5:
+        d, probability = 2 - d, 1 - probability
+    variance_sum = minor_sum = ratio_sum = varying = 0.0
+    for outcome in itertools.product((0, 1), repeat=len(dosage)):
+        y = np.array(outcome)
+        chance = np.where(y == 1, probability[:, 0], 1 - probability[:, 0]).prod()
+        g = np.array([(weight * y)[list(ploidy.span(s))].sum() for s in range(ploidy.n_samples)])
+        variance_sum += chance * g.var()
+        minor_sum += chance * (weight**2 * y).sum()
+        if y.any():
+            varying += chance
+            ratio_sum += chance * ((d - d.mean()) * g).mean() ** 2 / (weight**2 * y).sum()
+    return ratio_sum / varying * minor_sum / variance_sum / d.var()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_expected_r2__counts_lone_haplotypes_twice(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ploidy = Ploidy.of(rng.permutation([1, 1, 1, 2, 2, 2]))
+    dosage = rng.beta(*10.0 ** rng.uniform(-2, 0.5, 2), (9, 1))
+    probability = allele_probabilities(dosage, np.zeros((9, 1), np.bool_), 500)
+    expected = min(1.0, plain_r2_of_mixed(dosage, probability, ploidy))
+    np.testing.assert_allclose(expected_r2(dosage, probability, ploidy), [expected], rtol=1e-5, atol=1e-9)
+
+
+def test_expected_r2__known_alleles_explain_everything_whatever_the_ploidy() -> None:
+    alleles = (cohort(3) > 0.5).astype(float)
+    probability = allele_probabilities(alleles, np.ones(alleles.shape, np.bool_), 500)
+    varies = np.ptp(alleles, axis=0) > 0
+    for ploidy in (Ploidy.haploid(80), Ploidy.of([1, 1, 2] * 20)):
+        np.testing.assert_allclose(expected_r2(alleles, probability, ploidy), varies, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -133,9 +171,10 @@ def test_allele_probabilities__count_more_alleles_where_they_are_not_known() -> 
     known = np.array([[True, True, False], [False, False, False]])
     got = allele_probabilities(dosage, known, 4)
     np.testing.assert_allclose(got, [[0, 1, 0.5], [0.1, 0.9, 0.9]])
-    for wrong in (dosage[:1], dosage[:0]):
-        with pytest.raises(ShapeError):
-            allele_probabilities(wrong, known[: len(wrong)], 4)
+    with pytest.raises(ShapeError):
+        allele_probabilities(dosage[:0], known[:0], 4)
+    with pytest.raises(ShapeError):
+        expected_r2(dosage[:1], got[:1])
     with pytest.raises(ShapeError):
         allele_probabilities(dosage, known[:, :2], 4)
 

@@ -19,6 +19,7 @@ from vcfrag_core.errors import IdentityError
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, panel_digest
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import identity
 from vcfrag_core.retrieval.identity import Identity
@@ -57,6 +58,13 @@ def test_digests__golden() -> None:
         7366315544436266700,
         14762636155034028803,
     ]
+
+
+def test_digests__golden_of_a_panel_with_a_male() -> None:
+    panel = Panel.from_haplotypes(np.eye(3, dtype=np.int8), samples=["A", "B"], ploidy=Ploidy.of([2, 1]))
+    assert panel_digest(panel) == "f60750da81292440c97b4c25a781719c"
+    other = Panel.from_haplotypes(np.eye(3, dtype=np.int8), samples=["A", "B"], ploidy=Ploidy.of([1, 2]))
+    assert panel_digest(other) != panel_digest(panel)
 
 
 def test_identity__of_arrays_is_their_digests() -> None:

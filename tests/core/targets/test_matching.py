@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.vcf_text import panels
 from vcfrag_core.errors import TargetError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.matching import (
     build_by_length,
     check_build,
@@ -53,6 +54,7 @@ def target_of(lines: Sequence[Line], alleles: np.ndarray | None = None, contig: 
     return TargetRecords(
         contig=contig,
         samples=tuple(f"T{i}" for i in range(alleles.shape[1] // 2)),
+        ploidy=Ploidy.diploid(alleles.shape[1] // 2),
         positions=np.array([p for p, _, _ in lines], dtype=np.int32),
         refs=tuple(ref for _, ref, _ in lines),
         alts=tuple(tuple(alt.split(",")) if alt != "." else () for _, _, alt in lines),

@@ -11,6 +11,7 @@ from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.copying.problem import PanelColumns
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.types import BoolArray, I8Array, I32Array
@@ -57,6 +58,7 @@ def queries(
         parameters=PARAMETERS,
         alleles=alleles,
         samples=samples,
+        ploidy=Ploidy.diploid(2),
     )
 
 

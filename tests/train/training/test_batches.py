@@ -16,6 +16,7 @@ from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, inputs_by_site
 from vcfrag_core.model.network import ModelInput
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
@@ -61,6 +62,7 @@ def queries(alleles: I8Array, observed: BoolArray, weights: F32Array) -> MaskedW
         parameters=PARAMETERS,
         alleles=alleles,
         samples=(EXTERNAL,) * len(alleles),
+        ploidy=Ploidy.diploid(len(alleles) // 2),
     )
 
 

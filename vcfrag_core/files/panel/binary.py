@@ -3,7 +3,8 @@
     8 bytes   magic, which carries the format's version
     8 bytes   length of the header, little endian
     16 bytes  BLAKE2b of the header
-    header    JSON: key, contig, contig_length, source, digest, shape, sections (name, offset, bytes, checksums)
+    header    JSON: key, contig, contig_length, source, digest, shape, ploidy where not everybody is diploid, sections
+              (name, offset, bytes, checksums)
     sections  each from a multiple of 4096 bytes on; a checksum for every 4 MiB of it
 
 Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed (bits as in `Panel.packed`).
@@ -25,6 +26,7 @@ import numpy as np
 from vcfrag_core.errors import CacheError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 
 MAGIC = b"vcfragP1"
 _CHECKSUM_BYTES = 16
@@ -54,17 +56,18 @@ def write_panel_file(path: Path, panel: Panel, key: Key, *, threads: int = 1) ->
     for name, part in data.items():
         sections.append([name, offset, part.nbytes, checksums[name]])
         offset += -(-part.nbytes // _PAGE) * _PAGE
-    header = _encode(
-        {
-            "key": dict(key),
-            "contig": panel.contig,
-            "contig_length": panel.contig_length,
-            "source": panel.source,
-            "digest": panel.digest,
-            "shape": panel.packed.shape,
-            "sections": sections,
-        }
-    )
+    described = {
+        "key": dict(key),
+        "contig": panel.contig,
+        "contig_length": panel.contig_length,
+        "source": panel.source,
+        "digest": panel.digest,
+        "shape": panel.packed.shape,
+        "sections": sections,
+    }
+    if not panel.ploidy.is_diploid:
+        described["ploidy"] = str(panel.ploidy)
+    header = _encode(described)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         file.write(MAGIC + len(header).to_bytes(8, "little") + bytes.fromhex(_checksum(header)) + header)
         for part in data.values():
@@ -122,7 +125,9 @@ def _assembled(mapped: mmap.mmap, sections: Mapping[str, _Section], header: Mapp
         return np.frombuffer(mapped, dtype, section.n_bytes // np.dtype(dtype).itemsize, section.offset)
 
     texts = {name: tuple(array(name, "u1").tobytes().decode().split("\n")) for name in _TEXTS}
+    ploidy = header.get("ploidy")
     panel = Panel(
+        ploidy=Ploidy.diploid(len(texts["samples"])) if ploidy is None else Ploidy.parse(ploidy),
         contig=header["contig"],
         contig_length=header["contig_length"],
         source=header["source"],

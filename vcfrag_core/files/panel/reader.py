@@ -23,6 +23,7 @@ from vcfrag_core.errors import (
 from vcfrag_core.files.vcf.reader import Record, VcfReader, check_contig, name_contigs, open_vcf, raw_calls
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, I32Array, I64Array, U8Array
 
 # BCF codes of a call, see htslib.raw_calls.
@@ -85,6 +86,7 @@ def read_panel(
             alts=tuple(sites.alts),
             site_ids=tuple(sites.ids),
             samples=reader.samples,
+            ploidy=Ploidy.diploid(len(reader.samples)),
             packed=calls.packed(),
             contig_length=reader.contig_length(sites.contig),
             source=str(path),

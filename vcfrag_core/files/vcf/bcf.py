@@ -11,13 +11,13 @@ import numpy as np
 
 from vcfrag_core.files.vcf.header import string_numbers
 from vcfrag_core.files.vcf.lines import info_numbers
-from vcfrag_core.output.genotypes import ONE, ColumnTable
+from vcfrag_core.output.genotypes import NONE, ONE, ColumnTable
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord
-from vcfrag_core.types import F32Array, I16Array, IntArray, U8Array
+from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
 
 MAGIC = b"BCF\2\2"
 _INT8, _INT32, _FLOAT, _CHAR = 1, 3, 5, 7
-_MISSING_FLOAT = 0x7F800001
+_MISSING_FLOAT, _END_FLOAT, _END_INT8 = 0x7F800001, 0x7F800002, 0x81
 _SITE = struct.Struct("<iiiIHHI")
 _LENGTHS = struct.Struct("<II")
 
@@ -84,13 +84,13 @@ class BcfFormatter:
         values: dict[str, U8Array] = {}
         for name in self._formats:
             if name == "GT":
-                values[name] = _rows(_phased(columns.gt))
+                values[name] = _rows(_phased(columns.gt, columns.gt[..., 1] == NONE))
             elif name == "LOO":
                 if records.loo is not None:
-                    values[name] = _rows(_floats(records.loo))
+                    values[name] = _rows(_floats(records.loo, _MISSING_FLOAT))
             else:
                 numbers = {"DS": columns.ds, "HDS": records.dosage, "GP": columns.gp}[name]
-                values[name] = _rows(_floats(numbers))
+                values[name] = _rows(_floats(numbers, _END_FLOAT))
         n_samples = records.n_samples
         return [(name, self._prefix(name, rows.shape[1] // n_samples), rows) for name, rows in values.items()]
 
@@ -99,7 +99,7 @@ class BcfFormatter:
         return _integer(self._numbers[name]) + bytes([(n_bytes // size) << 4 | kind])
 
     def _kept(self, contig: int, kept: PassThroughRecord, records: OutputRecords) -> bytes:
-        calls = _phased(kept.alleles.reshape(-1, 2))
+        calls = _phased(kept.ploidy.pairs(kept.alleles, NONE), kept.ploidy.is_haploid)
         site = _SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
         return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records)
 
@@ -114,17 +114,18 @@ class _SiteColumns(NamedTuple):
     n_info: int
 
 
-def _phased(alleles: IntArray) -> U8Array:
-    """(n, 2) allele numbers, -1 missing, as BCF codes phased calls."""
+def _phased(alleles: IntArray, lone: BoolArray) -> U8Array:
+    """(..., 2) allele numbers, -1 missing, as BCF codes phased calls; (...) calls of which there is the first alone."""
     codes = (alleles.astype(np.int64) + 1) << 1
     codes[..., 1] |= 1
+    codes[lone, 1] = _END_INT8
     return codes.astype(np.uint8)
 
 
-def _floats(numbers: I16Array) -> F32Array:
-    """Thousandths as float32; BCF's missing value for a negative one."""
+def _floats(numbers: I16Array, negative: int) -> F32Array:
+    """Thousandths as float32; for negative ones BCF's missing value, or its end of a vector."""
     values = (numbers.astype(np.float64) / ONE).astype("<f4")
-    values.view("<u4")[numbers < 0] = _MISSING_FLOAT
+    values.view("<u4")[numbers < 0] = negative
     return values
 
 

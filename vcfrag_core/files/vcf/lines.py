@@ -1,24 +1,24 @@
 """Records as lines of a VCF.
 
-A sample's columns follow from its two rounded haplotype dosages alone, of which there are 1001 x 1001: each pair is
-put into words once, when it first occurs, and after that every cell is a table look-up.
+A sample's columns follow from its one or two rounded haplotype dosages alone, of which there are 1001 x 1002: each
+pair is put into words once, when it first occurs, and after that every cell is a table look-up.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vcfrag_core.output.genotypes import ONE, genotype_columns, pair_key
+from vcfrag_core.output.genotypes import N_PAIRS, NONE, ONE, genotype_columns, pair_key, pair_of
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord
 from vcfrag_core.types import I64Array, IntArray
 
-_STEPS = ONE + 1
 _DECIMAL = [(b"%d.%03d" % divmod(i, ONE)).rstrip(b"0").rstrip(b".") for i in range(2 * ONE + 1)]
 _LOO = [b":" + text for text in _DECIMAL] + [b":."]
-_PHASED = (b"0|0", b"0|1", b"1|0", b"1|1")
+_CALLS = {(0, 0): b"0|0", (0, 1): b"0|1", (1, 0): b"1|0", (1, 1): b"1|1", (0, NONE): b"0", (1, NONE): b"1"}
 
 
 class LineFormatter:
@@ -30,7 +30,7 @@ class LineFormatter:
     def __init__(self, formats: Sequence[str]) -> None:
         self._formats = tuple(name for name in formats if name != "LOO")
         self._with_loo = "LOO" in formats
-        self._cells = np.full(_STEPS * _STEPS, None, dtype=np.object_)
+        self._cells = np.full(N_PAIRS, None, dtype=np.object_)
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
         """(position, length of REF, line) of every record, by position; kept records after the panel's own."""
@@ -69,19 +69,19 @@ class LineFormatter:
         unique = np.unique(keys)
         new = unique[[cell is None for cell in self._cells[unique]]]
         if len(new):
-            self._cells[new] = self._words(*np.divmod(new, _STEPS))
+            self._cells[new] = self._words(*pair_of(new))
 
     def _words(self, first: IntArray, second: IntArray) -> list[bytes]:
         columns = genotype_columns(first, second)
         fields: dict[str, list[bytes]] = {}
         for name in self._formats:
             if name == "GT":
-                fields[name] = [_PHASED[i] for i in (2 * columns.gt[:, 0] + columns.gt[:, 1]).tolist()]
+                fields[name] = [_CALLS[a, b] for a, b in columns.gt.tolist()]
             elif name == "DS":
                 fields[name] = [_DECIMAL[i] for i in columns.ds.tolist()]
             else:
                 numbers = np.stack((first, second), axis=1) if name == "HDS" else columns.gp
-                fields[name] = [b",".join([_DECIMAL[i] for i in row]) for row in numbers.tolist()]
+                fields[name] = [b",".join([_DECIMAL[i] for i in row if i != NONE]) for row in numbers.tolist()]
         return [b":".join(parts) for parts in zip(*fields.values(), strict=True)]
 
 
@@ -98,5 +98,6 @@ def info_numbers(records: OutputRecords) -> Iterator[dict[str, str]]:
 def _kept_line(contig: str, kept: PassThroughRecord) -> bytes:
     alts = ",".join(kept.alts) or "."
     names = ["." if allele < 0 else str(allele) for allele in kept.alleles.tolist()]
-    cells = "\t".join(f"{a}|{b}" for a, b in zip(names[0::2], names[1::2], strict=True))
+    starts = kept.ploidy.starts.tolist()
+    cells = "\t".join("|".join(names[a:b]) for a, b in itertools.pairwise(starts))
     return f"{contig}\t{kept.position}\t{kept.site_id}\t{kept.ref}\t{alts}\t.\tPASS\tUNUSED\tGT\t{cells}\n".encode()

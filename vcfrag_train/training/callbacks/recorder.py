@@ -191,6 +191,7 @@ class Recorder(Scorer):
             batch.batch.truth.cpu().numpy(),
             batch.batch.hidden.cpu().numpy(),
             batch.frequency,
+            batch.ploidy,
         )
         self.totals.add(float(loss), len(plan.samples), sums)
         self._samples_here += len(plan.samples)

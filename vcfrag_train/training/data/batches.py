@@ -46,8 +46,7 @@ def model_input(
 
     Args:
         context: Panel, map, reference.
-        queries: The queries; two haplotypes of a sample beside each other, their alleles true at every site of the
-            context, -1 where not known.
+        queries: The queries, their alleles true at every site of the context, -1 where not known.
         candidates: From whom they copy, those of longer scales among them.
         groups: Q exclusion groups, of which each query is told neither frequencies nor allele changes.
         max_uncertain: Uncertain sites of a query that the model corrects, evenly spaced among all of them; the
@@ -60,6 +59,7 @@ def model_input(
     evidence = evidence_of(
         queries,
         problem,
+        queries.ploidy,
         context.panel_context,
         reference,
         groups,

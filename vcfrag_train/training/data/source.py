@@ -12,6 +12,7 @@ import torch
 
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.model.network import ModelInput
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_neighbours
@@ -35,6 +36,7 @@ class PreparedBatch:
 
     Attributes:
         plan: What it was to be.
+        ploidy: Which queries are one sample.
         batch: The model's input.
         identity: Of the index that answered.
         frequency: (L,) ALT frequency among the training reference.
@@ -45,6 +47,7 @@ class PreparedBatch:
     """
 
     plan: BatchPlan
+    ploidy: Ploidy
     batch: ModelInput
     identity: Identity
     frequency: F32Array
@@ -132,6 +135,7 @@ class RetrievalSource:
         inside = slice(queries.window.start, queries.window.stop)
         prepared = PreparedBatch(
             plan=plan,
+            ploidy=queries.ploidy,
             batch=self._input(queries, candidates, groups, self._max_uncertain if plan.role == "train" else None),
             identity=index.identity,
             frequency=self._context.reference.frequency[inside].astype(np.float32),
@@ -173,13 +177,15 @@ class RetrievalSource:
     def _queries(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> MaskedWindow:
         parameters = self.parameters(observed)
         window = self._window(plan.window, parameters, observed)
+        ploidy = self._context.panel_context.panel.ploidy_of(plan.samples)
         return MaskedWindow(
             window=window,
             observed=observed,
             weights=weights,
             parameters=parameters,
             alleles=self._alleles(plan.samples, window),
-            samples=tuple(name for name in plan.samples for _ in range(2)),
+            samples=ploidy.of_haplotypes(plan.samples),
+            ploidy=ploidy,
         )
 
     def _alleles(self, samples: Sequence[str], window: Window) -> I8Array:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.scoring.accuracy import BIN_NAMES, MAF_EDGES, N_BINS, maf_bin, squared_correlation
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, IntArray
 
@@ -39,20 +40,23 @@ class Sums:
         return float(squared_correlation(*total[:, None])[0])
 
 
-def batch_sums(dosage: FloatArray, truth: IntArray, hidden: BoolArray, frequency: FloatArray) -> Sums:
+def batch_sums(
+    dosage: FloatArray, truth: IntArray, hidden: BoolArray, frequency: FloatArray, ploidy: Ploidy | None = None
+) -> Sums:
     """The sums of one batch over its hidden sites; sites at which the reference does not vary count nowhere.
 
     Args:
-        dosage: (Q, L) imputed ALT dosage of each haplotype; rows 2s and 2s + 1 are one sample.
+        dosage: (Q, L) imputed ALT dosage of each haplotype.
         truth: (Q, L) true alleles.
         hidden: (L,) sites that count.
         frequency: (L,) reference frequency of ALT.
+        ploidy: Which haplotypes are one sample; each two in turn unless given. A lone one counts as two equal ones.
     """
-    bins = maf_bin(frequency)
+    bins, ploidy = maf_bin(frequency), Ploidy.of_rows(len(dosage), ploidy)
     counted = hidden & (bins >= 0)
     centre = 2 * frequency[counted].astype(np.float64)
-    x = _copies(dosage[:, counted]) - centre
-    y = _copies(truth[:, counted]) - centre
+    x = ploidy.copies(dosage[:, counted].astype(np.float64)) - centre
+    y = ploidy.copies(truth[:, counted].astype(np.float64)) - centre
     moments = np.stack([np.ones_like(y), x, y, x * x, y * y, x * y], axis=-1).sum(axis=0)
     values = np.zeros((N_BINS, _N_SUMS))
     np.add.at(values, bins[counted], moments)
@@ -65,7 +69,3 @@ def in_order(parts: Iterable[tuple[int, Sums]]) -> Sums:
     for _, sums in sorted(parts, key=lambda part: part[0]):
         total = total + sums
     return total
-
-
-def _copies(values: FloatArray | IntArray) -> F64Array:
-    return np.asarray(values[0::2].astype(np.float64) + values[1::2], dtype=np.float64)

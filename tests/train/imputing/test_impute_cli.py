@@ -188,9 +188,9 @@ def test_impute__interrupted_run_is_taken_up(cohort: Cohort, impute: Impute, mon
     windows: list[int] = []
     original = impute_pipeline.Imputer.impute_windows
 
-    def counted(self, alleles, observed, samples, todo):  # type: ignore[no-untyped-def]
+    def counted(self, alleles, observed, samples, todo, **more):  # type: ignore[no-untyped-def]
         windows.append(len(todo))
-        return original(self, alleles, observed, samples, todo)
+        return original(self, alleles, observed, samples, todo, **more)
 
     monkeypatch.setattr(impute_pipeline.Imputer, "impute_windows", counted)
     resumed = impute(target, "--resume", map=cohort.long_map_file)

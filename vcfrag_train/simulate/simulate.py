@@ -14,6 +14,7 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, I64Array, U8Array
 from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS, demography
 
@@ -164,6 +165,7 @@ def _everyone(config: SimulationConfig, mutated: Any, names: list[str], held_out
         alts=tuple(_BASES[alt].tolist()),
         site_ids=(".",) * len(positions),
         samples=tuple(names),
+        ploidy=Ploidy.diploid(len(names)),
         packed=np.concatenate(packed, axis=1),
         contig_length=config.length_bases,
     )

@@ -14,12 +14,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from vcfrag_core.errors import DeadlineError, UnavailableError, UnknownIndexError
+from vcfrag_indexd.engines import worker as worker_module
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.sharded import ShardedEngine
 from vcfrag_indexd.engines.worker import WorkerEngine
 from vcfrag_indexd.service.call import Call
 from vcfrag_indexd.testing import serve
-from vcfrag_indexd.testing.engines import ABORTING_K, SLOW_K, misbehaving
+from vcfrag_indexd.testing.engines import ABORTING_K, SLOW_K, STUCK_K, misbehaving
 from vcfrag_train.client.client import IndexClient
 
 BUDGET = 64 * 1024 * 1024
@@ -101,6 +102,53 @@ def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(
         worker.search("index", index.task(index.own(["S0007"]), ABORTING_K), go_on)
     eventually(worker.available, "another worker is up")
     np.testing.assert_array_equal(found(worker, index), expected)
+
+
+def test_worker__a_call_that_makes_no_progress_is_killed_though_its_heart_beats(eventually, index, expected) -> None:
+    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=2.0)
+    try:
+        eventually(engine.available, "the worker is up")
+        engine.open(index.source())
+        found(engine, index)
+        old = engine.pid
+        with pytest.raises(UnavailableError, match="died during the call"):
+            engine.search("index", index.task(index.own(["S0007"]), STUCK_K), go_on)
+        eventually(lambda: engine.available() and engine.pid != old, "another worker is up")
+        np.testing.assert_array_equal(found(engine, index), expected)
+        assert engine.restarts == 1
+    finally:
+        engine.shutdown()
+
+
+def test_worker__a_call_that_is_slow_and_goes_on_is_left_alone(worker: WorkerEngine, index, expected) -> None:
+    """Three times as long as a hang, a step at a time."""
+    worker.open(index.source())
+    found(worker, index)
+    call = Call(deadline=time.monotonic() + 3 * HANG_SECONDS)
+    with pytest.raises(DeadlineError):
+        worker.search("index", index.task(index.own(["S0007"]), SLOW_K), call.checkpoint)
+    np.testing.assert_array_equal(found(worker, index), expected)
+    assert worker.restarts == 0
+
+
+def test_worker__one_that_cannot_be_started_is_tried_again(
+    eventually, worker: WorkerEngine, index, expected, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.open(index.source())
+    start, failed = worker_module._Process, []
+
+    def fail_twice(*arguments):
+        if len(failed) < 2:
+            failed.append(OSError(24, "Too many open files") if failed else MemoryError("no room"))
+            raise failed[-1]
+        return start(*arguments)
+
+    monkeypatch.setattr(worker_module, "_Process", fail_twice)
+    os.kill(worker.pid, signal.SIGKILL)
+    eventually(lambda: len(failed) == 2 and worker.available(), "another worker is up")
+    np.testing.assert_array_equal(found(worker, index), expected)
+    assert "Too many open files" in caplog.text
+    assert "no room" in caplog.text
 
 
 def test_worker__a_call_past_its_deadline_stops_costing(worker: WorkerEngine, index, expected) -> None:

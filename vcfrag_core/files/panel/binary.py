@@ -1,4 +1,4 @@
-"""The panel as one binary file that is mapped into memory and believed only after its checksums.
+"""The panel as one binary file that is believed only after its checksums. It is never opened for writing again.
 
     8 bytes   magic, which carries the format's version
     8 bytes   length of the header, little endian
@@ -12,14 +12,16 @@ Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import mmap
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,6 +29,7 @@ from vcfrag_core.errors import CacheError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.types import U8Array
 
 MAGIC = b"vcfragP1"
 _CHECKSUM_BYTES = 16
@@ -68,71 +71,101 @@ def write_panel_file(path: Path, panel: Panel, key: Key, *, threads: int = 1) ->
     if not panel.ploidy.is_diploid:
         described["ploidy"] = str(panel.ploidy)
     header = _encode(described)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, _private(temporary) as file:
         file.write(MAGIC + len(header).to_bytes(8, "little") + bytes.fromhex(_checksum(header)) + header)
         for part in data.values():
             file.seek(-(-file.tell() // _PAGE) * _PAGE)
             file.write(part)
 
 
+@contextlib.contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
+    """A new file for its owner's eyes, who may only read it when it is done: it holds people's genotypes."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o400)
+
+
 def read_panel_file(path: Path, key: Key, *, threads: int = 1) -> Panel:
-    """The panel of a file written under the same key; its bits are mapped, private to this process if written to.
+    """The panel of a file written under the same key.
+
+    What is used is a copy that was checked as it was made, block by block: nobody who later writes to the file or
+    cuts it changes an answer or ends a process.
 
     Raises:
-        CacheError: Not this format, cut short, changed, or made from something else.
+        CacheError: Not this format, cut short, changed, made from something else, or writable by other users.
     """
     with path.open("rb") as file:
-        if file.seek(0, 2) < _PREFIX_BYTES:
-            raise CacheError("cut short", path=path)
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    mapped.madvise(mmap.MADV_WILLNEED)
-    header, start = _read_header(path, mapped)
-    if header["key"] != dict(key):
-        raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
-    sections = {name: _Section(start + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]}
-    _verify(path, memoryview(mapped), sections, threads)
-    return _assembled(mapped, sections, header)
+        _check_owner(path, os.fstat(file.fileno()))
+        header, start = _read_header(path, file)
+        if header["key"] != dict(key):
+            raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
+        sections = {
+            name: _Section(start + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]
+        }
+        if os.fstat(file.fileno()).st_size < max(s.offset + s.n_bytes for s in sections.values()):
+            raise CacheError("its content is damaged or cut short", path=path)
+        content = {name: _read_section(path, file.fileno(), section, threads) for name, section in sections.items()}
+    return _assembled(content, header)
 
 
-def _read_header(path: Path, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    # Root may read what a service's user wrote, and everybody what root did.
+    owners = {os.geteuid(), 0} if os.geteuid() else {status.st_uid}
+    if status.st_uid not in owners or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CacheError(f"other users may change it (mode {stat.S_IMODE(status.st_mode):04o})", path=path)
+
+
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     """The header, and where the sections begin."""
-    if mapped[: len(MAGIC)] != MAGIC:
+    prefix = file.read(_PREFIX_BYTES)
+    if len(prefix) < _PREFIX_BYTES:
+        raise CacheError("cut short", path=path)
+    if prefix[: len(MAGIC)] != MAGIC:
         raise CacheError("no panel cache of this version", path=path)
-    stop = _PREFIX_BYTES + int.from_bytes(mapped[len(MAGIC) : len(MAGIC) + 8], "little")
-    encoded = mapped[_PREFIX_BYTES:stop]
-    if bytes.fromhex(_checksum(encoded)) != mapped[len(MAGIC) + 8 : _PREFIX_BYTES]:
+    size = int.from_bytes(prefix[len(MAGIC) : len(MAGIC) + 8], "little")
+    if size > os.fstat(file.fileno()).st_size:
+        raise CacheError("its header is damaged", path=path)
+    encoded = file.read(size)
+    if bytes.fromhex(_checksum(encoded)) != prefix[len(MAGIC) + 8 :]:
         raise CacheError("its header is damaged", path=path)
     header: dict[str, Any] = json.loads(encoded)
-    return header, -(-stop // _PAGE) * _PAGE
+    return header, -(-(_PREFIX_BYTES + size) // _PAGE) * _PAGE
 
 
-def _verify(path: Path, content: memoryview, sections: Mapping[str, _Section], threads: int) -> None:
-    chunks: list[memoryview] = []
-    expected: list[str] = []
-    for section in sections.values():
-        chunks.extend(_chunks(content[section.offset : section.offset + section.n_bytes]))
-        expected.extend(section.checksums)
-    # hashlib lets other threads run while it works on a chunk.
+def _read_section(path: Path, descriptor: int, section: _Section, threads: int) -> U8Array:
+    """A section's bytes, each block checked."""
+    content: U8Array = np.empty(section.n_bytes, dtype=np.uint8)
+    blocks = list(_chunks(content.data))
+
+    def read(number: int) -> bool:
+        block, at = blocks[number], section.offset + number * _CHUNK_BYTES
+        while block:
+            n = os.preadv(descriptor, [block], at)
+            if n == 0:
+                return False
+            block, at = block[n:], at + n
+        return _checksum(blocks[number]) == section.checksums[number]
+
+    # Reading and hashing let other threads run.
     with ThreadPoolExecutor(threads) as executor:
-        found = list(executor.map(_checksum, chunks))
-    if found != expected:
-        raise CacheError("its content is damaged or cut short", path=path)
+        if len(blocks) != len(section.checksums) or not all(executor.map(read, range(len(blocks)))):
+            raise CacheError("its content is damaged or cut short", path=path)
+    return content
 
 
-def _assembled(mapped: mmap.mmap, sections: Mapping[str, _Section], header: Mapping[str, Any]) -> Panel:
-    def array(name: str, dtype: str) -> np.ndarray[Any, np.dtype[Any]]:
-        section = sections[name]
-        return np.frombuffer(mapped, dtype, section.n_bytes // np.dtype(dtype).itemsize, section.offset)
-
-    texts = {name: tuple(array(name, "u1").tobytes().decode().split("\n")) for name in _TEXTS}
+def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any]) -> Panel:
+    texts = {name: tuple(content[name].tobytes().decode().split("\n")) for name in _TEXTS}
     ploidy = header.get("ploidy")
     panel = Panel(
         ploidy=Ploidy.diploid(len(texts["samples"])) if ploidy is None else Ploidy.parse(ploidy),
         contig=header["contig"],
         contig_length=header["contig_length"],
         source=header["source"],
-        positions=array("positions", "<i4").astype(np.int32),
-        packed=array("packed", "u1").reshape(header["shape"]),
+        positions=content["positions"].view("<i4").astype(np.int32),
+        packed=content["packed"].reshape(header["shape"]),
         **texts,
     )
     # Fills the cached property: the digest was computed from the very content that the checksums have confirmed.

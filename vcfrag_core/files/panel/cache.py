@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable
@@ -72,6 +74,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vcfrag"
 
 
+def _make_private(folder: Path) -> None:
+    """A folder that only its owner may enter, if it is made here or is the usual one."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    elif folder == cache_folder() and folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
 def _key(path: Path, region: str | None) -> Key:
     with open_vcf(path, region=region) as reader:
         header = hashlib.blake2b(reader.header.encode(), digest_size=16).hexdigest()
@@ -86,9 +97,18 @@ def _key(path: Path, region: str | None) -> Key:
 
 
 def _name(key: Key) -> str:
-    """One entry per path and region, so that a file that changes replaces its entry."""
-    place = hashlib.blake2b(f"{key['path']}\n{key['region'] or ''}".encode(), digest_size=8).hexdigest()
-    return f"{Path(str(key['path'])).name}-{place}.panel"
+    """Of an entry: the file's, then path and region, then what was read."""
+    return f"{_place(key)}-{_digest(json.dumps(dict(key), sort_keys=True))}.panel"
+
+
+def _place(key: Key) -> str:
+    """What the names of all entries of one path and region begin with."""
+    place = _digest(f"{key['path']}\n{key['region'] or ''}")
+    return f"{Path(str(key['path'])).name}-{place}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _lookup(entry: Path, key: Key, threads: int) -> Panel | None:
@@ -103,7 +123,11 @@ def _lookup(entry: Path, key: Key, threads: int) -> Panel | None:
 
 def _store(entry: Path, panel: Panel, key: Key, threads: int) -> None:
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(entry.parent)
         write_panel_file(entry, panel, key, threads=threads)
+        # Whoever has read an older entry keeps what it read.
+        for older in entry.parent.glob(f"{glob.escape(_place(key))}*.panel"):
+            if older != entry:
+                older.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("panel cache not written: %s", error)

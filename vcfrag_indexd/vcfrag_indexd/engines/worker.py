@@ -1,4 +1,5 @@
-"""An engine in a process of its own, supervised: when it dies or hangs, callers are told and it is started again.
+"""An engine in a process of its own, supervised: when it dies, hangs or makes no progress, callers are told and it is
+started again.
 
 CUDA errors abort the process they happen in; so a daemon that is to outlive them keeps its devices in another one.
 """
@@ -23,6 +24,7 @@ from vcfrag_core.search.engine import Answer, Checkpoint, Engine, IndexSource, S
 from vcfrag_core.types import U8Array
 from vcfrag_indexd.engines import worker_process
 from vcfrag_indexd.logs import get_log
+from vcfrag_indexd.threads import Supervised
 from vcfrag_proto.status import ERROR_OF
 
 STALE_SECONDS = 3.0
@@ -30,6 +32,7 @@ START_SECONDS = 120.0
 WATCH_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
+MOST_PATIENCE = 64
 EMPTY: U8Array = np.zeros((0, 0), dtype=np.uint8)
 log = get_log()
 
@@ -53,15 +56,23 @@ class _Process:
         self._process = context.Process(
             target=worker_process.run, args=(theirs, make_engine), name="vcfrag-engine", daemon=True
         )
-        self._process.start()
-        theirs.close()
         self.started = time.monotonic()
         self.seen: float | None = None
+        self.answered = False
+        self.progressed = self.started
+        self._progress: Any = None
         self.ended = threading.Event()
         self.opened: set[str] = set()
         self._on_message = on_message
         self._send_lock = threading.Lock()
-        threading.Thread(target=self._read, name="vcfrag-worker-reader", daemon=True).start()
+        try:
+            self._process.start()
+            threading.Thread(target=self._read, name="vcfrag-worker-reader", daemon=True).start()
+        except BaseException:
+            self.end()
+            raise
+        finally:
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -71,13 +82,20 @@ class _Process:
         """Since the last sign of life."""
         return time.monotonic() - (self.started if self.seen is None else self.seen)
 
+    def note(self, kind: str, value: Any) -> None:
+        """What a message says of its progress."""
+        progress = value[1] if kind == worker_process.ALIVE else object()
+        if progress != self._progress:
+            self._progress, self.progressed = progress, time.monotonic()
+
     def send(self, message: Any) -> None:
         with self._send_lock:
             self.connection.send(message)
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.join(5.0)
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join(5.0)
         self.connection.close()
 
     def _read(self) -> None:
@@ -97,7 +115,8 @@ class WorkerEngine:
         name: Name of that engine.
         make_engine: Called in the child; must be picklable.
         budget_bytes: Its budget, for `usage` while it is away.
-        hang_seconds: A child that is silent for so long is killed.
+        hang_seconds: A child that is silent, or does nothing for a request, for so long is killed. Until it has
+            answered once, which takes its compilers, it has `START_SECONDS`; after a kill, twice as long as before.
     """
 
     def __init__(
@@ -115,8 +134,10 @@ class WorkerEngine:
         self._numbers = itertools.count(1)
         self._stopping = threading.Event()
         self._lock = threading.RLock()
+        self._pause = FIRST_PAUSE_SECONDS
+        self._patience = 1
         self._process = _Process(make_engine, self._receive)
-        self._watcher = threading.Thread(target=self._watch, name="vcfrag-worker-watch", daemon=True)
+        self._watcher = Supervised("worker-watch", self._watch)
         self._watcher.start()
 
     @property
@@ -156,7 +177,7 @@ class WorkerEngine:
 
     def shutdown(self) -> None:
         self._stopping.set()
-        self._watcher.join(5.0)
+        self._watcher.stop(5.0)
         self._process.end()
         with self._lock:
             for descriptor, _, _ in self._shared.values():
@@ -198,6 +219,8 @@ class WorkerEngine:
     ) -> tuple[int, _Pending]:
         number, pending = next(self._numbers), _Pending()
         if keep:
+            if not self._pending:
+                process.progressed = time.monotonic()
             self._pending[number] = pending
         try:
             process.send((number, method, arguments))
@@ -226,31 +249,52 @@ class WorkerEngine:
     def _receive(self, process: _Process, message: tuple[int, str, Any, Usage | None]) -> None:
         number, kind, value, usage = message
         self._usage = usage or self._usage
+        process.note(kind, value)
         if kind == worker_process.ALIVE:
-            self.devices = tuple(value)
+            self.devices = tuple(value[0])
+        else:
+            self._patience = 1
         pending = self._pending.get(number)
         if pending is not None:
+            process.answered = True
             pending.kind, pending.value = kind, value
             pending.done.set()
 
     def _watch(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        """Until it stops; may be begun again after it failed."""
         while not self._stopping.wait(WATCH_SECONDS):
             process = self._process
-            limit = START_SECONDS if process.seen is None else self._hang_seconds
-            if process.silent_seconds() > limit:
-                log.error("the engine's worker hangs and is killed", pid=process.pid, seconds=limit)
+            why = self._why_to_kill(process)
+            if why is not None:
+                log.error("the engine's worker is killed", pid=process.pid, why=why)
                 process.end()
+                process.ended.set()
             if not process.ended.is_set():
                 continue
             lived = time.monotonic() - process.started
-            pause = FIRST_PAUSE_SECONDS if lived > LONGEST_PAUSE_SECONDS else min(2 * pause, LONGEST_PAUSE_SECONDS)
-            log.error("the engine's worker died and is started again", pid=process.pid, pause_seconds=pause)
+            self._pause = (
+                FIRST_PAUSE_SECONDS if lived > LONGEST_PAUSE_SECONDS else min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            )
+            log.error("the engine's worker died and is started again", pid=process.pid, pause_seconds=self._pause)
             process.end()
-            if self._stopping.wait(pause):
+            if self._stopping.wait(self._pause):
                 return
-            self.restarts += 1
             self._process = _Process(self._make_engine, self._receive)
+            self.restarts += 1
+
+    def _why_to_kill(self, process: _Process) -> str | None:
+        """What is wrong with a worker that lives; None for nothing."""
+        if process.ended.is_set():
+            return None
+        silent = process.silent_seconds()
+        if silent > (START_SECONDS if process.seen is None else self._hang_seconds):
+            return f"it shows no sign of life for {silent:.0f} s"
+        stuck = time.monotonic() - process.progressed if self._pending else 0.0
+        limit = self._hang_seconds * self._patience
+        if stuck > (limit if process.answered else max(limit, START_SECONDS)):
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
+            return f"it does nothing for a request for {stuck:.0f} s"
+        return None
 
     def _share(self, packed: U8Array) -> worker_process.SharedBits:
         """Copies a panel's bits once into memory that the child can map."""

@@ -1,8 +1,8 @@
 """The engine's side of a worker process: owns all that the engine builds, answers one request at a time.
 
 Messages are tuples over one pipe from the parent. To here: (number, method, arguments) and (number, CANCEL, ()).
-From here: (number, OK, value, usage), (number, FAILED, (reason, message), usage) and (0, ALIVE, devices, usage or
-None).
+From here: (number, OK, value, usage), (number, FAILED, (reason, message), usage) and (0, ALIVE, (devices, progress),
+usage or None), where progress is a pair of numbers that changes whenever something was done for a request.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class _Worker:
         self._requests: queue.Queue[tuple[int, str, tuple[Any, ...]]] = queue.Queue()
         self._cancelled: set[int] = set()
         self._current = 0
+        self._steps = 0
         self._send_lock = threading.Lock()
         self._bits: dict[int, U8Array] = {}
         self._engine = make_engine()
@@ -68,7 +69,7 @@ class _Worker:
     def serve(self) -> None:
         for target in (self._read, self._beat):
             threading.Thread(target=target, daemon=True).start()
-        self._send(0, ALIVE, self._engine.devices)
+        self._send(0, ALIVE, self._alive())
         while True:
             self._current, method, arguments = self._requests.get()
             self._cancelled -= {number for number in self._cancelled.copy() if number < self._current}
@@ -101,7 +102,11 @@ class _Worker:
     def _search(self, handle: str, task: SearchTask) -> Answer:
         return self._engine.search(handle, task, self._checkpoint)
 
+    def _alive(self) -> tuple[tuple[str, ...], tuple[int, int]]:
+        return self._engine.devices, (self._current, self._steps)
+
     def _checkpoint(self) -> None:
+        self._steps += 1
         if self._current in self._cancelled:
             raise UnavailableError("the call was cancelled")
 
@@ -120,7 +125,7 @@ class _Worker:
         while True:
             time.sleep(HEARTBEAT_SECONDS)
             # Without the usage: asking for it could wait for a long build, and silence means death.
-            self._post((0, ALIVE, self._engine.devices, None))
+            self._post((0, ALIVE, self._alive(), None))
 
     def _send(self, number: int, kind: str, value: Any) -> None:
         self._post((number, kind, value, self._engine.usage()))

@@ -11,10 +11,13 @@ from vcfrag_core.search.engine import Answer, Checkpoint, SearchTask
 ABORTING_K = 13
 SLOW_K = 17
 SLOW_SECONDS = 30.0
+STUCK_K = 19
+STUCK_SECONDS = 3600.0
 
 
 class MisbehavingEngine(BitscanEngine):
-    """A stand-in for a device: k = 13 aborts the process, as CUDA errors do; k = 17 takes half a minute."""
+    """A stand-in for a device: k = 13 aborts the process, as CUDA errors do; k = 17 takes half a minute; k = 19 waits
+    for a device that never answers, holding no interpreter lock."""
 
     name = "misbehaving"
     devices = ("fake:0",)
@@ -27,6 +30,8 @@ class MisbehavingEngine(BitscanEngine):
             while time.monotonic() < stop:
                 checkpoint()
                 time.sleep(0.01)
+        if task.k == STUCK_K:
+            time.sleep(STUCK_SECONDS)
         return super().search(handle, task, checkpoint)
 
 

@@ -9,7 +9,7 @@ from vcfrag_core.errors import UnknownContigError
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.targets import read_target
-from vcfrag_core.files.vcf.reader import contig_alias
+from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.targets import Targets, place_targets

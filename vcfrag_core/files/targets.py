@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from vcfrag_core.errors import (
     UnphasedError,
     UnsortedError,
 )
-from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, contig_alias, open_vcf, parse_region, raw_calls
+from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, open_vcf, parse_region, raw_calls
+from vcfrag_core.genome.contigs import contig_alias
+from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import BoolArray, I8Array, I32Array
@@ -101,7 +104,8 @@ class _Table:
         """All contigs; refuses unphased heterozygotes, now that they are counted."""
         self._end_contig()
         self._unphased.refuse()
-        return self._done
+        build = told_build([(done.contig, done.contig_length, done.positions) for done in self._done])
+        return [dataclasses.replace(done, build=build) for done in self._done]
 
     def _end_contig(self) -> None:
         if self._now is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from vcfrag_core.errors import TargetError
+from vcfrag_core.genome.builds import lift_over_command
+from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_core.types import BoolArray, I64Array
@@ -20,20 +23,8 @@ MIN_RECORDS_FOR_BUILD = 10
 MIN_POSITION_SHARE = 0.5
 MIN_REF_SHARE = 0.75
 MIN_EXPLAINED_SHARE = 0.5
-
-# Lengths of the assembled chromosomes: GRCh37 (GCA_000001405.1) and GRCh38 (GCA_000001405.15).
-_LENGTHS = {
-    "GRCh37": (
-        249250621, 243199373, 198022430, 191154276, 180915260, 171115067, 159138663, 146364022, 141213431, 135534747,
-        135006516, 133851895, 115169878, 107349540, 102531392, 90354753, 81195210, 78077248, 59128983, 63025520,
-        48129895, 51304566,
-    ),
-    "GRCh38": (
-        248956422, 242193529, 198295559, 190214555, 181538259, 170805979, 159345973, 145138636, 138394717, 133797422,
-        135086622, 133275309, 114364328, 107043718, 101991189, 90338345, 83257441, 80373285, 58617616, 64444167,
-        46709983, 50818468,
-    ),
-}  # fmt: skip
+# Of records that the panel has just so. A header that was not changed when positions were lifted over is no reason.
+MIN_SHARE_AGAINST_NAMES = 0.8
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +36,8 @@ class BuildCheck:
         n_positions: Those whose position the panel has.
         n_refs: Those whose REF the panel has at that position.
         n_explained: Those whose alleles the panel has there, exchanged or on the other strand included.
-        target_build: The assembly whose length the target's header gives for the contig, or None.
-        panel_build: The same of the panel.
+        target_build: The assembly that the target's file tells, see `told_build`; or None.
+        panel_build: The same of the panel's contig.
     """
 
     n_records: int
@@ -69,8 +60,15 @@ class BuildCheck:
         return self.n_explained / max(1, self.n_positions)
 
     @property
+    def names_differ(self) -> bool:
+        """Whether both assemblies are known, and differ."""
+        return None not in (self.target_build, self.panel_build) and self.target_build != self.panel_build
+
+    @property
     def is_other_build(self) -> bool:
-        """Whether so few positions and alleles match that the coordinates must be of another assembly."""
+        """Whether the coordinates must be of another assembly: by what the files tell, or because so few fit."""
+        if self.names_differ and self.explained_share * self.position_share < MIN_SHARE_AGAINST_NAMES:
+            return True
         if self.n_records < MIN_RECORDS_FOR_BUILD:
             return False
         few = self.position_share < MIN_POSITION_SHARE and self.ref_share < MIN_REF_SHARE
@@ -145,28 +143,20 @@ def check_build(records: TargetRecords, panel: Panel, build: BuildCheck) -> None
     """
     if not build.is_other_build:
         return
-    suggestion = "it looks like another genome build, or another contig under this name"
-    known = [
-        f"the {side} is on {name}"
-        for side, name in (("target", build.target_build), ("panel", build.panel_build))
-        if name
-    ]
-    if known:
-        suggestion += f" (by the contig's length {' and '.join(known)})"
+    source, wanted = build.target_build, build.panel_build
+    sides = (("target", source), ("panel", wanted))
+    known = " and ".join(f"the {side} is on {name}" for side, name in sides if name)
+    if source is not None and wanted is not None and source != wanted:
+        advice = f"{known}; lift the target over: `{lift_over_command(source, wanted, Path(records.source).name)}`"
+    else:
+        advice = "it looks like another genome build, or another contig under this name"
+        advice += f" ({known})" if known else ""
+        advice += "; lift the target over (CrossMap, bcftools +liftover or Picard LiftoverVcf)"
     raise TargetError(
         f"contig {records.contig}: the panel has {build.n_positions} of {build.n_records} positions"
-        f" ({build.position_share:.1%}), and of those {build.ref_share:.1%} the same REF allele; {suggestion};"
-        " lift the target over (bcftools +liftover, CrossMap or Picard LiftoverVcf)",
+        f" ({build.position_share:.1%}), and of those {build.ref_share:.1%} the same REF allele; {advice}",
         path=records.source,
     )
-
-
-def build_by_length(contig: str, length: int | None) -> str | None:
-    """`GRCh37` or `GRCh38` where the contig is an autosome of exactly that assembly's length."""
-    number = contig.removeprefix("chr")
-    if length is None or not number.isdigit() or not 1 <= int(number) <= 22:
-        return None
-    return next((name for name, lengths in _LENGTHS.items() if lengths[int(number) - 1] == length), None)
 
 
 def is_ambiguous(ref: str, alt: str) -> bool:
@@ -246,6 +236,6 @@ def _build_check(
         n_positions=int(there.sum()),
         n_refs=int((there & ref_found).sum()),
         n_explained=int((counted & np.array(explained, dtype=np.bool_)).sum()) + int((there & ~counted).sum()),
-        target_build=build_by_length(records.contig, records.contig_length),
-        panel_build=build_by_length(panel.contig, panel.contig_length),
+        target_build=records.build,
+        panel_build=told_build([(panel.contig, panel.contig_length, panel.positions)]),
     )

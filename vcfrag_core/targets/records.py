@@ -77,6 +77,7 @@ class TargetRecords:
         site_ids: R identifiers.
         alleles: (R, H) allele numbers, -1 missing.
         contig_length: Base pairs of the contig where the header says so.
+        build: The assembly of the human genome that the whole file tells, `genome.markers.told_build`.
         source: The file.
     """
 
@@ -89,6 +90,7 @@ class TargetRecords:
     site_ids: tuple[str, ...]
     alleles: I8Array
     contig_length: int | None = None
+    build: str | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

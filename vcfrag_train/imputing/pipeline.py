@@ -12,7 +12,7 @@ from typing import cast
 
 from vcfrag_core.errors import TargetError, UnknownContigError
 from vcfrag_core.files.panel.cache import load_panel
-from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
 from vcfrag_core.files.tables.qc import QcEntry, read_qc
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.header import Header
@@ -40,7 +40,7 @@ from vcfrag_train.imputing.checks import (
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
-from vcfrag_train.imputing.regions import PanelSource, panel_sources, with_margin
+from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import Reporter
 from vcfrag_train.retrievers import retriever_for
@@ -115,7 +115,13 @@ class _Run:
         todo = [records for records in target if records.contig in sources]
         if not todo:
             names = name_contigs([records.contig for records in target])
-            raise UnknownContigError(f"the panel {config.panel} has none of its contigs: {names}", path=config.target)
+            own = name_contigs(panel_contigs(config.panel))
+            raise UnknownContigError(
+                f"the panel {config.panel} has none of its contigs: {names}; the panel has {own}", path=config.target
+            )
+        refuse_twice(sources, config.target)
+        if config.map is not None:
+            require_contigs(config.map, [sources[records.contig].contig for records in todo])
         with contextlib.ExitStack() as stack:
             writer: ImputedWriter | None = None
             for records in todo:

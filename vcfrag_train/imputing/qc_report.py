@@ -55,8 +55,8 @@ class QcReport:
             "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
             "positions_in_panel_share": round(build.position_share, 6),
             "ref_match_share": round(build.ref_share, 6),
-            "target_build_by_length": build.target_build,
-            "panel_build_by_length": build.panel_build,
+            "target_build": build.target_build,
+            "panel_build": build.panel_build,
             "missing_share": round(float(np.nan_to_num(rates).mean()), 6),
             "samples_in_panel": [
                 {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vcfrag_core.files.vcf.reader import Region, contig_alias, open_vcf, parse_region
+from vcfrag_core.errors import TargetError
+from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
+from vcfrag_core.genome.contigs import contig_alias
 
 # More than 2 cM, the longest flank, at the mean rate of 1 cM per Mb.
 MARGIN_BP = 3_000_000
@@ -20,21 +22,48 @@ class PanelSource:
     region: str | None
 
 
+def refuse_twice(sources: Mapping[str, PanelSource], target: Path) -> None:
+    """Refuses a target of which two contigs are one contig of the panel.
+
+    Raises:
+        TargetError: Names them.
+    """
+    targets_of: dict[str, list[str]] = {}
+    for contig, source in sources.items():
+        targets_of.setdefault(source.contig, []).append(contig)
+    for contig, names in targets_of.items():
+        if len(names) > 1:
+            raise TargetError(
+                f"contigs {' and '.join(names)} are both the panel's {contig}; give each site once, under one name"
+                " (`bcftools annotate --rename-chrs`, then `bcftools sort`)",
+                path=target,
+            )
+
+
 def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dict[str, PanelSource]:
     """Target contig to its source in the panel, for those that the panel has, by name or alias.
 
     With a region, sites around it are read, too: they are the context of those at its ends. The whole file is asked
     for where it holds one contig, so that the panel's cache is shared with other commands.
     """
-    with open_vcf(path) as reader:
-        indexed = any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
-        known = reader.contigs if reader.contigs and not indexed else reader.contigs_with_records()
+    indexed = _is_indexed(path)
+    known = panel_contigs(path)
     names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
     if region is not None:
         wanted = with_margin(parse_region(region))
         return {c: PanelSource(n, str(dataclasses.replace(wanted, contig=n))) for c, n in names.items()}
     alone = len(names) == 1 and (len(known) == 1 or not indexed)
     return {contig: PanelSource(name, None if alone else name) for contig, name in names.items()}
+
+
+def panel_contigs(path: Path) -> tuple[str, ...]:
+    """The panel's contigs: those with records where an index tells them, else those that the header declares."""
+    with open_vcf(path) as reader:
+        return reader.contigs if reader.contigs and not _is_indexed(path) else reader.contigs_with_records()
+
+
+def _is_indexed(path: Path) -> bool:
+    return any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
 
 
 def with_margin(region: Region) -> Region:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.files.tables.genetic_map import GeneticMapWarning, map_for, read_genetic_map
+from vcfrag_core.files.tables.genetic_map import GeneticMapWarning, map_for, read_genetic_map, require_contigs
 from vcfrag_core.panel.panel import Panel
 
 ROWS = [(1000, 0.0), (2000, 0.5), (5000, 0.5), (9000, 4.25)]
@@ -159,6 +159,31 @@ def test_map_for__refuses_a_map_that_covers_less_than_half_of_the_sites(tmp_path
         )
         with pytest.raises(GeneticMapError, match=where):
             map_for(panel_at(*positions), path)
+
+
+@pytest.mark.parametrize("layout", ["plink", "shapeit", "impute2"])
+def test_map_for__refuses_morgans(tmp_path: Path, layout: str) -> None:
+    rows = [(1_000_000, 0.0), (2_000_000, 0.011), (4_000_000, 0.039)]
+    path = write(tmp_path / "morgans.txt", lines_of(layout, rows))
+    panel = panel_at(1_500_000, 3_000_000)
+    with pytest.raises(GeneticMapError, match=r"0\.039 cM in 3 Mb of 20, 0\.013 per Mb: are these Morgans"):
+        map_for(panel, path)
+    in_cm = write(tmp_path / "cm.txt", lines_of(layout, [(p, 100 * m) for p, m in rows]))
+    assert map_for(panel, in_cm).cm[-1] == pytest.approx(3.9)
+
+
+def test_map_for__a_cold_stretch_of_less_than_a_megabase_is_no_morgans(tmp_path: Path) -> None:
+    path = write(tmp_path / "cold.txt", lines_of("plink", [(1_000_000, 1.0), (1_900_000, 1.001)]))
+    assert map_for(panel_at(1_500_000), path).cm[-1] == pytest.approx(1.001)
+
+
+def test_require_contigs__names_the_first_that_is_not_there(tmp_path: Path) -> None:
+    rows = [*lines_of("plink", ROWS, "20"), *lines_of("plink", ROWS, "23")]
+    path = write(tmp_path / "map.txt", rows)
+    require_contigs(path, ["chr20", "X"])
+    with pytest.raises(GeneticMapError, match="the map is for 20, 23, not for chr21"):
+        require_contigs(path, ["20", "chr21", "22"])
+    require_contigs(write(tmp_path / "any.txt", lines_of("impute2", ROWS)), ["20", "21"])
 
 
 def test_read_genetic_map__real_chr20(data_dir: Path) -> None:

@@ -19,7 +19,7 @@ from vcfrag_core.errors import (
     VcfragError,
 )
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.vcf.reader import Region, contig_alias, open_vcf, parse_region
+from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 
 SAMPLES = ("A", "B")
 HEADER = vcf_text(SAMPLES, [])
@@ -69,13 +69,6 @@ def test_parse_region__refuses_what_does_not_ascend(text: str) -> None:
 def test_region__is_written_as_it_is_read() -> None:
     for text in ("20", "20:5-", "20:5-9"):
         assert str(parse_region(text)) == text
-
-
-def test_contig_alias__knows_the_prefix_chr_both_ways() -> None:
-    assert contig_alias("20", ["19", "20"]) == "20"
-    assert contig_alias("chr20", ["19", "20"]) == "20"
-    assert contig_alias("20", ["chr20", "chr2"]) == "chr20"
-    assert contig_alias("21", ["20"]) is None
 
 
 def test_open_vcf__tells_samples_contigs_and_lengths(folder: Path) -> None:

@@ -36,7 +36,7 @@ def test_impute__other_genome_build_is_refused(cohort: Cohort, impute: Impute) -
     assert "the target is on GRCh38 and the panel is on GRCh37" in line
     contig = outcome.summary["contigs"]["20"]
     assert contig["positions_in_panel_share"] == 0
-    assert contig["target_build_by_length"] == "GRCh38"
+    assert contig["target_build"] == "GRCh38"
     assert outcome.reasons() == {"not_in_panel": len(lines)}
 
 
@@ -338,7 +338,7 @@ def test_impute__many_targets_of_the_panel_are_one_line(cohort: Cohort, impute: 
         (
             lambda c: c.target(c.lines(contig="7"), contigs={"7": 159_138_663}),
             "UNKNOWN_CONTIG",
-            "has none of its contigs: 7",
+            "has none of its contigs: 7; the panel has 20",
         ),
     ],
     ids=["unsorted", "no record", "no samples", "truncated", "empty", "no vcf", "no file", "other contig"],
@@ -396,6 +396,30 @@ def test_impute__region_against_a_daemon_of_the_whole_panel(cohort: Cohort, impu
     with serve({"chr20": cohort.panel}) as daemon:
         remote = impute(target, "--daemon", daemon.address, "--region", "20:300000-700000", out="remote.vcf.gz")
     assert remote.format_columns == impute(target, "--region", "20:300000-700000").format_columns
+
+
+def test_impute__one_contig_under_two_names_is_refused_before_any_work(cohort: Cohort, impute: Impute) -> None:
+    text = [*cohort.lines(), *cohort.lines(contig="chr20")]
+    outcome = impute(cohort.target(text, contigs={"20": 63_025_520, "chr20": 63_025_520}))
+    assert "contigs 20 and chr20 are both the panel's 20" in refused(outcome, "TARGET")
+    assert "windows" not in outcome.stderr
+
+
+def test_impute__a_map_without_the_contig_is_refused_before_any_work(cohort: Cohort, impute: Impute) -> None:
+    other = cohort.folder / "other.gmap"
+    other.write_text(cohort.map_file.read_text().replace("\t20\t", "\t21\t"))
+    outcome = impute(cohort.target(cohort.lines()), map=other)
+    assert "the map is for 21, not for 20" in refused(outcome, "GENETIC_MAP")
+    assert "target records are typed" not in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["Chr20", "NC_000020.10", "CM000682.1", "020"])
+def test_impute__other_names_of_a_contig_are_known(cohort: Cohort, impute: Impute, name: str) -> None:
+    plain = impute(cohort.target(cohort.lines()), out="plain.vcf.gz")
+    outcome = impute(cohort.target(cohort.lines(contig=name), contigs={name: 63_025_520}))
+    assert outcome.code == 0
+    assert f"contig {name} of the target is 20 of the panel" in outcome.stderr
+    assert outcome.format_columns == plain.format_columns
 
 
 def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:

@@ -19,12 +19,16 @@ import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
 from vcfrag_core.files.tables.text import numbered_lines
-from vcfrag_core.files.vcf.reader import contig_alias, name_contigs
+from vcfrag_core.files.vcf.reader import name_contigs
+from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import FloatArray, IntArray
 
 MIN_COVERED_SHARE = 0.5
+# Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
+MIN_CM_PER_MB = 0.05
+_MIN_MB = 1.0
 
 # A line's number and fields. The garbage collector goes through lists of strings again and again, but not tuples.
 _Row = tuple[int, tuple[str, ...]]
@@ -51,6 +55,25 @@ def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
         GeneticMapError: No such file, no layout that is known, other contigs only, a value that is no number,
             positions that do not ascend, cM that fall or are all the same; names the line.
     """
+    columns, body = _read(path)
+    if columns.contig is not None:
+        body = _of_contig(path, body, columns.contig, contig)
+    return _assembled(path, body, columns, contig)
+
+
+def require_contigs(path: str | Path, contigs: Sequence[str]) -> None:
+    """Refuses a map that lacks any of the contigs.
+
+    Raises:
+        GeneticMapError: As `read_genetic_map` of the first that it lacks, but for what the lines say.
+    """
+    columns, body = _read(path)
+    for contig in contigs if columns.contig is not None else ():
+        _of_contig(path, body, columns.contig or 0, contig)
+
+
+def _read(path: str | Path) -> tuple[_Columns, list[_Row]]:
+    """The layout, and all lines but a header."""
     rows = [(number, tuple(line.split())) for number, line in numbered_lines(path, GeneticMapError)]
     if not rows:
         raise GeneticMapError("the file is empty", path=path)
@@ -62,16 +85,15 @@ def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
     for number, row in body:
         if len(row) != columns.n_fields:
             raise GeneticMapError(f"{len(row)} fields, not {columns.n_fields}", path=path, record=f"line {number}")
-    if columns.contig is not None:
-        body = _of_contig(path, body, columns.contig, contig)
-    return _assembled(path, body, columns, contig)
+    return columns, body
 
 
 def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
     """The map for a panel: from a file, or 1 cM per Mb with a warning.
 
     Raises:
-        GeneticMapError: As `read_genetic_map`, or the map covers less than half of the panel's sites.
+        GeneticMapError: As `read_genetic_map`, or the map covers less than half of the panel's sites, or has so few
+            centimorgan that they are Morgans.
     """
     first, last = int(panel.positions[0]), int(panel.positions[-1])
     if path is None:
@@ -82,6 +104,7 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
         )
         return GeneticMap.constant(panel.contig, first, last)
     genetic_map = read_genetic_map(path, panel.contig)
+    _check_units(path, genetic_map)
     start, stop = int(genetic_map.positions[0]), int(genetic_map.positions[-1])
     covered = int(((panel.positions >= start) & (panel.positions <= stop)).sum())
     if covered < MIN_COVERED_SHARE * panel.n_sites:
@@ -91,6 +114,17 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
             path=path,
         )
     return genetic_map
+
+
+def _check_units(path: str | Path, genetic_map: GeneticMap) -> None:
+    mb = float(genetic_map.positions[-1] - genetic_map.positions[0]) / 1e6
+    cm = float(genetic_map.cm[-1] - genetic_map.cm[0])
+    if mb >= _MIN_MB and cm < MIN_CM_PER_MB * mb:
+        raise GeneticMapError(
+            f"has {cm:.3g} cM in {mb:.3g} Mb of {genetic_map.contig}, {cm / mb:.2g} per Mb: are these Morgans?"
+            " Multiply them by 100",
+            path=path,
+        )
 
 
 def _named_columns(path: str | Path, header: Sequence[str]) -> _Columns:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vcfrag_core.errors import InputError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.vcf.reader import contig_alias
+from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.matching import Matching
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 

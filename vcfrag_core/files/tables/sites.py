@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from vcfrag_core.errors import EmptyInputError, InputError, UnknownContigError
-from vcfrag_core.files.vcf.reader import Record, VcfReader, contig_alias, name_contigs, open_vcf
+from vcfrag_core.files.vcf.reader import Record, VcfReader, name_contigs, open_vcf
+from vcfrag_core.genome.contigs import contig_alias
 
 # Position, REF, ALT: what identifies a site on its contig.
 SiteKey = tuple[int, str, str]

@@ -12,7 +12,7 @@ import dataclasses
 import gzip
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from vcfrag_core.errors import (
     UnknownContigError,
 )
 from vcfrag_core.files.vcf.wholeness import check_ends, check_last_line, is_compressed, unpacks
+from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
 
 _CONTIGS_NAMED = 30
@@ -85,13 +86,6 @@ def parse_region(text: str) -> Region:
     if start < 1 or (stop is not None and stop < start):
         raise RangeError(f"region {text!r}: positions are 1-based and ascend")
     return Region(contig, start, stop)
-
-
-def contig_alias(contig: str, contigs: Iterable[str]) -> str | None:
-    """The name in `contigs` that means `contig`: itself, or with `chr` put before it or taken away; None if absent."""
-    names = set(contigs)
-    other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
-    return contig if contig in names else other if other in names else None
 
 
 def check_contig(contig: str, contigs: Sequence[str], path: str | Path) -> None:

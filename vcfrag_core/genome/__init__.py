@@ -1,0 +1,1 @@
+"""What is known of genomes beforehand: names of contigs, lengths and builds, pseudo-autosomal regions."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
+from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 import torch
 import triton
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vcfrag_core.copying.problem import CopyingProblem
@@ -43,15 +47,13 @@ class DeviceProblem:
         self.warps = _warps(self.states)
         self.borders_bytes = borders_bytes
 
-        def uploaded(array: object) -> Tensor:
-            return torch.tensor(array, device=device)
-
-        self.observed, self.alleles = uploaded(problem.observed), uploaded(problem.alleles)
-        self.queries = uploaded(problem.queries)
-        self.candidates = uploaded(np.concatenate(problem.candidates))
-        self.offsets = uploaded(np.concatenate([[0], np.cumsum(counts)]))
-        self.starts = uploaded(np.searchsorted(sites.left, np.arange(self.n_observed + 1)).astype(np.int32))
-        self.fraction = uploaded(sites.fraction)
+        self.observed, self.alleles = _COLUMNS.on(device, problem.observed), _COLUMNS.on(device, problem.alleles)
+        self.queries = _uploaded(problem.queries, device)
+        self.candidates = _uploaded(np.concatenate(problem.candidates), device)
+        self.offsets = _uploaded(np.concatenate([[0], np.cumsum(counts)]), device)
+        starts = np.searchsorted(sites.left, np.arange(self.n_observed + 1)).astype(np.int32)
+        self.starts = _uploaded(starts, device)
+        self.fraction = _uploaded(sites.fraction, device)
 
     def dosage(self, weights: Tensor, switch: Tensor) -> Tensor:
         """(Q, L) dosages for (M,) weights and switch probabilities, in their type: float32 or float64."""
@@ -124,3 +126,33 @@ def _warps(states: int) -> int:
 def _multiprocessors(device: torch.device) -> int:
     """Of a CUDA device; 1 in Triton's interpreter."""
     return int(torch.cuda.get_device_properties(device).multi_processor_count) if device.type == "cuda" else 1
+
+
+def _uploaded(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on a device; nobody waits for the copy to a CUDA device."""
+    tensor = torch.tensor(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+class _Columns:
+    """Panel columns on devices, those that were asked for last: the batches of a visit have the same."""
+
+    def __init__(self, max_kept: int) -> None:
+        self._max_kept = max_kept
+        self._kept: OrderedDict[tuple[int, str], tuple[NDArray[Any], Tensor]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def on(self, device: torch.device, columns: NDArray[Any]) -> Tensor:
+        """The columns on a device; they must not be changed afterwards."""
+        key = (id(columns), str(device))
+        with self._lock:
+            # The array is kept with its copy, so that no other can get its number.
+            if key not in self._kept:
+                self._kept[key] = (columns, _uploaded(columns, device))
+                if len(self._kept) > self._max_kept:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+
+
+_COLUMNS = _Columns(max_kept=8)

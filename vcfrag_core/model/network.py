@@ -17,6 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from vcfrag_core.copying.layer import copy_dosage
 from vcfrag_core.copying.problem import CopyingProblem
@@ -65,6 +66,15 @@ class ModelInput:
             if isinstance(getattr(self, field.name), Tensor)
         }
         return dataclasses.replace(self, **moved)
+
+    def pinned(self) -> Self:
+        """The same with its tensors in page-locked memory, from which copies to a CUDA device wait for nothing."""
+        kept = {
+            field.name: getattr(self, field.name).pin_memory()
+            for field in dataclasses.fields(self)
+            if isinstance(getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **kept)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,11 +142,16 @@ class ImputationModel(nn.Module):
 
     Args:
         config: Its shape.
+
+    Attributes:
+        sites_at_once: Most uncertain sites that are corrected together, all unless set; of more, activations are made
+            again in the backward pass, a part at a time. It changes memory and time, and no result.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.sites_at_once: int | None = None
         d = config.width
         self.embedding = AlleleEmbedding(config.embedding)
         self.log_switch_factor = nn.Parameter(torch.zeros(()))
@@ -172,6 +187,19 @@ class ImputationModel(nn.Module):
 
     def correction(self, candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
         """(N,) Delta, from inputs as in `ModelInput`."""
+        n, most = len(sites_NF), self.sites_at_once or len(sites_NF)
+        if n <= most:
+            return self._correct(candidates_NTF, sites_NF)
+        parts = zip(torch.split(candidates_NTF, most), torch.split(sites_NF, most), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._correct(*part) for part in parts])
+        return torch.cat([checkpoint(self._correct, *part, use_reentrant=False) for part in parts])
+
+    def compile_correction(self) -> None:
+        """Lets `torch.compile` make the kernels of the correction, for any number of sites."""
+        self._correct = torch.compile(self._correct, dynamic=True)  # type: ignore[method-assign]
+
+    def _correct(self, candidates_NTF: Tensor, sites_NF: Tensor) -> Tensor:
         tokens_NTD = self.embed_candidate(candidates_NTF)
         site_N1D = self.embed_site(sites_NF)[:, None]
         x_NKD = torch.cat([site_N1D, tokens_NTD], dim=1) + self.rank_KD

@@ -200,6 +200,9 @@ class TrainerConfig:
         validation_samples: Most samples that judge; all unless given.
         validation_windows: Most windows that judge, evenly spaced; all unless given.
         progress_seconds: Least time between lines of progress; 0 prints none.
+        sites_at_once: Most uncertain sites whose activations are kept for the backward pass; those of more are made
+            again, a part at a time. As many as fit into a CUDA device's free memory unless given, all elsewhere.
+        compile: Let `torch.compile` make the network's kernels, which takes about half a minute at the start.
     """
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -217,10 +220,13 @@ class TrainerConfig:
     validation_samples: int | None = None
     validation_windows: int | None = None
     progress_seconds: float = 5.0
+    sites_at_once: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("devices", "nodes", "copying_threads", "checkpoint_steps", "prefetch_threads"):
             _check(f"trainer.{name}", getattr(self, name), 1, 10**9)
+        _check("trainer.sites_at_once", self.sites_at_once or 1, 1, 10**9)
         for name in ("threads", "patience_epochs", "prefetch_batches", "progress_seconds"):
             _check(f"trainer.{name}", getattr(self, name), 0, 10**9)
         for name in ("validation_samples", "validation_windows"):

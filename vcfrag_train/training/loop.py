@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from vcfrag_train.training.data.loaders import FitData, Position
 from vcfrag_train.training.data.plan import BatchPlan, TrainingPlan, validation_plans
 from vcfrag_train.training.data.prefetch import WaitClock
 from vcfrag_train.training.data.source import BatchSource, PreparedBatch
+from vcfrag_train.training.device import settle_on
 from vcfrag_train.training.module import FitModule
 from vcfrag_train.training.trainer import early_stopping, make_trainer, quiet
 from vcfrag_train.training.validation.summary import EPOCH_COLUMNS
@@ -157,6 +159,7 @@ class Loop:
         return self._config.epochs * -(-batches // self._config.optimiser.accumulate_batches)
 
     def _module(self, start_step: int, total_steps: int) -> FitModule:
+        settle_on(self._components.model, self._config.trainer, self._device)
         return FitModule(
             self._components.model,
             self._components.loss,
@@ -221,8 +224,15 @@ class Loop:
             version=self._gate.version,
         )
 
+    @property
+    def _device(self) -> torch.device:
+        device: torch.device = self.trainer.strategy.root_device
+        return device
+
     def _build(self, plan: BatchPlan) -> PreparedBatch:
-        return self._components.source.build(plan, self._observed(plan), self._gate.wait_for(plan.metric_version))
+        weights = self._gate.wait_for(plan.metric_version)
+        prepared = self._components.source.build(plan, self._observed(plan), weights)
+        return prepared.pinned() if self._device.type == "cuda" else prepared
 
     def _observed(self, plan: BatchPlan) -> BoolArray:
         if plan.role == "validation":

@@ -67,9 +67,10 @@ class FitModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.gradient_norm = 0.0
+        self.gradient_norm = torch.zeros(())
         self.learning_rate = 0.0
         self.last_output: tuple[Tensor, Tensor] | None = None
+        self._failed: Tensor | None = None
         self.validation_parts: list[ValidationPart] = []
         self._loss = loss
         self._config = config
@@ -84,12 +85,17 @@ class FitModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimiser = torch.optim.AdamW(
-            parameter_groups(self.model, self._config.weight_decay), lr=self._config.learning_rate
+            parameter_groups(self.model, self._config.weight_decay), lr=self._config.learning_rate, fused=self._fused
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda steps: schedule(self._config, self._start_step + steps, self._total_steps)
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def _fused(self) -> bool:
+        """Whether one kernel takes the step; a scaler of gradients for float16 wants to clip them itself."""
+        return self.device.type == "cuda" and self.trainer.precision != "16-mixed"
 
     def transfer_batch_to_device(
         self, batch: PreparedBatch, device: torch.device, dataloader_idx: int
@@ -99,15 +105,19 @@ class FitModule(lightning.LightningModule):
     def training_step(self, prepared: PreparedBatch, _: int) -> Tensor:
         """The mean loss of a batch.
 
+        Where it is not finite, a device takes no step; the host hears of it when `check_finite` is asked.
+
         Raises:
-            TrainingError: It is not finite; names the batch.
+            TrainingError: It is not finite, on the host; names the batch.
         """
         # Dropout depends on the place in the run alone, so that a resumed run repeats it.
         torch.manual_seed(dropout_seed(self._seed, prepared.plan))
         output = self.model(prepared.batch)
         loss = self._loss(output.logits, prepared.batch.truth, prepared.batch.hidden)
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(f"the loss is {loss.item():g} at step {self.step}: {prepared}")
+        if loss.device.type == "cpu":
+            check_finite(float(loss.detach()), self.step, prepared)
+        failed = ~torch.isfinite(loss.detach())
+        self._failed = failed if self._failed is None else self._failed | failed
         self.last_output = output.logits.detach(), loss.detach()
         return loss if len(prepared.batch.query) else loss + self._touch_everything()
 
@@ -119,8 +129,12 @@ class FitModule(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
-        self.gradient_norm = float(torch.stack(norms).norm()) if norms else 0.0
+        self.gradient_norm = torch.stack(norms).norm() if norms else torch.zeros(())
         self.learning_rate = float(optimizer.param_groups[0]["lr"])
+        if self._fused and self._failed is not None:
+            # The fused step asks for it on the device, so that nobody waits for the loss.
+            optimizer.found_inf = self._failed.float()  # type: ignore[attr-defined]
+        self._failed = None
 
     def validation_step(self, prepared: PreparedBatch, _: int) -> None:
         """Scores one batch; they are kept in `validation_parts` until the epoch's end."""
@@ -146,6 +160,15 @@ class FitModule(lightning.LightningModule):
                 nearest=prepared.nearest,
             )
         )
+
+
+def check_finite(loss: float, step: int, prepared: PreparedBatch) -> None:
+    """
+    Raises:
+        TrainingError: The loss is not finite; names the batch.
+    """
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is {loss:g} at step {step}: {prepared}")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -272,3 +272,22 @@ def test_learn_copying__starts_at_the_rules_copying(batch: ModelInput) -> None:
 def test_model_config__refuses_what_makes_no_sense(change: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         ModelConfig(**change)  # type: ignore[arg-type]
+
+
+def test_correction__in_parts_is_that_of_all_sites_together() -> None:
+    batch = model_input()
+    results = []
+    for sites_at_once in (None, 1, 7, 10_000):
+        torch.manual_seed(3)
+        model = ImputationModel(SMALL)
+        with torch.no_grad():
+            model.head.weight.normal_()
+        model.sites_at_once = sites_at_once
+        loss = cross_entropy(model(batch).logits, batch.truth, batch.hidden)
+        loss.backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        with torch.no_grad():
+            results.append((loss.detach(), *gradients, model(batch).logits))
+    for result in results[1:]:
+        for ours, wanted in zip(result, results[0], strict=True):
+            torch.testing.assert_close(ours, wanted)

@@ -113,6 +113,7 @@ def test_configs__loads_with_a_model_that_can_be_built(path: Path) -> None:
 def test_configs__the_large_one_has_the_stated_shape() -> None:
     config = load_config(next(path for path in CONFIGS if path.stem == "whole_chromosome_gpu"))
     assert (config.model["layers"], config.model["width"], config.windows.sites) == (12, 384, 1020)
+    assert config.model["learn_copying"] is True
 
 
 def test_configs__the_replaced_system_retrieves_one_haplotype_of_the_whole_window() -> None:

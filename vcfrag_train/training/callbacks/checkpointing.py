@@ -104,6 +104,7 @@ class Checkpointer(Callback):
         self._handlers.clear()
 
     def _save(self, trainer: lightning.Trainer, module: Any, *, best: bool) -> None:
+        self._recorder.catch_up(module)
         index_usage = self._everyones_index_usage()
         if trainer.is_global_zero:
             snapshot = checkpoints.Snapshot(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +22,35 @@ from vcfrag_train.training.callbacks.metric_gate import MetricGate
 from vcfrag_train.training.callbacks.metric_refresh import MetricRefresh
 from vcfrag_train.training.data.loaders import FitData
 from vcfrag_train.training.data.source import PreparedBatch
-from vcfrag_train.training.module import FitModule
+from vcfrag_train.training.module import FitModule, check_finite
+from vcfrag_train.training.outcomes import Outcome
 from vcfrag_train.training.validation.scores import Sums, batch_sums
 from vcfrag_train.training.validation.summary import EPOCH_COLUMNS, STEP_COLUMNS, judge, warnings_of
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+
+# Batches whose outcome may still be on its way from a device.
+MAX_ON_THE_WAY = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """A batch that was trained on, and what is written of it once its outcome is there.
+
+    Attributes:
+        step: Optimiser steps taken with it; the same as before where gradients are accumulated.
+        ends_step: Whether it was the last batch of an optimiser step.
+        shares: Of the time spent waiting for batches and for the index, then.
+    """
+
+    batch: PreparedBatch
+    outcome: Outcome
+    step: int
+    ends_step: bool
+    learning_rate: float
+    shares: tuple[float, float]
 
 
 class RetrievalWarning(UserWarning):
@@ -150,7 +175,8 @@ class Recorder(Scorer):
         self._gate = gate
         self._start_step = start_step
         self._stepped = start_step
-        self._pending: list[float] = []
+        self._losses: list[float] = []
+        self._on_the_way: deque[_Taken] = deque()
         self._neighbours = Neighbours()
         self._steps: CsvLog | None = None
         self._epochs: CsvLog | None = None
@@ -185,22 +211,43 @@ class Recorder(Scorer):
             step=self._stepped,
             samples=plan.samples,
         )
-        logits, loss = pl_module.last_output
-        sums = batch_sums(
-            logits.float().sigmoid().cpu().numpy(),
-            batch.batch.truth.cpu().numpy(),
-            batch.batch.hidden.cpu().numpy(),
-            batch.frequency,
-            batch.ploidy,
-        )
-        self.totals.add(float(loss), len(plan.samples), sums)
         self._samples_here += len(plan.samples)
-        self._pending.append(float(loss))
-        if pl_module.step > self._stepped:
-            self._stepped = pl_module.step
-            self._write_step(trainer, pl_module, batch)
+        ends_step = pl_module.step > self._stepped
+        self._stepped = pl_module.step
+        logits, loss = pl_module.last_output
+        outcome = Outcome.of(logits, loss, pl_module.gradient_norm)
+        taken = _Taken(
+            batch=batch,
+            outcome=outcome,
+            step=self._stepped,
+            ends_step=ends_step,
+            learning_rate=pl_module.learning_rate,
+            shares=(self._data.clock.share, self._data.clock.index_share),
+        )
+        self._on_the_way.append(taken)
+        self.catch_up(pl_module, MAX_ON_THE_WAY if outcome.arrived is not None else 0)
+
+    def catch_up(self, module: FitModule, still: int = 0) -> None:
+        """Takes in what batches gave, until no more than `still` are on their way.
+
+        Raises:
+            TrainingError: The loss of one was not finite; names it.
+        """
+        while len(self._on_the_way) > still:
+            self._take_in(self._on_the_way.popleft(), module)
+
+    def _take_in(self, taken: _Taken, module: FitModule) -> None:
+        loss, gradient_norm = taken.outcome.wait()
+        check_finite(loss, taken.step - taken.ends_step, taken.batch)
+        truth, hidden = taken.batch.truth_and_hidden
+        sums = batch_sums(taken.outcome.dosage.numpy(), truth.numpy(), hidden.numpy(), taken.batch.frequency)
+        self.totals.add(loss, len(taken.batch.plan.samples), sums)
+        self._losses.append(loss)
+        if taken.ends_step:
+            self._write_step(module, taken, gradient_norm)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self.catch_up(pl_module)
         self.train_wait_share = self._data.clock.share
         self.train_index_share = self._data.clock.index_share
         self.train_seconds = time.monotonic() - self._epoch_started
@@ -262,24 +309,25 @@ class Recorder(Scorer):
                 log.close()
         self._steps = self._epochs = self._board = None
 
-    def _write_step(self, trainer: lightning.Trainer, module: FitModule, batch: PreparedBatch) -> None:
-        loss = processes.mean(sum(self._pending) / len(self._pending), module.device)
-        self._pending.clear()
+    def _write_step(self, module: FitModule, taken: _Taken, gradient_norm: float) -> None:
+        loss = processes.mean(sum(self._losses) / len(self._losses), module.device)
+        self._losses.clear()
+        plan, (waiting, for_index) = taken.batch.plan, taken.shares
         row: dict[str, float | int] = {
-            "step": self._stepped,
-            "epoch": batch.plan.epoch,
-            "batch": batch.plan.position,
-            "window": batch.plan.window.number,
+            "step": taken.step,
+            "epoch": plan.epoch,
+            "batch": plan.position,
+            "window": plan.window.number,
             "loss": loss,
-            "learning_rate": module.learning_rate,
-            "gradient_norm": module.gradient_norm,
-            "metric_version": batch.plan.metric_version,
-            "waiting_share": self._data.clock.share,
-            "waiting_for_index_share": self._data.clock.index_share,
+            "learning_rate": taken.learning_rate,
+            "gradient_norm": gradient_norm,
+            "metric_version": plan.metric_version,
+            "waiting_share": waiting,
+            "waiting_for_index_share": for_index,
         }
         if self._steps is not None:
             self._steps.add(row)
-            self._chart({"step/loss": loss, "step/gradient_norm": module.gradient_norm}, self._stepped)
+            self._chart({"step/loss": loss, "step/gradient_norm": gradient_norm}, taken.step)
 
     def _chart(self, values: Mapping[str, float | int], step: int) -> None:
         for name, value in values.items():

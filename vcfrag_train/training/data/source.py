@@ -44,6 +44,7 @@ class PreparedBatch:
         random: The same batch with random candidates; in validation only.
         candidates: Q arrays of retrieved panel rows; in validation only.
         nearest: Posterior mass on the nearest candidates of one query, and what chance would give; in validation only.
+        on_host: (Q, L) truth and (L,) hidden sites where `batch` lies on a device.
     """
 
     plan: BatchPlan
@@ -55,11 +56,23 @@ class PreparedBatch:
     random: ModelInput | None = None
     candidates: tuple[I32Array, ...] = ()
     nearest: tuple[float, float] = (0.0, 0.0)
+    on_host: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    @property
+    def truth_and_hidden(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(Q, L) truth and (L,) hidden sites in the host's memory."""
+        return self.on_host or (self.batch.truth, self.batch.hidden)
+
+    def pinned(self) -> PreparedBatch:
+        """The batch in page-locked memory."""
+        random = None if self.random is None else self.random.pinned()
+        return dataclasses.replace(self, batch=self.batch.pinned(), random=random)
 
     def to(self, device: torch.device) -> PreparedBatch:
         """The batch on a device."""
         return dataclasses.replace(
             self,
+            on_host=self.truth_and_hidden,
             batch=self.batch.to(device),
             random=None if self.random is None else self.random.to(device),
         )

@@ -1,0 +1,122 @@
+"""Training on a CUDA device: the same losses, no waiting, memory as foretold; and its parts, which need none."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.core.model.test_model import SMALL, model_input
+from vcfrag_core.errors import TrainingError
+from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.model.losses import cross_entropy
+from vcfrag_core.model.memory import bytes_per_site
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_train.training import components
+from vcfrag_train.training.outcomes import Outcome
+from vcfrag_train.training.session import fit
+
+Make = Callable[..., Any]
+CUDA = torch.device("cuda")
+
+
+def losses(run: Path) -> list[float]:
+    """Of every step."""
+    with (run / "steps.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_outcome__is_there_at_once_in_the_hosts_memory() -> None:
+    outcome = Outcome.of(torch.zeros(2, 3), torch.tensor(0.5), torch.tensor(2.0))
+    assert outcome.wait() == (0.5, 2.0)
+    assert outcome.dosage.tolist() == [[0.5] * 3] * 2
+
+
+def test_fit__a_bound_on_sites_changes_no_loss(fit_config: Make, tmp_path: Path) -> None:
+    free, bound = (
+        fit(fit_config(model={"dropout": 0.0}, trainer=trainer), tmp_path / name)
+        for name, trainer in (("free", {}), ("bound", {"sites_at_once": 5}))
+    )
+    np.testing.assert_allclose(losses(bound), losses(free), rtol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("learn_copying", [False, True])
+def test_fit__on_a_device_has_the_hosts_losses(fit_config: Make, tmp_path: Path, learn_copying: bool) -> None:
+    model = {"dropout": 0.0, "learn_copying": learn_copying}
+    here, there = (
+        fit(fit_config(model=model, trainer={"accelerator": accelerator}), tmp_path / accelerator)
+        for accelerator in ("cpu", "gpu")
+    )
+    np.testing.assert_allclose(losses(there), losses(here), rtol=2e-3)
+
+
+@pytest.mark.gpu
+def test_fit__a_loss_that_is_not_finite_on_a_device_stops_with_the_batch(
+    fit_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def poisoned(*args: Any) -> Any:
+        model = make(*args)
+        torch.nn.init.constant_(model.head.bias, float("nan"))
+        return model
+
+    make = components.make_model
+    monkeypatch.setattr("vcfrag_train.training.session.make_model", poisoned)
+    with pytest.raises(TrainingError, match=r"loss is nan at step 0: train epoch 0 batch 0"):
+        fit(fit_config(trainer={"accelerator": "gpu"}), tmp_path / "run")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("learn_copying", [False, True])
+def test_step__waits_for_nothing_on_a_device(learn_copying: bool) -> None:
+    config = dataclasses.replace(SMALL, learn_copying=learn_copying)
+    model = ImputationModel(config).to(CUDA)
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, fused=True)
+    batch = model_input().pinned()
+
+    def step() -> Outcome:
+        moved = batch.to(CUDA)
+        optimiser.zero_grad(set_to_none=True)
+        output = model(moved)
+        loss = cross_entropy(output.logits, moved.truth, moved.hidden)
+        loss.backward()
+        optimiser.step()
+        return Outcome.of(output.logits.detach(), loss.detach(), torch.ones((), device=CUDA))
+
+    # Kernels are compiled first.
+    step().wait()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        outcome = step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert np.isfinite(outcome.wait()).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [False, True])
+def test_memory__of_a_step_is_as_foretold(half: bool) -> None:
+    config = ModelConfig(width=256, layers=6, heads=4, expansion=4, candidates=24, dropout=0.1)
+    model, n = ImputationModel(config).to(CUDA), 2000
+    inputs = (
+        torch.randn(n, config.candidates, model.embed_candidate.in_features, device=CUDA),
+        torch.randn(n, model.embed_site.in_features, device=CUDA),
+    )
+    used = []
+    for at_once in (None, n // 4):
+        model.sites_at_once = at_once
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            model.correction(*inputs).sum().backward()
+        used.append(torch.cuda.max_memory_allocated() - before)
+    foretold = n * bytes_per_site(config, half=half)
+    assert foretold / 2 < used[0] < 1.15 * foretold
+    assert used[1] < 0.5 * used[0]

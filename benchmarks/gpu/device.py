@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -29,9 +30,9 @@ PACKAGES = ("torch", "triton", "numpy", "numba", "faiss-gpu", "cuda-bindings", "
 def run(note: Callable[[str, Any], None]) -> None:
     """Name, versions, bandwidths and rates."""
     note("machine", {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0))})
-    asked = subprocess.run(["nvidia-smi", "-q", "-d", "CLOCK,POWER"], capture_output=True, text=True, check=False)
-    wanted = [line.strip() for line in asked.stdout.splitlines() if "SM  " in line or "Memory  " in line]
-    note("clocks", wanted[:8])
+    if shutil.which("nvidia-smi"):
+        asked = subprocess.run(["nvidia-smi", "-q", "-d", "CLOCK"], capture_output=True, text=True, check=False)
+        note("clocks", [line.strip() for line in asked.stdout.splitlines() if "SM  " in line or "Memory  " in line][:8])
     properties = torch.cuda.get_device_properties(0)
     note(
         "card",

@@ -193,9 +193,10 @@ def index(panel: Panel) -> Described:
 class Process:
     """`vcfrag-indexd serve` as a child process, its log lines at hand."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, descriptors: int | None = None) -> None:
+        limited = () if descriptors is None else ("sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh")
         self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--log-format", "json", "--threads", "1", *arguments],
+            [*limited, *COMMAND, "serve", "--log-format", "json", "--threads", "1", *arguments],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **(env or {})},
@@ -204,10 +205,11 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
+    def wait_for(self, pattern: str, after: int = 0) -> re.Match[str]:
+        """The first match in a line, of those after the first `after`."""
         limit = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < limit:
-            for line in list(self.lines):
+            for line in self.lines[after:]:
                 found = re.search(pattern, line)
                 if found:
                     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,29 @@ class BitscanEngine(TiledEngine):
     def _search_segments(self, work: SegmentSearch) -> None:
         scan_segments(self, work)
 
-    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
-        return super()._scratch_bytes(source, where, task, segments) + scan_bytes(self.threads, source, where, task)
+    def _threads_for(self, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+        return scan_threads(self, source, where, task)
+
+    def _scratch_bytes(
+        self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment], threads: int
+    ) -> int:
+        return super()._scratch_bytes(source, where, task, segments, threads) + scan_bytes(threads, source, where, task)
+
+
+def scan_threads(engine: TiledEngine, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+    """As many threads as there are pieces, and as half of the budget has room for; at least one."""
+    n_pieces = -(-task.n_queries // piece_size(task.n_queries, engine.threads))
+    room = engine.cache.budget_bytes // 2
+    return max(1, min(engine.threads, n_pieces, room // max(1, scan_bytes(1, source, where, task))))
+
+
+def piece_size(n_queries: int, threads: int) -> int:
+    """Queries that one thread scans for in one go."""
+    return max(1, min(QUERIES_PER_PIECE, -(-n_queries // threads)))
 
 
 def scan_bytes(threads: int, source: IndexSource, where: StripMap, task: SearchTask) -> int:
-    """Memory of `scan_segments`: prefix sums, tables and candidates of every thread."""
+    """Memory of `scan_segments`: prefix sums, tables and candidates of every thread that works."""
     steps = 2 * where.bytes_of(where.tiles_of(task.start, task.stop))
     prefix = max(min(PREFIX_BYTES, 8 * len(source.rows) * steps), 4 * 8 * len(source.rows))
     return threads * (prefix + 2048 * steps + 80 * len(source.rows))
@@ -48,15 +66,22 @@ def scan_segments(engine: TiledEngine, work: SegmentSearch) -> None:
     passes = plan_passes(strip, weights, segments, wide, max_borders, by_count=unit > 0)
     alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
     hashes = segment_hashes(segments)
-    piece = max(1, min(QUERIES_PER_PIECE, -(-task.n_queries // engine.threads)))
+    piece = piece_size(task.n_queries, engine.threads)
+    begins = iter(range(0, task.n_queries, piece))
+    lock = threading.Lock()
 
-    def run(begin: int) -> None:
-        queries = slice(begin, min(begin + piece, task.n_queries))
-        for one in passes:
-            work.checkpoint()
-            _run_pass(one, work, queries, alleles, called, hashes[one.numbers], unit, dtype)
+    def run(_: int) -> None:
+        while True:
+            with lock:
+                begin = next(begins, None)
+            if begin is None:
+                return
+            queries = slice(begin, min(begin + piece, task.n_queries))
+            for one in passes:
+                work.checkpoint()
+                _run_pass(one, work, queries, alleles, called, hashes[one.numbers], unit, dtype)
 
-    for _ in engine.pool.map(run, range(0, task.n_queries, piece)):
+    for _ in engine.pool.map(run, range(work.threads)):
         pass
 
 

@@ -32,6 +32,7 @@ class SegmentSearch:
         ids: (G, Q, K) haplotypes, to be filled.
         distances: (G, Q, K) their distances, to be filled.
         checkpoint: Raises where the call is no longer wanted.
+        threads: How many may work on it at once.
     """
 
     source: IndexSource
@@ -41,6 +42,7 @@ class SegmentSearch:
     ids: I32Array
     distances: F32Array
     checkpoint: Checkpoint
+    threads: int
 
 
 class TiledEngine:
@@ -97,21 +99,28 @@ class TiledEngine:
         mine, n_shards = task.shard
         laid = source.layout.segments_within(task.start, task.stop, source.observed)
         segments = [segment for segment in laid if place_of(segment, n_shards) == mine]
-        scratch = self._scratch_bytes(source, where, task, segments)
+        threads = self._threads_for(source, where, task)
+        scratch = self._scratch_bytes(source, where, task, segments, threads)
         self._build_seconds = 0.0
         with self.cache.reserve(scratch), self.cache.pinned() as get:
             ids = np.empty((len(segments), task.n_queries, task.k), dtype=np.int32)
             distances = np.empty(ids.shape, dtype=np.float32)
             if ids.size:
                 strip = self._strip(source, where, task, get)
-                self._search_segments(SegmentSearch(source, strip, task, segments, ids, distances, checkpoint))
+                self._search_segments(SegmentSearch(source, strip, task, segments, ids, distances, checkpoint, threads))
         return Answer(result_of(segments, ids, distances), self._build_seconds)
 
     def _search_segments(self, work: SegmentSearch) -> None:
         """Fills the ids and distances of `work`."""
         raise NotImplementedError
 
-    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
+    def _threads_for(self, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+        """How many threads a search is worth, and the budget has room for."""
+        return self.threads
+
+    def _scratch_bytes(
+        self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment], threads: int
+    ) -> int:
         """Memory of one search beside the cached values: the strip, the queries and the reply."""
         strip_bytes = where.bytes_of(where.tiles_of(task.start, task.stop))
         reply = 8 * len(segments) * task.n_queries * task.k

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -110,9 +111,9 @@ def attacked_file(attacked_panel: Panel, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def begin_attack(attacked_file: Path, attacked_panel: Panel) -> Callable[..., Attacked]:
-    """A function (*arguments, env={}) -> Attacked that starts a daemon of 256 MiB."""
+    """A function (*arguments, env={}, descriptors=None) -> Attacked that starts a daemon of 256 MiB."""
 
-    def begin(*arguments: str, env: dict[str, str] | None = None) -> Attacked:
+    def begin(*arguments: str, env: dict[str, str] | None = None, descriptors: int | None = None) -> Attacked:
         quick = {
             "VCFRAG_INDEXD_DRAIN__SETTLE_SECONDS": "0.1",
             "VCFRAG_CACHE_DIR": str(attacked_file.parent / "cache"),
@@ -120,7 +121,7 @@ def begin_attack(attacked_file: Path, attacked_panel: Panel) -> Callable[..., At
         }
         process = Process(
             "--panel", f"panel={attacked_file}", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0",
-            "--memory-budget-bytes", str(BUDGET_BYTES), *arguments, env=quick,
+            "--memory-budget-bytes", str(BUDGET_BYTES), *arguments, env=quick, descriptors=descriptors,
         )  # fmt: skip
         return Attacked(process, attacked_panel.packed.nbytes)
 
@@ -142,8 +143,8 @@ def attack(begin_attack: Callable[..., Attacked]) -> Iterator[Callable[..., Atta
     """The same function, whose daemons are gone at the end of the test."""
     started: list[Attacked] = []
 
-    def begin(*arguments: str, env: dict[str, str] | None = None) -> Attacked:
-        started.append(begin_attack(*arguments, env=env))
+    def begin(*arguments: str, **how: Any) -> Attacked:
+        started.append(begin_attack(*arguments, **how))
         return started[-1]
 
     yield begin

@@ -48,6 +48,8 @@ class Http2:
         self._initial = 65_535
         self._room = {0: 65_535}
         self._read = bytearray()
+        self._taken = self._granted = 0
+        self._ended: set[int] = set()
         settings = struct.pack(">HI", INITIAL_WINDOW_SIZE, window)
         self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
 
@@ -100,6 +102,26 @@ class Http2:
             sent += room
         return sent
 
+    def begin_reply(self, stream: int, n_bytes: int = 1) -> None:
+        """Makes room for, and reads, the first bytes of a reply and no more."""
+        self._grant(stream, n_bytes)
+        while self._taken < n_bytes:
+            assert self._listen(SECONDS), "the server sent no reply"
+
+    def rest_of_reply(self, stream: int, window: int = 2**20) -> int:
+        """Reads a reply to its end; how many bytes it had in all, its five of prefix among them."""
+        while stream not in self._ended:
+            if self._granted - self._taken < window:
+                self._grant(stream, window)
+            if not self._listen(SECONDS) and stream not in self._ended:
+                raise AssertionError(f"cut off after {self._taken} bytes")
+        return self._taken
+
+    def _grant(self, stream: int, n_bytes: int) -> None:
+        more = struct.pack(">I", n_bytes)
+        self.socket.sendall(frame(WINDOW_UPDATE, 0, stream, more) + frame(WINDOW_UPDATE, 0, 0, more))
+        self._granted += n_bytes
+
     def _listen(self, seconds: float) -> bool:
         """Reads one frame and notes the room that it makes; False when none came or the server has gone."""
         self.socket.settimeout(seconds)
@@ -121,6 +143,10 @@ class Http2:
         return kind not in (RST_STREAM, GOAWAY) and not (kind == HEADERS and flags & END_STREAM)
 
     def _note(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        if kind == DATA:
+            self._taken += len(payload)
+        if kind in (DATA, HEADERS) and flags & END_STREAM:
+            self._ended.add(stream)
         if kind == WINDOW_UPDATE:
             self._room[stream] = self._room.get(stream, self._initial) + struct.unpack(">I", payload)[0]
         elif kind == SETTINGS and not flags & ACK:

@@ -135,7 +135,7 @@ def test_worker__one_that_cannot_be_started_is_tried_again(
     eventually, worker: WorkerEngine, index, expected, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.open(index.source())
-    start, failed = worker_module._Process, []
+    start, failed = worker_module.WorkerLife, []
 
     def fail_twice(*arguments):
         if len(failed) < 2:
@@ -143,7 +143,7 @@ def test_worker__one_that_cannot_be_started_is_tried_again(
             raise failed[-1]
         return start(*arguments)
 
-    monkeypatch.setattr(worker_module, "_Process", fail_twice)
+    monkeypatch.setattr(worker_module, "WorkerLife", fail_twice)
     os.kill(worker.pid, signal.SIGKILL)
     eventually(lambda: len(failed) == 2 and worker.available(), "another worker is up")
     np.testing.assert_array_equal(found(worker, index), expected)

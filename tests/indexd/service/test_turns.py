@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_indexd.service.call import Client
+from vcfrag_indexd.service import lane as lane_module
+from vcfrag_indexd.service.call import Call, Client
 from vcfrag_indexd.service.lane import Lane
 from vcfrag_indexd.service.turns import FairQueue
 
@@ -75,6 +76,20 @@ def test_lane__a_client_waits_for_one_of_anothers_jobs_and_not_for_all() -> None
     assert done.wait(60)
     lane.close()
     assert order.index("small") <= 1
+
+
+def test_lane__one_that_is_stuck_is_told_from_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    lane, call, go_on, entered = Lane("test"), Call(), threading.Event(), threading.Event()
+    lane.start()
+    lane.put(A1, lambda seconds: (entered.set(), go_on.wait(60)), call)
+    assert entered.wait(60)
+    assert lane.alive()
+    monkeypatch.setattr(lane_module, "STUCK_SECONDS", -1.0)
+    assert not lane.alive()
+    call.progressed = float("inf")
+    assert lane.alive()
+    go_on.set()
+    lane.close()
 
 
 def test_lane__a_job_that_fails_ends_no_thread(caplog: pytest.LogCaptureFixture) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.retrieval.site_weights import STEPS_PER_UNIT
-from vcfrag_core.search.bitscan import scan_bytes, scan_segments
+from vcfrag_core.search.bitscan import scan_bytes, scan_segments, scan_threads
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.search.scan import rank_fetched
 from vcfrag_core.search.strips import Strip, StripMap, costs
@@ -69,12 +69,17 @@ class FlatEngine(TiledEngine):
         strip = Strip.assemble(where, segment.start, segment.stop, tile, len(source.rows))
         self._flat(source, where, segment, lambda: strip, get)
 
-    def _scratch_bytes(self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment]) -> int:
+    def _threads_for(self, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+        return scan_threads(self, source, where, task)
+
+    def _scratch_bytes(
+        self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment], threads: int
+    ) -> int:
         widest = max((where.observed_within(s.start, s.stop) for s in segments), default=slice(0, 0), key=_width)
         vectors = 8 * _width(widest) * (len(source.rows) + task.n_queries)
         fetched = 28 * task.n_queries * self._most_fetched(len(source.rows))
-        fallback = scan_bytes(self.threads, source, where, task)
-        return super()._scratch_bytes(source, where, task, segments) + vectors + fetched + fallback
+        fallback = scan_bytes(threads, source, where, task)
+        return super()._scratch_bytes(source, where, task, segments, threads) + vectors + fetched + fallback
 
     def _search_segments(self, work: SegmentSearch) -> None:
         search = _FlatSearch(work.source, work.strip, work.task, work.segments)

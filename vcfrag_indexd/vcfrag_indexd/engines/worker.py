@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import Answer, Checkpoint, Engine, IndexSource, SearchTask, Usage
 from vcfrag_core.types import U8Array
 from vcfrag_indexd.engines import worker_process
+from vcfrag_indexd.engines.worker_life import WorkerLife
 from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.threads import Supervised
 from vcfrag_proto.status import ERROR_OF
@@ -44,68 +43,6 @@ class _Pending:
     done: threading.Event = dataclasses.field(default_factory=threading.Event)
     kind: str = ""
     value: Any = None
-
-
-class _Process:
-    """One life of the worker."""
-
-    def __init__(self, make_engine: Callable[[], Engine], on_message: Callable[[_Process, Any], None]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection: Connection
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=worker_process.run, args=(theirs, make_engine), name="vcfrag-engine", daemon=True
-        )
-        self.started = time.monotonic()
-        self.seen: float | None = None
-        self.answered = False
-        self.progressed = self.started
-        self._progress: Any = None
-        self.ended = threading.Event()
-        self.opened: set[str] = set()
-        self._on_message = on_message
-        self._send_lock = threading.Lock()
-        try:
-            self._process.start()
-            threading.Thread(target=self._read, name="vcfrag-worker-reader", daemon=True).start()
-        except BaseException:
-            self.end()
-            raise
-        finally:
-            theirs.close()
-
-    @property
-    def pid(self) -> int:
-        return int(self._process.pid or 0)
-
-    def silent_seconds(self) -> float:
-        """Since the last sign of life."""
-        return time.monotonic() - (self.started if self.seen is None else self.seen)
-
-    def note(self, kind: str, value: Any) -> None:
-        """What a message says of its progress."""
-        progress = value[1] if kind == worker_process.ALIVE else object()
-        if progress != self._progress:
-            self._progress, self.progressed = progress, time.monotonic()
-
-    def send(self, message: Any) -> None:
-        with self._send_lock:
-            self.connection.send(message)
-
-    def end(self) -> None:
-        if self._process.pid is not None:
-            self._process.kill()
-            self._process.join(5.0)
-        self.connection.close()
-
-    def _read(self) -> None:
-        try:
-            while True:
-                message = self.connection.recv()
-                self.seen = time.monotonic()
-                self._on_message(self, message)
-        except (EOFError, OSError):
-            self.ended.set()
 
 
 class WorkerEngine:
@@ -136,9 +73,10 @@ class WorkerEngine:
         self._lock = threading.RLock()
         self._pause = FIRST_PAUSE_SECONDS
         self._patience = 1
-        self._process = _Process(make_engine, self._receive)
-        self._watcher = Supervised("worker-watch", self._watch)
-        self._watcher.start()
+        self._process = WorkerLife(make_engine)
+        self._threads = [Supervised("worker-watch", self._watch), Supervised("worker-reader", self._read)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def pid(self) -> int:
@@ -177,8 +115,9 @@ class WorkerEngine:
 
     def shutdown(self) -> None:
         self._stopping.set()
-        self._watcher.stop(5.0)
+        self._threads[0].stop(5.0)
         self._process.end()
+        self._threads[1].stop(5.0)
         with self._lock:
             for descriptor, _, _ in self._shared.values():
                 os.close(descriptor)
@@ -205,7 +144,7 @@ class WorkerEngine:
         reason, message = pending.value
         raise ERROR_OF.get(reason, InternalError)(message)
 
-    def _open_in(self, process: _Process, handle: str) -> None:
+    def _open_in(self, process: WorkerLife, handle: str) -> None:
         with self._lock:
             source = self._sources.get(handle)
             if source is None or handle in process.opened:
@@ -215,7 +154,7 @@ class WorkerEngine:
         self._send(process, "open", (dataclasses.replace(source, packed=EMPTY), bits), keep=False)
 
     def _send(
-        self, process: _Process, method: str, arguments: tuple[Any, ...], *, keep: bool = True
+        self, process: WorkerLife, method: str, arguments: tuple[Any, ...], *, keep: bool = True
     ) -> tuple[int, _Pending]:
         number, pending = next(self._numbers), _Pending()
         if keep:
@@ -235,21 +174,30 @@ class WorkerEngine:
         except UnavailableError:
             return
 
-    def _forget(self, process: _Process, number: int) -> None:
+    def _forget(self, process: WorkerLife, number: int) -> None:
         self._pending.pop(number, None)
         if not process.ended.is_set():
             self._post_cancel(process, number)
 
-    def _post_cancel(self, process: _Process, number: int) -> None:
+    def _post_cancel(self, process: WorkerLife, number: int) -> None:
         try:
             process.send((number, worker_process.CANCEL, ()))
         except OSError:
             return
 
-    def _receive(self, process: _Process, message: tuple[int, str, Any, Usage | None]) -> None:
-        number, kind, value, usage = message
+    def _read(self) -> None:
+        """Until it stops; may be begun again after it failed."""
+        while not self._stopping.is_set():
+            process = self._process
+            if process.ended.is_set():
+                self._stopping.wait(WATCH_SECONDS)
+                continue
+            message = process.receive()
+            if message is not None:
+                self._take(process, *message)
+
+    def _take(self, process: WorkerLife, number: int, kind: str, value: Any, usage: Usage | None) -> None:
         self._usage = usage or self._usage
-        process.note(kind, value)
         if kind == worker_process.ALIVE:
             self.devices = tuple(value[0])
         else:
@@ -268,7 +216,6 @@ class WorkerEngine:
             if why is not None:
                 log.error("the engine's worker is killed", pid=process.pid, why=why)
                 process.end()
-                process.ended.set()
             if not process.ended.is_set():
                 continue
             lived = time.monotonic() - process.started
@@ -279,10 +226,10 @@ class WorkerEngine:
             process.end()
             if self._stopping.wait(self._pause):
                 return
-            self._process = _Process(self._make_engine, self._receive)
+            self._process = WorkerLife(self._make_engine)
             self.restarts += 1
 
-    def _why_to_kill(self, process: _Process) -> str | None:
+    def _why_to_kill(self, process: WorkerLife) -> str | None:
         """What is wrong with a worker that lives; None for nothing."""
         if process.ended.is_set():
             return None

@@ -37,10 +37,12 @@ class Call:
     Attributes:
         deadline: `time.monotonic` value after which nobody waits for the answer; None for none.
         request_id: Names the call in logs.
+        progressed: `time.monotonic` value of its last checkpoint.
     """
 
     deadline: float | None = None
     request_id: str = ""
+    progressed: float = 0.0
     _cancelled: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -54,6 +56,7 @@ class Call:
             DeadlineError: Its deadline has passed.
             UnavailableError: It was cancelled; nobody reads this error.
         """
+        self.progressed = time.monotonic()
         if self._cancelled.is_set():
             raise UnavailableError("the call was cancelled")
         if self.deadline is not None and time.monotonic() >= self.deadline:

@@ -7,20 +7,27 @@ import threading
 import time
 from collections.abc import Callable
 
-from vcfrag_indexd.service.call import Client
+from vcfrag_indexd.service.call import Call, Client
 from vcfrag_indexd.service.turns import FairQueue
 from vcfrag_indexd.threads import Supervised
 
 STOP_SECONDS = 5.0
+# No piece of work between two checkpoints takes so long, however slow the machine.
+STUCK_SECONDS = 600.0
 
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Job:
-    """Something to be done for a client, told how many seconds it waited."""
+    """Something to be done for a client, told how many seconds it waited, and the call that it is for."""
 
     client: Client
     run: Callable[[float], None]
+    call: Call | None = None
     since: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def progressed(self) -> float:
+        return 0.0 if self.call is None else self.call.progressed
 
 
 class Lane:
@@ -35,6 +42,7 @@ class Lane:
         self._queue: FairQueue[Job] = FairQueue()
         self._ready = threading.Condition()
         self._closed = False
+        self._running: dict[Job, float] = {}
         self._threads = [Supervised(f"{name}-{i}", self._work) for i in range(threads)]
 
     def start(self) -> None:
@@ -42,12 +50,14 @@ class Lane:
             thread.start()
 
     def alive(self) -> bool:
-        """Whether all its threads work."""
-        return all(thread.alive() for thread in self._threads)
+        """Whether all its threads work, and none has been with one job for long without a checkpoint."""
+        last = time.monotonic() - STUCK_SECONDS
+        stuck = [job for job, since in list(self._running.items()) if max(since, job.progressed) < last]
+        return not stuck and all(thread.alive() for thread in self._threads)
 
-    def put(self, client: Client, run: Callable[[float], None]) -> Job:
+    def put(self, client: Client, run: Callable[[float], None], call: Call | None = None) -> Job:
         """Queues a job; its `run` must see to its own errors."""
-        job = Job(client, run)
+        job = Job(client, run, call)
         with self._ready:
             self._queue.push(client, job)
             self._ready.notify()
@@ -73,6 +83,10 @@ class Lane:
                 if self._closed:
                     return
                 job = self._queue.pop()
-            job.run(time.monotonic() - job.since)
+            self._running[job] = time.monotonic()
+            try:
+                job.run(self._running[job] - job.since)
+            finally:
+                del self._running[job]
             # An idle thread keeps nothing of the last job alive.
             del job

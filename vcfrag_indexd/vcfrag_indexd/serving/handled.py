@@ -88,7 +88,7 @@ class Handled:
     def queue(self, lane: Lane, step: Callable[[float], None]) -> None:
         """Does `step` when it is this client's turn, told how many seconds that took; errors end the call."""
         with self._lock:
-            job = lane.put(self.client, lambda seconds: self.guard(lambda: self._step(step, seconds)))
+            job = lane.put(self.client, lambda seconds: self.guard(lambda: self._step(step, seconds)), self.wanted)
             self._place = (lane, job)
         if self.call.over:
             self._over()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import socketserver
 import threading
@@ -11,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from vcfrag_indexd.threads import Supervised
 
 MOST_CONNECTIONS = 8
 CONNECTION_SECONDS = 5.0
@@ -48,17 +51,18 @@ class ScrapeServer:
         self._thread.join(STOP_SECONDS)
 
 
-class _Server(socketserver.ThreadingMixIn, WSGIServer):
-    """A thread for a connection, of which the oldest is closed for the one that would be too many."""
+class _Server(WSGIServer):
+    """A thread for each of a few connections, of which the oldest is closed for the one that would be too many."""
 
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 64
 
     def __init__(self, *arguments: Any) -> None:
         self._open: OrderedDict[socket.socket, float] = OrderedDict()
         self._lock = threading.Lock()
+        self._waiting: queue.Queue[tuple[Any, Any] | None] = queue.Queue()
         super().__init__(*arguments)
+        for i in range(MOST_CONNECTIONS):
+            Supervised(f"metrics-{i}", self._work).start()
 
     def server_bind(self) -> None:
         # Not HTTPServer's, which asks the resolver for this machine's name.
@@ -71,10 +75,22 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             while len(self._open) >= MOST_CONNECTIONS:
                 _break(self._open.popitem(last=False)[0])
             self._open[request] = time.monotonic()
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no thread to be had: the next scrape will find one
-            self.shutdown_request(request)
+        self._waiting.put((request, client_address))
+
+    def _work(self) -> None:
+        while (taken := self._waiting.get()) is not None:
+            request, client_address = taken
+            try:
+                self.finish_request(request, client_address)
+            except OSError:
+                """A peer that goes away is no news."""
+            finally:
+                self.shutdown_request(request)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for _ in range(MOST_CONNECTIONS):
+            self._waiting.put(None)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -87,9 +103,6 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
             for request in late:
                 del self._open[request]
                 _break(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A peer that goes away is no news."""
 
 
 class _Server6(_Server):

@@ -18,6 +18,7 @@ def embedded_daemon(
     threads: int = 0,
     memory_budget_bytes: int = 2 * GIB,
     engine: str = "auto",
+    devices: tuple[int, ...] = (),
     max_missing_share: float = 0.05,
 ) -> Iterator[str]:
     """Address of a daemon on a kernel-chosen port of 127.0.0.1 that serves panels already in memory.
@@ -27,6 +28,7 @@ def embedded_daemon(
         threads: Its compute threads; 0 for one per core.
         memory_budget_bytes: For its segment indexes and searches.
         engine: As `vcfrag-indexd serve --engine`.
+        devices: CUDA devices of an engine that has some; all unless given.
         max_missing_share: Share of the observed sites at which a query may lack a call.
 
     Raises:
@@ -42,7 +44,7 @@ def embedded_daemon(
         ) from error
     config = ServeConfig(
         listen="127.0.0.1:0",
-        engine=EngineConfig(name=engine, threads=threads),
+        engine=EngineConfig(name=engine, threads=threads, devices=devices),
         limits=LimitsConfig(memory_budget_bytes=memory_budget_bytes, max_missing_share=max_missing_share),
     )
     with running(config, panels=panels) as daemon:

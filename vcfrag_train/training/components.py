@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -122,4 +123,10 @@ def _embedded(config: FitConfig, data: TrainingData) -> contextlib.AbstractConte
         {config.panel.name: data.panel},
         threads=config.daemon.threads,
         memory_budget_bytes=config.daemon.memory_budget_bytes,
+        devices=_own_device(config),
     )
+
+
+def _own_device(config: FitConfig) -> tuple[int, ...]:
+    """Of several processes on a machine each one's daemon keeps to the device that it trains on; else all."""
+    return (int(os.environ.get("LOCAL_RANK", "0")),) if config.trainer.devices > 1 else ()

@@ -27,7 +27,6 @@ from vcfrag_indexd.cli.app import app, main
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.engines import installed
 from vcfrag_indexd.engines.create import create_engine, engine_for_daemon
-from vcfrag_indexd.engines.faiss_gpu import check_fetch
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient
@@ -214,12 +213,6 @@ def test_engines__unknown_or_impossible_ones_are_refused() -> None:
     for name in ("faiss-gpu", "bitscan-gpu"):
         with pytest.raises(ConfigError, match="finds no GPU"):
             engine_for_daemon(name, threads=1, budget_bytes=1, worker=None, hang_seconds=1)
-
-
-def test_faiss_gpu__more_than_it_can_fetch_is_refused() -> None:
-    check_fetch(1024, 900)
-    with pytest.raises(VcfragError, match="exceeds the 2048"):
-        check_fetch(1024, 1024)
 
 
 def test_tracing__without_the_extra_says_which_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:

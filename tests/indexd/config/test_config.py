@@ -112,6 +112,24 @@ def test_as_toml__gives_the_same_configuration_again(file: Path, tmp_path: Path)
     assert as_toml(ServeConfig()).startswith('listen = "127.0.0.1:50510"')
 
 
+def test_devices__are_a_list_in_a_file_and_numbers_with_commas_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "devices.toml"
+    file.write_text("[engine]\ndevices = [2, 0]\n")
+    assert load_config(file, environment={}).engine.devices == (2, 0)
+    assert load_config(file, environment={"VCFRAG_INDEXD_ENGINE__DEVICES": "1,3"}).engine.devices == (1, 3)
+    again = tmp_path / "again.toml"
+    again.write_text(as_toml(load_config(file, environment={})))
+    assert load_config(again, environment={}).engine.devices == (2, 0)
+
+
+@pytest.mark.parametrize("value", ["[1, 1]", "[-1]", "1", '["x"]'])
+def test_devices__that_make_no_sense_are_refused(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "devices.toml"
+    file.write_text(f"[engine]\ndevices = {value}\n")
+    with pytest.raises(ConfigError, match=r"engine\.devices"):
+        load_config(file, environment={})
+
+
 @pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:x", "host:70000"])
 def test_split_address__refuses_what_is_not_host_and_port(address: str) -> None:
     with pytest.raises(ConfigError):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -190,3 +193,21 @@ def test_sharded__deals_segments_to_devices_and_answers_like_one(index) -> None:
     assert three.usage().budget_bytes == 3 * BUDGET
     one.shutdown()
     three.shutdown()
+
+
+def test_worker__runs_no_script_without_a_guard_again(tmp_path: Path, panel_file: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begun', flush=True)\n"
+        "from pathlib import Path\n"
+        "from vcfrag_indexd.config.config import EngineConfig, ServeConfig\n"
+        "from vcfrag_indexd.serving.server import running\n"
+        "engine = EngineConfig(name='bitscan', threads=1, worker=True)\n"
+        f"config = ServeConfig(listen='127.0.0.1:0', engine=engine, panels={{'panel': Path({str(panel_file)!r})}})\n"
+        "with running(config) as daemon:\n"
+        "    print(daemon.engine.available(), flush=True)\n"
+    )
+    command = [sys.executable, str(script)]
+    environment = {**os.environ, "VCFRAG_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    assert done.stdout.split() == ["begun", "True"]

@@ -34,6 +34,8 @@ class LimitsConfig:
         memory_budget_bytes: All that depends on what clients ask for: segment indexes and the working sets of
             searches, open indexes (at most a quarter), messages under way to here (an eighth), admitted calls and
             their replies until they have been taken (`max_queued_bytes`).
+        device_budget_bytes: Of the memory of each CUDA device, for what an engine holds there, libraries' own memory
+            included; nine tenths of what is free when the engine starts unless given.
         max_queued_work: Queries x segments x k admitted at once; more is refused as OVERLOADED.
         max_queued_bytes: Bytes of admitted requests and replies; an eighth of the memory budget unless given.
         max_queued_calls: Admitted calls.
@@ -46,6 +48,7 @@ class LimitsConfig:
     """
 
     memory_budget_bytes: int = 2 * GIB
+    device_budget_bytes: int | None = None
     max_queued_work: int = 64_000_000
     max_queued_bytes: int | None = None
     max_queued_calls: int = 128
@@ -59,6 +62,7 @@ class LimitsConfig:
     def __post_init__(self) -> None:
         for name, most in (
             ("memory_budget_bytes", MAX_BYTES),
+            ("device_budget_bytes", MAX_BYTES),
             ("max_queued_work", MAX_BYTES),
             ("max_queued_bytes", self.memory_budget_bytes // 2),
             ("max_queued_calls", 2**16),
@@ -110,7 +114,8 @@ class EngineConfig:
 
     Attributes:
         name: One of `auto`, `bitscan`, `bitscan-gpu`, `faiss-cpu`, `faiss-gpu`, `reference`.
-        threads: Compute threads; 0 for one per core.
+        threads: Compute threads, of all workers together; 0 for one per core.
+        devices: Numbers of the CUDA devices that a GPU's engine uses, each by a worker of its own; all unless given.
         worker: Run the engine in a supervised process of its own; None: only those of a GPU.
         worker_hang_seconds: A worker that shows no sign of life, or makes no progress with a request, for so long is
             killed and replaced.
@@ -118,6 +123,7 @@ class EngineConfig:
 
     name: str = "auto"
     threads: int = 0
+    devices: tuple[int, ...] = ()
     worker: bool | None = None
     worker_hang_seconds: float = 30.0
 
@@ -125,6 +131,8 @@ class EngineConfig:
         if self.name not in ENGINES:
             raise ConfigError(f"engine.name must be one of {', '.join(ENGINES)}, got {self.name!r}")
         check_between("engine.threads", self.threads, 0, MAX_THREADS)
+        if len(set(self.devices)) != len(self.devices) or min(self.devices, default=0) < 0:
+            raise ConfigError(f"engine.devices must be different numbers from 0, got {self.devices}")
         check_between("engine.worker_hang_seconds", self.worker_hang_seconds, 0.1, MAX_SECONDS)
 
 

@@ -23,6 +23,7 @@ from vcfrag_core.search.cache import SegmentCache
 from vcfrag_core.search.engine import Answer, Checkpoint, IndexSource, SearchTask, Usage
 from vcfrag_core.search.tiled import result_of
 from vcfrag_core.types import U8Array
+from vcfrag_indexd.engines.budgets import DEVICE_SHARE
 from vcfrag_indexd.engines.cuda.device import AnyArray, Device, DeviceArray, DeviceMemoryError, Launch
 from vcfrag_indexd.engines.cuda.job import TILE_SITES, Context
 from vcfrag_indexd.engines.cuda.passes import THREADS, Passes, u32, u64
@@ -47,15 +48,16 @@ class BitscanGpuEngine:
     Args:
         make_device: Called once, by the thread that makes the engine.
         threads: Threads of the host that copy.
-        budget_bytes: Memory of the device for the panel's pieces, indexes and searches.
+        budget_bytes: Memory of the device for the panel's pieces, indexes and searches; nine tenths of what is free,
+            once kernels and context have theirs, unless given.
     """
 
     name = "bitscan-gpu"
 
-    def __init__(self, make_device: Callable[[], Device], *, threads: int, budget_bytes: int) -> None:
+    def __init__(self, make_device: Callable[[], Device], *, threads: int, budget_bytes: int | None = None) -> None:
         self.device = make_device()
         self.devices: tuple[str, ...] = (self.device.name,)
-        self._cache: SegmentCache[Any] = SegmentCache(budget_bytes)
+        self._cache: SegmentCache[Any] = SegmentCache(budget_bytes or int(DEVICE_SHARE * self.device.free_bytes()))
         self._sources: dict[str, IndexSource] = {}
         self._contexts: OrderedDict[ContextKey, Context] = OrderedDict()
         self._scratch: DeviceArray | None = None

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.search.engine import Engine
@@ -20,14 +21,17 @@ COUNT_SECONDS = 120.0
 log = get_log()
 
 
-def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0) -> Engine:
+def create_engine(
+    name: str, *, threads: int, budget_bytes: int, device: int = 0, device_bytes: int | None = None
+) -> Engine:
     """The engine `name` in this process; `auto` is `bitscan`, the fastest without a GPU.
 
     Args:
         name: One of ENGINES.
         threads: Compute threads; 0 for one per core that this process may use.
-        budget_bytes: Memory for segment indexes and searches.
+        budget_bytes: Memory of the host for segment indexes and searches.
         device: The GPU of the engines that have one.
+        device_bytes: Of its memory; nine tenths of what is free unless given.
 
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
@@ -41,7 +45,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
         from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
         from vcfrag_indexd.engines.cuda.driver import CudaDevice
 
-        return BitscanGpuEngine(functools.partial(CudaDevice, device), threads=threads, budget_bytes=budget_bytes)
+        return BitscanGpuEngine(functools.partial(CudaDevice, device), threads=threads, budget_bytes=device_bytes)
     if name == "faiss-cpu":
         from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
 
@@ -49,7 +53,7 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
     if name == "faiss-gpu":
         from vcfrag_indexd.engines.faiss_gpu import FaissGpuEngine
 
-        return FaissGpuEngine(threads=threads, budget_bytes=budget_bytes, device=device)
+        return FaissGpuEngine(threads=threads, budget_bytes=budget_bytes, device=device, device_bytes=device_bytes)
     if name == "reference":
         from vcfrag_core.search.reference import ReferenceEngine
 
@@ -58,16 +62,25 @@ def create_engine(name: str, *, threads: int, budget_bytes: int, device: int = 0
 
 
 def engine_for_daemon(
-    name: str, *, threads: int, budget_bytes: int, worker: bool | None, hang_seconds: float
+    name: str,
+    *,
+    threads: int,
+    budget_bytes: int,
+    worker: bool | None,
+    hang_seconds: float,
+    devices: Sequence[int] = (),
+    device_bytes: int | None = None,
 ) -> Engine:
     """The engine as a daemon runs it: GPUs each behind a worker process, others on request.
 
     Args:
         name: One of ENGINES; `auto` is what was found to be fastest on this machine, else `bitscan`.
-        threads: As in `create_engine`.
-        budget_bytes: Of all devices together.
+        threads: As in `create_engine`, of all workers together.
+        budget_bytes: Memory of the host, of all workers together.
         worker: Whether to use worker processes; None: for GPUs only.
         hang_seconds: A worker that is silent for so long is replaced.
+        devices: Numbers of the GPUs to use; all unless given.
+        device_bytes: As in `create_engine`, of each device.
 
     Raises:
         ConfigError: No such engine, or what it needs is not installed.
@@ -76,23 +89,39 @@ def engine_for_daemon(
         name = _chosen()
     if name not in GPU_ENGINES and not worker:
         return create_engine(name, threads=threads, budget_bytes=budget_bytes)
-    n_gpus = {"bitscan-gpu": count_devices, "faiss-gpu": count_gpus}.get(name, lambda: 1)()
-    if n_gpus == 0:
-        raise ConfigError(f"{name} finds no GPU: start with --engine auto, or on a machine that has one")
     from vcfrag_indexd.engines.sharded import ShardedEngine
     from vcfrag_indexd.engines.worker import WorkerEngine
 
-    share = budget_bytes // n_gpus
+    chosen = _devices(name, devices)
+    share, each = budget_bytes // len(chosen), max(1, (threads or len(os.sched_getaffinity(0))) // len(chosen))
     workers = [
         WorkerEngine(
             name,
-            functools.partial(create_engine, name, threads=threads, budget_bytes=share, device=device),
+            functools.partial(
+                create_engine, name, threads=each, budget_bytes=share, device=device, device_bytes=device_bytes
+            ),
             budget_bytes=share,
             hang_seconds=hang_seconds,
         )
-        for device in range(n_gpus)
+        for device in chosen
     ]
     return workers[0] if len(workers) == 1 else ShardedEngine(workers)
+
+
+def _devices(name: str, wanted: Sequence[int]) -> Sequence[int]:
+    """The devices that get a worker each; one that is none for an engine without.
+
+    Raises:
+        ConfigError: There is none, or one of them is not there.
+    """
+    if name not in GPU_ENGINES:
+        return (0,)
+    there = range(count_devices() if name == "bitscan-gpu" else count_gpus())
+    if not there:
+        raise ConfigError(f"{name} finds no GPU: start with --engine auto, or on a machine that has one")
+    if not set(wanted) <= set(there):
+        raise ConfigError(f"engine.devices are {tuple(wanted)}, and {name} finds {len(there)}, numbered from 0")
+    return wanted or there
 
 
 def _chosen() -> str:

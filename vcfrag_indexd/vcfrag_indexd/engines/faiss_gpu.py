@@ -2,71 +2,98 @@
 
 GPU indexes ignore id selectors silently and are unsafe even for concurrent reads, so excluded groups are left out by
 over-fetching and filtering, and one process with one lane of calls owns each device (`vcfrag_indexd.engines.worker`);
-several devices are several such engines (`sharded`).
+several devices are several such engines (`sharded`). A flat index is searched by a call of its own, so that segments
+go one after the other, and what it fetches is ranked on the host: see docs/decisions/gpu-engine.md for what that costs.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import numpy as np
-
-from vcfrag_core.errors import ConfigError, RangeError
+from vcfrag_core.errors import ConfigError, OutOfBudgetError
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.search.tiled import SegmentSearch
+from vcfrag_core.search.cache import SegmentCache
 from vcfrag_core.types import F32Array, I64Array
+from vcfrag_indexd.engines.budgets import HostAndDevice, device_budget
 from vcfrag_indexd.engines.faiss_cpu import checked
 from vcfrag_indexd.engines.flat import FlatEngine
 from vcfrag_indexd.engines.installed import GPU_LINE, import_faiss
 
-GPU_MAX_FETCH = 2048
-FETCH_MARGIN = 64
+# FAISS takes this much for itself on the device, and page-locked memory of the host.
 TEMPORARY_BYTES = 512 * 1024 * 1024
+PINNED_BYTES = 64 * 1024 * 1024
+T = TypeVar("T")
 
 
 class FaissGpuEngine(FlatEngine):
-    """One GpuIndexFlatIP per segment, all on one device."""
+    """One GpuIndexFlatIP per segment, all on one device.
+
+    Args:
+        threads: Threads of the host.
+        budget_bytes: Memory of the host.
+        device: Number of the device.
+        device_bytes: Of its memory; nine tenths of what is free unless given.
+    """
 
     name = "faiss-gpu"
 
-    def __init__(self, *, threads: int, budget_bytes: int, device: int = 0) -> None:
+    def __init__(self, *, threads: int, budget_bytes: int, device: int = 0, device_bytes: int | None = None) -> None:
         super().__init__(threads=threads, budget_bytes=budget_bytes)
         self._faiss = import_faiss()
         n_gpus = int(self._faiss.get_num_gpus()) if hasattr(self._faiss, "get_num_gpus") else 0
         if device >= n_gpus:
             raise ConfigError(f"faiss-gpu finds no GPU: run `{GPU_LINE}` on a machine with one, or take another engine")
         self.devices = (f"cuda:{device}",)
+        budget = device_bytes or device_budget(device) or budget_bytes
+        temporary = min(TEMPORARY_BYTES, budget // 4)
+        host: SegmentCache[Any] = SegmentCache(max(1, budget_bytes - PINNED_BYTES))
+        on_device: SegmentCache[Any] = SegmentCache(budget - temporary)
+        self.cache = HostAndDevice(host, on_device, kinds_on_device=("flat",))
+        self._on_device = on_device
         self._resources = self._faiss.StandardGpuResources()
-        self._resources.setTempMemory(TEMPORARY_BYTES)
+        self._resources.setTempMemory(temporary)
+        self._resources.setPinnedMemory(PINNED_BYTES)
         self._config = self._faiss.GpuIndexFlatConfig()
         self._config.device = device
         self._config.useFloat16 = False
 
-    def keep(self, n_bytes: int) -> None:
-        """Nothing: the budget is the device's, and open indexes are kept on the host."""
-
     def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
-        index = self._faiss.GpuIndexFlatIP(self._resources, vectors.shape[1], self._config)
-        index.add(checked(vectors))
-        return index
+        def make() -> Any:
+            index = self._faiss.GpuIndexFlatIP(self._resources, vectors.shape[1], self._config)
+            index.add(checked(vectors))
+            return index
+
+        return self._with_room(make)
 
     def _nearest_rows(self, index: Any, queries: F32Array, n: int) -> tuple[F32Array, I64Array]:
-        products, rows = index.search(checked(queries), n)
+        products, rows = self._with_room(lambda: index.search(checked(queries), n))
         return products, rows
 
-    def _search_segments(self, work: SegmentSearch) -> None:
-        check_fetch(work.task.k, int(np.diff(work.task.excluded_starts).max(initial=0)))
-        super()._search_segments(work)
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """The work's result; where the device has no room for it, what is not in use goes and it is tried again.
+
+        Raises:
+            OutOfBudgetError: There is no room even so.
+        """
+        try:
+            return work()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        self._on_device.evict_unpinned()
+        try:
+            return work()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfBudgetError(
+                f"{self.devices[0]} has no room for this search: search a shorter range or fewer queries, or leave "
+                "more of the device to the daemon"
+            ) from error
 
 
-def check_fetch(k: int, most_excluded: int) -> None:
-    """Refuses what a GPU cannot fetch in one call.
-
-    Raises:
-        RangeError: k, the largest excluded group and a margin exceed 2,048 together.
-    """
-    if k + most_excluded + FETCH_MARGIN > GPU_MAX_FETCH:
-        raise RangeError(
-            f"k = {k} with {most_excluded} excluded haplotypes and a margin of {FETCH_MARGIN} exceeds the "
-            f"{GPU_MAX_FETCH} that a GPU can fetch: ask for fewer neighbours or take a CPU engine"
-        )
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether FAISS says that an allocation on the device failed; it has one kind of error for everything."""
+    text = str(error).lower()
+    return "out of memory" in text or "alloc fail" in text

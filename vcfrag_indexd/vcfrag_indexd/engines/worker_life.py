@@ -11,6 +11,7 @@ from typing import Any
 
 from vcfrag_core.search.engine import Engine
 from vcfrag_indexd.engines import worker_process
+from vcfrag_indexd.engines.child import Child
 
 END_SECONDS = 5.0
 
@@ -30,12 +31,9 @@ class WorkerLife:
     """
 
     def __init__(self, make_engine: Callable[[], Engine]) -> None:
-        context = multiprocessing.get_context("spawn")
         self._connection: Connection
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=worker_process.run, args=(theirs, make_engine), name="vcfrag-engine", daemon=True
-        )
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = Child(theirs)
         self.started = time.monotonic()
         self.seen: float | None = None
         self.answered = False
@@ -46,6 +44,7 @@ class WorkerLife:
         self._send_lock = threading.Lock()
         try:
             self._process.start()
+            self._connection.send(make_engine)
         except BaseException:
             self.end()
             raise

@@ -225,10 +225,13 @@ class IndexService:
             raise UnavailableError("the engine's worker is being restarted: try again")
 
 
+FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu-cuvs")
+
+
 def versions() -> dict[str, str]:
     """Versions of what the answers may depend on."""
     found = {"vcfrag-indexd": __version__, "python": platform.python_version()}
-    for name in ("numpy", "numba", "faiss-cpu", "faiss-gpu-cu12", "grpcio", "protobuf"):
+    for name in ("numpy", "numba", *FAISS, "cuda-bindings", "grpcio", "protobuf"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

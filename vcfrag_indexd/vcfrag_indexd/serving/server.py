@@ -239,4 +239,6 @@ def _engine_of(config: ServeConfig) -> Engine:
         budget_bytes=config.limits.engine_bytes,
         worker=config.engine.worker,
         hang_seconds=config.engine.worker_hang_seconds,
+        devices=config.engine.devices,
+        device_bytes=config.limits.device_budget_bytes,
     )

@@ -179,6 +179,18 @@ def _name_of(driver: Any, device: Any) -> str:
     return str(_checked(driver.cuDeviceGetName(128, device)).split(b"\0")[0].decode())
 
 
+def free_bytes_of(number: int) -> int:
+    """Free memory of a device, of which this process has the primary context afterwards.
+
+    Raises:
+        ConfigError: CUDA's Python bindings are not installed.
+    """
+    driver = _driver()
+    _checked(driver.cuInit(0))
+    _checked(driver.cuCtxSetCurrent(_checked(driver.cuDevicePrimaryCtxRetain(_checked(driver.cuDeviceGet(number))))))
+    return int(_checked(driver.cuMemGetInfo())[0])
+
+
 def compile_kernels(source: str, architecture: str, options: Sequence[str] = ()) -> tuple[bytes, str]:
     """Machine code of the kernels for a compute capability such as `sm_90`, and the compiler's log; needs no device.
 

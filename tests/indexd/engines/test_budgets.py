@@ -1,0 +1,99 @@
+"""Memory of the host and of a device is counted apart, and a device without room is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vcfrag_core.errors import OutOfBudgetError
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.search.cache import SegmentCache
+from vcfrag_indexd.engines.budgets import HostAndDevice
+from vcfrag_indexd.engines.create import create_engine
+from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
+from vcfrag_indexd.engines.faiss_gpu import FaissGpuEngine
+
+
+def two(host: int, device: int) -> HostAndDevice:
+    return HostAndDevice(SegmentCache(host), SegmentCache(device), kinds_on_device=("flat",))
+
+
+def test_host_and_device__values_count_where_they_lie() -> None:
+    cache = two(100, 1000)
+    with cache.pinned() as get, cache.reserve(30):
+        assert get(("a", "flat", 0, 1), 900, lambda: "on the device") == "on the device"
+        assert get(("a", "tile", 0, 1), 60, lambda: "on the host") == "on the host"
+        with pytest.raises(OutOfBudgetError):
+            get(("a", "tile", 1, 2), 20, lambda: "too much for the host")
+        with pytest.raises(OutOfBudgetError):
+            get(("b", "flat", 1, 2), 200, lambda: "too much for the device")
+        assert cache.used_bytes == 990
+    assert cache.peak_bytes == 990
+    assert (cache.holdings()["a"].entries, cache.holdings()["a"].n_bytes, cache.builds) == (2, 960, 2)
+    cache.drop("a")
+    assert cache.used_bytes == 0
+
+
+def test_host_and_device__each_evicts_its_own() -> None:
+    cache = two(100, 100)
+    for kind in ("flat", "tile", "flat"):
+        with cache.pinned() as get:
+            get((kind, kind, cache.builds, 0), 60, object)
+    assert cache.evictions == 1
+    assert set(cache.holdings()) == {"flat", "tile"}
+    cache.evict_unpinned()
+    assert cache.used_bytes == 0
+
+
+def test_search__with_two_budgets_answers_as_with_one(described: Callable, panel: Panel) -> None:
+    made = described(panel, wanted=(8, 32))
+    task = made.task(made.own(panel.samples[:4]), 3)
+    apart, together = (create_engine("faiss-cpu", threads=1, budget_bytes=1 << 26) for _ in range(2))
+    assert isinstance(apart, FaissCpuEngine)
+    apart.cache = two(1 << 26, 1 << 20)
+    answers = []
+    for engine in (apart, together):
+        engine.open(made.source())
+        answers.append(engine.search("index", task, lambda: None).result)
+        engine.shutdown()
+    np.testing.assert_array_equal(answers[0].ids, answers[1].ids)
+
+
+@pytest.mark.parametrize(
+    ("failures", "message"),
+    [(1, None), (2, "leave more of the device to the daemon"), (9, "leave more of the device to the daemon")],
+)
+def test_faiss_gpu__without_room_lets_go_and_tries_again(failures: int, message: str | None) -> None:
+    engine = object.__new__(FaissGpuEngine)
+    engine.devices, engine._on_device = ("cuda:0",), SegmentCache(100)
+    with engine._on_device.pinned() as get:
+        get(("old", "flat", 0, 0), 90, object)
+    calls: list[int] = []
+
+    def work() -> str:
+        calls.append(engine._on_device.used_bytes)
+        if len(calls) <= failures:
+            raise RuntimeError(
+                "Error in allocMemoryHandle: StandardGpuResources: alloc fail type FlatData: out of memory"
+            )
+        return "done"
+
+    if message is None:
+        assert engine._with_room(work) == "done"
+    else:
+        with pytest.raises(OutOfBudgetError, match=message):
+            engine._with_room(work)
+    assert calls == [90, 0]
+
+
+def test_faiss_gpu__other_errors_are_what_they_are() -> None:
+    engine = object.__new__(FaissGpuEngine)
+    engine.devices, engine._on_device = ("cuda:0",), SegmentCache(100)
+
+    def work() -> None:
+        raise RuntimeError("cuBLAS failed")
+
+    with pytest.raises(RuntimeError, match="cuBLAS failed"):
+        engine._with_room(work)

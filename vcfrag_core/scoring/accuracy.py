@@ -87,8 +87,8 @@ def dosage_r2(dosage: FloatArray, truth: IntArray) -> F64Array:
 def truth_varies(truth: IntArray) -> BoolArray:
     """(V,) whether the called true genotypes (V, S) of a site are not all the same."""
     called = truth != MISSING
-    highest = np.where(called, truth, -1).max(axis=1, initial=-1)
-    lowest = np.where(called, truth, 3).min(axis=1, initial=3)
+    highest = np.where(called, truth, np.int8(-1)).max(axis=1, initial=-1)
+    lowest = np.where(called, truth, np.int8(3)).min(axis=1, initial=3)
     return np.asarray(lowest < highest, dtype=np.bool_)
 
 

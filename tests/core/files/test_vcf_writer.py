@@ -48,7 +48,7 @@ class Imputed:
         self.samples = [f"T{i}" for i in range(self.ploidy.n_samples)]
         self.dosage = np.where(rng.random(shape) < 0.5, rng.beta(0.1, 0.4, shape), 0).astype(np.float32)
         self.typed = rng.random(panel.n_sites) < 0.3
-        self.alleles = np.where(self.typed, rng.integers(-1, 2, shape), -1).astype(np.int8)
+        self.alleles = np.where(self.typed, rng.integers(-1, 2, shape), np.int8(-1)).astype(np.int8)
         self.loo = np.where(self.typed, rng.random(shape), np.nan).astype(np.float32)
         self.er2 = np.where(self.typed, rng.random(panel.n_sites), np.nan)
 

@@ -159,7 +159,9 @@ def test_imputer_with_a_model__same_bytes_alone_and_together(
     panel, genetic_map = placed
     rng = np.random.default_rng(2)
     observed = rng.random(panel.n_sites) < 0.4
-    alleles = np.where(observed, panel.haplotypes()[:8] ^ (rng.random((8, panel.n_sites)) < 0.02), -1).astype(np.int8)
+    alleles = np.where(observed, panel.haplotypes()[:8] ^ (rng.random((8, panel.n_sites)) < 0.02), np.int8(-1)).astype(
+        np.int8
+    )
 
     def impute(rows: slice, threads: int, tool: Corrector | None) -> F32Array:
         imputer = Imputer(panel, genetic_map, threads=threads, corrector=tool)
@@ -185,7 +187,7 @@ def test_imputer_with_a_model__a_panel_member_is_told_nothing_of_itself(
     haplotypes = one.haplotypes()
     haplotypes[4:6, ~observed] ^= 1
     two = Panel.from_haplotypes(haplotypes, contig="7")
-    alleles = np.where(observed, one.haplotypes()[4:6], -1).astype(np.int8)
+    alleles = np.where(observed, one.haplotypes()[4:6], np.int8(-1)).astype(np.int8)
 
     def impute(panel: Panel) -> F32Array:
         imputer = Imputer(panel, genetic_map, corrector=corrector(model_of()))
@@ -200,7 +202,7 @@ def test_imputer_with_a_model__outside_samples_are_corrected_too(
 ) -> None:
     panel, genetic_map = placed
     observed = np.arange(panel.n_sites) % 3 == 0
-    alleles = np.where(observed, panel.haplotypes()[[0, 9]], -1).astype(np.int8)
+    alleles = np.where(observed, panel.haplotypes()[[0, 9]], np.int8(-1)).astype(np.int8)
     imputer = Imputer(panel, genetic_map, corrector=corrector(model_of()))
     dosages = [dosage for _, dosage in imputer.impute_windows(alleles, observed, [EXTERNAL] * 2)]
     assert all(bool(np.isfinite(dosage).all()) for dosage in dosages)

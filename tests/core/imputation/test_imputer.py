@@ -123,7 +123,7 @@ def targets(setting: Setting, observed: BoolArray, *, seed: int = 4, n_samples: 
     rows = rng.integers(0, setting.panel.n_haplotypes, (2 * n_samples, v // 50 + 1)).repeat(50, axis=1)[:, :v]
     alleles = setting.panel.haplotypes()[rows, np.arange(v)] ^ (rng.random(rows.shape) < 0.01)
     called = observed & (rng.random(rows.shape) > 0.02)
-    return np.where(called, alleles, -1).astype(np.int8)
+    return np.where(called, alleles, np.int8(-1)).astype(np.int8)
 
 
 def whole(setting: Setting) -> Window:
@@ -301,7 +301,7 @@ def test_leave_one_out__equals_brute_force(setting: Setting, observed: BoolArray
         hidden = sites[fold::folds]
         kept = observed.copy()
         kept[hidden] = False
-        blind = np.where(kept, alleles, -1).astype(np.int8)
+        blind = np.where(kept, alleles, np.int8(-1)).astype(np.int8)
         parts = [slow_dosage(setting, w, blind, kept, samples) for w in imputer.windows(observed)]
         slow = np.concatenate(parts, axis=1)
         np.testing.assert_allclose(found[:, fold::folds], slow[:, hidden], atol=1e-3)

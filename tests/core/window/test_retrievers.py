@@ -111,7 +111,9 @@ def test_search__refuses_another_mask(retriever: Retriever, small: Panel, spec: 
     block = block_of(small, spec, samples=(EXTERNAL,) * 2)
     observed = block.observed.copy()
     observed[np.flatnonzero(observed != more)[0]] = more
-    wrong = dataclasses.replace(block, observed=observed, alleles=np.where(observed, np.maximum(block.alleles, 0), -1))
+    wrong = dataclasses.replace(
+        block, observed=observed, alleles=np.where(observed, np.maximum(block.alleles, 0), np.int8(-1))
+    )
     with pytest.raises(MaskMismatchError, match="query 0 was masked with another mask"):
         retriever.open(spec).search(wrong, 3)
 

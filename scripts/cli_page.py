@@ -31,14 +31,22 @@ def page() -> str:
 
 
 def section(name: str) -> str:
-    """One command: its own words, its usage, its options."""
+    """One command, or each of its own commands: its own words, its usage, its options."""
     group: Any = typer.main.get_command(cli.build_app(name))
     command = group.commands[name]
+    if hasattr(command, "commands"):
+        parts = "".join(described(f"{name} {own}", part, "###") for own, part in command.commands.items())
+        return f"\n## {name}\n\n{inspect.cleandoc(command.help or '')}\n{parts}"
+    return described(name, command, "##")
+
+
+def described(name: str, command: Any, heading: str) -> str:
+    """A command under a heading."""
     text = inspect.cleandoc(command.help or "")
     needed = [p for p in command.params if p.required]
     usage = " ".join([f"vcfrag {name}", *(shown(p) for p in needed), "[OPTIONS]"])
     rows = "".join(row(p) for p in command.params if p.name != "help")
-    return f"\n## {name}\n\n{text}\n\n    {usage}\n\n| option | meaning | default |\n| --- | --- | --- |\n{rows}"
+    return f"\n{heading} {name}\n\n{text}\n\n    {usage}\n\n| option | meaning | default |\n| --- | --- | --- |\n{rows}"
 
 
 def shown(parameter: Any) -> str:

@@ -12,7 +12,6 @@ VcfragError
 │   ├── EmptyInputError      EMPTY_INPUT         no record, or no sample
 │   ├── UnphasedError        UNPHASED
 │   ├── MissingAlleleError   MISSING_ALLELE
-│   ├── MultiallelicError    MULTIALLELIC
 │   ├── DuplicateRecordError DUPLICATE_RECORD
 │   ├── UnsortedError        UNSORTED
 │   ├── PloidyError          PLOIDY
@@ -130,10 +129,6 @@ class UnphasedError(InputError):
 
 class MissingAlleleError(InputError):
     reason = "MISSING_ALLELE"
-
-
-class MultiallelicError(InputError):
-    reason = "MULTIALLELIC"
 
 
 class DuplicateRecordError(InputError):

@@ -134,8 +134,9 @@ def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Impute:
         out: str = "out.vcf.gz",
         map: Path | None = cohort.map_file,
         by_copying: bool = True,
+        panel: Path | None = None,
     ) -> Outcome:
-        words = ["impute", "--panel", cohort.panel_file, "--target", target, "--out", cohort.folder / out]
+        words = ["impute", "--panel", panel or cohort.panel_file, "--target", target, "--out", cohort.folder / out]
         words += [] if map is None else ["--map", map]
         words += ["--copying-only"] if by_copying else []
         with pytest.raises(SystemExit) as stop:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,7 @@ class Panel:
         packed: (H, ceil(V / 8)) alleles; bit order as in `vcfrag_core.panel.bits`.
         contig_length: Base pairs of the contig where the file says so; not part of the digest.
         source: The file that it was read from, for messages and records; not part of the digest.
+        counts: What was done to the file's records as they were read, by name; not part of the digest.
     """
 
     contig: str
@@ -44,6 +45,7 @@ class Panel:
     packed: U8Array
     contig_length: int | None = None
     source: str = ""
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         v = len(self.positions)

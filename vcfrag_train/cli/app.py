@@ -20,6 +20,7 @@ from vcfrag_core.errors import VcfragError
 from vcfrag_train import extras
 
 COMMANDS = {
+    "panel": "Prepare a reference panel once for all jobs, or look at one.",
     "fit": "Train a model against an index daemon.",
     "impute": "Impute the untyped sites of target samples into a VCF.",
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
@@ -40,7 +41,11 @@ def build_app(chosen: str | None = None) -> typer.Typer:
     app = typer.Typer(name=PROGRAM, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
     app.callback()(_options)
     for name, summary in COMMANDS.items():
-        app.command(name, short_help=summary)(_load(name) if name == chosen else _placeholder)
+        loaded = _load(name) if name == chosen else _placeholder
+        if isinstance(loaded, typer.Typer):
+            app.add_typer(loaded, name=name, short_help=summary)
+        else:
+            app.command(name, short_help=summary)(loaded)
     return app
 
 
@@ -95,8 +100,10 @@ def _options(
     """Retrieval-augmented genotype imputation: train, impute, evaluate, compare."""
 
 
-def _load(name: str) -> Callable[..., None]:
-    command: Callable[..., None] = importlib.import_module(f"vcfrag_train.cli.{name}").command
+def _load(name: str) -> Callable[..., None] | typer.Typer:
+    """The function of a command, or the application of a command that has commands of its own."""
+    module = importlib.import_module(f"vcfrag_train.cli.{name}")
+    command: Callable[..., None] | typer.Typer = module.command if hasattr(module, "command") else module.app
     return command
 
 

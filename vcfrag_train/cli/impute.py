@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.vcf.writer import parts_folder
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
@@ -40,6 +41,9 @@ def command(
     format: Annotated[
         str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
     ] = ",".join(DEFAULT_FORMATS),
+    panel_missing: Annotated[
+        MissingRule, typer.Option(help="Missing alleles of the panel: refuse them, or take them for the reference's.")
+    ] = MissingRule.REFUSE,
     fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
     fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[
@@ -78,6 +82,7 @@ def command(
         copying_only=copying_only,
         daemon=daemon,
         region=region,
+        panel_missing=panel_missing,
         threads=threads,
         formats=parse_formats(format),
         fix_swaps=fix_swaps,

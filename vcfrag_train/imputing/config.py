@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.vcf.writer import check_output
 from vcfrag_core.output.records import DEFAULT_FORMATS
 
@@ -36,6 +37,7 @@ class ImputeConfig:
         copying_only: Imputes by copying alone, whatever model there is.
         daemon: HOST:PORT of a running daemon; without one it runs in this process.
         region: Contig, or part of one, of both files.
+        panel_missing: What missing alleles of the panel are taken for.
         threads: Threads that read, copy and compress.
         formats: FORMAT fields.
         fix_swaps: Repairs exchanged REF and ALT.
@@ -63,6 +65,7 @@ class ImputeConfig:
     copying_only: bool = False
     daemon: str | None = None
     region: str | None = None
+    panel_missing: MissingRule = MissingRule.REFUSE
     threads: int = 1
     formats: tuple[str, ...] = DEFAULT_FORMATS
     fix_swaps: bool = False

@@ -139,7 +139,7 @@ class _Run:
         """A contig that passed its checks, an imputer for it, and what its output follows from."""
         config = self._config
         self._reporter.stage("reading the panel")
-        panel = load_panel(config.panel, region=source.region, threads=config.threads)
+        panel = load_panel(config.panel, region=source.region, threads=config.threads, missing=config.panel_missing)
         checked = match_target(records, panel, config, self._listed)
         try:
             refuse_unusable(checked)

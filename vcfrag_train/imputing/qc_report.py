@@ -52,6 +52,7 @@ class QcReport:
             "records": records.n_records,
             "typed_and_used": n_typed,
             "panel_sites": panel.n_sites,
+            "panel_records": dict(panel.counts),
             "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
             "positions_in_panel_share": round(build.position_share, 6),
             "ref_match_share": round(build.ref_share, 6),
@@ -122,6 +123,9 @@ def _lines(
     inside = target.inside[1] - target.inside[0]
     if inside < panel.n_sites:
         lines.append(f"{panel.contig}: {inside} of these panel sites lie in the region; the others are context")
+    if panel.counts:
+        done = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in panel.counts.items())
+        lines.append(f"{panel.contig}: of the panel: {done}")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
         lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")

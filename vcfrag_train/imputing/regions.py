@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import TargetError
+from vcfrag_core.files.panel.prepared import is_prepared, read_table
 from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 from vcfrag_core.genome.contigs import contig_alias
 
@@ -46,7 +47,8 @@ def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dic
     With a region, sites around it are read, too: they are the context of those at its ends. The whole file is asked
     for where it holds one contig, so that the panel's cache is shared with other commands.
     """
-    indexed = _is_indexed(path)
+    # Of a prepared panel a contig is found at once.
+    indexed = _is_indexed(path) or is_prepared(path)
     known = panel_contigs(path)
     names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
     if region is not None:
@@ -58,6 +60,8 @@ def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dic
 
 def panel_contigs(path: Path) -> tuple[str, ...]:
     """The panel's contigs: those with records where an index tells them, else those that the header declares."""
+    if is_prepared(path):
+        return tuple(dict.fromkeys(entry.contig for entry in read_table(path)[1]))
     with open_vcf(path) as reader:
         return reader.contigs if reader.contigs and not _is_indexed(path) else reader.contigs_with_records()
 

@@ -20,6 +20,7 @@ from vcfrag_core.files.panel import binary as panel_file
 from vcfrag_core.files.panel import cache as panel_cache
 from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_core.files.panel.cache import cache_folder, load_panel
+from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel.panel import Panel, panel_digest
 
 MakePanel = Callable[..., Panel]
@@ -30,13 +31,13 @@ class Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.n = 0
-        read = panel_cache.read_panel
+        read = panel_cache.read_panels
 
-        def counted(*args: object, **options: object) -> Panel:
+        def counted(*args: object, **options: object) -> list[Panel]:
             self.n += 1
             return read(*args, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(panel_cache, "read_panel", counted)
+        monkeypatch.setattr(panel_cache, "read_panels", counted)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_load_panel__reads_the_vcf_once(vcf: Path, cache: Path, reads: Reads, ca
     again = load_panel(vcf, cache_dir=cache, threads=2)
     assert reads.n == 1
     assert_same(again, first)
-    assert first.digest == panel_digest(panel_cache.read_panel(vcf))
+    assert first.digest == panel_digest(read_panel(vcf))
     assert not caplog.records
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, refused
-from tests.vcf_text import record, vcf_text, write_vcf
+from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.testing import serve
 
@@ -422,6 +422,47 @@ def test_impute__other_names_of_a_contig_are_known(cohort: Cohort, impute: Imput
     assert outcome.format_columns == plain.format_columns
 
 
+def test_impute__a_prepared_panel_gives_the_same_bytes(cohort: Cohort, impute: Impute) -> None:
+    from vcfrag_train.cli.app import main
+
+    target = cohort.target(cohort.lines())
+    plain = impute(target, out="plain.vcf.gz")
+    prepared = cohort.folder / "panel.vcfrag"
+    with pytest.raises(SystemExit) as ended:
+        main(["panel", "build", str(cohort.panel_file), "--out", str(prepared)])
+    assert ended.value.code == 0
+    outcome = impute(target, panel=prepared)
+    assert outcome.code == 0
+    assert outcome.format_columns == plain.format_columns
+
+
+def test_impute__a_panel_as_published_is_used_and_counted(cohort: Cohort, impute: Impute) -> None:
+    plain = impute(cohort.target(cohort.lines()), out="plain.vcf.gz")
+    text = panel_text(cohort.panel).splitlines()
+    at = next(i for i, line in enumerate(text) if not line.startswith("#")) + 5
+    fields = text[at].split("\t")
+    text.insert(at, "\t".join([*fields[:4], f"{fields[4]},<DEL>", *fields[5:]]))
+    write_vcf(cohort.panel_file, "\n".join(text) + "\n")
+    outcome = impute(cohort.target(cohort.lines()))
+    assert outcome.code == 0
+    assert "20: of the panel: 1 multiallelic records, 1 symbolic alleles, 1 duplicate sites" in outcome.stderr
+    panel_records = outcome.summary["contigs"]["20"]["panel_records"]
+    assert panel_records == {"multiallelic_records": 1, "symbolic_alleles": 1, "duplicate_sites": 1}
+    assert len(outcome.rows) == len(plain.rows) + 1
+
+
+def test_impute__missing_alleles_of_a_panel(cohort: Cohort, impute: Impute) -> None:
+    text = panel_text(cohort.panel).splitlines()
+    fields = text[-1].split("\t")
+    text[-1] = "\t".join([*fields[:9], ".|.", *fields[10:]])
+    write_vcf(cohort.panel_file, "\n".join(text) + "\n")
+    line = refused(impute(cohort.target(cohort.lines())), "MISSING_ALLELE")
+    assert "--panel-missing reference" in line
+    outcome = impute(cohort.target(cohort.lines()), "--panel-missing", "reference")
+    assert outcome.code == 0
+    assert outcome.summary["contigs"]["20"]["panel_records"] == {"missing_alleles_as_reference": 2}
+
+
 def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
     """A panel of two contigs, a target of those and a third."""
     from tests.vcf_text import calls_of
@@ -435,13 +476,13 @@ def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
 
     everything = np.ones(N_SITES, dtype=np.bool_)
     contigs = {"20": 63_025_520, "21": 48_129_895, "22": 51_304_566}
-    panel_text = vcf_text(
+    both_text = vcf_text(
         cohort.panel.samples,
         [*lines(cohort.panel, "20", everything), *lines(cohort.panel, "21", everything)],
         contigs=contigs,
     )
     cohort.panel_file.unlink()
-    write_vcf(cohort.panel_file, panel_text, index=True)
+    write_vcf(cohort.panel_file, both_text, index=True)
     both = cohort.folder / "both.gmap"
     body = cohort.map_file.read_text().splitlines()[1:]
     both.write_text("\n".join(["pos\tchr\tcM", *body, *(line.replace("\t20\t", "\t21\t") for line in body)]) + "\n")

@@ -1,10 +1,10 @@
-"""The panel as one binary file that is believed only after its checksums. It is never opened for writing again.
+"""A panel in binary form, alone in a file or one of several (`prepared`), believed only after its checksums.
 
     8 bytes   magic, which carries the format's version
     8 bytes   length of the header, little endian
     16 bytes  BLAKE2b of the header
-    header    JSON: key, contig, contig_length, source, digest, shape, ploidy where not everybody is diploid, sections
-              (name, offset, bytes, checksums)
+    header    JSON: key, contig, contig_length, source, digest, shape, ploidy where not everybody is diploid, counts
+              where there are any, sections (name, offset, bytes, checksums)
     sections  each from a multiple of 4096 bytes on; a checksum for every 4 MiB of it
 
 Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed (bits as in `Panel.packed`).
@@ -31,10 +31,10 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import U8Array
 
-MAGIC = b"vcfragP1"
+MAGIC = b"vcfragP2"
+PAGE = 4096
 _CHECKSUM_BYTES = 16
 _CHUNK_BYTES = 4 << 20
-_PAGE = 4096
 _PREFIX_BYTES = len(MAGIC) + 8 + _CHECKSUM_BYTES
 _TEXTS = ("refs", "alts", "site_ids", "samples")
 
@@ -49,16 +49,25 @@ class _Section:
 
 
 def write_panel_file(path: Path, panel: Panel, key: Key, *, threads: int = 1) -> None:
-    """Writes the panel and its digest under `key`, which says what it was made from; appears whole or not at all."""
+    """Writes the panel and its digest under `key`, which says what it was made from; appears whole or not at all.
+
+    The file is its owner's alone, and never opened for writing again.
+    """
+    with atomic_path(path) as temporary, private_file(temporary) as file:
+        write_panel(file, panel, key, threads=threads)
+
+
+def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> None:
+    """Writes the panel from where the file stands, a multiple of PAGE."""
     data: dict[str, memoryview] = {"positions": _view(np.asarray(panel.positions, dtype="<i4"))}
     data |= {name: memoryview("\n".join(getattr(panel, name)).encode()) for name in _TEXTS}
     data["packed"] = _view(panel.packed)
     with ThreadPoolExecutor(threads) as executor:
-        checksums = {name: list(executor.map(_checksum, _chunks(part))) for name, part in data.items()}
+        checksums = {name: list(executor.map(checksum, _chunks(part))) for name, part in data.items()}
     sections, offset = [], 0
     for name, part in data.items():
         sections.append([name, offset, part.nbytes, checksums[name]])
-        offset += -(-part.nbytes // _PAGE) * _PAGE
+        offset += -(-part.nbytes // PAGE) * PAGE
     described = {
         "key": dict(key),
         "contig": panel.contig,
@@ -70,16 +79,17 @@ def write_panel_file(path: Path, panel: Panel, key: Key, *, threads: int = 1) ->
     }
     if not panel.ploidy.is_diploid:
         described["ploidy"] = str(panel.ploidy)
+    if panel.counts:
+        described["counts"] = dict(panel.counts)
     header = _encode(described)
-    with atomic_path(path) as temporary, _private(temporary) as file:
-        file.write(MAGIC + len(header).to_bytes(8, "little") + bytes.fromhex(_checksum(header)) + header)
-        for part in data.values():
-            file.seek(-(-file.tell() // _PAGE) * _PAGE)
-            file.write(part)
+    file.write(MAGIC + len(header).to_bytes(8, "little") + bytes.fromhex(checksum(header)) + header)
+    for part in data.values():
+        file.seek(-(-file.tell() // PAGE) * PAGE)
+        file.write(part)
 
 
 @contextlib.contextmanager
-def _private(path: Path) -> Iterator[BinaryIO]:
+def private_file(path: Path) -> Iterator[BinaryIO]:
     """A new file for its owner's eyes, who may only read it when it is done: it holds people's genotypes."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         yield file
@@ -98,20 +108,34 @@ def read_panel_file(path: Path, key: Key, *, threads: int = 1) -> Panel:
         CacheError: Not this format, cut short, changed, made from something else, or writable by other users.
     """
     with path.open("rb") as file:
-        _check_owner(path, os.fstat(file.fileno()))
-        header, start = _read_header(path, file)
-        if header["key"] != dict(key):
-            raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
-        sections = {
-            name: _Section(start + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]
-        }
-        if os.fstat(file.fileno()).st_size < max(s.offset + s.n_bytes for s in sections.values()):
-            raise CacheError("its content is damaged or cut short", path=path)
-        content = {name: _read_section(path, file.fileno(), section, threads) for name, section in sections.items()}
+        check_owner(path, os.fstat(file.fileno()))
+        return read_panel_at(path, file, 0, key, threads=threads)
+
+
+def read_panel_at(path: Path, file: BinaryIO, start: int, key: Key, *, threads: int = 1) -> Panel:
+    """The panel that was written there under the same key.
+
+    Raises:
+        CacheError: Not this format, cut short, changed, or made from something else.
+    """
+    file.seek(start)
+    header, at = _read_header(path, file)
+    if header["key"] != dict(key):
+        raise CacheError(f"made from something else: {_difference(header['key'], key)}", path=path)
+    sections = {
+        name: _Section(start + at + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]
+    }
+    if os.fstat(file.fileno()).st_size < max(s.offset + s.n_bytes for s in sections.values()):
+        raise CacheError("its content is damaged or cut short", path=path)
+    content = {name: _read_section(path, file.fileno(), section, threads) for name, section in sections.items()}
     return _assembled(content, header)
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
+def check_owner(path: Path, status: os.stat_result) -> None:
+    """
+    Raises:
+        CacheError: Other users may change the file.
+    """
     # Root may read what a service's user wrote, and everybody what root did.
     owners = {os.geteuid(), 0} if os.geteuid() else {status.st_uid}
     if status.st_uid not in owners or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -129,10 +153,10 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     if size > os.fstat(file.fileno()).st_size:
         raise CacheError("its header is damaged", path=path)
     encoded = file.read(size)
-    if bytes.fromhex(_checksum(encoded)) != prefix[len(MAGIC) + 8 :]:
+    if bytes.fromhex(checksum(encoded)) != prefix[len(MAGIC) + 8 :]:
         raise CacheError("its header is damaged", path=path)
     header: dict[str, Any] = json.loads(encoded)
-    return header, -(-(_PREFIX_BYTES + size) // _PAGE) * _PAGE
+    return header, -(-(_PREFIX_BYTES + size) // PAGE) * PAGE
 
 
 def _read_section(path: Path, descriptor: int, section: _Section, threads: int) -> U8Array:
@@ -147,7 +171,7 @@ def _read_section(path: Path, descriptor: int, section: _Section, threads: int) 
             if n == 0:
                 return False
             block, at = block[n:], at + n
-        return _checksum(blocks[number]) == section.checksums[number]
+        return checksum(blocks[number]) == section.checksums[number]
 
     # Reading and hashing let other threads run.
     with ThreadPoolExecutor(threads) as executor:
@@ -164,6 +188,7 @@ def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any]) -> Pan
         contig=header["contig"],
         contig_length=header["contig_length"],
         source=header["source"],
+        counts=header.get("counts", {}),
         positions=content["positions"].view("<i4").astype(np.int32),
         packed=content["packed"].reshape(header["shape"]),
         **texts,
@@ -177,7 +202,7 @@ def _chunks(data: memoryview) -> Iterator[memoryview]:
     return (data[i : i + _CHUNK_BYTES] for i in range(0, data.nbytes, _CHUNK_BYTES))
 
 
-def _checksum(data: bytes | memoryview) -> str:
+def checksum(data: bytes | memoryview) -> str:
     return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).hexdigest()
 
 

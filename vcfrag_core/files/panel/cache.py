@@ -7,13 +7,15 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import CacheError
-from vcfrag_core.files.panel.binary import Key, read_panel_file, write_panel_file
-from vcfrag_core.files.panel.reader import read_panel
-from vcfrag_core.files.vcf.reader import open_vcf
+from vcfrag_core.files.panel.binary import Key
+from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.panel.prepared import is_prepared, read_own, read_prepared, write_prepared
+from vcfrag_core.files.panel.reader import only_stretch, read_panels
+from vcfrag_core.files.vcf.reader import open_vcf, parse_region
 from vcfrag_core.panel.panel import Panel
 
 CACHE_DIR_VARIABLE = "VCFRAG_CACHE_DIR"
@@ -30,41 +32,76 @@ def load_panel(
     verify_source: bool = False,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
+    missing: MissingRule = MissingRule.REFUSE,
 ) -> Panel:
-    """The panel of a VCF or BCF, from the cache where it was read before, else read and put there.
+    """The panel of a file, along which nobody's ploidy changes; otherwise as `load_panels`.
+
+    Raises:
+        PloidyError: There are several stretches; names their regions.
+    """
+    stretches = load_panels(
+        path,
+        region=region,
+        cache_dir=cache_dir,
+        verify_source=verify_source,
+        threads=threads,
+        progress=progress,
+        missing=missing,
+    )
+    return only_stretch(stretches, path)
+
+
+def load_panels(
+    path: str | Path,
+    *,
+    region: str | None = None,
+    cache_dir: str | Path | None = None,
+    verify_source: bool = False,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    missing: MissingRule = MissingRule.REFUSE,
+) -> list[Panel]:
+    """The panels of a prepared panel, or of a VCF or BCF: from the cache where it was read before, else put there.
 
     An entry is used only if path, size, modification time, header and region are those that it was made from and
     all its checksums are right; any other is made again, with a logged warning if it is damaged. A cache that cannot
     be written is logged, too, and nothing else.
 
     Args:
-        path: The VCF or BCF.
-        region: See `read_panel`.
+        path: The prepared panel, VCF or BCF.
+        region: See `read_panels`.
         cache_dir: Where entries lie; `cache_folder()` unless given.
         verify_source: Read the VCF in any case and compare.
         threads: Threads that decompress and hash.
-        progress: See `read_panel`; not called where the cache answers.
+        progress: See `read_panels`; not called where the cache answers.
+        missing: See `read_panels`.
 
     Raises:
-        CacheError: `verify_source` found other content in the VCF than in the cache.
-        InputError: See `read_panel`.
+        CacheError: `verify_source` found other content in the VCF than in the cache; a damaged prepared panel.
+        InputError: See `read_panels`.
     """
-    key = _key(Path(path), region)
+    if is_prepared(path):
+        return read_prepared(Path(path), None if region is None else parse_region(region), threads=threads)
+    key = _key(Path(path), region, missing)
     entry = (Path(cache_dir) if cache_dir is not None else cache_folder()) / _name(key)
     hashing = max(threads, min(_MAX_HASHING_THREADS, os.cpu_count() or 1))
     cached = _lookup(entry, key, hashing)
     if cached is not None and not verify_source:
         return cached
-    panel = read_panel(path, region=region, threads=threads, progress=progress)
+    panels = read_panels(path, region=region, threads=threads, progress=progress, missing=missing)
     if cached is None:
-        _store(entry, panel, key, hashing)
-    elif panel.digest != cached.digest:
+        _store(entry, panels, key, hashing)
+    elif (now := _digests(panels)) != (then := _digests(cached)):
         raise CacheError(
-            f"holds panel {cached.digest}, but {path} now holds {panel.digest} with the same size, time and header;"
-            " remove the cache entry",
+            f"holds panel {then}, but {path} now holds {now} with the same size, time and header; remove the cache"
+            " entry",
             path=entry,
         )
-    return panel
+    return panels
+
+
+def _digests(panels: Sequence[Panel]) -> str:
+    return " and ".join(panel.digest for panel in panels)
 
 
 def cache_folder() -> Path:
@@ -83,7 +120,7 @@ def _make_private(folder: Path) -> None:
         folder.chmod(0o700)
 
 
-def _key(path: Path, region: str | None) -> Key:
+def _key(path: Path, region: str | None, missing: MissingRule) -> Key:
     with open_vcf(path, region=region) as reader:
         header = hashlib.blake2b(reader.header.encode(), digest_size=16).hexdigest()
     status = path.stat()
@@ -93,6 +130,7 @@ def _key(path: Path, region: str | None) -> Key:
         "size": status.st_size,
         "modified_ns": status.st_mtime_ns,
         "header": header,
+        "missing": missing.value,
     }
 
 
@@ -111,20 +149,20 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _lookup(entry: Path, key: Key, threads: int) -> Panel | None:
+def _lookup(entry: Path, key: Key, threads: int) -> list[Panel] | None:
     if not entry.is_file():
         return None
     try:
-        return read_panel_file(entry, key, threads=threads)
+        return read_own(entry, key, threads=threads)
     except (CacheError, OSError) as error:
         _log.warning("panel cache not used and made again: %s", error)
         return None
 
 
-def _store(entry: Path, panel: Panel, key: Key, threads: int) -> None:
+def _store(entry: Path, panels: Sequence[Panel], key: Key, threads: int) -> None:
     try:
         _make_private(entry.parent)
-        write_panel_file(entry, panel, key, threads=threads)
+        write_prepared(entry, panels, key, threads=threads, private=True)
         # Whoever has read an older entry keeps what it read.
         for older in entry.parent.glob(f"{glob.escape(_place(key))}*.panel"):
             if older != entry:

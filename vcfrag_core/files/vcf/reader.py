@@ -25,6 +25,7 @@ from vcfrag_core.errors import (
     TruncatedFileError,
     UnknownContigError,
 )
+from vcfrag_core.files.kinds import refuse_other
 from vcfrag_core.files.vcf.wholeness import check_ends, check_last_line, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
@@ -235,6 +236,7 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
     """
     path = Path(path)
     check_ends(path)
+    refuse_other(path)
     try:
         # lazy: fields that nobody asks for are never unpacked.
         vcf = cyvcf2.VCF(str(path), lazy=True, threads=threads if threads > 1 else None)

@@ -1,0 +1,96 @@
+"""Males that a panel writes with two equal haplotypes on X: each is one haplotype, however he is written.
+
+With two he would count twice in every frequency, and be found beside himself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.errors import PloidyError
+from vcfrag_core.genome.builds import Stretch, stretches_of_x
+from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.genome.markers import told_build
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.types import BoolArray, I64Array
+
+# Of the heterozygous sites expected of a woman, a man has at most this share by mistake; a woman never has so few
+# where so many are expected.
+MAX_SHARE_OF_MEN: Final = 0.1
+MIN_EXPECTED: Final = 20.0
+_WHOLE: Final = Stretch("", 1, None, is_sex_linked=True)
+
+
+def without_repeated_haplotypes(panel: Panel) -> list[Panel]:
+    """The stretches of a panel of X, Y or the mitochondrion in which everybody is written with two alleles.
+
+    The pseudo-autosomal regions of X are stretches of their own where the build is told by the contig's length or
+    name. Elsewhere on X, where sites are enough to tell, a sample with two equal haplotypes has one of them left; on Y
+    and the mitochondrion everybody has, if nobody is heterozygous. A panel of any other contig, or one that itself
+    says who is haploid, stays as it is.
+
+    Raises:
+        PloidyError: A sample is heterozygous at few sites, so that it is neither a man nor a woman; names it.
+    """
+    known = meaning(panel.contig)
+    if known is None or known.chromosome not in ("X", "Y", "MT") or not panel.ploidy.is_diploid:
+        return [panel]
+    if known.chromosome != "X":
+        equal = _equal_pairs(panel)
+        return [_with_one_haplotype(panel, equal) if equal.all() else panel]
+    build = told_build([(panel.contig, panel.contig_length, panel.positions)])
+    parts = ((stretch, _sites(panel, stretch)) for stretch in (stretches_of_x(build) if build else (_WHOLE,)))
+    return [
+        _with_men(part) if stretch.is_sex_linked else part
+        for stretch, sites in parts
+        if len(sites)
+        for part in [panel if len(sites) == panel.n_sites else panel.select_sites(sites)]
+    ]
+
+
+def _sites(panel: Panel, stretch: Stretch) -> I64Array:
+    inside = panel.positions >= stretch.start
+    if stretch.stop is not None:
+        inside &= panel.positions <= stretch.stop
+    return np.flatnonzero(inside)
+
+
+def _equal_pairs(panel: Panel) -> BoolArray:
+    """(S,) samples with two equal haplotypes."""
+    return np.asarray((panel.packed[0::2] == panel.packed[1::2]).all(axis=1))
+
+
+def _with_one_haplotype(panel: Panel, is_haploid: BoolArray) -> Panel:
+    ploidy = Ploidy.of(np.where(is_haploid, 1, 2))
+    return dataclasses.replace(panel, ploidy=ploidy, packed=panel.packed[ploidy.in_pairs.reshape(-1)])
+
+
+def _with_men(panel: Panel) -> Panel:
+    frequency, is_haploid = panel.alt_frequency(), _equal_pairs(panel)
+    expected = float((2 * frequency * (1 - frequency)).sum())
+    if expected < MIN_EXPECTED or not bool(is_haploid.any()):
+        return panel
+    _refuse_between(panel, expected)
+    return _with_one_haplotype(panel, is_haploid)
+
+
+def _refuse_between(panel: Panel, expected: float) -> None:
+    different = np.unpackbits(panel.packed[0::2] ^ panel.packed[1::2], axis=1, bitorder="little")
+    counts = different.sum(axis=1, dtype=np.int64)
+    between: BoolArray = (counts > 0) & (counts < MAX_SHARE_OF_MEN * expected)
+    if not bool(between.any()):
+        return
+    sample = int(np.flatnonzero(between)[0])
+    first = int(np.flatnonzero(different[sample])[0])
+    raise PloidyError(
+        f"is heterozygous at {counts[sample]} of {panel.n_sites} sites, where {expected:.0f} are expected of a sample"
+        " with two haplotypes: a man with wrong calls? Give those calls of men one allele or set them missing"
+        " (`bcftools +fixploidy`, `bcftools +setGT`), or leave the sample out",
+        path=panel.source,
+        record=panel.site_label(first),
+        sample=panel.samples[sample],
+    )

@@ -65,16 +65,19 @@ def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[st
                 yield f"{page.name}: {words}", shlex.split(words.partition(" # ")[0], comments=True)[1:]
 
 
-def options(program: str, name: str) -> set[str]:
-    """Every option of a command, as its own parser knows it."""
+def options(program: str, words: list[str]) -> set[str]:
+    """Every option of the command that the words name, which may be a command of a command, as its parser knows it."""
     if program == "vcfrag":
-        app = cli.build_app(name)
+        app = cli.build_app(words[0])
     else:
         from vcfrag_indexd.cli import app as daemon
 
         app = daemon.app
-    group = typer.main.get_command(app)
-    command = group.commands[name]  # type: ignore[attr-defined]
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
     return {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
 
 
@@ -84,7 +87,7 @@ def test_command_lines__use_options_that_exist(repository: Path, program: str) -
     for where, words in command_lines(repository, program):
         if words[0].startswith("-"):
             continue
-        known = options(program, words[0])
+        known = options(program, words)
         written = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert written <= {*known, "--help"}, where
         checked += 1

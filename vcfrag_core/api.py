@@ -12,6 +12,8 @@ from vcfrag_core.files.targets import read_target
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.calls import refuse_unphased
+from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.targets import Targets, place_targets
 
 __all__ = ["example", "read_map", "read_panel", "read_targets"]
@@ -46,7 +48,8 @@ def read_targets(
     if name is None:
         there = ", ".join(records.contig for records in contigs)
         raise UnknownContigError(f"has no records of contig {panel.contig}, but of {there}", path=path)
-    records = next(records for records in contigs if records.contig == name)
+    refuse_unphased(contigs)
+    records, _ = settle_haplotypes(next(calls for calls in contigs if calls.contig == name), panel)
     return place_targets(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.calls import refuse_where
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 
@@ -76,6 +77,10 @@ class TargetRecords:
         alts: R tuples of ALT alleles, in upper case; empty where there is none.
         site_ids: R identifiers.
         alleles: (R, H) allele numbers, -1 missing.
+        is_phased: (R, S) false where a sample is heterozygous and it is not known which haplotype has which allele;
+            the order of the two says nothing then.
+        ref_is_known: (R,) whether REF is the reference genome's, and not just one of two alleles.
+        phase_sets: (R, S) phase set of each call, as `TargetCalls` has it; or None.
         contig_length: Base pairs of the contig where the header says so.
         build: The assembly of the human genome that the whole file tells, `genome.markers.told_build`.
         source: The file.
@@ -89,6 +94,9 @@ class TargetRecords:
     alts: tuple[tuple[str, ...], ...]
     site_ids: tuple[str, ...]
     alleles: I8Array
+    is_phased: BoolArray
+    ref_is_known: BoolArray
+    phase_sets: I32Array | None = None
     contig_length: int | None = None
     build: str | None = None
     source: str = ""
@@ -99,6 +107,8 @@ class TargetRecords:
             raise ShapeError(f"{n} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
         if self.alleles.shape != (n, self.ploidy.n_haplotypes) or self.alleles.dtype != np.int8:
             raise ShapeError(f"{n} records of {self.ploidy.n_haplotypes} haplotypes: alleles are {self.alleles.shape}")
+        if self.is_phased.shape != (n, len(self.samples)):
+            raise ShapeError(f"{n} records of {len(self.samples)} samples: phase {self.is_phased.shape}")
         if len(self.samples) != self.ploidy.n_samples:
             raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
 
@@ -111,6 +121,13 @@ class TargetRecords:
         alts = ",".join(self.alts[record]) or "."
         return f"{self.contig}:{self.positions[record]} {self.refs[record]}>{alts}"
 
+    def refuse_unphased(self) -> None:
+        """
+        Raises:
+            UnphasedError: A heterozygote is not phased; says how many there are, and names the first.
+        """
+        refuse_where([(self.source, self.label, self.samples, ~self.is_phased)])
+
     def select(self, keep: BoolArray) -> TargetRecords:
         """The chosen records only."""
         chosen = np.flatnonzero(keep).tolist()
@@ -121,4 +138,7 @@ class TargetRecords:
             alts=tuple(self.alts[i] for i in chosen),
             site_ids=tuple(self.site_ids[i] for i in chosen),
             alleles=self.alleles[keep],
+            is_phased=self.is_phased[keep],
+            ref_is_known=self.ref_is_known[keep],
+            phase_sets=None if self.phase_sets is None else self.phase_sets[keep],
         )

@@ -81,8 +81,10 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         fix_flips: Repairs strand flips.
 
     Raises:
+        UnphasedError: A heterozygote is not phased.
         TargetError: Another genome build, or no record is a panel site.
     """
+    records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
     check_build(records, panel, matching.build)
     matching = matching.with_reasons(without_calls(records, matching))

@@ -130,7 +130,11 @@ def match_target(
 
     Args:
         listed: Verdicts of a QC file, or None.
+
+    Raises:
+        UnphasedError: A heterozygote is not phased.
     """
+    records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=config.fix_swaps, fix_flips=config.fix_flips)
     if listed is None:
         matching = matching.with_reasons(target_qc.without_calls(records, matching))

@@ -26,8 +26,9 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
+from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
-from vcfrag_core.targets.records import TargetRecords
 from vcfrag_core.types import F32Array
 from vcfrag_train.imputing.checks import (
     CheckedTarget,
@@ -81,6 +82,7 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)
+    refuse_unphased(target)
     listed = None if config.qc_from is None else read_qc(config.qc_from)
     report = QcReport(config.target, target[0].samples, config.qc_table)
     try:
@@ -103,7 +105,7 @@ class _Run:
         self._inputs: list[str] = []
         self._models: dict[str, None] = {}
 
-    def go(self, target: Sequence[TargetRecords]) -> ImputeResult:
+    def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
         config = self._config
         # A daemon serves whole panels, and its digest must be ours.
@@ -134,12 +136,13 @@ class _Run:
 
     @contextlib.contextmanager
     def _checked(
-        self, records: TargetRecords, source: PanelSource
+        self, calls: TargetCalls, source: PanelSource
     ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
         """A contig that passed its checks, an imputer for it, and what its output follows from."""
         config = self._config
         self._reporter.stage("reading the panel")
         panel = load_panel(config.panel, region=source.region, threads=config.threads, missing=config.panel_missing)
+        records, _ = settle_haplotypes(calls, panel)
         checked = match_target(records, panel, config, self._listed)
         try:
             refuse_unusable(checked)

@@ -10,7 +10,8 @@ import numpy as np
 
 from vcfrag_core.files.tables.qc import QcEntry, summary_path, write_qc
 from vcfrag_core.retrieval.identity import mask_digest
-from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.site_tests import missing_rates
 from vcfrag_train.imputing.checks import CheckedTarget
 
@@ -77,7 +78,7 @@ class QcReport:
         }
         return _lines(target, counts, rates, self._table)
 
-    def add_foreign(self, records: TargetRecords) -> str:
+    def add_foreign(self, records: TargetCalls) -> str:
         """Takes a contig that the panel does not have; returns the line to say."""
         for i in range(records.n_records):
             alt = ",".join(records.alts[i]) or "."

@@ -21,6 +21,7 @@ from vcfrag_core.errors import (
 )
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.calls import NONE, TargetCalls, refuse_unphased
 
 SAMPLES = ["A", "B", "C"]
 
@@ -44,8 +45,12 @@ def test_read_target__what_is_written_is_read(tmp_path: Path) -> None:
     assert records.refs == ("A", "A", "A")
     assert records.alts == (("G",), ("C", "T"), ())
     assert records.site_ids == ("rs1", ".", ".")
-    assert records.alleles[0].tolist() == [0, 1, -1, -1, 1, 1]
-    assert records.alleles[1].tolist() == [0, 0, 1, -1, 2, 1]
+    assert records.alleles[0].tolist() == [[0, 1], [-1, -1], [1, 1]]
+    assert records.alleles[1].tolist() == [[0, 0], [1, -1], [2, 1]]
+    assert records.alleles[2].tolist() == [[0, 0], [0, 0], [-1, NONE]]
+    assert records.is_phased.all()
+    assert records.ref_is_known.all()
+    assert records.sexes == (None, None, None)
     assert records.label(1) == "20:20 A>C,T"
 
 
@@ -66,7 +71,7 @@ def test_read_target__every_kind_of_file_gives_the_same(
     assert records.refs == panel.refs
     assert tuple(alts[0] for alts in records.alts) == panel.alts
     np.testing.assert_array_equal(records.positions, panel.positions)
-    np.testing.assert_array_equal(records.alleles, panel.haplotypes().T)
+    np.testing.assert_array_equal(records.alleles.reshape(panel.n_sites, -1), panel.haplotypes().T)
 
 
 def test_read_target__several_contigs(tmp_path: Path) -> None:
@@ -97,29 +102,80 @@ def test_read_target__unphased_heterozygotes_are_counted_and_the_first_named(tmp
         record(20, ["0|1", "0/1", "1/0"]),
         record(30, ["0/1", "0/.", "./."]),
     )
+    contigs = read_target(path)
+    assert [int(calls.unphased.sum()) for calls in contigs] == [3]
     with pytest.raises(UnphasedError) as caught:
-        read_target(path)
+        refuse_unphased(contigs)
     message = str(caught.value)
     assert "record 20:20 A>C, sample B: 3 heterozygous genotypes in 2 records are not phased" in message
     for tool in ("Beagle", "SHAPEIT5", "Eagle"):
         assert tool in message
 
 
-def test_read_target__unphased_half_missing_call_is_missing(tmp_path: Path) -> None:
+def test_read_target__a_half_missing_call_without_phase_is_told_apart(tmp_path: Path) -> None:
     (records,) = read_target(target(tmp_path, record(10, ["0/.", "0|.", "1/1"])))
-    assert records.alleles[0].tolist() == [-1, -1, 0, -1, 1, 1]
+    assert records.alleles[0].tolist() == [[0, -1], [0, -1], [1, 1]]
+    assert records.is_phased[0].tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize(("call", "n"), [("0", 1), ("1", 1), ("0|1|1", 3)])
-def test_read_target__other_ploidy_names_sample_and_site(tmp_path: Path, call: str, n: int) -> None:
-    path = target(tmp_path, record(10, ["0|1"] * 3), record(20, ["0|1", call, "0|0"]))
-    with pytest.raises(PloidyError, match=rf"record 20:20 A>C, sample B: has {n} allele\(s\) where two are needed"):
+@pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
+def test_read_target__calls_of_one_allele(tmp_path: Path, suffix: str) -> None:
+    lines = [record(10, ["0", "1", "."]), record(20, ["0|1", "1", "1/1"])]
+    (records,) = read_target(target(tmp_path, *lines, name=f"t{suffix}"))
+    assert records.alleles[0].tolist() == [[0, NONE], [1, NONE], [-1, NONE]]
+    assert records.alleles[1].tolist() == [[0, 1], [1, NONE], [1, 1]]
+    assert records.is_phased.all()
+
+
+def test_read_target__more_than_two_alleles_are_refused(tmp_path: Path) -> None:
+    path = target(tmp_path, record(10, ["0|1"] * 3), record(20, ["0|1", "0|1|1", "0|0"]))
+    with pytest.raises(PloidyError, match=r"record 20:20 A>C, sample B: has 3 alleles, as 1 of 3 samples"):
         read_target(path)
 
 
-def test_read_target__haploid_samples_only(tmp_path: Path) -> None:
-    with pytest.raises(PloidyError, match=r"sample A: has 1 allele.* as 3 of 3 samples"):
-        read_target(target(tmp_path, record(10, ["0", "1", "0"])))
+def test_read_target__unphased_heterozygotes_of_x_wait_until_men_are_known(tmp_path: Path) -> None:
+    lines = [record(10, ["0/1", "1|1", "0|0"], contig="chrX")]
+    path = write_vcf(tmp_path / "x.vcf", vcf_text(SAMPLES, lines, contigs={"chrX": 99}))
+    (records,) = read_target(path)
+    assert records.unphased.tolist() == [[True, False, False]]
+    refuse_unphased([records])
+
+
+def test_read_target__phase_sets(tmp_path: Path) -> None:
+    def with_sets(position: int, calls: str) -> str:
+        return f"20\t{position}\t.\tA\tC\t.\tPASS\t.\tGT:PS\t" + "\t".join(calls.split())
+
+    declared = '##FORMAT=<ID=PS,Number=1,Type=Integer,Description="Phase set">'
+    head, _, rest = vcf_text(SAMPLES, []).partition("\n")
+
+    def read(*lines: str) -> TargetCalls:
+        text = "\n".join([head, declared, rest + "".join(f"{line}\n" for line in lines)])
+        return read_target(write_vcf(tmp_path / "t.vcf", text))[0]
+
+    one_each = read(with_sets(10, "0|1:7 0|1:10 0|0:."), with_sets(20, "1|0:7 0|0:. 0|1:."))
+    assert one_each.phase_sets is None
+    two = read(with_sets(10, "0|1:7 0|1:10 0|0:."), with_sets(20, "1|0:20 0|1:10 0|1:."))
+    assert two.phase_sets is not None
+    assert two.phase_sets.tolist() == [[7, 10, 0], [20, 10, 0]]
+    assert two.select(np.array([False, True])).phase_sets.tolist() == [[20, 10, 0]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("header", "infos", "known"),
+    [
+        ("", [".", "."], [True, True]),
+        ('##INFO=<ID=PR,Number=0,Type=Flag,Description="Provisional">', ["PR", "."], [False, True]),
+        ("##source=PLINKv1.90", [".", "."], [False, False]),
+        ("##source=PLINKv2.00", [".", "."], [True, True]),
+    ],
+    ids=["plain", "flag", "PLINK 1", "PLINK 2"],
+)
+def test_read_target__provisional_ref(tmp_path: Path, header: str, infos: list[str], known: list[bool]) -> None:
+    lines = [record(10 + i, ["0|1"] * 3).replace("\tPASS\t.\t", f"\tPASS\t{info}\t") for i, info in enumerate(infos)]
+    first, _, rest = vcf_text(SAMPLES, lines).partition("\n")
+    path = write_vcf(tmp_path / "t.vcf", "\n".join([first, *([header] if header else []), rest]))
+    (records,) = read_target(path)
+    assert records.ref_is_known.tolist() == known
 
 
 def test_read_target__unsorted(tmp_path: Path) -> None:
@@ -183,7 +239,7 @@ def test_read_target__progress(tmp_path: Path) -> None:
 
 def test_read_target__real_unphased_file(data_dir: Path) -> None:
     with pytest.raises(UnphasedError, match="570 heterozygous genotypes in 570 records"):
-        read_target(data_dir / "unphased_chr20_203.bcf")
+        refuse_unphased(read_target(data_dir / "unphased_chr20_203.bcf"))
 
 
 def test_read_target__real_edge_cases(data_dir: Path) -> None:

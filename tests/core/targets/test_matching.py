@@ -59,6 +59,8 @@ def target_of(lines: Sequence[Line], alleles: np.ndarray | None = None, contig: 
         alts=tuple(tuple(alt.split(",")) if alt != "." else () for _, _, alt in lines),
         site_ids=(".",) * n,
         alleles=alleles.astype(np.int8),
+        is_phased=np.ones((n, alleles.shape[1] // 2), dtype=np.bool_),
+        ref_is_known=np.ones(n, dtype=np.bool_),
         source="target.vcf",
     )
 

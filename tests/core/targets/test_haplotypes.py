@@ -1,0 +1,172 @@
+"""Who has one haplotype, and what calls of every coding say of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vcfrag_core.errors import PloidyError, TargetError, UnphasedError
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.calls import MISSING, NONE, Sex, TargetCalls
+from vcfrag_core.targets.haplotypes import heterozygosity, settle_haplotypes
+from vcfrag_core.types import I8Array
+
+V = 120
+
+
+def panel_of(ploidy: Ploidy, contig: str = "X") -> Panel:
+    rng = np.random.default_rng(1)
+    frequency = rng.uniform(0.2, 0.8, V)
+    haplotypes = (rng.random((ploidy.n_haplotypes, V)) < frequency).astype(np.int8)
+    return Panel.from_haplotypes(haplotypes, contig=contig, positions=1000 + 10 * np.arange(V), ploidy=ploidy)
+
+
+MIXED = Ploidy.of([1, 2] * 40)
+
+
+def calls_of(
+    alleles: I8Array, *, contig: str = "X", phased: bool = True, sexes: tuple[Sex | None, ...] | None = None
+) -> TargetCalls:
+    n, s, _ = alleles.shape
+    same = (alleles[:, :, 0] == alleles[:, :, 1]) | (alleles[:, :, 1] == NONE)
+    return TargetCalls(
+        contig=contig,
+        samples=tuple(f"T{i}" for i in range(s)),
+        sexes=sexes or (None,) * s,
+        positions=(1000 + 10 * np.arange(n)).astype(np.int32),
+        refs=("A",) * n,
+        alts=(("C",),) * n,
+        site_ids=(".",) * n,
+        alleles=alleles,
+        is_phased=same | np.bool_(phased),
+        ref_is_known=np.ones(n, dtype=np.bool_),
+        source="target.vcf",
+    )
+
+
+def men_and_women(seed: int = 2) -> tuple[I8Array, I8Array]:
+    """(V, 2) alleles of two men, and (V, 2, 2) of two women."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 2, (V, 2)).astype(np.int8), rng.integers(0, 2, (V, 2, 2)).astype(np.int8)
+
+
+CODINGS = {
+    "one allele": lambda men: np.stack([men, np.full_like(men, NONE)], axis=2),
+    "two equal ones": lambda men: np.stack([men, men], axis=2),
+    "one and a missing one": lambda men: np.stack([men, np.full_like(men, MISSING)], axis=2),
+    "a missing one and one": lambda men: np.stack([np.full_like(men, MISSING), men], axis=2),
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("phased", [True, False])
+def test_settle_haplotypes__men_are_one_haplotype_in_every_coding(coding: str, phased: bool) -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS[coding](men), women], axis=1).astype(np.int8)
+    calls = calls_of(alleles, phased=phased)
+    calls = dataclasses.replace(calls, is_phased=calls.is_phased | np.array([False, False, True, True]))
+    records, report = settle_haplotypes(calls, panel_of(MIXED))
+    assert records.ploidy == Ploidy.of([1, 1, 2, 2])
+    np.testing.assert_array_equal(records.alleles, np.concatenate([men, women.reshape(V, 4)], axis=1))
+    assert report.men == ("T0", "T1")
+    way = "heterozygosity" if coding == "two equal ones" else "one allele"
+    assert report.told_by == {"T0": way, "T1": way, "T2": "heterozygosity", "T3": "heterozygosity"}
+    assert not report.heterozygous
+    assert not report.one_allele
+    assert not report.unlikely
+
+
+def test_settle_haplotypes__heterozygous_men_are_missing_and_counted() -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    alleles[[3, 8], 1] = [0, 1]
+    records, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED))
+    assert report.heterozygous == {"T1": 2}
+    assert records.alleles[[3, 8], 1].tolist() == [MISSING, MISSING]
+    assert records.alleles[:, 0].tolist() == men[:, 0].tolist()
+
+
+def test_settle_haplotypes__what_is_given_goes_before_what_the_file_says_and_that_before_its_calls() -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    of_file = (Sex.FEMALE, None, Sex.FEMALE, Sex.MALE)
+    records, report = settle_haplotypes(calls_of(alleles, sexes=of_file), panel_of(MIXED), {"T0": Sex.MALE})
+    assert records.ploidy == Ploidy.of([1, 1, 2, 1])
+    assert report.told_by == {"T0": "given", "T1": "heterozygosity", "T2": "given", "T3": "given"}
+    assert list(report.unlikely) == ["T3"]
+    assert report.unlikely["T3"] > 0.7
+    n_het = int((women[:, 1, 0] != women[:, 1, 1]).sum())
+    assert report.heterozygous == {"T3": n_het}
+
+
+def test_settle_haplotypes__a_woman_without_heterozygous_calls_is_named() -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    records, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED), {"T0": Sex.FEMALE})
+    assert records.ploidy == Ploidy.of([2, 1, 2, 2])
+    assert report.unlikely == {"T0": 0.0}
+
+
+def test_settle_haplotypes__neither_man_nor_woman() -> None:
+    men, women = men_and_women()
+    women[: V * 2 // 3, 0, 1] = women[: V * 2 // 3, 0, 0]
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    panel = panel_of(MIXED)
+    with pytest.raises(TargetError, match=r"sample T2: man or woman\? On X it has .* --sex FILE"):
+        settle_haplotypes(calls_of(alleles), panel)
+    few = calls_of(alleles).select(np.arange(V) < 6)
+    with pytest.raises(TargetError, match=r"sample T0: man or woman.* too few calls to tell"):
+        settle_haplotypes(few, panel)
+    sexes = {"T0": Sex.MALE, "T1": Sex.MALE, "T2": Sex.FEMALE, "T3": Sex.FEMALE}
+    assert settle_haplotypes(few, panel, sexes)[0].ploidy == Ploidy.of([1, 1, 2, 2])
+
+
+@given(seed=st.integers(0, 99))
+def test_heterozygosity__is_about_one_for_women_and_none_for_men(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    panel = panel_of(MIXED)
+    drawn = (rng.random((4, V)) < panel.alt_frequency()).astype(np.int8)
+    alleles = np.stack([np.stack([drawn[0], drawn[1]], axis=1), np.stack([drawn[2], drawn[2]], axis=1)], axis=1)
+    share = heterozygosity(calls_of(alleles), panel)
+    assert 0.6 < share[0] < 1.4
+    assert share[1] == 0
+
+
+def test_settle_haplotypes__where_everybody_has_one() -> None:
+    alleles = np.array([[[0, NONE], [1, 1], [0, 1]], [[1, MISSING], [MISSING, NONE], [0, 0]]], dtype=np.int8)
+    records, report = settle_haplotypes(calls_of(alleles, contig="MT", phased=False), panel_of(Ploidy.haploid(9), "MT"))
+    assert records.ploidy == Ploidy.haploid(3)
+    assert records.alleles.tolist() == [[0, 1, MISSING], [1, MISSING, 0]]
+    assert report.heterozygous == {"T2": 1}
+    assert report.men == ()
+
+
+def test_settle_haplotypes__where_everybody_has_two() -> None:
+    alleles = np.array([[[0, 1], [1, 1], [MISSING, NONE]], [[0, MISSING], [1, 0], [0, 0]]], dtype=np.int8)
+    calls = calls_of(alleles, contig="20")
+    records, _ = settle_haplotypes(calls, panel_of(Ploidy.diploid(9), "20"))
+    assert records.alleles.tolist() == [[0, 1, 1, 1, MISSING, MISSING], [0, MISSING, 1, 0, 0, 0]]
+    unphased = dataclasses.replace(calls, is_phased=np.array([[True, True, True], [False, True, True]]))
+    records, _ = settle_haplotypes(unphased, panel_of(Ploidy.diploid(9), "20"))
+    assert records.alleles[1].tolist() == [MISSING, MISSING, 1, 0, 0, 0]
+    with pytest.raises(UnphasedError, match=r"record 20:1000 A>C, sample T0: 1 heterozygous genotypes in 1 records"):
+        settle_haplotypes(
+            dataclasses.replace(calls, is_phased=~(alleles[:, :, 0] != alleles[:, :, 1]) | np.array([[False], [True]])),
+            panel_of(Ploidy.diploid(9), "20"),
+        )[0].refuse_unphased()
+
+
+def test_settle_haplotypes__one_allele_where_two_are_needed() -> None:
+    alleles = np.array([[[0, 1], [1, NONE]]], dtype=np.int8)
+    with pytest.raises(
+        PloidyError, match=r"record 20:1000 A>C, sample T1: has 1 allele where the panel's samples have"
+    ):
+        settle_haplotypes(calls_of(alleles, contig="20"), panel_of(Ploidy.diploid(9), "20"))
+    records, report = settle_haplotypes(calls_of(alleles), panel_of(Ploidy.diploid(9)))
+    assert records.alleles.tolist() == [[0, 1, MISSING, MISSING]]
+    assert report.one_allele == {"T1": 1}

@@ -1,0 +1,229 @@
+"""Targets from VCF and BCF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.errors import EmptyInputError, InputError, NotVcfError, PloidyError, UnsortedError
+from vcfrag_core.files.tables.sites import InfoRecord
+from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, open_vcf, raw_calls
+from vcfrag_core.genome.contigs import contig_alias
+from vcfrag_core.targets.calls import MISSING, NONE, TargetCalls
+from vcfrag_core.types import BoolArray, I8Array, I32Array
+
+_NO_ALLELE = -2147483647
+_BLOCK = 2048
+_MAX_ALLELES = 126
+# PLINK 1 writes the commoner allele as REF, and says so.
+_PHASE_SETS = re.compile(r"^##FORMAT=<ID=PS,Number=1,Type=Integer", re.MULTILINE)
+_PROVISIONAL = re.compile(r"^##(?:source=PLINKv1|INFO=<ID=PR,)", re.MULTILINE)
+
+
+def read_vcf_target(
+    path: Path, region: Region | None, *, threads: int = 1, progress: Callable[[int], None] | None = None
+) -> list[TargetCalls]:
+    """The calls of every contig of a VCF or BCF, or of a region, in the file's order.
+
+    REF is not taken for the reference genome's where the file says that it is provisional (INFO PR, or PLINK 1 as its
+    source).
+
+    Raises:
+        EmptyInputError: No sample.
+        PloidyError: A call of more than two alleles.
+        UnsortedError: Positions that fall, or a contig that comes again.
+        NotVcfError, TruncatedFileError, UnknownContigError, InputError: What `open_vcf` refuses; a record without GT.
+    """
+    own = _own_region(path, region)
+    with open_vcf(path, threads=threads, region=own) as reader:
+        if not reader.samples:
+            raise EmptyInputError("the file has no samples: there is nothing to impute", path=path)
+        table = _Table(reader)
+        for number, record in enumerate(reader, start=1):
+            table.add(record)
+            if progress is not None and number % _BLOCK == 0:
+                progress(number)
+        return table.finish()
+
+
+def _own_region(path: Path, region: Region | None) -> Region | None:
+    """The region under the name that the file has for its contig."""
+    if region is None:
+        return None
+    with open_vcf(path) as reader:
+        own = contig_alias(region.contig, reader.contigs)
+    return Region(own or region.contig, region.start, region.stop)
+
+
+class _Table:
+    """The contigs of the file, as they come."""
+
+    def __init__(self, reader: VcfReader) -> None:
+        self._path = reader.path
+        self._reader = reader
+        self._done: list[TargetCalls] = []
+        self._now: _Contig | None = None
+        header = _PROVISIONAL.findall(reader.header)
+        self._provisional = _Provisional(
+            always=any("source" in line for line in header), by_flag=any("INFO" in line for line in header)
+        )
+
+    def add(self, record: Record) -> None:
+        """Takes a record."""
+        contig = record.CHROM
+        if self._now is None or self._now.name != contig:
+            self._end_contig()
+            if any(done.contig == contig for done in self._done):
+                raise UnsortedError(
+                    f"contig {contig} comes a second time; `bcftools sort` puts records in order", path=self._path
+                )
+            self._now = _Contig(contig, self._reader, self._provisional)
+        self._now.add(record)
+
+    def finish(self) -> list[TargetCalls]:
+        """All contigs."""
+        self._end_contig()
+        return self._done
+
+    def _end_contig(self) -> None:
+        if self._now is not None:
+            self._done.append(self._now.finish())
+
+
+class _Provisional:
+    """Whether a record's REF may be any of its alleles."""
+
+    def __init__(self, *, always: bool, by_flag: bool) -> None:
+        self._always, self._by_flag = always, by_flag
+
+    def __call__(self, record: Record) -> bool:
+        if self._always or not self._by_flag:
+            return self._always
+        with_info: InfoRecord = record  # type: ignore[assignment]
+        return with_info.INFO.get("PR") is not None
+
+
+class _Contig:
+    """The records of one contig; their calls wait in blocks until they are turned into alleles."""
+
+    def __init__(self, name: str, reader: VcfReader, is_provisional: _Provisional) -> None:
+        self.name = name
+        self._reader = reader
+        self._is_provisional = is_provisional
+        self._positions: list[int] = []
+        self._refs: list[str] = []
+        self._alts: list[tuple[str, ...]] = []
+        self._ids: list[str] = []
+        self._ref_is_known: list[bool] = []
+        self._labels: list[str] = []
+        self._calls: list[I32Array] = []
+        self._alleles: list[I8Array] = []
+        self._is_phased: list[BoolArray] = []
+        self._phase_sets: list[I32Array] | None = [] if _PHASE_SETS.search(reader.header) else None
+
+    def add(self, record: Record) -> None:
+        """Takes a record."""
+        position, ref, alts = int(record.POS), record.REF.upper(), tuple(alt.upper() for alt in record.ALT)
+        label = f"{self.name}:{position} {ref}>{','.join(alts) or '.'}"
+        if self._positions and position < self._positions[-1]:
+            raise UnsortedError(
+                f"comes after position {self._positions[-1]}; `bcftools sort` puts records in order",
+                path=self._reader.path,
+                record=label,
+            )
+        self._calls.append(self._pairs(record, label))
+        if self._phase_sets is not None:
+            self._phase_sets.append(_phase_sets(record, len(self._reader.samples)))
+        self._positions.append(position)
+        self._refs.append(ref)
+        self._alts.append(alts)
+        self._ids.append(record.ID or ".")
+        self._ref_is_known.append(not self._is_provisional(record))
+        self._labels.append(label)
+        if len(self._calls) == _BLOCK:
+            self._flush()
+
+    def finish(self) -> TargetCalls:
+        """All records."""
+        self._flush()
+        samples = self._reader.samples
+        return TargetCalls(
+            contig=self.name,
+            samples=samples,
+            sexes=(None,) * len(samples),
+            positions=np.array(self._positions, dtype=np.int32),
+            refs=tuple(self._refs),
+            alts=tuple(self._alts),
+            site_ids=tuple(self._ids),
+            alleles=np.concatenate(self._alleles),
+            is_phased=np.concatenate(self._is_phased),
+            ref_is_known=np.array(self._ref_is_known, dtype=np.bool_),
+            phase_sets=self._several_sets(),
+            contig_length=self._reader.contig_length(self.name),
+            source=str(self._reader.path),
+        )
+
+    def _several_sets(self) -> I32Array | None:
+        """(R, S) phase sets; None where the phased heterozygotes of every sample are in one."""
+        if not self._phase_sets:
+            return None
+        sets, alleles = np.stack(self._phase_sets), np.concatenate(self._alleles)
+        het = np.concatenate(self._is_phased) & (alleles >= 0).all(axis=2) & (alleles[:, :, 0] != alleles[:, :, 1])
+        first = np.where(het, sets, np.iinfo(np.int32).max).min(axis=0)
+        return sets if bool((het & (sets != first)).any()) else None
+
+    def _flush(self) -> None:
+        if not self._calls:
+            return
+        calls = np.stack(self._calls)
+        none = calls == _NO_ALLELE
+        alleles = (calls >> 1) - 1
+        alleles[none] = NONE
+        self._check_numbers(alleles)
+        alleles[alleles > _MAX_ALLELES] = MISSING
+        self._alleles.append(alleles.astype(np.int8))
+        phased = (calls[:, :, 1] & 1) == 1
+        self._is_phased.append(phased | none[:, :, 1] | (alleles[:, :, 0] == alleles[:, :, 1]))
+        self._calls.clear()
+        self._labels.clear()
+
+    def _check_numbers(self, alleles: I32Array) -> None:
+        most = np.array([len(alts) for alts in self._alts[-len(alleles) :]])
+        wrong = (alleles > most[:, None, None]).any(axis=2)
+        if wrong.any():
+            record, sample = (int(i[0]) for i in np.nonzero(wrong))
+            raise NotVcfError("names an allele that the record does not have", **self._where(record, sample))
+
+    def _pairs(self, record: Record, label: str) -> I32Array:
+        """(S, 2) codes of calls; the second is no allele where a call has one."""
+        calls = raw_calls(record)
+        if calls is None:
+            raise InputError("the record has no GT", path=self._reader.path, record=label)
+        if calls.shape[1] == 2:
+            return calls
+        if calls.shape[1] == 1:
+            return np.concatenate([calls, np.full_like(calls, _NO_ALLELE)], axis=1)
+        n_alleles = (calls != _NO_ALLELE).sum(axis=1)
+        sample = int(n_alleles.argmax())
+        raise PloidyError(
+            f"has {n_alleles[sample]} alleles, as {(n_alleles > 2).sum()} of {len(calls)} samples here have more than"
+            " two; haploid and diploid samples can be imputed",
+            path=self._reader.path,
+            record=label,
+            sample=self._reader.samples[sample],
+        )
+
+    def _where(self, record: int, sample: int) -> dict[str, str]:
+        labels, samples = self._labels, self._reader.samples
+        return {"path": str(self._reader.path), "record": labels[record], "sample": samples[sample]}
+
+
+def _phase_sets(record: Record, n_samples: int) -> I32Array:
+    """(S,) PS, 0 where there is none."""
+    values = record.format("PS", int)
+    if values is None:
+        return np.zeros(n_samples, dtype=np.int32)
+    return np.maximum(np.asarray(values, dtype=np.int32)[:, 0], 0)

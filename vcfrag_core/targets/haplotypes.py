@@ -1,0 +1,217 @@
+"""From calls to haplotypes: who has one on this stretch of a contig, and what the calls say of it.
+
+The panel says what kind of stretch it is. Where all of its samples have two haplotypes, targets have; where all have
+one, targets have one; where some have one, it is X beyond its pseudo-autosomal regions, and men have one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.errors import PloidyError, TargetError
+from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.panel.panel import Panel, frequency_at
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.calls import MISSING, NONE, Sex, TargetCalls
+from vcfrag_core.targets.records import TargetRecords
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I64Array
+
+# Heterozygous calls as a share of those expected by the panel's frequencies: of a man hardly any, by mistake; of a
+# woman about all, fewer where her parents were related.
+MAX_SHARE_OF_MEN: Final = 0.2
+MIN_SHARE_OF_WOMEN: Final = 0.4
+MIN_EXPECTED: Final = 5.0
+_MAX_RECORDS: Final = 5000
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SexReport:
+    """Who has one haplotype, how that was told, and which calls did not fit.
+
+    Attributes:
+        told_by: How each sample's sex was told, by name: `given`, `one allele` or `heterozygosity`; empty where the
+            stretch is not sex-linked.
+        men: Samples with one haplotype on a sex-linked stretch.
+        unlikely: Samples whose heterozygosity does not fit their sex, with their share of what is expected of a woman.
+        heterozygous: Heterozygous calls of samples with one haplotype, by name; they count as missing.
+        one_allele: Calls of one allele of samples with two haplotypes, by name; they count as missing.
+    """
+
+    told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    men: tuple[str, ...] = ()
+    unlikely: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    heterozygous: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    one_allele: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def settle_haplotypes(
+    calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex] | None = None
+) -> tuple[TargetRecords, SexReport]:
+    """The haplotypes of a target on the panel's stretch.
+
+    A sample with one haplotype has it from a call of one allele, of two equal ones, or of one and a missing one; where
+    two differ the call is missing.
+
+    Args:
+        calls: The target's records on that stretch.
+        panel: The panel of it.
+        sexes: Sexes by sample, which go before those that the target's file says.
+
+    Raises:
+        PloidyError: A call of one allele where the panel's samples have two, on a contig that is not X; names it.
+        TargetError: A sample's sex is not told by anything.
+    """
+    counts, report = _counts(calls, panel, sexes or {})
+    ploidy = Ploidy.of(counts)
+    alleles = calls.alleles.copy()
+    one = ploidy.is_haploid
+    report = dataclasses.replace(
+        report,
+        heterozygous=_named(calls, _keep_one(alleles, one)),
+        one_allele=_named(calls, _drop_lone(calls, alleles, ~one)),
+    )
+    # Without phase, nobody knows which haplotype the called half belongs to.
+    half = ~calls.is_phased & (alleles < 0).any(axis=2)
+    half[:, one] = False
+    alleles[half] = MISSING
+    return _records(dataclasses.replace(calls, alleles=alleles), ploidy), report
+
+
+def _records(calls: TargetCalls, ploidy: Ploidy) -> TargetRecords:
+    alleles = calls.alleles.reshape(calls.n_records, -1)
+    if not ploidy.is_diploid:
+        alleles = alleles[:, ploidy.in_pairs.reshape(-1)]
+    return TargetRecords(
+        contig=calls.contig,
+        samples=calls.samples,
+        ploidy=ploidy,
+        positions=calls.positions,
+        refs=calls.refs,
+        alts=calls.alts,
+        site_ids=calls.site_ids,
+        alleles=alleles,
+        is_phased=~calls.unphased,
+        ref_is_known=calls.ref_is_known,
+        phase_sets=calls.phase_sets,
+        contig_length=calls.contig_length,
+        build=calls.build,
+        source=calls.source,
+    )
+
+
+def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[I64Array, SexReport]:
+    """(S,) haplotypes of each sample, and who is told to be what."""
+    s = len(calls.samples)
+    if panel.ploidy.is_diploid:
+        return np.full(s, 2), SexReport()
+    if bool(panel.ploidy.is_haploid.all()):
+        return np.ones(s, dtype=np.int64), SexReport()
+    told, told_by, share = _told(calls, panel, sexes)
+    is_man = np.array([sex is Sex.MALE for sex in told])
+    unlikely = np.where(is_man, share >= MIN_SHARE_OF_WOMEN, share <= MAX_SHARE_OF_MEN)
+    return np.where(is_man, 1, 2), SexReport(
+        told_by=told_by,
+        men=tuple(name for name, man in zip(calls.samples, is_man.tolist(), strict=True) if man),
+        unlikely={calls.samples[i]: round(float(share[i]), 3) for i in np.flatnonzero(unlikely).tolist()},
+    )
+
+
+def _told(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[list[Sex], dict[str, str], F64Array]:
+    """Each sample's sex, how it was told, and (S,) heterozygous calls against those expected, NaN where few are."""
+    share = heterozygosity(calls, panel)
+    lone = _one_allele(calls)
+    told: list[Sex] = []
+    told_by: dict[str, str] = {}
+    for i, name in enumerate(calls.samples):
+        given = sexes.get(name) or calls.sexes[i]
+        if given is not None:
+            sex, way = given, "given"
+        elif lone[i]:
+            sex, way = Sex.MALE, "one allele"
+        else:
+            sex, way = _by_heterozygosity(calls, name, float(share[i])), "heterozygosity"
+        told.append(sex)
+        told_by[name] = way
+    return told, told_by, share
+
+
+def _by_heterozygosity(calls: TargetCalls, name: str, share: float) -> Sex:
+    if share <= MAX_SHARE_OF_MEN:
+        return Sex.MALE
+    if share >= MIN_SHARE_OF_WOMEN:
+        return Sex.FEMALE
+    why = "too few calls to tell" if np.isnan(share) else f"{share:.0%} of the heterozygous calls expected of a woman"
+    raise TargetError(
+        f"man or woman? On {calls.contig} it has {why}; say it with --sex FILE (a name and M or F on each line)",
+        path=calls.source,
+        sample=name,
+    )
+
+
+def _one_allele(calls: TargetCalls) -> BoolArray:
+    """(S,) samples whose calls are of one allele, or of one and a missing one, most of the time."""
+    first, second = calls.alleles[:, :, 0], calls.alleles[:, :, 1]
+    one = (first >= 0) ^ (second >= 0)
+    both = (first >= 0) & (second >= 0)
+    return np.asarray(one.sum(axis=0) > both.sum(axis=0))
+
+
+def heterozygosity(calls: TargetCalls, panel: Panel) -> F64Array:
+    """(S,) heterozygous calls as a share of those expected by the panel's frequencies; NaN where fewer than 5 are."""
+    records, sites = _shared(calls, panel)
+    frequency = frequency_at(panel, sites)
+    here = calls.alleles[records]
+    called = (here >= 0).all(axis=2)
+    het = called & (here[:, :, 0] != here[:, :, 1])
+    expected = (2 * frequency * (1 - frequency)) @ called
+    share = np.full(len(calls.samples), np.nan)
+    np.divide(het.sum(axis=0), expected, out=share, where=expected >= MIN_EXPECTED)
+    return share
+
+
+def _shared(calls: TargetCalls, panel: Panel) -> tuple[I64Array, I64Array]:
+    """Records of one ALT at a position with a single panel site, evenly along the stretch, and these sites."""
+    low = np.searchsorted(panel.positions, calls.positions, side="left")
+    high = np.searchsorted(panel.positions, calls.positions, side="right")
+    one_alt = np.array([len(alts) == 1 for alts in calls.alts], dtype=np.bool_)
+    records = np.flatnonzero((high - low == 1) & one_alt)
+    if len(records) > _MAX_RECORDS:
+        records = records[np.arange(_MAX_RECORDS) * len(records) // _MAX_RECORDS]
+    return records, low[records].astype(np.int64)
+
+
+def _keep_one(alleles: I8Array, one: BoolArray) -> I64Array:
+    """Puts the only haplotype's allele first, and nothing second; (S,) calls with two different alleles."""
+    first, second = alleles[:, one, 0], alleles[:, one, 1]
+    differ = (first >= 0) & (second >= 0) & (first != second)
+    alleles[:, one, 0] = np.where(differ, MISSING, np.maximum(first, second))
+    alleles[:, one, 1] = NONE
+    counts = np.zeros(len(one), dtype=np.int64)
+    counts[one] = differ.sum(axis=0)
+    return counts
+
+
+def _drop_lone(calls: TargetCalls, alleles: I8Array, two: BoolArray) -> I64Array:
+    """Makes calls of one allele missing for samples with two haplotypes; (S,) how many there were."""
+    lone = (alleles[:, :, 1] == NONE) & two
+    called = lone & (alleles[:, :, 0] >= 0)
+    known = meaning(calls.contig)
+    if bool(called.any()) and (known is None or known.chromosome != "X"):
+        record = int(np.flatnonzero(called.any(axis=1))[0])
+        raise PloidyError(
+            f"has 1 allele where the panel's samples have two, as {called[record].sum()} of {len(two)} samples here;"
+            " write two alleles, or take a panel of haploid samples",
+            path=calls.source,
+            record=calls.label(record),
+            sample=calls.samples[int(np.flatnonzero(called[record])[0])],
+        )
+    alleles[lone] = MISSING
+    return np.asarray(called.sum(axis=0), dtype=np.int64)
+
+
+def _named(calls: TargetCalls, counts: I64Array) -> dict[str, int]:
+    return {calls.samples[i]: int(counts[i]) for i in np.flatnonzero(counts).tolist()}

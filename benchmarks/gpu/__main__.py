@@ -1,6 +1,6 @@
 """Checks a GPU node and measures on it; needs no network.
 
-    python -m benchmarks.gpu [--out gpu-check-out] [--only STAGE ...] [--data DIR] [--seconds 580]
+    python -m benchmarks.gpu [--out gpu-check-out] [--only STAGE ...] [--brief] [--data DIR] [--seconds 580]
 
 Every stage is a process of its own. What it finds is written to OUT/gpu.json at once, so that a stage that fails or
 takes too long loses nothing that was found before. Ends with a table of the goals.
@@ -22,14 +22,14 @@ from typing import Any
 # In this order; seconds that each may take.
 STAGES = {
     "device": 40,
-    "tests": 70,
     "search_small": 100,
-    "copying": 50,
-    "step": 60,
     "search_large": 90,
+    "copying": 40,
+    "tests": 70,
+    "fit": 90,
+    "step": 60,
     "daemon": 60,
-    "fit": 80,
-    "impute": 60,
+    "impute": 30,
 }
 TAIL = 4000
 
@@ -41,7 +41,8 @@ def main() -> int:
         os.environ["VCFRAG_DATA"] = str(chosen.data)
     chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.stage:
-        importlib.import_module(f"benchmarks.gpu.{chosen.stage}").run(_note(chosen.out / f"{chosen.stage}.json"))
+        stage = importlib.import_module(f"benchmarks.gpu.{chosen.stage}")
+        stage.run(_note(chosen.out / f"{chosen.stage}.json"), brief=chosen.brief)
         return 0
     begun, failed = time.monotonic(), 0
     stages = chosen.only or list(STAGES)
@@ -55,7 +56,7 @@ def main() -> int:
         if left < 10:
             found[name] = {"missing": "no time was left"}
             continue
-        found[name] = _stage(name, chosen.out, min(STAGES[name], left))
+        found[name] = _stage(name, chosen, min(STAGES[name], left))
         failed += found[name]["ended"] != "well"
         (chosen.out / "gpu.json").write_text(json.dumps(found, indent=1))
         print(f"{name}: {found[name]['ended']} in {found[name]['seconds']:.1f} s", flush=True)
@@ -70,9 +71,10 @@ def _warming() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "benchmarks.gpu.warm"], stdout=subprocess.DEVNULL)
 
 
-def _stage(name: str, out: Path, seconds: float) -> dict[str, Any]:
-    begun = time.monotonic()
+def _stage(name: str, chosen: argparse.Namespace, seconds: float) -> dict[str, Any]:
+    begun, out = time.monotonic(), chosen.out
     command = [sys.executable, "-m", "benchmarks.gpu", "--stage", name, "--out", str(out)]
+    command += ["--brief"] if chosen.brief else []
     log = out / f"{name}.log"
     with log.open("wb") as stream:
         child = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
@@ -108,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu-check-out"))
     parser.add_argument("--only", action="append", choices=tuple(STAGES), help="repeatable; all unless given")
+    parser.add_argument("--brief", action="store_true", help="leave out what is slow and not judged")
     parser.add_argument("--data", type=Path, help="folder of the shared data")
     parser.add_argument("--seconds", type=float, default=580, help="for all stages together")
     parser.add_argument("--stage", choices=tuple(STAGES), help=argparse.SUPPRESS)

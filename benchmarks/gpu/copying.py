@@ -18,7 +18,7 @@ from vcfrag_core.copying.layer import HostKernels, kernels_on
 SHAPES = ((200, 5700, 1300), (32, 2500, 400))
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """200 haplotypes x 5,700 observed x 1,300 candidates, and a training batch's size."""
     for shape in SHAPES:
         _measure(note, *shape)

@@ -27,7 +27,7 @@ extern "C" __global__ void ones(const unsigned* given, unsigned* out, int n) {
 PACKAGES = ("torch", "triton", "numpy", "numba", "faiss-gpu", "cuda-bindings", "cupy-cuda13x", "grpcio", "lightning")
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """Name, versions, bandwidths and rates."""
     note("machine", {"python": platform.python_version(), "cores": len(os.sched_getaffinity(0))})
     if shutil.which("nvidia-smi"):

@@ -64,10 +64,11 @@ threads = 4
 """
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """Two epochs of 25 visits of four batches with copying trained, and of 12 without."""
     measured(note, "copying trained, too", visits=25, learn=True)
-    measured(note, "copying as it is", visits=12, learn=False)
+    if not brief:
+        measured(note, "copying as it is", visits=12, learn=False)
 
 
 def measured(note: Callable[[str, Any], None], name: str, *, visits: int, learn: bool, epochs: int = 2) -> None:

@@ -6,6 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """Not measured yet."""
     note("missing", "impute has no path on a device")

@@ -8,6 +8,8 @@ from typing import Any
 from benchmarks.gpu.search_small import measured
 
 
-def run(note: Callable[[str, Any], None]) -> None:
-    """16 windows, less for the slow."""
-    measured(note, 200_000, 16, 8, 1)
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
+    """16 windows of 200,000; with time, one of 50,000 and the slow, too."""
+    measured(note, 200_000, 16, 8, [], None if brief else ("faiss-gpu", 1))
+    if not brief:
+        measured(note, 50_000, 16, 8, [], None)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,36 @@ from benchmarks.gpu import panels
 ALL = str(len(os.sched_getaffinity(0)))
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """All windows by bit scans, some by FAISS, which takes too long for all."""
-    measured(note, 5008, 331, 60, 6)
+    measured(note, 5008, 331, 60, [] if brief else [("bitscan", "2", 6)], ("faiss-gpu", 6))
 
 
 def measured(
-    note: Callable[[str, Any], None], n_haplotypes: int, n_windows: int, in_process: int, by_faiss: int
+    note: Callable[[str, Any], None],
+    n_haplotypes: int,
+    n_windows: int,
+    in_process: int,
+    besides: Sequence[tuple[str, str, int]],
+    slow: tuple[str, int] | None,
 ) -> None:
-    """One panel's figures."""
+    """One panel's figures: through the daemon and in process.
+
+    Args:
+        note: Keeps them.
+        n_haplotypes: Of the panel.
+        n_windows: Of the panel; bit scans with all threads search all of them.
+        in_process: Windows that are searched in process.
+        besides: Engines, their threads and their windows, through the daemon too.
+        slow: An engine that searches so few windows with all threads.
+    """
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         file = panels.written(Path(folder), n_haplotypes, n_windows)
-        for engine, threads, windows in (
-            ("bitscan", ALL, n_windows), ("bitscan-gpu", ALL, n_windows), ("bitscan", "2", 6),
-            ("faiss-gpu", ALL, by_faiss),
-        ):  # fmt: skip
+        judged = [("bitscan", ALL, n_windows), ("bitscan-gpu", ALL, n_windows)]
+        others = [*besides, *([(slow[0], ALL, slow[1])] if slow else [])]
+        for engine, threads, windows in [*judged, *others]:
             note(f"daemon {engine} {threads}", ask("through_daemon", str(file), engine, threads, str(windows)))
-        for engine in ("bitscan-gpu", "bitscan"):
+        for engine in ("bitscan-gpu", "bitscan") if besides else ("bitscan-gpu",):
             for kind in ("equal", "weighted"):
                 arguments = (str(file), engine, ALL, str(in_process if engine == "bitscan-gpu" else 6), kind)
                 note(f"in process {engine} {kind}", ask("in_process", *arguments))

@@ -18,7 +18,7 @@ N_QUERIES = 32
 PEAK_BF16 = 989e12  # of an H100 or H200, dense, by the datasheet
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """Seconds per haplotype, memory and the share of the card's peak."""
     config = ModelConfig(width=384, layers=12, heads=6)
     torch.manual_seed(1)
@@ -56,6 +56,8 @@ def run(note: Callable[[str, Any], None]) -> None:
             _step(model, optimiser, batch)
 
     measured("together, bfloat16", half, N_QUERIES)
+    if brief:
+        return
     compiled = torch.compile(model.correction, dynamic=False)
     model.correction = compiled
     measured("together, bfloat16, compiled", half, N_QUERIES)

@@ -11,7 +11,7 @@ from typing import Any
 FILES = ("tests/core/copying", "tests/indexd/engines", "tests/system/test_benchmarks.py")
 
 
-def run(note: Callable[[str, Any], None]) -> None:
+def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
     """How many passed, and which did not."""
     command = [
         sys.executable,

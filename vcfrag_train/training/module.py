@@ -127,6 +127,16 @@ class FitModule(lightning.LightningModule):
             (p.sum() for p in self.model.parameters() if p.requires_grad), torch.zeros((), device=self.device)
         )
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips the norm of all gradients; Lightning itself refuses to before a fused step in mixed precision."""
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), float(gradient_clip_val))
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         norms = [p.grad.norm() for p in self.model.parameters() if p.grad is not None]
         self.gradient_norm = torch.stack(norms).norm() if norms else torch.zeros(())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from vcfrag_core.model.losses import cross_entropy
 from vcfrag_core.model.memory import bytes_per_site
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_train.training import components
+from vcfrag_train.training.module import FitModule
 from vcfrag_train.training.outcomes import Outcome
 from vcfrag_train.training.session import fit
 
@@ -46,6 +48,27 @@ def test_fit__a_bound_on_sites_changes_no_loss(fit_config: Make, tmp_path: Path)
     np.testing.assert_allclose(losses(bound), losses(free), rtol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fit__fused_steps_are_clipped_and_skip_what_is_not_finite(
+    fit_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """As on a device, where the step itself is told that a loss is not finite; torch has such steps here, too."""
+    monkeypatch.setattr(FitModule, "_fused", True)
+    config = fit_config(optimiser={"clip_norm": 0.1}, trainer={"precision": precision})
+    fused = losses(fit(config, tmp_path / "fused"))
+    monkeypatch.setattr(FitModule, "_fused", False)
+    np.testing.assert_allclose(fused, losses(fit(config, tmp_path / "apart")), rtol=1e-3)
+
+
+def test_fused_step__takes_none_where_it_is_told_that_the_loss_is_not_finite() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimiser = torch.optim.AdamW([weight], fused=True)
+    weight.grad = torch.full((3,), torch.nan)
+    optimiser.found_inf = torch.ones(())
+    optimiser.step()
+    assert weight.tolist() == [1.0] * 3
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("learn_copying", [False, True])
 def test_fit__on_a_device_has_the_hosts_losses(fit_config: Make, tmp_path: Path, learn_copying: bool) -> None:
@@ -55,6 +78,12 @@ def test_fit__on_a_device_has_the_hosts_losses(fit_config: Make, tmp_path: Path,
         for accelerator in ("cpu", "gpu")
     )
     np.testing.assert_allclose(losses(there), losses(here), rtol=2e-3)
+
+
+@pytest.mark.gpu
+def test_fit__in_half_precision_with_clipping_on_a_device(fit_config: Make, tmp_path: Path) -> None:
+    config = fit_config(trainer={"accelerator": "gpu", "precision": "bf16-mixed"}, optimiser={"clip_norm": 1.0})
+    assert np.isfinite(losses(fit(config, tmp_path / "run"))).all()
 
 
 @pytest.mark.gpu
@@ -91,11 +120,14 @@ def test_step__waits_for_nothing_on_a_device(learn_copying: bool) -> None:
 
     # Kernels are compiled first.
     step().wait()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        outcome = step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    with warnings.catch_warnings():
+        # torch says that this mode does not see everything.
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype feature")
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            outcome = step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     assert np.isfinite(outcome.wait()).all()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from vcfrag_core.errors import OutOfBudgetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.search.cache import SegmentCache
+from vcfrag_indexd.engines import faiss_gpu
 from vcfrag_indexd.engines.budgets import HostAndDevice
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
@@ -97,3 +100,46 @@ def test_faiss_gpu__other_errors_are_what_they_are() -> None:
 
     with pytest.raises(RuntimeError, match="cuBLAS failed"):
         engine._with_room(work)
+
+
+def faiss_without_a_device(reserved: dict[str, int]) -> SimpleNamespace:
+    """FAISS whose flat indexes lie on the host, and that tells what is set aside."""
+    faiss = pytest.importorskip("faiss")
+
+    class Resources:
+        def setTempMemory(self, n_bytes: int) -> None:
+            reserved["device"] = n_bytes
+
+        def setPinnedMemory(self, n_bytes: int) -> None:
+            reserved["host"] = n_bytes
+
+    def flat(_resources: Any, width: int, _config: Any) -> Any:
+        return faiss.IndexFlatIP(width)
+
+    return SimpleNamespace(
+        get_num_gpus=lambda: 1,
+        StandardGpuResources=Resources,
+        GpuIndexFlatConfig=SimpleNamespace,
+        GpuIndexFlatIP=flat,
+        omp_set_num_threads=faiss.omp_set_num_threads,
+    )
+
+
+def test_faiss_gpu__a_small_budget_leaves_room_for_a_search(
+    described: Callable, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What FAISS keeps for itself is a part of either budget, never all of it."""
+    reserved: dict[str, int] = {}
+    monkeypatch.setattr(faiss_gpu, "import_faiss", lambda: faiss_without_a_device(reserved))
+    made = described(panel, wanted=(8, 32))
+    task = made.task(made.own(panel.samples[:4]), 3)
+    small = FaissGpuEngine(threads=1, budget_bytes=faiss_gpu.PINNED_BYTES, device_bytes=faiss_gpu.TEMPORARY_BYTES)
+    answers = []
+    for engine in (small, create_engine("bitscan", threads=1, budget_bytes=1 << 26)):
+        engine.open(made.source())
+        answers.append(engine.search("index", task, lambda: None).result)
+        engine.shutdown()
+    np.testing.assert_array_equal(answers[0].ids, answers[1].ids)
+    assert 0 < reserved["host"] < faiss_gpu.PINNED_BYTES
+    assert 0 < reserved["device"] < faiss_gpu.TEMPORARY_BYTES
+    assert small.usage().budget_bytes == faiss_gpu.PINNED_BYTES + faiss_gpu.TEMPORARY_BYTES - sum(reserved.values())

@@ -46,14 +46,14 @@ class FaissGpuEngine(FlatEngine):
             raise ConfigError(f"faiss-gpu finds no GPU: run `{GPU_LINE}` on a machine with one, or take another engine")
         self.devices = (f"cuda:{device}",)
         budget = device_bytes or device_budget(device) or budget_bytes
-        temporary = min(TEMPORARY_BYTES, budget // 4)
-        host: SegmentCache[Any] = SegmentCache(max(1, budget_bytes - PINNED_BYTES))
+        temporary, pinned = min(TEMPORARY_BYTES, budget // 4), min(PINNED_BYTES, budget_bytes // 4)
+        host: SegmentCache[Any] = SegmentCache(budget_bytes - pinned)
         on_device: SegmentCache[Any] = SegmentCache(budget - temporary)
         self.cache = HostAndDevice(host, on_device, kinds_on_device=("flat",))
         self._on_device = on_device
         self._resources = self._faiss.StandardGpuResources()
         self._resources.setTempMemory(temporary)
-        self._resources.setPinnedMemory(PINNED_BYTES)
+        self._resources.setPinnedMemory(pinned)
         self._config = self._faiss.GpuIndexFlatConfig()
         self._config.device = device
         self._config.useFloat16 = False

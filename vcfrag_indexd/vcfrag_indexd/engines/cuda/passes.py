@@ -17,7 +17,7 @@ from vcfrag_indexd.engines.cuda.job import QUERIES, ROWS, TABLE_BYTES, Context, 
 THREADS = 256  # of a block of `filter`, and of those without shared memory
 WARP = 32
 MAX_TAKEN = 64  # neighbours that a warp takes one by one; more are sorted
-SEGMENT_BLOCKS = 4096  # enough to fill a device, and to let the last ones end together
+SEGMENT_BLOCKS = 8192  # enough to fill a device, and to let the last ones end together; found on an H200
 # Shared memory of `filter` beside its tables, rounded up.
 FILTER_FIXED_BYTES = 20 * 1024
 LIST_BYTES = 512 * 1024 * 1024

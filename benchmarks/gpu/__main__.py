@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu import goals
+
 # In this order; seconds that each may take.
 STAGES = {
     "device": 40,
@@ -64,6 +66,8 @@ def main() -> int:
             print(f"  {key}: {json.dumps(value)}"[:600], flush=True)
         if found[name]["ended"] != "well":
             print(found[name]["output"][-1500:], flush=True)
+    for goal in goals.judged(found):
+        print(goal.line())
     return 1 if failed else 0
 
 

@@ -50,6 +50,9 @@ def measure(file: Path, name: str, threads: int, n_windows: int, *, weighted: bo
         digest.update(result.distances.tobytes())
     found["answers"] = digest.hexdigest()
     found["segments"] = len(result.starts)
+    # Of the last window; the others have as many within a word or two.
+    found["words"] = sum(-(-int(observed[a:b].sum()) // 32) for a, b in zip(result.starts, result.stops, strict=True))
+    found["haplotypes"] = panel.n_haplotypes
     begun = time.perf_counter()
     for task in tasks:
         engine.search("bench", task, retrieval.nothing)

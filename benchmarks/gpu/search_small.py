@@ -51,7 +51,7 @@ def measured(
                 note(f"in process {engine} {kind}", ask("in_process", *arguments))
 
 
-def ask(module: str, *arguments: str, seconds: float = 30) -> Any:
+def ask(module: str, *arguments: str, seconds: float = 45) -> Any:
     """What a process of its own prints, or how it failed."""
     command = [sys.executable, "-m", f"benchmarks.gpu.{module}", *arguments]
     try:

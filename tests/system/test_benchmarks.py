@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import torch
 from benchmarks import copying, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
+from benchmarks.gpu import daemon, goals, in_process, panels
 
 
 @pytest.mark.parametrize("name", ["copying", "sampler"])
@@ -97,7 +99,7 @@ def test_copying_baselines__agree_with_the_kernel() -> None:
         np.testing.assert_allclose(got, answers, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*gpu_check.STAGES, "through_daemon", "in_process", "warm"])
+@pytest.mark.parametrize("name", [*gpu_check.STAGES, "through_daemon", "in_process", "warm", "goals"])
 def test_gpu_check__has_every_stage(name: str) -> None:
     assert importlib.import_module(f"benchmarks.gpu.{name}").__doc__
 
@@ -112,3 +114,73 @@ def test_gpu_check__keeps_what_a_stage_found_before_it_failed(tmp_path: Path) ->
     assert kept["ended"] == "with code 1"
     assert kept["found"]["machine"]["cores"] >= 1
     assert "CUDA" in kept["output"] or "NVIDIA" in kept["output"]
+
+
+def test_gpu_check__a_daemon_whose_worker_is_killed_or_stuck_answers_the_same(tmp_path: Path) -> None:
+    """The very stage, with an engine of the host behind the worker."""
+    found = daemon.outlives(panels.written(tmp_path, 64, 1), "bitscan", hang_seconds=2)
+    assert found["engine"] == "bitscan"
+    for how in ("killed", "stopped"):
+        assert found[f"{how}: same answer"] is True
+        assert found[f"{how}: another worker"] is True
+
+
+def test_gpu_check__tells_engines_that_answer_alike(tmp_path: Path) -> None:
+    file = panels.written(tmp_path, 64, 1)
+    inside = [
+        in_process.measure(file, name, 1, 1, weighted=weighted)
+        for weighted in (False, True)
+        for name in ("bitscan", "reference")
+    ]
+    assert inside[0]["answers"] == inside[1]["answers"] != inside[2]["answers"] == inside[3]["answers"]
+    assert inside[0]["words"] > inside[0]["segments"] > 30
+
+
+def found_by_stages() -> dict[str, Any]:
+    """What the stages of a check may have found."""
+    searched = {"cold_seconds": 8.0, "warm_seconds": 4.0, "lanes_seconds": 3.0, "answers": "a"}
+    epochs = [{"waiting_for_index_share": share} for share in ("0.3", "0.01")]
+    wrong = {"killed: seconds until the answer": 1.0, "killed: same answer": False}
+    faster = {name: value / 2.5 if isinstance(value, float) else value for name, value in searched.items()}
+    return {
+        "device": {"ended": "well", "found": {"popcounts_per_second": 4e12}},
+        "search_small": {
+            "ended": "well",
+            "found": {
+                "daemon bitscan 2": dict.fromkeys(searched, 9.0),
+                "daemon bitscan 16": searched,
+                "daemon bitscan-gpu 16": {**faster, "warm_seconds": 4.0},
+            },
+        },
+        "search_large": {
+            "ended": "stopped after 90 s",
+            "found": {
+                "daemon bitscan 16": {"failed": "took more than 45 s"},
+                "in process bitscan-gpu equal": {
+                    "words": 100,
+                    "haplotypes": 200_000,
+                    "kernels": {"filter_count 1": 8e-4, "from first to last": 16e-4},
+                },
+            },
+        },
+        "fit": {"ended": "well", "found": {"copying trained, too": {"epochs": epochs}}},
+        "daemon": {"ended": "with code 1", "found": {"bitscan-gpu": wrong}},
+        "step": {"missing": "no time was left"},
+    }
+
+
+def test_goals__are_judged_by_what_was_found_and_nothing_else() -> None:
+    told = {goal.name: goal for goal in goals.judged(found_by_stages())}
+    of = "search of 5,008 haplotypes, times bitscan"
+    assert told[f"{of}, cold"].figure == pytest.approx(2.5)
+    assert [told[f"{of}, {how}"].reached for how in ("cold", "warm", "four clients")] == [True, False, True]
+    assert told["search of 5,008 haplotypes, answers as bitscan's"].reached is True
+    # 100 words x 200,000 rows x 64 queries at 4e12 a second are 0.32 ms.
+    assert told["share of the popcounts possible, pass over all rows"].figure == pytest.approx(0.4)
+    assert told["share of the popcounts possible, whole search"].reached is False
+    assert told["share of the last epoch waiting for the index, copying trained, too"].reached is True
+    missing = {name for name, goal in told.items() if goal.reached is None}
+    assert {name for name in told if "200,000" in name} <= missing
+    assert "seconds until bitscan-gpu answers the same after it was killed" in missing
+    assert "training step, times the baseline" in missing
+    assert all(("not measured" in told[name].line()) == (name in missing) for name in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def cohort(cohort_files: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The cohort, with a folder for this test's own files."""
     monkeypatch.setenv("VCFRAG_CACHE_DIR", str(cohort_files.folder / "cache"))
     for file in (cohort_files.panel_file, cohort_files.map_file, cohort_files.long_map_file):
-        (tmp_path / file.name).symlink_to(file)
+        shutil.copy2(file, tmp_path / file.name)
     return dataclasses.replace(cohort_files, folder=tmp_path)
 
 

@@ -242,7 +242,7 @@ def test_impute__other_ploidy_is_refused_with_sample_and_site(cohort: Cohort, im
     lines[4][9 + 3] = call
     line = refused(impute(cohort.target(lines)), "PLOIDY")
     assert f"record 20:{lines[4][1]} " in line
-    assert f"sample {cohort.truth.samples[3]}: has {len(call.split('|'))} allele(s)" in line
+    assert f"sample {cohort.truth.samples[3]}: has {'1 allele' if call == '0' else '3 alleles'}" in line
 
 
 def test_impute__thin_stretch_is_named_and_refused_or_left_out(cohort: Cohort, impute: Impute) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vcfrag_core.files.vcf.header import Header
-from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.files.outputs import OutputFormat, open_writer
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, parse_formats, site_records
 from vcfrag_core.panel.panel import Panel
@@ -54,21 +54,22 @@ class Imputed:
         return estimated_r2(self.panel, sites, self._believed(), known, self.targets.ploidy)
 
     def write(self, path: str | Path, *, formats: str | Sequence[str] = DEFAULT_FORMATS, threads: int = 1) -> None:
-        """Writes a bgzipped VCF or a BCF with its index; it appears whole or not at all.
+        """Writes a bgzipped VCF, a BCF, BGEN or PGEN with what belongs beside it; it appears whole or not at all.
 
         Args:
-            path: `.vcf.gz` or `.bcf`.
-            formats: FORMAT fields among GT, DS, HDS and GP.
+            path: `.vcf.gz`, `.bcf`, `.bgen` (genotype probabilities in 8 bits) or `.pgen` (dosages).
+            formats: FORMAT fields among GT, DS, HDS and GP, of a VCF or BCF.
             threads: Threads that compress.
 
         Raises:
-            ConfigError: An unknown suffix or field.
+            ConfigError: An unknown suffix or field, or the package that writes the format is not installed.
         """
         chosen, panel, samples = parse_formats(formats), self.panel, self.targets.samples
         version = importlib.metadata.version("vcfrag")
         targets = text_digest("target", "\n".join(samples), self.targets.alleles.tobytes())
         made_from = {"version": version, "panel": panel.digest, "targets": targets, "method": self.method}
-        with ImputedWriter(path, formats=chosen, contigs=[panel.contig], threads=threads) as writer:
+        chosen_format = OutputFormat(formats=chosen)
+        with open_writer(Path(path), chosen_format, contigs=[panel.contig], threads=threads) as writer:
             writer.begin(panel.contig, made_from)
             writer.write(panel.contig, 0, self._records())
             writer.finish(

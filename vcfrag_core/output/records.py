@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, 
 
 FORMATS = ("GT", "DS", "HDS", "GP", "LOO")
 DEFAULT_FORMATS = ("GT", "DS", "HDS", "GP")
+_COLUMNS = ("positions", "dosage", "typed", "af", "maf", "r2", "er2")
 
 
 def parse_formats(text: str | Iterable[str]) -> tuple[str, ...]:
@@ -101,6 +103,13 @@ class OutputRecords:
     @property
     def n_samples(self) -> int:
         return int(self.dosage.shape[1])
+
+    def select(self, keep: BoolArray) -> OutputRecords:
+        """The chosen sites; records of the target that are passed through all stay."""
+        chosen = np.flatnonzero(keep).tolist()
+        columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in _COLUMNS}
+        columns |= {name: [getattr(self, name)[i] for i in chosen] for name in ("site_ids", "refs", "alts")}
+        return dataclasses.replace(self, **columns, loo=None if self.loo is None else self.loo[keep])
 
 
 def site_records(

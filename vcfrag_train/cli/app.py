@@ -22,7 +22,7 @@ from vcfrag_train import extras
 COMMANDS = {
     "panel": "Prepare a reference panel once for all jobs, or look at one.",
     "fit": "Train a model against an index daemon.",
-    "impute": "Impute the untyped sites of target samples into a VCF.",
+    "impute": "Impute the untyped sites of target samples into a VCF, BCF, BGEN or PGEN file.",
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
     "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
     "inspect": "Say what a training run was made from, and whether it can be trusted.",

@@ -9,17 +9,19 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_core.files.outputs import BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
-from vcfrag_core.files.vcf.writer import parts_folder
+from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+from vcfrag_train.imputing.selection import parse_sites
 
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
     target: Annotated[Path, typer.Option(help="Targets: phased VCF or BCF.")],
-    out: Annotated[Path, typer.Option(help="Output, .vcf.gz or .bcf; its index is written beside it.")],
+    out: Annotated[Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it.")],
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
     ] = None,
@@ -41,6 +43,22 @@ def command(
     format: Annotated[
         str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
     ] = ",".join(DEFAULT_FORMATS),
+    bgen: Annotated[
+        BgenValues, typer.Option(help="What .bgen holds: probabilities of genotypes, or of the haplotypes' alleles.")
+    ] = BgenValues.GENOTYPES,
+    bgen_bits: Annotated[int, typer.Option(help="Bits of each probability in .bgen: 8 or 16.")] = 8,
+    pgen: Annotated[
+        PgenValues, typer.Option(help="What .pgen holds: dosages, or phased hard calls.")
+    ] = PgenValues.DOSAGE,
+    min_r2: Annotated[
+        float | None, typer.Option(help="Write imputed sites of at least this estimated r² only (INFO R2).")
+    ] = None,
+    sites: Annotated[
+        str, typer.Option(help="Sites to write: all, imputed, typed, or those of a FILE (VCF, or chrom pos ref alt).")
+    ] = "all",
+    samples: Annotated[
+        Path | None, typer.Option(help="Impute the samples that this file names only, one name a line.")
+    ] = None,
     panel_missing: Annotated[
         MissingRule, typer.Option(help="Missing alleles of the panel: refuse them, or take them for the reference's.")
     ] = MissingRule.REFUSE,
@@ -70,7 +88,7 @@ def command(
         bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
     ] = False,
 ) -> None:
-    """Imputes target samples against a panel into a bgzipped, indexed VCF or a BCF."""
+    """Imputes target samples against a panel into a VCF, BCF, BGEN or PGEN file."""
     config = ImputeConfig(
         panel=panel,
         target=target,
@@ -82,6 +100,12 @@ def command(
         copying_only=copying_only,
         daemon=daemon,
         region=region,
+        bgen=bgen,
+        bgen_bits=bgen_bits,
+        pgen=pgen,
+        min_r2=min_r2,
+        sites=parse_sites(sites),
+        samples=samples,
         panel_missing=panel_missing,
         threads=threads,
         formats=parse_formats(format),

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
-from vcfrag_core.files.vcf.writer import check_output
 from vcfrag_core.output.records import DEFAULT_FORMATS
-
-_ENDINGS = (".vcf.gz", ".vcf.bgz", ".bcf")
+from vcfrag_train.imputing.selection import SiteChoice
 
 
 class KeepGoing(enum.StrEnum):
@@ -29,7 +28,7 @@ class ImputeConfig:
     Attributes:
         panel: Reference panel.
         target: Targets.
-        out: Output, .vcf.gz or .bcf.
+        out: Output, .vcf.gz, .bcf, .bgen or .pgen.
         map: Genetic map; without one 1 cM per Mb is assumed.
         checkpoint: Run folder of a trained model; the model that ships with the package unless given.
         accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
@@ -39,7 +38,13 @@ class ImputeConfig:
         region: Contig, or part of one, of both files.
         panel_missing: What missing alleles of the panel are taken for.
         threads: Threads that read, copy and compress.
-        formats: FORMAT fields.
+        formats: FORMAT fields of a VCF or BCF.
+        bgen: What a BGEN file holds.
+        bgen_bits: Bits of each probability there.
+        pgen: What a PGEN file holds.
+        min_r2: Least estimated r² of imputed sites that are written.
+        sites: Sites that are written: all, imputed, typed, or those of a file.
+        samples: File with the names of the samples that are imputed; all of them without one.
         fix_swaps: Repairs exchanged REF and ALT.
         fix_flips: Repairs records on the other strand.
         qc: Table of records that were not simply used; beside the output unless given.
@@ -68,6 +73,12 @@ class ImputeConfig:
     panel_missing: MissingRule = MissingRule.REFUSE
     threads: int = 1
     formats: tuple[str, ...] = DEFAULT_FORMATS
+    bgen: BgenValues = BgenValues.GENOTYPES
+    bgen_bits: int = 8
+    pgen: PgenValues = PgenValues.DOSAGE
+    min_r2: float | None = None
+    sites: SiteChoice | Path = SiteChoice.ALL
+    samples: Path | None = None
     fix_swaps: bool = False
     fix_flips: bool = False
     qc: Path | None = None
@@ -83,7 +94,8 @@ class ImputeConfig:
     command: str = "vcfrag impute"
 
     def __post_init__(self) -> None:
-        check_output(self.out)
+        check_output(self.out, self.output_format)
+        self._check_choice()
         if self.qc is not None and not self.qc.parent.is_dir():
             raise ConfigError(f"--qc {self.qc}: there is no folder {self.qc.parent}")
         if self.qc is not None and self.qc.suffix == ".json":
@@ -105,5 +117,18 @@ class ImputeConfig:
         """Where the QC table is written."""
         if self.qc is not None:
             return self.qc
-        ending = next(ending for ending in _ENDINGS if self.out.name.endswith(ending))
-        return self.out.with_name(self.out.name.removesuffix(ending) + ".qc.tsv")
+        return self.out.with_name(f"{stem_of(self.out)}.qc.tsv")
+
+    @property
+    def output_format(self) -> OutputFormat:
+        """What is written of a genotype."""
+        return OutputFormat(formats=self.formats, bgen=self.bgen, bgen_bits=self.bgen_bits, pgen=self.pgen)
+
+    def _check_choice(self) -> None:
+        if self.min_r2 is not None and not 0 <= self.min_r2 <= 1:
+            raise ConfigError(f"--min-r2 lies in [0, 1], got {self.min_r2}")
+        for option, file in (("--sites", self.sites), ("--samples", self.samples)):
+            if isinstance(file, Path) and not file.is_file():
+                raise ConfigError(f"{option} {file}: there is no such file")
+        if self.pass_through and self.out.suffix in (".bgen", ".pgen"):
+            raise ConfigError(f"--pass-through: {self.out.suffix} holds imputed records only; write a VCF or BCF")

@@ -13,6 +13,7 @@ from vcfrag_core.targets.records import Reason
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.selection import chosen_sites, with_min_r2
 
 _CELLS_PER_PIECE = 25_000
 
@@ -31,7 +32,8 @@ class WindowPieces:
 
     def __init__(self, checked: CheckedTarget, config: ImputeConfig) -> None:
         self._target = checked
-        self._written = checked.written
+        self._written = checked.written & chosen_sites(checked.panel, checked.observed, config.sites)
+        self._min_r2 = config.min_r2
         self._er2 = checked.er2
         self._column = np.cumsum(checked.observed) - 1
         self._with_loo = "LOO" in config.formats and checked.loo is not None
@@ -48,7 +50,7 @@ class WindowPieces:
             stop = min(start + self._step, window.stop)
             sites = start + np.flatnonzero(self._written[start:stop])
             target = self._target
-            yield site_records(
+            records = site_records(
                 target.panel,
                 sites,
                 dosage=dosage[:, sites - window.start],
@@ -59,6 +61,7 @@ class WindowPieces:
                 kept=self._between(start, stop),
                 ploidy=target.ploidy,
             )
+            yield with_min_r2(records, self._min_r2)
 
     def _loo(self, sites: I64Array) -> F32Array:
         """(Q, L) leave-one-out dosages, NaN at sites that are not typed."""

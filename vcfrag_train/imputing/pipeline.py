@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import cast
 
 from vcfrag_core.errors import TargetError, UnknownContigError
+from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
 from vcfrag_core.files.tables.qc import QcEntry, read_qc
 from vcfrag_core.files.targets import read_target
-from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
-from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.load import load_model
+from vcfrag_core.output.header import Header
+from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
@@ -42,6 +43,7 @@ from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
+from vcfrag_train.imputing.selection import describe, select_samples
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import Reporter
 from vcfrag_train.retrievers import retriever_for
@@ -82,6 +84,10 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.target, region=around, threads=config.threads)
+    if config.samples is not None:
+        everyone = len(target[0].samples)
+        target = [select_samples(records, config.samples) for records in target]
+        reporter.say(describe(target[0].samples, everyone))
     refuse_unphased(target)
     listed = None if config.qc_from is None else read_qc(config.qc_from)
     report = QcReport(config.target, target[0].samples, config.qc_table)
@@ -125,7 +131,7 @@ class _Run:
         if config.map is not None:
             require_contigs(config.map, [sources[records.contig].contig for records in todo])
         with contextlib.ExitStack() as stack:
-            writer: ImputedWriter | None = None
+            writer: RecordWriter | None = None
             for records in todo:
                 with self._checked(records, sources[records.contig]) as (checked, imputer, identity):
                     # Not before the first contig passed its checks: a refused run touches no file of an earlier one.
@@ -181,17 +187,16 @@ class _Run:
             "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
             "left out": text_digest("written", checked.written.tobytes()),
             "passed through": str(self._config.pass_through),
+            "written": f"{self._config.sites} {self._config.min_r2}",
         }
 
-    def _writer(self, contigs: Sequence[str]) -> ImputedWriter:
+    def _writer(self, contigs: Sequence[str]) -> RecordWriter:
         config = self._config
-        return ImputedWriter(
-            config.out, formats=config.formats, contigs=contigs, threads=config.threads, resume=config.resume
+        return open_writer(
+            config.out, config.output_format, contigs=contigs, threads=config.threads, resume=config.resume
         )
 
-    def _impute(
-        self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: ImputedWriter
-    ) -> None:
+    def _impute(self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: RecordWriter) -> None:
         """Imputes and writes the windows that are not there yet; one is written while the next one is imputed."""
         contig, n_sites = checked.panel.contig, checked.panel.n_sites
         writer.begin(contig, identity)

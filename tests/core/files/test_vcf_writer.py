@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 
 from tests.vcf_text import need_bcftools, panels
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ShapeError
+from vcfrag_core.files.outputs import check_output
+from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.files.vcf import bgzf
 from vcfrag_core.files.vcf import index as vcf_index
-from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.reader import open_vcf
-from vcfrag_core.files.vcf.writer import ImputedWriter, check_output, parts_folder
+from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.output.records import (
     DEFAULT_FORMATS,
@@ -413,7 +415,7 @@ def test_imputed_writer__several_contigs_in_their_order(tmp_path: Path) -> None:
 
 def test_check_output__refusals(tmp_path: Path) -> None:
     for name in ("o.vcf", "o.txt", "o.gz"):
-        with pytest.raises(ConfigError, match=r"must end in \.vcf\.gz or \.bcf"):
+        with pytest.raises(ConfigError, match=r"must end in \.vcf\.gz, \.bcf, \.bgen or \.pgen"):
             check_output(tmp_path / name)
     with pytest.raises(ConfigError, match="there is no folder"):
         check_output(tmp_path / "nowhere" / "o.bcf")

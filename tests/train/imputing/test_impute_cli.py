@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, refused
-from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import site_records
 from vcfrag_core.panel.panel import Panel, alleles_at
 from vcfrag_indexd.testing import serve

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcfrag_core.files.vcf.header import string_numbers
-from vcfrag_core.files.vcf.lines import info_numbers
 from vcfrag_core.output.genotypes import NONE, ONE, ColumnTable
+from vcfrag_core.output.header import string_numbers
+from vcfrag_core.output.info import info_numbers
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord
 from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
 

@@ -7,12 +7,12 @@ pair is put into words once, when it first occurs, and after that every cell is 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from vcfrag_core.output.genotypes import N_PAIRS, NONE, ONE, genotype_columns, pair_key, pair_of
+from vcfrag_core.output.info import info_numbers
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord
 from vcfrag_core.types import I64Array, IntArray
 
@@ -83,16 +83,6 @@ class LineFormatter:
                 numbers = np.stack((first, second), axis=1) if name == "HDS" else columns.gp
                 fields[name] = [b",".join([_DECIMAL[i] for i in row if i != NONE]) for row in numbers.tolist()]
         return [b":".join(parts) for parts in zip(*fields.values(), strict=True)]
-
-
-def info_numbers(records: OutputRecords) -> Iterator[dict[str, str]]:
-    """INFO names and values of every panel site, as they are written."""
-    columns = (records.af, records.maf, records.r2, records.er2)
-    for af, maf, r2, er2 in zip(*(column.tolist() for column in columns), strict=True):
-        numbers = {"AF": f"{af:.5g}", "MAF": f"{maf:.5g}", "R2": f"{r2:.4g}"}
-        if not math.isnan(er2):
-            numbers["ER2"] = f"{er2:.4g}"
-        yield numbers
 
 
 def _kept_line(contig: str, kept: PassThroughRecord) -> bytes:

@@ -1,13 +1,11 @@
 """Writes an imputed VCF (bgzipped) or BCF window by window, with its index.
 
-Every window becomes a part in a folder beside the output, `.NAME.parts`; a part appears whole or not at all. At the
-end header, parts and end marker are copied together under a temporary name and renamed, so the output never exists
-half written. The parts of an interrupted run stay, and a run with the same input takes up where it ended.
+Every window becomes a part (`files.parts`) that is compressed already. At the end header, parts and end marker are
+copied together under a temporary name and renamed, so the output never exists half written.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +15,16 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_core.errors import ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.parts import PartsFolder
 from vcfrag_core.files.vcf import bgzf
 from vcfrag_core.files.vcf import index as vcf_index
 from vcfrag_core.files.vcf.bcf import BcfFormatter, header_bytes
-from vcfrag_core.files.vcf.header import Header
 from vcfrag_core.files.vcf.lines import LineFormatter
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.types import I64Array
-
-_SUFFIXES = (".vcf.gz", ".vcf.bgz", ".bcf")
 
 
 class ImputedWriter:
@@ -43,7 +40,6 @@ class ImputedWriter:
         resume: Takes up the parts of an interrupted run; else they are removed.
 
     Raises:
-        ConfigError: An unknown suffix.
         ProvenanceMismatchError: The parts have other FORMAT fields or contigs.
     """
 
@@ -56,15 +52,11 @@ class ImputedWriter:
         threads: int = 1,
         resume: bool = False,
     ) -> None:
-        self.path = check_output(path)
+        self.path = Path(path)
         self._contigs = tuple(contigs)
         self._is_bcf = self.path.name.endswith(".bcf")
         self._formatter = BcfFormatter(formats, contigs) if self._is_bcf else LineFormatter(formats)
-        self._folder = parts_folder(self.path)
-        if not resume:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._same_or_new("run", {"formats": ",".join(formats), "contigs": ",".join(contigs)})
+        self._parts = PartsFolder(self.path, contigs, {"formats": ",".join(formats)}, resume=resume)
         self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def __enter__(self) -> Self:
@@ -82,15 +74,15 @@ class ImputedWriter:
         Raises:
             ProvenanceMismatchError: There are parts of this contig that were.
         """
-        self._same_or_new(f"{self._contigs.index(contig):04d}", identity)
+        self._parts.begin(contig, identity)
 
     def has(self, contig: str, number: int) -> bool:
         """Whether window `number` of the contig is written."""
-        return self._part(contig, number).exists()
+        return self._parts.part(contig, number).exists()
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """Writes window `number` of the contig, given in pieces; two of them are in memory at a time."""
-        part = self._part(contig, number)
+        part = self._parts.part(contig, number)
         table = _PartTable()
         with atomic_path(part) as temporary:
             with temporary.open("wb") as file:
@@ -136,14 +128,14 @@ class ImputedWriter:
                 records.append(joined)
             out.write(bgzf.EOF_BLOCK)
         self._write_index(records, header)
-        shutil.rmtree(self._folder)
+        self._parts.remove()
         return sum(len(joined.begins) for joined in records)
 
     def _join(self, contig: str, out: BinaryIO, base: int) -> tuple[vcf_index.ContigRecords, int]:
         """Appends the contig's parts to the open file; where its records came to lie, and the file's size."""
         empty = np.zeros(0, dtype=np.int64)
         columns: list[tuple[I64Array, ...]] = [(empty, empty, empty, empty)]
-        for part in sorted(self._folder.glob(f"{self._contigs.index(contig):04d}-*.part")):
+        for part in self._parts.parts(contig):
             with np.load(part.with_suffix(".npz")) as table:
                 begins, lengths, offsets, blocks = (table[n] for n in ("begins", "lengths", "offsets", "blocks"))
             places = bgzf.virtual_offsets(offsets, blocks, base)
@@ -162,17 +154,6 @@ class ImputedWriter:
         data = vcf_index.tbi(there) if as_tbi else vcf_index.csi(there, max_position=longest, is_vcf=not self._is_bcf)
         with atomic_path(f"{self.path}{'.tbi' if as_tbi else '.csi'}") as temporary:
             temporary.write_bytes(data)
-
-    def _part(self, contig: str, number: int) -> Path:
-        return self._folder / f"{self._contigs.index(contig):04d}-{number:07d}.part"
-
-    def _same_or_new(self, name: str, identity: Mapping[str, str]) -> None:
-        record = self._folder / f"{name}.json"
-        if record.is_file():
-            _check_same(json.loads(record.read_text()), identity, self._folder)
-            return
-        with atomic_path(record) as temporary:
-            temporary.write_text(json.dumps(dict(identity), indent=1))
 
 
 class _PartTable:
@@ -210,38 +191,9 @@ def _write_blocks(file: BinaryIO, table: _PartTable, begun: Iterator[bytes]) -> 
     table.add_blocks(blocks)
 
 
-def check_output(path: str | Path) -> Path:
-    """The path of an output that can be written.
-
-    Raises:
-        ConfigError: Its suffix is neither .vcf.gz nor .bcf, or its folder does not exist.
-    """
-    path = Path(path)
-    if not path.name.endswith(_SUFFIXES):
-        raise ConfigError(f"--out {path}: the name must end in .vcf.gz or .bcf")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
-    return path
-
-
-def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished output lie."""
-    return path.with_name(f".{path.name}.parts")
-
-
 def _append(part: Path, out: BinaryIO, size: int) -> int:
     if part.stat().st_size != size:
         raise ProvenanceMismatchError(f"{part} is not as it was written; remove {part.parent} and start anew")
     with part.open("rb") as source:
         shutil.copyfileobj(source, out, 1 << 22)
     return size
-
-
-def _check_same(made: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:
-    """Refuses parts that another input made, naming what differs."""
-    for key in [*wanted, *made]:
-        if made.get(key) != wanted.get(key):
-            raise ProvenanceMismatchError(
-                f"--resume: {folder} was made with {key} {made.get(key)}, this run has {wanted.get(key)}; "
-                "run without --resume to start anew"
-            )

@@ -1,0 +1,133 @@
+"""What BGEN and PGEN have in common: their libraries write a file from its first record to its last.
+
+So windows are kept as they are (`files.records`) in the parts folder until all are there.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.parts import PartsFolder
+from vcfrag_core.files.records import read_records, write_records
+from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.output.genotypes import NONE
+from vcfrag_core.output.header import Header
+from vcfrag_core.output.records import OutputRecords
+from vcfrag_core.types import BoolArray
+
+SEX_UNKNOWN: Final = 0
+MALE: Final = 1
+FEMALE: Final = 2
+
+
+class AssembledWriter(abc.ABC):
+    """A `RecordWriter` that makes its files when all windows are there.
+
+    Args:
+        path: The output.
+        contigs: Contigs in the order in which they are written.
+        resume: Takes up the parts of an interrupted run; else they are removed.
+
+    Raises:
+        ProvenanceMismatchError: The parts have other contigs.
+    """
+
+    def __init__(self, path: str | Path, *, contigs: Sequence[str], resume: bool = False) -> None:
+        self.path = Path(path)
+        self._parts = PartsFolder(self.path, contigs, {"records": "1"}, resume=resume)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
+        """See `RecordWriter`."""
+        self._parts.begin(contig, identity)
+
+    def has(self, contig: str, number: int) -> bool:
+        """Whether window `number` of the contig is written."""
+        return self._parts.part(contig, number).exists()
+
+    def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
+        """See `RecordWriter`."""
+        with atomic_path(self._parts.part(contig, number)) as temporary, temporary.open("wb") as file:
+            write_records(file, pieces)
+
+    def finish(self, header: Header) -> int:
+        """Makes the files in a folder of their own and moves them to their places, the output itself last."""
+        with _folder_beside(self.path) as folder:
+            n_records = self._make(folder / self.path.name, header)
+            made = sorted(folder.iterdir(), key=lambda file: file.name == self.path.name)
+            for file in made:
+                file.replace(self.path.with_name(file.name))
+        self._parts.remove()
+        return n_records
+
+    @abc.abstractmethod
+    def _make(self, path: Path, header: Header) -> int:
+        """Writes `path` and what belongs beside it; returns the number of records."""
+
+    def _pieces(self) -> Iterator[OutputRecords]:
+        """All records, in the output's order."""
+        for contig in self._parts.contigs:
+            for part in self._parts.parts(contig):
+                yield from read_records(part)
+
+
+class Sexes:
+    """What the ploidy of the records says of the samples' sex: on X, one haplotype is a man, two a woman.
+
+    Nothing is said of anybody unless somebody has one.
+    """
+
+    def __init__(self, n_samples: int) -> None:
+        self._has_one = np.zeros(n_samples, dtype=np.bool_)
+        self._asked = False
+
+    def add(self, records: OutputRecords) -> None:
+        """Looks at the records of a piece."""
+        known = meaning(records.contig)
+        if known is None or known.chromosome != "X" or not records.n_sites:
+            return
+        self._has_one |= lone(records)
+        self._asked = True
+
+    def codes(self) -> list[int]:
+        """S codes as PLINK writes them."""
+        if not self._asked or not self._has_one.any():
+            return [SEX_UNKNOWN] * len(self._has_one)
+        return [MALE if one else FEMALE for one in self._has_one.tolist()]
+
+
+def lone(records: OutputRecords) -> BoolArray:
+    """(S,) samples that have one haplotype."""
+    return np.asarray(records.dosage[0, :, 1] == NONE)
+
+
+def names(records: OutputRecords) -> list[str]:
+    """`contig:position:REF:ALT` of every record: what a record is called where the format needs a name."""
+    each = zip(records.positions.tolist(), records.refs, records.alts, strict=True)
+    return [f"{records.contig}:{position}:{ref}:{alt}" for position, ref, alt in each]
+
+
+@contextlib.contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

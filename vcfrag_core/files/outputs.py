@@ -1,0 +1,122 @@
+"""The formats that imputed genotypes are written in, told by the output's suffix."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.bgen.probabilities import BITS
+from vcfrag_core.output.records import DEFAULT_FORMATS
+from vcfrag_core.output.writer import RecordWriter
+
+SUFFIXES: Final = (".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen")
+_PACKAGES: Final = {".bgen": ("bgen", "bgen"), ".pgen": ("pgenlib", "pgen")}
+
+
+class BgenValues(enum.StrEnum):
+    """What a BGEN file holds."""
+
+    GENOTYPES = "genotypes"
+    HAPLOTYPES = "haplotypes"
+
+
+class PgenValues(enum.StrEnum):
+    """What a PGEN file holds."""
+
+    DOSAGE = "dosage"
+    PHASE = "phase"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFormat:
+    """What is written of a genotype.
+
+    Attributes:
+        formats: FORMAT fields of a VCF or BCF.
+        bgen: Genotype or haplotype probabilities of a BGEN file.
+        bgen_bits: Bits of each, 8 or 16.
+        pgen: Dosages or phased hard calls of a PGEN file.
+    """
+
+    formats: tuple[str, ...] = DEFAULT_FORMATS
+    bgen: BgenValues = BgenValues.GENOTYPES
+    bgen_bits: int = 8
+    pgen: PgenValues = PgenValues.DOSAGE
+
+    def __post_init__(self) -> None:
+        if self.bgen_bits not in BITS:
+            raise ConfigError(f"--bgen-bits is 8 or 16, got {self.bgen_bits}")
+
+
+def suffix_of(path: str | Path) -> str:
+    """The suffix that tells the output's format.
+
+    Raises:
+        ConfigError: It is none of them.
+    """
+    name = Path(path).name
+    found = next((suffix for suffix in SUFFIXES if name.endswith(suffix) and name != suffix), None)
+    if found is None:
+        raise ConfigError(f"--out {path}: the name must end in .vcf.gz, .bcf, .bgen or .pgen")
+    return found
+
+
+def stem_of(path: Path) -> str:
+    """The output's name without its suffix."""
+    return path.name.removesuffix(suffix_of(path))
+
+
+def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
+    """The path of an output that can be written.
+
+    Raises:
+        ConfigError: Its suffix is none of `SUFFIXES`, its folder does not exist, the package that writes it is not
+            installed, or FORMAT fields are chosen where there are none.
+    """
+    path, suffix = Path(path), suffix_of(path)
+    if not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no folder {path.parent}")
+    if suffix not in _PACKAGES:
+        return path
+    package, extra = _PACKAGES[suffix]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"--out {path}: {package} is not installed; run: pip install 'vcfrag[{extra}]'")
+    if chosen is not None and chosen.formats != DEFAULT_FORMATS:
+        raise ConfigError(f"--out {path}: {suffix} has no FORMAT fields; leave --format out")
+    return path
+
+
+def open_writer(
+    path: Path, chosen: OutputFormat, *, contigs: Sequence[str], threads: int = 1, resume: bool = False
+) -> RecordWriter:
+    """The writer of the format that the suffix tells.
+
+    Args:
+        path: The output.
+        chosen: What is written.
+        contigs: Contigs in the order in which they are written.
+        threads: Threads that compress, where the format has use for them.
+        resume: Takes up what an interrupted run has written; else that is removed.
+
+    Raises:
+        ConfigError: See `check_output`.
+        ProvenanceMismatchError: What is there was made from something else.
+    """
+    suffix = suffix_of(check_output(path, chosen))
+    if suffix == ".bgen":
+        from vcfrag_core.files.bgen.writer import BgenWriter
+
+        phased = chosen.bgen is BgenValues.HAPLOTYPES
+        return BgenWriter(path, contigs=contigs, bits=chosen.bgen_bits, phased=phased, resume=resume)
+    if suffix == ".pgen":
+        from vcfrag_core.files.pgen.writer import PgenWriter
+
+        return PgenWriter(path, contigs=contigs, phased=chosen.pgen is PgenValues.PHASE, resume=resume)
+    from vcfrag_core.files.vcf.writer import ImputedWriter
+
+    return ImputedWriter(path, formats=chosen.formats, contigs=contigs, threads=threads, resume=resume)

@@ -1,0 +1,1 @@
+"""Writes PLINK 2 files."""

@@ -1,0 +1,45 @@
+"""What every writer of imputed genotypes does, whatever the format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from vcfrag_core.output.header import Header
+from vcfrag_core.output.records import OutputRecords
+
+
+class RecordWriter(Protocol):
+    """The output of one imputation run: `begin` and `write` for every contig, then `finish`.
+
+    A context manager that ends its threads; what is written stays for a later run unless `finish` was reached.
+
+    Attributes:
+        path: The output.
+    """
+
+    path: Path
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
+        """Says what the records of a contig follow from; nothing made from anything else is taken up.
+
+        Raises:
+            ProvenanceMismatchError: There is something of this contig that was.
+        """
+
+    def has(self, contig: str, number: int) -> bool:
+        """Whether window `number` of the contig is written."""
+
+    def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
+        """Writes window `number` of the contig, given in pieces; it is there whole or not at all."""
+
+    def finish(self, header: Header) -> int:
+        """Makes the output, with what belongs beside it, and returns the number of records."""

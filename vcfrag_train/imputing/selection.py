@@ -1,0 +1,108 @@
+"""Which samples are imputed, and which of the imputed sites are written."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcfrag_core.errors import EmptyInputError, SampleTableError, UnknownContigError
+from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
+from vcfrag_core.files.tables.text import numbered_lines
+from vcfrag_core.output.records import OutputRecords
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_core.types import BoolArray
+
+
+class SiteChoice(enum.StrEnum):
+    """Sites that are written, where no file names them."""
+
+    ALL = "all"
+    IMPUTED = "imputed"
+    TYPED = "typed"
+
+
+def parse_sites(text: str) -> SiteChoice | Path:
+    """`all`, `imputed`, `typed`, or the file that anything else names."""
+    return SiteChoice(text) if text in set(SiteChoice) else Path(text)
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Sample names, one a line.
+
+    Raises:
+        SampleTableError: No such file, no name, or one that comes twice.
+    """
+    names = [line.strip() for _, line in numbered_lines(path, SampleTableError)]
+    if not names:
+        raise SampleTableError("the file names no sample", path=path)
+    again = [name for name, n in Counter(names).items() if n > 1]
+    if again:
+        raise SampleTableError("is named twice", path=path, sample=again[0])
+    return tuple(names)
+
+
+def select_samples(calls: TargetCalls, path: Path) -> TargetCalls:
+    """The calls of the samples that a file names, in the target's order.
+
+    Raises:
+        SampleTableError: The file cannot be used, or names a sample that the target does not have.
+    """
+    names = set(read_names(path))
+    absent = sorted(names.difference(calls.samples))
+    if absent:
+        more = f" (and {len(absent) - 1} others)" if len(absent) > 1 else ""
+        raise SampleTableError(f"is no sample of {calls.source}{more}", path=path, sample=absent[0])
+    chosen = [i for i, name in enumerate(calls.samples) if name in names]
+    return dataclasses.replace(
+        calls,
+        samples=tuple(calls.samples[i] for i in chosen),
+        sexes=tuple(calls.sexes[i] for i in chosen),
+        alleles=calls.alleles[:, chosen],
+        is_phased=calls.is_phased[:, chosen],
+        phase_sets=None if calls.phase_sets is None else calls.phase_sets[:, chosen],
+    )
+
+
+def chosen_sites(panel: Panel, observed: BoolArray, sites: SiteChoice | Path) -> BoolArray:
+    """(V,) sites that the user wants written.
+
+    Args:
+        panel: The panel.
+        observed: (V,) the typed ones.
+        sites: The choice, or a VCF or table of sites; its sites on other contigs do not matter here.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    if isinstance(sites, SiteChoice):
+        every = np.ones(panel.n_sites, dtype=np.bool_)
+        return {SiteChoice.ALL: every, SiteChoice.TYPED: observed, SiteChoice.IMPUTED: ~observed}[sites]
+    try:
+        wanted = read_typed_sites(sites, panel.contig)
+    except (EmptyInputError, UnknownContigError):
+        wanted = frozenset()
+    rows = site_rows(panel.positions.tolist(), panel.refs, panel.alts)
+    chosen = np.zeros(panel.n_sites, dtype=np.bool_)
+    chosen[[rows[key] for key in wanted if key in rows]] = True
+    return chosen
+
+
+def with_min_r2(records: OutputRecords, min_r2: float | None) -> OutputRecords:
+    """The typed records, and the imputed ones whose estimated r² is at least so high, as it is written."""
+    if min_r2 is None:
+        return records
+    # As many digits as INFO has, so that a filter on the file and this one keep the same records.
+    written = np.array([float(f"{r2:.4g}") for r2 in records.r2.tolist()])
+    keep = records.typed | (written >= min_r2)
+    return records if keep.all() else records.select(keep)
+
+
+def describe(names: Sequence[str], n_all: int) -> str:
+    """What `--samples` left, in one line."""
+    return f"{len(names)} of {n_all} target samples are imputed (--samples)"

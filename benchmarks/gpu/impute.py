@@ -1,4 +1,4 @@
-"""Imputing the development tasks' targets; on the device once `impute` has a path there."""
+"""Imputing on a device, of which there is none: why, says docs/decisions/impute-on-the-host.md."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
-    """Not measured yet."""
-    note("missing", "impute has no path on a device")
+    """Says so; what copying alone takes on a device and on its host, the stage `copying` measures."""
+    note("missing", "impute computes on the host alone")

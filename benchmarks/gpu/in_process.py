@@ -50,7 +50,7 @@ def measure(file: Path, name: str, threads: int, n_windows: int, *, weighted: bo
         digest.update(result.distances.tobytes())
     found["answers"] = digest.hexdigest()
     found["segments"] = len(result.starts)
-    # Of the last window; the others have as many within a word or two.
+    # Of the last window; at the panel's ends there are a few more.
     found["words"] = sum(-(-int(observed[a:b].sum()) // 32) for a, b in zip(result.starts, result.stops, strict=True))
     found["haplotypes"] = panel.n_haplotypes
     begun = time.perf_counter()

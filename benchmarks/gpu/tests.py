@@ -14,6 +14,7 @@ FILES = (
     "tests/train/training/test_on_device.py",
     "tests/system/test_benchmarks.py",
 )
+ENDED = re.compile(r"(PASSED|FAILED|ERROR|SKIPPED)\s+\S*?([^/\s]*::.*)")
 
 
 def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
@@ -27,7 +28,8 @@ def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
         text, code = done.stdout + done.stderr, done.returncode
     except subprocess.TimeoutExpired as stopped:
         text, code = (stopped.stdout or b"").decode(errors="replace"), "too slow"
-    ended = re.findall(r"(PASSED|FAILED|ERROR|SKIPPED)\s+\S*?([^/\s]*::.*)", text)
+    # A test that failed is told twice: when it ended and in the summary.
+    ended = {(what, test.split(" - ")[0].strip()) for what, test in re.findall(ENDED, text)}
     note("count", {what: sum(found == what for found, _ in ended) for what in ("PASSED", "FAILED", "ERROR", "SKIPPED")})
     note("not passed", sorted({test[:200] for what, test in ended if what in ("FAILED", "ERROR")})[:80])
     note("why", sorted({line[:300] for line in text.splitlines() if line.startswith("E   ")})[:60])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks import copying, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
@@ -134,6 +138,28 @@ def test_gpu_check__tells_engines_that_answer_alike(tmp_path: Path) -> None:
     ]
     assert inside[0]["answers"] == inside[1]["answers"] != inside[2]["answers"] == inside[3]["answers"]
     assert inside[0]["words"] > inside[0]["segments"] > 30
+
+
+def required(names: Iterable[str]) -> set[str]:
+    """The distributions and all that they require here, without extras."""
+    waiting, found = list(names), set()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        wanted = [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+        waiting += [r.name for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found
+
+
+def test_gpu_bundle__brings_all_that_a_node_with_torch_lacks(repository: Path) -> None:
+    lines = (repository / "scripts" / "gpu_wheels.txt").read_text().splitlines()
+    brought = {canonicalize_name(line) for line in lines if not line.startswith("#")}
+    node = required(("torch", "lightning", "numba", "cuda-bindings", "hypothesis", "pytest"))
+    ours = required(("vcfrag", "vcfrag-indexd")) - {"vcfrag", "vcfrag-indexd"}
+    assert "grpcio" in ours
+    assert ours - node <= brought
 
 
 def found_by_stages() -> dict[str, Any]:

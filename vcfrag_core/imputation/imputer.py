@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy as shallow
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from vcfrag_core.errors import RangeError, ShapeError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
+from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
+from vcfrag_core.imputation.rates import estimated
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -22,7 +27,7 @@ from vcfrag_core.panel.windows import Window, lay_imputation_windows
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
@@ -66,7 +71,8 @@ class Imputer:
         panel: The panel.
         genetic_map: Its genetic map.
         retriever: Finds candidates; searches in this process unless given.
-        parameters: Retrieval and copying; chosen by the density of the observed sites unless given.
+        parameters: Retrieval and copying; unless given, retrieval follows from the density of the observed sites and
+            the rates of copying are estimated from the targets.
         groups: Exclusion group of panel samples; each is its own group unless given.
         threads: Threads of copying, and of a search in this process.
         corrector: A trained model; copying alone without one.
@@ -117,18 +123,19 @@ class Imputer:
         return imputation_windows(self.cm, self.parameters(observed).flank_cm)
 
     def impute(self, targets: Targets) -> Imputed:
-        """All sites of the panel for all targets, in memory.
+        """All sites of the panel for all targets, in memory; the rates of copying are estimated unless given.
 
         Raises:
             RangeError: A window's context holds no observed site, or a target has no neighbour.
             ShapeError: The targets are not those of the panel's sites.
         """
-        windows = self.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
+        imputer = self if self._parameters is not None else estimated(self, targets)[0]
+        windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
             panel=self.panel,
             targets=targets,
             probabilities=np.concatenate([dosage for _, dosage in windows], axis=1),
-            method=self.method(targets.observed),
+            method=imputer.method(targets.observed),
         )
 
     def method(self, observed: BoolArray) -> str:
@@ -204,28 +211,53 @@ class Imputer:
             RangeError: Fewer than two folds, or fewer observed sites than folds.
         """
         ploidy = self._checked(alleles, observed, samples, ploidy)
-        sites = np.flatnonzero(observed)
-        if not 2 <= folds <= len(sites):
-            raise RangeError(f"leave-one-out needs 2 to {len(sites)} folds, got {folds}")
-        parameters = self.parameters(observed)
-        windows = self.windows(observed)
-        out = np.empty((len(alleles), len(sites)), dtype=np.float32)
-        with ThreadPoolExecutor(self._threads) as pool:
-            for fold in range(folds):
-                hidden = sites[fold::folds]
-                kept = observed.copy()
-                kept[hidden] = False
-                masked = self._open(alleles, kept, samples, ploidy, parameters)
-                try:
-                    for window in windows:
-                        wanted = hidden[(hidden >= window.start) & (hidden < window.stop)]
-                        if len(wanted):
-                            out[:, np.searchsorted(sites, wanted)] = self._copied(
-                                masked.over(window), wanted, masked.index, pool
-                            )
-                finally:
-                    masked.index.close()
-        return out
+        targets = Targets(
+            samples=tuple(str(s) for s in range(ploidy.n_samples)),
+            ploidy=ploidy,
+            alleles=alleles,
+            observed=observed,
+            names=tuple(samples),
+        )
+        return LeaveOneOut(targets, folds=folds).dosages(self)
+
+    @property
+    def threads(self) -> int:
+        """Threads of copying."""
+        return self._threads
+
+    @contextlib.contextmanager
+    def hidden(self, targets: Targets, sites: I64Array) -> Iterator[Callable[[Window, I64Array], HiddenSites]]:
+        """A function that retrieves for some of `sites` within a window, all of them hidden from the search.
+
+        The parameters are those of the whole mask.
+        """
+        kept = targets.observed.copy()
+        kept[sites] = False
+        parameters = self.parameters(targets.observed)
+        masked = self._open(targets.alleles, kept, targets.names, targets.ploidy, parameters)
+
+        def at(window: Window, wanted: I64Array) -> HiddenSites:
+            queries = masked.over(window)
+            problem = copying_problem(queries, self._context, retrieve(queries, masked.index), wanted=wanted)
+            return HiddenSites(sites=wanted, queries=queries, problem=problem)
+
+        try:
+            yield at
+        finally:
+            masked.index.close()
+
+    def copied(self, hidden: HiddenSites, pool: ThreadPoolExecutor | None = None) -> F32Array:
+        """(Q, n) dosages of copying at hidden sites, under this imputer's rates."""
+        parameters = self._parameters or hidden.queries.parameters
+        weights = site_weights.quantise(self._weights(parameters))
+        queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
+        return copy(queries, hidden.problem, factor=self._switch_factor, pool=pool)
+
+    def with_parameters(self, parameters: CopyingParameters) -> Self:
+        """The same under other parameters."""
+        other = shallow.copy(self)
+        other._parameters = parameters
+        return other
 
     def _checked(
         self, alleles: I8Array, observed: BoolArray, samples: Sequence[str | External], ploidy: Ploidy | None
@@ -256,13 +288,6 @@ class Imputer:
         queries = masked.over(window)
         candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
         return copying_problem(queries, self._context, candidates)
-
-    def _copied(
-        self, queries: MaskedWindow, wanted: IntArray, index: OpenedIndex, pool: ThreadPoolExecutor
-    ) -> F32Array:
-        """(Q, n) dosages of copying at the wanted sites."""
-        problem = copying_problem(queries, self._context, retrieve(queries, index), wanted=wanted)
-        return copy(queries, problem, factor=self._switch_factor, pool=pool)
 
     def _weights(self, parameters: CopyingParameters) -> FloatArray:
         learned = None if self.corrector is None else self.corrector.learned_copying

@@ -1,0 +1,165 @@
+"""Rates of copying from targets whose rates are known: mosaics of a panel's haplotypes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
+from vcfrag_core.imputation.rates import (
+    EstimationConfig,
+    drawn_samples,
+    estimated,
+    estimation_cohort,
+    select_targets,
+)
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.retrieval.queries import EXTERNAL
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import I8Array
+
+N_SITES = 600
+CM_LONG = 12.0
+
+
+@pytest.fixture(scope="module")
+def panel(make_panel: Callable[..., Panel]) -> Panel:
+    return make_panel(n_samples=40, n_sites=N_SITES, seed=6)
+
+
+def imputer_of(panel: Panel, *, threads: int = 1, cm_long: float = CM_LONG) -> Imputer:
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, cm_long]), contig=panel.contig)
+    return Imputer(panel, genetic_map, threads=threads)
+
+
+def mosaics(panel: Panel, per_cm: float, *, n_samples: int = 12, seed: int = 1, error: float = 0.002) -> Targets:
+    """Every second site typed, of samples that copy stretches of panel haplotypes."""
+    rng = np.random.default_rng(seed)
+    haplotypes = panel.haplotypes().astype(np.int8)
+    alleles: I8Array = np.empty((2 * n_samples, N_SITES), dtype=np.int8)
+    for row in alleles:
+        switched = rng.random(N_SITES) < 1 - np.exp(-per_cm * CM_LONG / N_SITES)
+        source = rng.integers(len(haplotypes), size=N_SITES)[np.maximum.accumulate(np.arange(N_SITES) * switched)]
+        row[:] = haplotypes[source, np.arange(N_SITES)] ^ (rng.random(N_SITES) < error)
+    alleles[:, 1::2] = -1
+    return Targets.from_haplotypes(alleles)
+
+
+def test_estimated__follows_the_rate_of_the_targets(panel: Panel) -> None:
+    rates = [estimated(imputer_of(panel), mosaics(panel, per_cm))[1].switch_per_cm for per_cm in (0.2, 2.0, 15.0)]
+    assert rates == sorted(rates)
+    assert rates[0] < 1
+    assert rates[2] > 8
+
+
+def test_estimated__is_inverse_to_the_map(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0)
+    parameters = imputer_of(panel).parameters(targets.observed)
+    near, far = (
+        estimated(imputer_of(panel, cm_long=cm_long).with_parameters(parameters), targets)[1].switch_per_cm
+        for cm_long in (CM_LONG, 5 * CM_LONG)
+    )
+    assert near / far == pytest.approx(5, rel=0.5)
+
+
+def test_estimated__is_the_same_for_any_order_and_threads(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0, n_samples=24)
+    config = EstimationConfig(alleles=2_000)
+    first = estimated(imputer_of(panel), targets, config)[1]
+    shuffled = select_targets(targets, np.random.default_rng(2).permutation(24))
+    second = estimated(imputer_of(panel, threads=3), shuffled, config)[1]
+    assert dataclasses.asdict(first) == dataclasses.asdict(second)
+    assert len(first.targets) < 24
+
+
+def test_estimated__sets_the_rates_and_nothing_else(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0)
+    before = imputer_of(panel)
+    after, found = estimated(before, targets)
+    changed = dataclasses.replace(
+        before.parameters(targets.observed), switch_per_cm=found.switch_per_cm, mismatch=found.mismatch
+    )
+    assert after.parameters(targets.observed) == changed
+    assert before.impute(targets).method == after.impute(targets).method
+
+
+def test_estimation_cohort__panel_samples_stand_in_for_missing_targets(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0, n_samples=2)
+    targets = dataclasses.replace(targets, names=(panel.samples[5],) * 2 + (EXTERNAL,) * 2)
+    cohort, n_targets = estimation_cohort(panel, targets, EstimationConfig(stand_in_below=6))
+    assert n_targets == 2
+    assert len(cohort.samples) == 6
+    # They copy from nobody of their own group, and nobody stands in who is a target.
+    assert set(cohort.names[4:]) == set(cohort.samples[2:]) <= set(panel.samples) - {panel.samples[5]}
+    rows = panel.rows_of(cohort.samples[2:])
+    observed = targets.observed
+    assert np.array_equal(cohort.alleles[4:][:, observed], panel.haplotypes(rows)[:, observed])
+    assert (cohort.alleles[4:][:, ~observed] == -1).all()
+    assert len(estimated(imputer_of(panel), targets, EstimationConfig(stand_in_below=6))[1].panel_samples) == 4
+
+
+def test_estimation_cohort__keeps_haploid_samples_whole(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0, n_samples=3)
+    ploidy = Ploidy.of([1, 2, 1, 2])
+    mixed = Targets(
+        samples=("a", "b", "c", "d"),
+        ploidy=ploidy,
+        alleles=targets.alleles,
+        observed=targets.observed,
+        names=targets.names,
+    )
+    cohort, n_targets = estimation_cohort(panel, mixed)
+    for s, name in enumerate(cohort.samples[:n_targets]):
+        rows = cohort.ploidy.span(s)
+        was = ploidy.span(mixed.samples.index(name))
+        assert np.array_equal(cohort.alleles[rows.start : rows.stop], mixed.alleles[was.start : was.stop])
+
+
+def test_estimated__is_the_prior_where_no_site_can_be_hidden(panel: Panel) -> None:
+    alleles = np.full((2, N_SITES), -1, dtype=np.int8)
+    alleles[:, 7] = 1
+    found = estimated(imputer_of(panel), Targets.from_haplotypes(alleles))[1]
+    assert (found.switch_per_cm, found.n_sites) == (found.prior.switch_per_cm, 0)
+    assert "size of the panel" in str(found)
+
+
+def test_left_out__kept_retrievals_give_the_same_dosages(panel: Panel) -> None:
+    targets, imputer = mosaics(panel, 2.0, n_samples=3), imputer_of(panel)
+    kept, fresh = LeaveOneOut(targets, folds=4), LeaveOneOut(targets, folds=4)
+    kept.keep(imputer, kept.places(imputer)[1:3])
+    assert np.array_equal(kept.dosages(imputer), fresh.dosages(imputer))
+    parameters = imputer.parameters(targets.observed)
+    other = imputer.with_parameters(dataclasses.replace(parameters, switch_per_cm=9.0, mismatch=0.01))
+    assert np.array_equal(kept.dosages(other), fresh.dosages(other))
+    assert not np.array_equal(kept.dosages(other), fresh.dosages(imputer))
+
+
+def test_drawn_samples__depend_on_names_alone() -> None:
+    names = [f"N{i}" for i in range(50)]
+    chosen = {names[i] for i in drawn_samples(names, 12, 3)}
+    again = list(reversed(names))
+    assert len(chosen) == 12
+    assert {again[i] for i in drawn_samples(again, 12, 3)} == chosen
+    assert {names[i] for i in drawn_samples(names, 12, 4)} != chosen
+    assert len(drawn_samples(names, 80, 3)) == 50
+
+
+def test_folds_for__fewer_where_typed_sites_are_dense() -> None:
+    observed = np.ones(600, dtype=np.bool_)
+    assert folds_for(observed, np.linspace(0, 12, 600)) == 5
+    assert folds_for(observed, np.linspace(0, 1, 600)) == 2
+    assert folds_for(np.arange(600) < 1, np.linspace(0, 12, 600)) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"sites": 0}, {"min_samples": 0}, {"max_samples": 3}, {"stand_in_below": 0}])
+def test_estimation_config__refuses(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        EstimationConfig(**wrong)

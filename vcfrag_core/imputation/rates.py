@@ -1,0 +1,268 @@
+"""The rates of copying, estimated from some of the targets by hiding typed sites of theirs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from vcfrag_core.copying.estimation import RatePrior, estimate_rates, log_loss
+from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.copying.reference import switch_probabilities
+from vcfrag_core.errors import ConfigError
+from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut, Place, folds_for
+from vcfrag_core.panel.panel import Panel, frequency_at
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.retrieval import site_weights
+from vcfrag_core.streams import Stream
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import F64Array, I64Array
+
+Hides = TypeVar("Hides", bound=HidesSites)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EstimationConfig:
+    """From how much rates are estimated.
+
+    Attributes:
+        sites: Typed sites to hide, where there are so many; more come from whole windows.
+        alleles: Hidden alleles to impute; so many samples are taken, within the bounds.
+        min_samples: Samples at least, where there are so many targets.
+        max_samples: Samples at most.
+        stand_in_below: Targets below which panel samples are left out, to stand in for the missing ones.
+        seed: Of the choice of samples and windows.
+    """
+
+    sites: int = 400
+    alleles: int = 12_000
+    min_samples: int = 16
+    max_samples: int = 100
+    stand_in_below: int = 8
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        bounds = 1 <= self.min_samples <= self.max_samples and self.stand_in_below >= 1
+        if not bounds or min(self.sites, self.alleles) < 1 or self.seed < 0:
+            raise ConfigError(f"an estimate needs samples, sites and alleles, got {self}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RateEstimate:
+    """Estimated rates, and what they were made from.
+
+    Attributes:
+        switch_per_cm: Rate of switches between candidates.
+        mismatch: Probability of a mismatch.
+        prior: What was believed beforehand.
+        targets: Target samples.
+        panel_samples: Panel samples that stood in for targets.
+        n_sites: Typed sites that were hidden.
+        n_alleles: Called alleles at them.
+        loss: Mean negative log probability of those alleles, in nats.
+        n_tried: Pairs of rates that were tried.
+        seed: Of the choice of samples and windows.
+    """
+
+    switch_per_cm: float
+    mismatch: float
+    prior: RatePrior
+    targets: tuple[str, ...] = ()
+    panel_samples: tuple[str, ...] = ()
+    n_sites: int = 0
+    n_alleles: int = 0
+    loss: float = float("nan")
+    n_tried: int = 0
+    seed: int
+
+    def applied(self, parameters: CopyingParameters) -> CopyingParameters:
+        """The parameters with these rates."""
+        return dataclasses.replace(parameters, switch_per_cm=self.switch_per_cm, mismatch=self.mismatch)
+
+    def record(self) -> dict[str, object]:
+        """As the cohort record keeps it."""
+        kept = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+    def fields(self) -> str:
+        """`key=value` pairs for the header of an output."""
+        values = {
+            "switch_per_cm": f"{self.switch_per_cm:.4g}",
+            "mismatch": f"{self.mismatch:.4g}",
+            "targets": len(self.targets),
+            "panel_samples": len(self.panel_samples),
+            "sites": self.n_sites,
+            "alleles": self.n_alleles,
+            "nats_per_allele": f"{self.loss:.4g}",
+            "tried": self.n_tried,
+            "seed": self.seed,
+        }
+        return ",".join(f"{key}={value}" for key, value in values.items())
+
+    def __str__(self) -> str:
+        if not self.n_sites:
+            return f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, from the size of the panel"
+        stand_ins = f" and {len(self.panel_samples)} panel samples" if self.panel_samples else ""
+        return (
+            f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, estimated from"
+            f" {len(self.targets)} targets{stand_ins} at {self.n_sites} typed sites"
+        )
+
+
+def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig | None = None) -> tuple[Targets, int]:
+    """The samples to estimate rates from, chosen by a keyed hash of their names, whatever their order.
+
+    Returns:
+        Targets, then panel samples that stand in for missing ones and copy from nobody of their own group; and how
+        many of them are targets.
+    """
+    config = config or EstimationConfig()
+    n_typed = min(int(targets.observed.sum()), 2 * config.sites)
+    wanted = max(config.min_samples, min(config.max_samples, config.alleles // max(1, 2 * n_typed)))
+    chosen = drawn_samples(targets.samples, wanted, config.seed)
+    cohort = select_targets(targets, chosen)
+    missing = config.stand_in_below - len(chosen)
+    if missing <= 0:
+        return cohort, len(chosen)
+    named = {name for name in targets.names if isinstance(name, str)}
+    others = [name for name in panel.samples if name not in named]
+    stand_ins = [others[i] for i in drawn_samples(others, missing, config.seed)]
+    return _joined(cohort, _left_out(panel, stand_ins, targets)), len(chosen)
+
+
+def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None = None) -> tuple[Hides, RateEstimate]:
+    """The imputer under the rates that these targets ask for, and the estimate."""
+    cohort, n_targets = estimation_cohort(imputer.panel, targets, config)
+    folds = folds_for(targets.observed, imputer.cm)
+    left_out = None if folds < 2 else LeaveOneOut(cohort, folds=folds)
+    found = estimate(imputer, left_out, n_targets, config)
+    return imputer.with_parameters(found.applied(imputer.parameters(targets.observed))), found
+
+
+def estimate(
+    imputer: HidesSites, left_out: LeaveOneOut | None, n_targets: int, config: EstimationConfig | None = None
+) -> RateEstimate:
+    """The rates that foretell hidden typed alleles best; the prior's where no site can be hidden.
+
+    Args:
+        imputer: Retrieves and copies.
+        left_out: The samples of `estimation_cohort`; what is retrieved here stays with it.
+        n_targets: How many of them are targets.
+        config: From how much.
+    """
+    config = config or EstimationConfig()
+    panel = imputer.panel
+    prior = RatePrior.of_panel(panel.n_haplotypes)
+    if left_out is None:
+        return RateEstimate(switch_per_cm=prior.switch_per_cm, mismatch=prior.mismatch, prior=prior, seed=config.seed)
+    places = _places(left_out.places(imputer), config)
+    hidden = left_out.keep(imputer, places)
+    n_sites = sum(len(place.sites) for place in places)
+    ploidy = left_out.targets.ploidy
+    n_samples = min(ploidy.n_samples, max(config.stand_in_below, config.alleles // max(1, 2 * n_sites)))
+    counted = ploidy.select(np.arange(n_samples))
+    parts = [_Part.of(one, panel, counted.n_haplotypes) for one in hidden]
+    with ThreadPoolExecutor(imputer.threads) as pool:
+
+        def loss(switch_per_cm: float, mismatch: float) -> F64Array:
+            each = sum(part.loss(switch_per_cm, mismatch, pool) for part in parts)
+            return np.asarray(counted.sums(np.asarray(each)), dtype=np.float64)
+
+        found = estimate_rates(loss, prior)
+        total = float(loss(found.switch_per_cm, found.mismatch).sum())
+    n_alleles = sum(int((part.alleles >= 0).sum()) for part in parts)
+    names = left_out.targets.samples[:n_samples]
+    return RateEstimate(
+        switch_per_cm=found.switch_per_cm,
+        mismatch=found.mismatch,
+        prior=prior,
+        targets=names[:n_targets],
+        panel_samples=names[n_targets:],
+        n_sites=n_sites,
+        n_alleles=n_alleles,
+        loss=total / max(1, n_alleles),
+        n_tried=found.n_tried,
+        seed=config.seed,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Hidden sites of one window for the haplotypes that count, with the truth."""
+
+    hidden: HiddenSites
+    alleles: np.ndarray[tuple[int, int], np.dtype[np.int8]]
+    frequency: F64Array
+
+    @classmethod
+    def of(cls, hidden: HiddenSites, panel: Panel, n_haplotypes: int) -> _Part:
+        part = dataclasses.replace(hidden, problem=hidden.problem.part(0, n_haplotypes))
+        alleles = hidden.queries.alleles[:n_haplotypes, hidden.sites]
+        return cls(part, alleles, frequency_at(panel, hidden.sites))
+
+    def loss(self, switch_per_cm: float, mismatch: float, pool: ThreadPoolExecutor) -> F64Array:
+        """(Q,) nats."""
+        problem = self.hidden.problem
+        weight = np.log((1 - mismatch) / mismatch)
+        weights = site_weights.quantise(np.full(len(problem.sites.observed), weight))
+        switch = switch_probabilities(problem.sites.gaps_cm, switch_per_cm).astype(np.float32)
+        return log_loss(problem.dosage(weights, switch, pool=pool), self.alleles, self.frequency)
+
+
+def _places(places: Sequence[Place], config: EstimationConfig) -> list[Place]:
+    """Places drawn until enough sites are hidden."""
+    order = np.argsort(Stream("rates", config.seed, "places").raw(len(places)), kind="stable")
+    chosen: list[Place] = []
+    n_sites = 0
+    for i in order.tolist():
+        if n_sites >= config.sites:
+            break
+        chosen.append(places[i])
+        n_sites += len(places[i].sites)
+    return chosen
+
+
+def drawn_samples(names: Sequence[str], n: int, seed: int = 1) -> I64Array:
+    """Numbers of at most n of the names, those of the smallest keyed hashes, in the order of the hashes."""
+    hashes = [(int(Stream("rates", seed, "sample", name).raw(1)[0]), i) for i, name in enumerate(names)]
+    return np.array([i for _, i in sorted(hashes)[:n]], dtype=np.int64)
+
+
+def select_targets(targets: Targets, chosen: I64Array) -> Targets:
+    """Some of the target samples, in the order given."""
+    rows = targets.ploidy.rows(chosen)
+    return dataclasses.replace(
+        targets,
+        samples=tuple(targets.samples[i] for i in chosen.tolist()),
+        ploidy=targets.ploidy.select(chosen),
+        alleles=targets.alleles[rows],
+        names=tuple(targets.names[i] for i in rows.tolist()),
+    )
+
+
+def _left_out(panel: Panel, samples: Sequence[str], like: Targets) -> Targets:
+    """Panel samples typed as the targets are."""
+    rows = panel.rows_of(samples)
+    numbers = np.array([panel.samples.index(name) for name in samples], dtype=np.int64)
+    ploidy = panel.ploidy.select(numbers)
+    alleles = np.where(like.observed, panel.haplotypes(rows).astype(np.int8), np.int8(-1))
+    return Targets(
+        samples=tuple(samples),
+        ploidy=ploidy,
+        alleles=alleles,
+        observed=like.observed,
+        names=ploidy.of_haplotypes(samples),
+    )
+
+
+def _joined(first: Targets, second: Targets) -> Targets:
+    return dataclasses.replace(
+        first,
+        samples=first.samples + second.samples,
+        ploidy=Ploidy(np.concatenate([first.ploidy.counts, second.ploidy.counts])),
+        alleles=np.concatenate([first.alleles, second.alleles]),
+        names=first.names + second.names,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -66,6 +67,28 @@ def find_panel_samples(
     names = {name: i for i, name in enumerate(panel.samples)}
     found = [_person(sample, concordance[s], names, panel) for s, sample in enumerate(samples)]
     return [person for person in found if person is not None]
+
+
+def find_by_name(samples: Sequence[str], panel: Panel) -> list[SampleMatch]:
+    """Target samples whose names are in the panel, whatever their genotypes."""
+    known = set(panel.samples)
+    return [
+        SampleMatch(sample=name, panel_samples=(name,), by_name=True, by_genotype=False, concordance=float("nan"))
+        for name in samples
+        if name in known
+    ]
+
+
+def as_decided(sample: str, panel_samples: tuple[str, ...]) -> SampleMatch:
+    """A match that was found before."""
+    by_name = sample in panel_samples
+    return SampleMatch(
+        sample=sample,
+        panel_samples=panel_samples,
+        by_name=by_name,
+        by_genotype=not by_name or len(panel_samples) > 1,
+        concordance=float("nan"),
+    )
 
 
 def groups_of_matches(people: list[SampleMatch]) -> dict[str, str]:

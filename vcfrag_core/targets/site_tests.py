@@ -197,10 +197,3 @@ def thin_stretches(cm: F64Array, observed: BoolArray, *, flank_cm: float, least:
     thin = np.concatenate(([False], high - low < least, [False]))
     borders = np.flatnonzero(np.diff(thin)).tolist()
     return list(zip(borders[0::2], borders[1::2], strict=True))
-
-
-def spread_samples(n_samples: int, most: int) -> I64Array:
-    """Indices of at most `most` samples, evenly through the file: who is tested when not all are."""
-    if n_samples <= most:
-        return np.arange(n_samples, dtype=np.int64)
-    return np.arange(most, dtype=np.int64) * n_samples // most

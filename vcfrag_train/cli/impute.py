@@ -32,7 +32,7 @@ def command(
         list[str] | None, typer.Option(help="Use a checkpoint although it was trained with another panel or map.")
     ] = None,
     parameters: Annotated[
-        Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; chosen by density without.")
+        Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; estimated without.")
     ] = None,
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
     daemon: Annotated[
@@ -67,7 +67,9 @@ def command(
     qc: Annotated[
         Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it.")
     ] = None,
-    qc_from: Annotated[Path | None, typer.Option(help="Apply this QC table and believe all other typed sites.")] = None,
+    cohort: Annotated[
+        Path | None, typer.Option(help="Apply this cohort record; nothing is estimated or tested then.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     keep_going: Annotated[
         list[KeepGoing] | None,
@@ -112,7 +114,7 @@ def command(
         fix_swaps=fix_swaps,
         fix_flips=fix_flips,
         qc=qc,
-        qc_from=qc_from,
+        cohort=cohort,
         resume=resume,
         keep_going=frozenset(keep_going or ()),
         least_typed=least_typed,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
 
-from vcfrag_core.errors import TargetError
-from vcfrag_core.files.tables.qc import QcEntry, apply_qc, entries
+from vcfrag_core.errors import ProvenanceMismatchError, TargetError
+from vcfrag_core.files.tables.qc import verdicts_of
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.output.genotypes import empirical_r2
 from vcfrag_core.panel.panel import Panel, frequency_at
@@ -18,35 +18,15 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
+from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
 from vcfrag_core.targets.matching import Matching, check_build, match_records
-from vcfrag_core.targets.people import SampleMatch, find_panel_samples
+from vcfrag_core.targets.people import SampleMatch, as_decided, find_by_name, find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
+from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 
-_ROUNDS = 12
 _NAMED = 5
-# Where typed sites are dense, half of them foretell the others well, and every fold builds its own indexes.
-_DENSE_PER_CM = 250.0
-_FOLDS = 5
-_FOLDS_DENSE = 2
-
-
-class LeaveOneOut(Protocol):
-    """What is needed of an Imputer to test sites."""
-
-    cm: F64Array
-
-    def leave_one_out(
-        self,
-        alleles: I8Array,
-        observed: BoolArray,
-        samples: Sequence[str | External],
-        *,
-        folds: int = 5,
-        ploidy: Ploidy | None = None,
-    ) -> F32Array:
-        """(Q, M) dosages at the observed sites."""
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -87,6 +67,17 @@ class CheckedTarget:
         return self.records.ploidy
 
     @property
+    def targets(self) -> Targets:
+        """As imputation takes them."""
+        return Targets(
+            samples=self.records.samples,
+            ploidy=self.ploidy,
+            alleles=self.alleles,
+            observed=self.observed,
+            names=self.names,
+        )
+
+    @property
     def tested(self) -> I64Array:
         """Haplotypes that `loo` speaks of."""
         return self.ploidy.rows(self.tested_samples)
@@ -114,38 +105,43 @@ class CheckedTarget:
         return values
 
     def apply(self, changed: dict[int, Reason]) -> None:
-        """Gives records other reasons, and takes those no longer used out of the alleles."""
+        """Gives used records other reasons, and takes those no longer used out of the alleles."""
         self.matching = self.matching.with_reasons(changed)
-        self.alleles, self.observed = target_qc.target_alleles(self.records, self.matching, self.panel.n_sites)
+        gone = self.matching.sites[[i for i, reason in changed.items() if not reason.is_used]]
+        self.observed = self.observed.copy()
+        self.observed[gone] = False
+        self.alleles[:, gone] = -1
 
-    def table(self) -> list[QcEntry]:
-        """Its rows of the QC file."""
-        return entries(self.records, self.matching)
+    def verdicts(self) -> list[Verdict]:
+        """Its rows of the QC table."""
+        return verdicts_of(self.records, self.matching)
 
 
 def match_target(
-    records: TargetRecords, panel: Panel, config: ImputeConfig, listed: Sequence[QcEntry] | None
+    records: TargetRecords, panel: Panel, config: ImputeConfig, given: ContigDecisions | None
 ) -> CheckedTarget:
     """A contig's records matched with the panel, and the people among its samples whom the panel holds.
 
     Args:
-        listed: Verdicts of a QC file, or None.
+        given: What was decided for the contig before; then its typed sites are those of this target, too.
 
     Raises:
         UnphasedError: A heterozygote is not phased.
+        ProvenanceMismatchError: It was decided for another panel.
     """
     records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=config.fix_swaps, fix_flips=config.fix_flips)
-    if listed is None:
+    if given is None:
         matching = matching.with_reasons(target_qc.without_calls(records, matching))
     else:
-        matching = apply_qc(records, matching, listed)
+        _refuse_other("panel", given.panel, panel.digest, config)
+        matching = apply_verdicts(records, matching, given.verdicts)
+        matching = matching.with_reasons(beyond(matching, given.typed))
     alleles, observed = target_qc.target_alleles(records, matching, panel.n_sites)
+    observed = observed if given is None else given.typed
     frequency = np.full(panel.n_sites, np.nan)
     frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
-    people: list[SampleMatch] = []
-    if not config.allow_panel_samples:
-        people = find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
+    people = _people(records, panel, alleles, observed, config, given)
     found = {person.sample: person.panel_samples[0] for person in people}
     return CheckedTarget(
         panel=panel,
@@ -158,6 +154,40 @@ def match_target(
         frequency=frequency,
         inside=_inside(panel, config),
     )
+
+
+def _people(
+    records: TargetRecords,
+    panel: Panel,
+    alleles: I8Array,
+    observed: BoolArray,
+    config: ImputeConfig,
+    given: ContigDecisions | None,
+) -> list[SampleMatch]:
+    """Target samples that do not copy from some of the panel's."""
+    if config.allow_panel_samples:
+        return []
+    if given is None:
+        return find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
+    known = [as_decided(sample, given.people[sample]) for sample in records.samples if sample in given.people]
+    return [*known, *find_by_name([s for s in records.samples if s not in given.people], panel)]
+
+
+def _refuse_other(what: str, wanted: str, found: str, config: ImputeConfig) -> None:
+    if wanted != found:
+        raise ProvenanceMismatchError(
+            f"{config.cohort}: was made with another {what} ({wanted}, here {found}), or another --region of it"
+        )
+
+
+def refuse_other_map(given: ContigDecisions | None, found: str, config: ImputeConfig) -> None:
+    """Refuses decisions that were made with another genetic map.
+
+    Raises:
+        ProvenanceMismatchError: They were.
+    """
+    if given is not None:
+        _refuse_other("genetic map", given.genetic_map, found, config)
 
 
 def _inside(panel: Panel, config: ImputeConfig) -> tuple[int, int]:
@@ -256,74 +286,5 @@ def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig) -
     raise TargetError(
         f"fewer than {config.least_typed} typed sites within {flank_cm:.3g} cM of {n_sites} of {panel.n_sites} panel"
         f" sites, in {', '.join(named)}{f' and {more} more stretches' if more > 0 else ''}; {advice}",
-        path=target.records.source,
-    )
-
-
-def weigh_sites(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfig) -> None:
-    """Tests each typed site's coding and drops damaged ones, until no more are found.
-
-    Afterwards `loo` holds the dosages for the sites that are left. Sites that a QC file was given for are believed.
-
-    Raises:
-        TargetError: More damaged sites than the stated share.
-    """
-    everyone = "LOO" in config.formats
-    n_samples = len(target.records.samples)
-    chosen = target_qc.spread_samples(n_samples, n_samples if everyone else config.loo_samples)
-    target.tested_samples = chosen
-    n_typed = int(target.observed.sum())
-    damaged: dict[int, Reason] = {}
-    for _ in range(_ROUNDS):
-        target.loo = _leave_one_out(target, imputer, config)
-        found = {} if config.qc_from is not None else _damaged(target)
-        if not found:
-            break
-        damaged |= found
-        target.apply(found)
-        target.loo = None
-    _check_share(target, damaged, n_typed, config)
-    if target.loo is None:
-        target.loo = _leave_one_out(target, imputer, config)
-
-
-def _leave_one_out(target: CheckedTarget, imputer: LeaveOneOut, config: ImputeConfig) -> F32Array | None:
-    n_observed = int(target.observed.sum())
-    dense = n_observed > _DENSE_PER_CM * max(float(imputer.cm[-1] - imputer.cm[0]), 1e-3)
-    folds = min(config.loo_folds or (_FOLDS_DENSE if dense else _FOLDS), n_observed)
-    if not len(target.tested) or folds < 2:
-        return None
-    names = [target.names[q] for q in target.tested.tolist()]
-    ploidy = target.ploidy.select(target.tested_samples)
-    return imputer.leave_one_out(target.alleles[target.tested], target.observed, names, folds=folds, ploidy=ploidy)
-
-
-def _damaged(target: CheckedTarget) -> dict[int, Reason]:
-    """Used records that the tests speak against."""
-    sites = target.sites
-    panel = target.panel
-    evidence = target_qc.site_evidence(
-        target.alleles[:, sites],
-        target.frequency[sites],
-        panel.n_haplotypes,
-        target_qc.ambiguous_sites(panel, sites),
-        loo=target.loo,
-        tested=target.tested if target.loo is not None else None,
-    )
-    used = target.matching.used()
-    found = dict.fromkeys(used[evidence.inverted].tolist(), Reason.INVERTED)
-    return found or dict.fromkeys(used[evidence.contradicted].tolist(), Reason.CONTRADICTED)
-
-
-def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int, config: ImputeConfig) -> None:
-    share = len(damaged) / n_typed
-    if share <= config.max_damaged_share or KeepGoing.DAMAGED in config.keep_going:
-        return
-    n_inverted = sum(reason is Reason.INVERTED for reason in damaged.values())
-    raise TargetError(
-        f"{len(damaged)} of {n_typed} typed sites ({share:.1%}) are damaged: {n_inverted} coded the other way round,"
-        f" {len(damaged) - n_inverted} contradicted by their neighbours, such as"
-        f" {target.records.label(min(damaged))}; {config.qc_table} lists them. Repair the input (check strand and REF"
-        " against the reference genome), or drop them with --keep-going damaged",
         path=target.records.source,
     )

@@ -32,7 +32,7 @@ class ImputeConfig:
         map: Genetic map; without one 1 cM per Mb is assumed.
         checkpoint: Run folder of a trained model; the model that ships with the package unless given.
         accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
-        parameters: Retrieval and copying; chosen by the density of the typed sites unless given.
+        parameters: Retrieval and copying; by the density of the typed sites, with estimated rates, unless given.
         copying_only: Imputes by copying alone, whatever model there is.
         daemon: HOST:PORT of a running daemon; without one it runs in this process.
         region: Contig, or part of one, of both files.
@@ -48,7 +48,7 @@ class ImputeConfig:
         fix_swaps: Repairs exchanged REF and ALT.
         fix_flips: Repairs records on the other strand.
         qc: Table of records that were not simply used; beside the output unless given.
-        qc_from: Table whose verdicts are applied; the sites are then not tested again.
+        cohort: Record of what was decided for a cohort, which is applied; nothing is estimated or tested then.
         resume: Takes up an interrupted run.
         keep_going: Faults that do not stop the run.
         least_typed: Typed sites that every site needs within the flank on both sides.
@@ -82,7 +82,7 @@ class ImputeConfig:
     fix_swaps: bool = False
     fix_flips: bool = False
     qc: Path | None = None
-    qc_from: Path | None = None
+    cohort: Path | None = None
     resume: bool = False
     keep_going: frozenset[KeepGoing] = frozenset()
     least_typed: int = 8
@@ -118,6 +118,11 @@ class ImputeConfig:
         if self.qc is not None:
             return self.qc
         return self.out.with_name(f"{stem_of(self.out)}.qc.tsv")
+
+    @property
+    def cohort_record(self) -> Path:
+        """Where the cohort record is written."""
+        return self.out.with_name(f"{stem_of(self.out)}.cohort.json")
 
     @property
     def output_format(self) -> OutputFormat:

@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
-from vcfrag_core.errors import TargetError, UnknownContigError
+from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
-from vcfrag_core.files.tables.qc import QcEntry, read_qc
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
@@ -28,6 +28,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
+from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.types import F32Array
@@ -36,10 +37,11 @@ from vcfrag_train.imputing.checks import (
     check_missing,
     check_thin,
     match_target,
+    refuse_other_map,
     refuse_unusable,
-    weigh_sites,
 )
 from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.decide import Decided, decide, record_of
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
@@ -89,10 +91,10 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         target = [select_samples(records, config.samples) for records in target]
         reporter.say(describe(target[0].samples, everyone))
     refuse_unphased(target)
-    listed = None if config.qc_from is None else read_qc(config.qc_from)
+    given = None if config.cohort is None else read_cohort(config.cohort)
     report = QcReport(config.target, target[0].samples, config.qc_table)
     try:
-        return _Run(config, reporter, report, listed).go(target)
+        return _Run(config, reporter, report, given).go(target)
     finally:
         report.write()
 
@@ -100,16 +102,16 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
 class _Run:
     """One run over all contigs."""
 
-    def __init__(
-        self, config: ImputeConfig, reporter: Reporter, report: QcReport, listed: Sequence[QcEntry] | None
-    ) -> None:
+    def __init__(self, config: ImputeConfig, reporter: Reporter, report: QcReport, given: CohortRecord | None) -> None:
         self._config = config
         self._reporter = reporter
         self._report = report
-        self._listed = listed
+        self._given = given
+        self._decided: list[ContigDecisions] = []
         self._lengths: dict[str, int | None] = {}
         self._inputs: list[str] = []
         self._models: dict[str, None] = {}
+        self._rates: list[str] = []
 
     def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
@@ -138,6 +140,9 @@ class _Run:
                     writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
                     self._impute(checked, imputer, identity, writer)
             n_records = 0 if writer is None else writer.finish(self._header(todo[0].samples))
+        if self._given is None:
+            version = importlib.metadata.version("vcfrag")
+            write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), config.cohort_record)
         return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
 
     @contextlib.contextmanager
@@ -148,25 +153,47 @@ class _Run:
         config = self._config
         self._reporter.stage("reading the panel")
         panel = load_panel(config.panel, region=source.region, threads=config.threads, missing=config.panel_missing)
+        given = self._decisions(panel.contig)
         records, _ = settle_haplotypes(calls, panel)
-        checked = match_target(records, panel, config, self._listed)
+        checked = match_target(records, panel, config, given)
         try:
             refuse_unusable(checked)
             genetic_map = map_for(panel, config.map)
+            refuse_other_map(given, genetic_map.digest, config)
             with open_imputer(config, checked, genetic_map) as imputer:
-                self._reporter.stage("testing the typed sites")
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config)
-                weigh_sites(checked, imputer, config)
+                self._reporter.stage("estimating the rates of copying and testing the typed sites")
+                decided = decide(checked, imputer, config, given)
                 check_thin(checked, imputer.cm, flank_cm, config)
-                self._tell(checked)
+                self._decided.append(record_of(checked, decided, genetic_map.digest))
+                self._tell(checked, decided)
+                imputer = decided.imputer
                 self._reporter.say(_way(imputer))
                 yield checked, imputer, self._identity(checked, imputer, genetic_map)
         except TargetError:
             self._report.add(checked)
             raise
 
-    def _tell(self, checked: CheckedTarget) -> None:
+    def _decisions(self, contig: str) -> ContigDecisions | None:
+        """What was decided for a contig before.
+
+        Raises:
+            ConfigError: The cohort record lacks the contig.
+        """
+        if self._given is None:
+            return None
+        found = self._given.of(contig)
+        if found is None:
+            there = name_contigs([decided.contig for decided in self._given.contigs])
+            raise ConfigError(f"--cohort {self._config.cohort} says nothing of contig {contig}, but of {there}")
+        return found
+
+    def _tell(self, checked: CheckedTarget, decided: Decided) -> None:
+        contig = checked.panel.contig
+        if decided.rates is not None:
+            self._rates.append(f"<ID={contig},{decided.rates.fields()}>")
+            self._reporter.say(f"{contig}: {decided.rates}")
         for line in self._report.add(checked):
             self._reporter.say(line)
 
@@ -228,6 +255,7 @@ class _Run:
     def _header(self, samples: Sequence[str]) -> Header:
         provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
         provenance += [("model", model) for model in self._models]
+        provenance += [("rates", line) for line in self._rates]
         provenance += [("input", line) for line in self._inputs]
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
 

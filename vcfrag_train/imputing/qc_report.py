@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vcfrag_core.files.tables.qc import QcEntry, summary_path, write_qc
+from vcfrag_core.files.tables.qc import summary_path, write_qc
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_core.targets.cohort import Verdict
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.site_tests import missing_rates
 from vcfrag_train.imputing.checks import CheckedTarget
@@ -32,7 +33,7 @@ class QcReport:
         self._target = target
         self._table = table
         self._samples = tuple(samples)
-        self._rows: list[QcEntry] = []
+        self._rows: list[Verdict] = []
         self._contigs: dict[str, dict[str, object]] = {}
         self._missing = np.zeros(len(samples))
         self._typed = 0
@@ -45,7 +46,7 @@ class QcReport:
         rates = missing_rates(target.alleles, target.observed, target.ploidy)
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
-        self._rows += target.table()
+        self._rows += target.verdicts()
         self._contigs[panel.contig] = {
             "name_in_target": records.contig,
             "panel_digest": panel.digest,
@@ -83,7 +84,7 @@ class QcReport:
         for i in range(records.n_records):
             alt = ",".join(records.alts[i]) or "."
             self._rows.append(
-                QcEntry(records.contig, int(records.positions[i]), records.refs[i], alt, Reason.NOT_IN_PANEL)
+                Verdict(records.contig, int(records.positions[i]), records.refs[i], alt, Reason.NOT_IN_PANEL)
             )
         self._contigs[records.contig] = {
             "name_in_target": records.contig,

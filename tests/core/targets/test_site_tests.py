@@ -19,7 +19,6 @@ from vcfrag_core.targets.site_tests import (
     ambiguous_sites,
     missing_rates,
     site_evidence,
-    spread_samples,
     thin_stretches,
 )
 
@@ -163,15 +162,6 @@ def test_thin_stretches__agree_with_counting(cm: list[float], seed: int, flank: 
     for i, here in enumerate(where):
         near = observed & (where >= here - flank) & (where <= here + flank)
         assert thin[i] == (near.sum() < least)
-
-
-def test_spread_samples() -> None:
-    assert spread_samples(3, 10).tolist() == [0, 1, 2]
-    assert spread_samples(10, 0).tolist() == []
-    chosen = spread_samples(100, 16)
-    assert len(set(chosen.tolist())) == 16
-    assert chosen.min() == 0
-    assert chosen.max() > 90
 
 
 def target_of(panel: Panel, rows: list[int], names: list[str]) -> tuple[tuple[str, ...], np.ndarray]:

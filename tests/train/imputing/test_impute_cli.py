@@ -103,7 +103,7 @@ def test_impute__is_quiet_when_piped(cohort: Cohort, impute: Impute) -> None:
     stderr = impute(cohort.target(cohort.lines())).stderr
     assert "\x1b" not in stderr
     assert "\r" not in stderr
-    assert len(stderr.splitlines()) == 2
+    assert len(stderr.splitlines()) == 3
 
 
 def test_impute__without_a_map_it_warns(cohort: Cohort, impute: Impute) -> None:
@@ -143,13 +143,13 @@ def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
     names = [cohort.truth.samples[s] for s in order]
     shuffled_lines = [[*line[:9], *(line[9 + s] for s in order)] for line in lines]
     shuffled = impute(cohort.target(shuffled_lines, "shuffled.vcf.gz", names), out="shuffled-out.vcf.gz")
-    used = str(together.out.with_name("out.qc.tsv"))
+    decided = str(together.out.with_name("out.cohort.json"))
     for row, other in zip(together.format_columns, shuffled.format_columns, strict=True):
         assert other == row[:6] + [row[6 + s] for s in order]
     for s in (1, 3):
         alone_lines = [[*line[:9], line[9 + s]] for line in lines]
         target = cohort.target(alone_lines, f"alone{s}.vcf.gz", [cohort.truth.samples[s]])
-        alone = impute(target, "--qc-from", used, out=f"alone{s}-out.vcf.gz")
+        alone = impute(target, "--cohort", decided, out=f"alone{s}-out.vcf.gz")
         assert alone.format_columns == [[*row[:6], row[6 + s]] for row in together.format_columns]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, refused
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.cohort import decode_sites, encode_sites
 from vcfrag_indexd.testing import serve
 
 
@@ -131,10 +133,7 @@ def test_impute__much_inverted_coding_stops_the_run(cohort: Cohort, impute: Impu
     truly = {int(lines[i][1]) for i in chosen}
     assert len(listed & truly) >= 0.8 * len(truly)
     assert len(listed - truly) <= 0.05 * len(lines)
-    silent = impute(
-        target, "--loo-samples", "0", "--max-damaged-share", "1", "--qc-from", str(cohort.folder / "none.tsv")
-    )
-    refused(silent, "INPUT")
+    refused(impute(target, "--cohort", str(cohort.folder / "none.json")), "INPUT")
     goes_on = impute(target, "--keep-going", "damaged")
     assert goes_on.code == 0
     assert dosage_r2(goes_on, cohort) > 0.7
@@ -481,7 +480,6 @@ def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
         [*lines(cohort.panel, "20", everything), *lines(cohort.panel, "21", everything)],
         contigs=contigs,
     )
-    cohort.panel_file.unlink()
     write_vcf(cohort.panel_file, both_text, index=True)
     both = cohort.folder / "both.gmap"
     body = cohort.map_file.read_text().splitlines()[1:]
@@ -498,37 +496,61 @@ def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
     assert outcome.reasons("22") == {"not_in_panel": int(cohort.typed.sum())}
 
 
-def test_impute__qc_from_applies_a_given_file(cohort: Cohort, impute: Impute) -> None:
+def test_impute__cohort_record_is_applied(cohort: Cohort, impute: Impute) -> None:
     lines = cohort.lines()
     chosen = unambiguous(lines)
     swapped(lines[chosen[2]])
     swapped(lines[chosen[5]])
     invert(lines, [chosen[8]])
     target = cohort.target(lines)
-    first = impute(target, "--fix-swaps", "--qc", str(cohort.folder / "mine.tsv"))
-    table = cohort.folder / "mine.tsv"
-    rows = table.read_text().splitlines()
-    assert len(rows) == 4
-    assert (cohort.folder / "mine.json").is_file()
-    again = impute(target, "--qc-from", str(table))
+    first = impute(target, "--fix-swaps")
+    assert first.code == 0, first.stderr
+    record = cohort.folder / "out.cohort.json"
+    kept = cohort.folder / "kept.json"
+    kept.write_text(record.read_text())
+    again = impute(target, "--fix-swaps", "--cohort", str(kept), out="again.vcf.gz")
     assert again.format_columns == first.format_columns
-    # Also without the swap that is listed as repaired, with one more site dropped by hand, under an alias.
-    dropped = lines[20]
-    edited = [rows[0], *(row for row in rows[1:] if "swap_repaired" not in row)]
-    edited.append("\t".join(["chr20", *(dropped[i] for i in (1, 3, 4)), "listed", "no"]))
-    table.write_text("\n".join(edited) + "\n")
-    third = impute(target, "--qc-from", str(table))
+    assert not (cohort.folder / "again.cohort.json").exists()
+    # A site that is no longer in the file is one without calls; one that the record does not know is not used.
+    fewer = [line for i, line in enumerate(lines) if i != 11]
+    without = impute(cohort.target(fewer, "fewer.vcf.gz"), "--fix-swaps", "--cohort", str(kept), out="f.vcf.gz")
+    uncalled = [[*line[:9], *(".|." for _ in line[9:])] if i == 11 else line for i, line in enumerate(lines)]
+    missing = impute(cohort.target(uncalled, "unc.vcf.gz"), "--fix-swaps", "--cohort", str(kept), out="u.vcf.gz")
+    assert without.format_columns == missing.format_columns
+    content = json.loads(kept.read_text())
+    decided = content["contigs"][0]
+    typed = decode_sites(decided["typed"])
+    typed[np.flatnonzero(typed)[20]] = False
+    decided["typed"] = encode_sites(typed)
+    decided["verdicts"] = [v for v in decided["verdicts"] if v[4] != "swap_repaired"]
+    decided["parameters"]["switch_per_cm"] = 77.0
+    edited = text_file(cohort.folder / "edited.json", json.dumps(content))
+    third = impute(target, "--cohort", str(edited))
     assert third.reasons() == {"used": len(lines) - 4, "swapped": 2, "inverted_coding": 1, "listed": 1}
+    assert any("switch_per_cm=77.0" in line for line in third.header)
+
+
+def test_impute__cohort_record_of_another_panel_or_map(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines())
+    impute(target)
+    record = str(cohort.folder / "out.cohort.json")
+    refused(impute(target, "--cohort", record, map=cohort.long_map_file, out="n.vcf.gz"), "PROVENANCE_MISMATCH")
+    content = json.loads((cohort.folder / "out.cohort.json").read_text())
+    for change, reason in (({"panel": "0" * 32}, "PROVENANCE_MISMATCH"), ({"contig": "7"}, "CONFIG")):
+        content["contigs"][0] |= change
+        other = text_file(cohort.folder / "other.json", json.dumps(content))
+        refused(impute(target, "--cohort", str(other), out="n.vcf.gz"), reason)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hello\n", "not a QC file"),
-        ("contig\tposition\tref\talt\treason\n20\tx\tA\tC\tlisted\n", "line 2"),
-        ("contig\tposition\tref\talt\treason\n20\t5\tA\tC\tugly\n", "unknown reason 'ugly'"),
+        ("hello\n", "not a cohort record"),
+        ('{"kind": "other"}', "its `kind` must be"),
+        ('{"kind": "vcfrag cohort record 1", "version": "1", "contigs": [], "more": 1}', "unknown key 'more'"),
+        ('{"kind": "vcfrag cohort record 1", "contigs": []}', "'version' is missing"),
     ],
 )
-def test_impute__qc_from_refuses_other_files(cohort: Cohort, impute: Impute, text: str, message: str) -> None:
-    table = text_file(cohort.folder / "q.tsv", text)
-    assert message in refused(impute(cohort.target(cohort.lines()), "--qc-from", str(table)), "INPUT")
+def test_impute__cohort_refuses_other_files(cohort: Cohort, impute: Impute, text: str, message: str) -> None:
+    record = text_file(cohort.folder / "q.json", text)
+    assert message in refused(impute(cohort.target(cohort.lines()), "--cohort", str(record)), "INPUT")

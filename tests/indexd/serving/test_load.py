@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from tests.indexd.attack.http2 import Http2, message
 from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Answer, Checkpoint, SearchTask
 from vcfrag_indexd.config.config import LimitsConfig, ServeConfig
@@ -20,6 +21,7 @@ from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_proto.v1 import index_pb2_grpc as rpc
 from vcfrag_train.client.client import IndexClient
 
+PREPARE = "/vcfrag_proto.v1.Index/PrepareIndex"
 CAPACITY = 6
 PATIENCE_SECONDS = 60.0
 BUDGET = 64 * 2**20
@@ -131,6 +133,36 @@ def test_readers__streams_that_nobody_reads_leave_others_served(daemon, index) -
         assert stub.Search(index.request(handle, index.own(["S0004"])), timeout=PATIENCE_SECONDS).k == 3
         for call in unread:
             call.cancel()
+
+
+def deafen(daemon: Daemon, index, deaf: Http2) -> None:
+    """As many preparations as are admitted, none of whose messages is ever taken."""
+    with grpc.insecure_channel(daemon.address) as channel:
+        handle = rpc.IndexStub(channel).OpenIndex(index.open_request()).handle
+    identity = index.request(handle, index.own(["S0004"])).identity
+    prepare = pb.PrepareIndexRequest(handle=handle, identity=identity, start=0, stop=200)
+    for _ in range(CAPACITY):
+        deaf.send(deaf.call(PREPARE), message(prepare.SerializeToString()), last=True)
+
+
+def test_readers__streams_that_take_nothing_make_room_for_others(eventually, daemon, index) -> None:
+    with Http2(daemon.address, window=0) as deaf, grpc.insecure_channel(daemon.address) as channel:
+        deafen(daemon, index, deaf)
+        eventually(lambda: daemon.service.admission.load.calls == CAPACITY, "they are admitted")
+        stub = rpc.IndexStub(channel)
+        request = index.request(stub.OpenIndex(index.open_request()).handle, index.own(["S0004"]))
+        for _ in range(3):
+            assert stub.Search(request, timeout=PATIENCE_SECONDS).k == 3
+
+
+def test_readers__streams_that_take_nothing_are_cut_off_in_time(
+    eventually, index, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ServeConfig(listen="127.0.0.1:0", limits=LimitsConfig(transfer_seconds=5.0, memory_budget_bytes=BUDGET))
+    with serve({"panel": index.panel}, config) as daemon, Http2(daemon.address, window=0) as deaf:
+        deafen(daemon, index, deaf)
+        eventually(lambda: caplog.text.count("was not taken in time") == CAPACITY, "they are cut off")
+        eventually(lambda: daemon.service.admission.load.calls == 0, "nothing of them is left")
 
 
 def test_connections__that_say_nothing_or_nonsense_leave_others_served(daemon, index) -> None:

@@ -61,6 +61,7 @@ class Handled:
         self._place: tuple[Lane, Job] | None = None
         self._when_finished: list[Callable[[], None]] = []
         self._replying_since: float | None = None
+        self._telling = False
         self._finished = False
         self._lock = threading.RLock()
         observer.call_started(method)
@@ -111,6 +112,12 @@ class Handled:
         self._replying_since = time.monotonic()
         self.call.reply(data, lambda taken: self.finish("OK" if taken else CANCELLED))
 
+    def tell(self, data: bytes, then: Callable[[], None]) -> None:
+        """One message of a stream; `then` comes next, once its peer has made room for it."""
+        with self._lock:
+            self._telling = True
+        self.call.send(data, lambda sent: self.guard(lambda: self._told(sent, then)))
+
     def when_finished(self, then: Callable[[], None]) -> None:
         """Calls `then` once, when nothing of the call is left."""
         with self._lock:
@@ -158,6 +165,14 @@ class Handled:
         self.wanted.checkpoint()
         step(seconds)
 
+    def _told(self, sent: bool, then: Callable[[], None]) -> None:
+        with self._lock:
+            evicted, self._telling = not self._telling, False
+        if not sent:
+            self.finish(CANCELLED)
+        elif not evicted:
+            then()
+
     def _fail(self, error: Exception) -> None:
         request_id = self.wanted.request_id
         log.error("internal error", method=self.method, request_id=request_id, exc_info=error)
@@ -175,7 +190,9 @@ class Handled:
             log.warning("a reply that its peer does not take is cut off for others", peer=self.call.peer)
             self.call.cut()
             return True
-        if not self._leave_queue():
+        with self._lock:
+            told, self._telling = self._telling, False
+        if not told and not self._leave_queue():
             return False
         self.refuse(OverloadedError("the queue is full, and another client has less in it: try again"))
         return True

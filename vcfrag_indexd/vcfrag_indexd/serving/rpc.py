@@ -128,11 +128,13 @@ class IndexRpc:
         handled.queue(lane, lambda seconds: step(handled, data))
 
     def _reply(self, handled: Handled, data: bytes) -> None:
-        limit = time.monotonic() + self._limits.transfer_seconds + len(data) / REPLY_BYTES_PER_SECOND
-        with self._lock:
-            self._on_way[handled] = limit
+        self._departs(handled, len(data))
         handled.when_finished(lambda: self._arrived(handled))
         handled.reply(data)
+
+    def _departs(self, handled: Handled, n_bytes: int) -> None:
+        with self._lock:
+            self._on_way[handled] = time.monotonic() + self._limits.transfer_seconds + n_bytes / REPLY_BYTES_PER_SECOND
 
     def _arrived(self, handled: Handled) -> None:
         with self._lock:
@@ -174,18 +176,19 @@ class IndexRpc:
         if not self._prepares.acquire(blocking=False):
             raise OverloadedError(f"{MAX_PREPARES} preparations are under way already")
         handled.when_finished(self._prepares.release)
+        handled.when_finished(lambda: self._arrived(handled))
         handled.change(n_bytes=len(data))
         self._tell(handled, preparation)
 
     def _tell(self, handled: Handled, preparation: Preparation) -> None:
         """Sends how far it is; what comes next is done when the peer has taken that."""
         data = messages.encode_progress(preparation.progress())
-        handled.call.send(data, lambda sent: handled.guard(lambda: self._prepare_on(handled, preparation, sent)))
+        self._departs(handled, len(data))
+        handled.tell(data, lambda: self._prepare_on(handled, preparation))
 
-    def _prepare_on(self, handled: Handled, preparation: Preparation, sent: bool) -> None:
-        if not sent:
-            handled.finish(CANCELLED)
-        elif preparation.finished:
+    def _prepare_on(self, handled: Handled, preparation: Preparation) -> None:
+        self._arrived(handled)
+        if preparation.finished:
             handled.call.finish()
             handled.finish()
         else:

@@ -6,6 +6,7 @@
 #   make check   formatting, lint, types, import law, generated code
 #   make proto   generate the Python package of the contract anew
 #   make docs    write docs/cli.md anew from the commands
+#   make release both distributions and their bills of materials, in dist/
 #   make bench   the benchmarks, each figure beside its baseline
 #   make gpu-check   checks a GPU node and measures on it (at most 10 minutes); needs no network
 #   make gpu-bundle  gathers what an offline GPU node lacks for that into .gpu-bundle
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PROJECTS := pyproject.toml vcfrag_indexd/pyproject.toml constraints.txt
 
-.PHONY: demo test soak check lint types imports drift proto docs bench gpu-check gpu-bundle debian
+.PHONY: demo test soak check lint types imports drift proto docs release bench gpu-check gpu-bundle debian
 .DELETE_ON_ERROR:
 
 $(VENV)/.ready-python: scripts/environment.sh
@@ -71,6 +72,14 @@ proto: $(VENV)-proto/.ready
 docs: $(VENV)/.ready-dev
 	$(BIN)/python scripts/cli_page.py > docs/.cli.md
 	mv docs/.cli.md docs/cli.md
+
+$(VENV)-release/.ready: scripts/environment.sh scripts/release_requirements.txt
+	PYTHON="$(PYTHON)" sh scripts/environment.sh $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --requirement scripts/release_requirements.txt
+	touch $@
+
+release: $(VENV)-release/.ready
+	sh scripts/release.sh dist $(VENV)-release
 
 bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks --work bench-out

@@ -14,6 +14,7 @@ import yaml
 
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.config.sources import load_config
+from vcfrag_indexd.serving.health import LIVE
 from vcfrag_proto.channel import split_address
 
 DOCKERFILES = ("indexd.Dockerfile", "train.Dockerfile")
@@ -146,7 +147,19 @@ def test_kubernetes__probes_ask_grpc_health(container: dict[str, Any], cluster_s
     health = ports(cluster_settings)["health"]
     assert container["startupProbe"]["grpc"]["port"] == health
     assert container["readinessProbe"]["grpc"]["port"] == health
-    assert container["livenessProbe"]["tcpSocket"]["port"] == "health"
+    assert container["livenessProbe"]["grpc"] == {"port": health, "service": LIVE}
+
+
+def test_kubernetes__the_network_policy_admits_clients_and_prometheus_only(
+    objects: dict[str, dict[str, Any]], container: dict[str, Any]
+) -> None:
+    policy = objects["NetworkPolicy"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == objects["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert (policy["policyTypes"], policy["egress"]) == (["Ingress", "Egress"], [])
+    admitted = [port["port"] for rule in policy["ingress"] for port in rule["ports"]]
+    assert admitted == ["grpc", "metrics"]
+    assert set(admitted) <= {port["name"] for port in container["ports"]}
+    assert all(rule["from"] for rule in policy["ingress"])
 
 
 def test_kubernetes__selectors_and_volumes_fit(objects: dict[str, dict[str, Any]], container: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ MOST_LINES_WAITING = 4096
 FLUSH_SECONDS = 1.0
 LONGEST_LINE_BYTES = 16 * 1024
 STDERR = 2
+# Nobody says this.
+CAUGHT_UP = b"\x00vcfrag: caught up\x00"
 
 
 def get_log() -> Any:
@@ -78,7 +80,7 @@ def configure(config: LogConfig) -> None:
     logger.setLevel(config.level.upper())
     logger.propagate = False
     if config.format == "json":
-        _catch_other_lines(handler)
+        handler.others = _OtherLines()
 
 
 def is_json() -> bool:
@@ -137,6 +139,7 @@ class _Stderr(logging.Handler):
     def __init__(self, *, is_json: bool) -> None:
         super().__init__()
         self.is_json = is_json
+        self.others: _OtherLines | None = None
         self._lines: queue.Queue[bytes] = queue.Queue(MOST_LINES_WAITING)
         self._left_out = 0
         self.descriptor = os.dup(STDERR)
@@ -160,6 +163,8 @@ class _Stderr(logging.Handler):
     def drain(self, seconds: float) -> None:
         """Waits until every line has been written, or some seconds."""
         limit = time.monotonic() + seconds
+        if self.others is not None:
+            self.others.drain(seconds)
         while self._lines.unfinished_tasks and time.monotonic() < limit:
             time.sleep(0.005)
 
@@ -178,22 +183,35 @@ def _left_out(n: int) -> logging.LogRecord:
     )
 
 
-def _catch_other_lines(handler: _Stderr) -> None:
+class _OtherLines:
     """Makes descriptor 2 a pipe whose lines are logged: of Python, of libraries, of child processes."""
-    reader, writer = os.pipe()
-    os.dup2(writer, STDERR)
-    os.close(writer)
 
-    def forward() -> None:
-        log = get_log()
-        with open(reader, "rb", buffering=0) as stream:  # noqa: PTH123
+    def __init__(self) -> None:
+        self._reader, writer = os.pipe()
+        os.dup2(writer, STDERR)
+        os.close(writer)
+        self._caught_up = threading.Event()
+        threading.Thread(target=self._forward, name="vcfrag-stderr", daemon=True).start()
+
+    def drain(self, seconds: float) -> None:
+        """Waits until all that was said so far has been logged, or some seconds."""
+        self._caught_up.clear()
+        with contextlib.suppress(OSError):
+            os.write(STDERR, b"\n" + CAUGHT_UP + b"\n")
+            self._caught_up.wait(seconds)
+
+    def _forward(self) -> None:
+        with open(self._reader, "rb", buffering=0) as stream:  # noqa: PTH123
             rest = b""
             while data := stream.read(LONGEST_LINE_BYTES):
                 *lines, rest = (rest + data).split(b"\n")
                 if len(rest) > LONGEST_LINE_BYTES:
                     lines, rest = [*lines, rest], b""
                 for line in lines:
-                    if line.strip():
-                        log.warning("said on stderr", line=line.decode(errors="backslashreplace"))
+                    self._log(line)
 
-    threading.Thread(target=forward, name="vcfrag-stderr", daemon=True).start()
+    def _log(self, line: bytes) -> None:
+        if line == CAUGHT_UP:
+            self._caught_up.set()
+        elif line.strip():
+            get_log().warning("said on stderr", line=line.decode(errors="backslashreplace"))

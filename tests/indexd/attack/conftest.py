@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.indexd.conftest import Process
 from vcfrag_core.panel.panel import Panel
+from vcfrag_proto import status
 from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_proto.v1 import index_pb2_grpc as rpc
 from vcfrag_train.simulate.files import write_phased_vcf
@@ -157,6 +158,18 @@ def attack(begin_attack: Callable[..., Attacked]) -> Iterator[Callable[..., Atta
 def attacked_index(described, attacked_panel: Panel):  # type: ignore[no-untyped-def]
     """The index that attackers and their victims search."""
     return described(attacked_panel, wanted=(16, 64))
+
+
+def answered(call: Callable[[], Any]) -> Any:
+    """What a call returns, tried again as clients do while the daemon is full: of what attackers left, say."""
+    limit = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as failure:
+            if status.decode(failure).error.reason != "OVERLOADED" or time.monotonic() > limit:
+                raise
+        time.sleep(0.05)
 
 
 def hold(threads: list[threading.Thread]) -> None:

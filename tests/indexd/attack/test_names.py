@@ -7,6 +7,7 @@ import dataclasses
 import grpc
 import pytest
 
+from tests.indexd.attack.conftest import answered
 from vcfrag_indexd.cli.commands import quoted
 from vcfrag_proto import status
 from vcfrag_proto.v1 import index_pb2 as pb
@@ -16,7 +17,7 @@ BAD = ("a\nb", "a\x1b[2Jb", "a\rb", "a\x00b", "\u202eb", "a\u2028b", "x" * 2000,
 
 def reason(call) -> str:
     with pytest.raises(grpc.RpcError) as caught:
-        call()
+        answered(call)
     return status.decode(caught.value).error.reason
 
 

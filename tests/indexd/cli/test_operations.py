@@ -31,6 +31,7 @@ from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient
 
+PATIENCE_SECONDS = 90.0
 runner = CliRunner()
 
 
@@ -41,20 +42,21 @@ def daemon(panel: Panel) -> Iterator[Daemon]:
 
 
 def scrape(daemon: Daemon) -> dict[str, float]:
-    with urllib.request.urlopen(f"http://{daemon.metrics_address}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{daemon.metrics_address}/metrics", timeout=PATIENCE_SECONDS) as reply:
         lines = reply.read().decode().splitlines()
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line and line[0] != "#"}
 
 
-def test_metrics__count_what_happened(daemon: Daemon, index) -> None:
+def test_metrics__count_what_happened(eventually, daemon: Daemon, index) -> None:
     with IndexClient(daemon.address) as client:
         opened = client.open_index(**index.opening())
         client.search(opened, index.own(["S0004", "S0005"]), 3)
         with pytest.raises(RangeError):
             client.search(opened, index.own(["S0004"]), 0)
+    answered = 'vcfrag_rpc_handled_total{code="OK",method="Search"}'
+    eventually(lambda: scrape(daemon).get(answered) == 1, "the daemon has heard that its reply was taken")
     found = scrape(daemon)
     assert found['vcfrag_rpc_started_total{method="Search"}'] == 2
-    assert found['vcfrag_rpc_handled_total{code="OK",method="Search"}'] == 1
     assert found['vcfrag_refusals_total{reason="RANGE"}'] == 1
     assert found["vcfrag_queries_total"] == 4
     assert found["vcfrag_search_seconds_count"] == 1

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,7 @@ from vcfrag_train.client.client import IndexClient
 
 BUDGET = 64 * 1024 * 1024
 # Long enough for a starved machine not to look like a hang, short enough to wait for.
-HANG_SECONDS = 6.0
+HANG_SECONDS = 10.0
 PATIENCE_SECONDS = 60.0
 
 
@@ -83,15 +84,22 @@ def test_worker__panels_that_come_and_go_are_never_confused(worker: WorkerEngine
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_worker__recovers_from_a_signal_and_rebuilds_on_demand(
-    eventually, worker: WorkerEngine, index, expected, number: signal.Signals
+    eventually, worker: WorkerEngine, index, expected, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     worker.open(index.source())
     found(worker, index)
-    old = worker.pid
+    old, start, may_start = worker.pid, worker_module.WorkerLife, threading.Event()
+
+    def start_when_told(*arguments):
+        assert may_start.wait(PATIENCE_SECONDS)
+        return start(*arguments)
+
+    monkeypatch.setattr(worker_module, "WorkerLife", start_when_told)
     os.kill(old, number)
     eventually(lambda: not worker.available(), "the worker is seen to be away")
     with pytest.raises(UnavailableError):
         found(worker, index)
+    may_start.set()
     eventually(lambda: worker.available() and worker.pid != old, "another worker is up")
     np.testing.assert_array_equal(found(worker, index), expected)
     assert worker.restarts >= 1
@@ -108,7 +116,7 @@ def test_worker__a_call_in_flight_fails_typed_when_the_device_aborts(
 
 
 def test_worker__a_call_that_makes_no_progress_is_killed_though_its_heart_beats(eventually, index, expected) -> None:
-    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=2.0)
+    engine = WorkerEngine("misbehaving", misbehaving, budget_bytes=BUDGET, hang_seconds=HANG_SECONDS / 2)
     try:
         eventually(engine.available, "the worker is up")
         engine.open(index.source())
@@ -118,16 +126,16 @@ def test_worker__a_call_that_makes_no_progress_is_killed_though_its_heart_beats(
             engine.search("index", index.task(index.own(["S0007"]), STUCK_K), go_on)
         eventually(lambda: engine.available() and engine.pid != old, "another worker is up")
         np.testing.assert_array_equal(found(engine, index), expected)
-        assert engine.restarts == 1
+        assert engine.restarts >= 1
     finally:
         engine.shutdown()
 
 
 def test_worker__a_call_that_is_slow_and_goes_on_is_left_alone(worker: WorkerEngine, index, expected) -> None:
-    """Three times as long as a hang, a step at a time."""
+    """Longer than a hang, a step at a time."""
     worker.open(index.source())
     found(worker, index)
-    call = Call(deadline=time.monotonic() + 3 * HANG_SECONDS)
+    call = Call(deadline=time.monotonic() + 1.5 * HANG_SECONDS)
     with pytest.raises(DeadlineError):
         worker.search("index", index.task(index.own(["S0007"]), SLOW_K), call.checkpoint)
     np.testing.assert_array_equal(found(worker, index), expected)

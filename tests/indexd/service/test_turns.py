@@ -25,6 +25,15 @@ def test_queue__machines_take_turns_and_so_do_their_connections() -> None:
         queue.pop()
 
 
+def test_queue__newcomers_may_come_first() -> None:
+    queue: FairQueue[str] = FairQueue(newcomers_first=True)
+    for client, name in ((A1, "a1"), (A1, "a1'"), (A2, "a2"), (A2, "a2'"), (B, "b")):
+        queue.push(client, name)
+    assert [queue.pop(), queue.pop()] == ["b", "a2"]
+    queue.push(Client("a", "a:3"), "a3")
+    assert [queue.pop() for _ in range(len(queue))] == ["a3", "a1", "a2'", "a1'"]
+
+
 CLIENTS = st.sampled_from([A1, A2, B])
 
 

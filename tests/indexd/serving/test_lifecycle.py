@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 90.0
 def health(address: str, service: str = "") -> int:
     with grpc.insecure_channel(address) as channel:
         request = health_pb2.HealthCheckRequest(service=service)
-        return health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status
+        return health_pb2_grpc.HealthStub(channel).Check(request, timeout=PATIENCE_SECONDS).status
 
 
 def test_serve__reads_a_file_answers_and_leaves_with_code_0(start, eventually, panel_file: Path, index) -> None:
@@ -161,16 +161,15 @@ def test_daemon__health_has_a_port_of_its_own_on_request(panel: Panel) -> None:
         with grpc.insecure_channel(daemon.health_address) as channel:
             unknown = channel.unary_unary(f"/{SERVICE_NAME}/Info")
             with pytest.raises(grpc.RpcError) as caught:
-                unknown(b"", timeout=10)
+                unknown(b"", timeout=PATIENCE_SECONDS)
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_daemon__reflection_names_its_services(panel: Panel) -> None:
     with serve({"panel": panel}) as daemon, grpc.insecure_channel(daemon.address) as channel:
         request = reflection_pb2.ServerReflectionRequest(list_services="")
-        reply = next(
-            reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=10)
-        )
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        reply = next(stub.ServerReflectionInfo(iter([request]), timeout=PATIENCE_SECONDS))
         names = {service.name for service in reply.list_services_response.service}
     assert {SERVICE_NAME, "grpc.health.v1.Health"} <= names
 

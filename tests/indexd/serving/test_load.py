@@ -14,6 +14,8 @@ from tests.indexd.attack.http2 import Http2, message
 from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Answer, Checkpoint, SearchTask
 from vcfrag_indexd.config.config import LimitsConfig, ServeConfig
+from vcfrag_indexd.service import lane
+from vcfrag_indexd.serving.health import LIVE
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
 from vcfrag_proto import status
@@ -110,10 +112,12 @@ def test_search__a_caller_that_goes_away_stops_costing(eventually, daemon, engin
     with grpc.insecure_channel(daemon.address) as channel:
         stub = rpc.IndexStub(channel)
         handle = stub.OpenIndex(index.open_request()).handle
-        call = stub.Search.future(
-            index.request(handle, index.own(["S0004"]), k=2), timeout=1.0 if how == "deadline" else PATIENCE_SECONDS
-        )
-        assert engine.entered.wait(PATIENCE_SECONDS)
+        request = index.request(handle, index.own(["S0004"]), k=2)
+        for timeout in (1.0, 10.0, PATIENCE_SECONDS) if how == "deadline" else (PATIENCE_SECONDS,):
+            call = stub.Search.future(request, timeout=timeout)
+            # On a slow machine the first deadlines may pass before the search begins.
+            if engine.entered.wait(timeout):
+                break
         if how == "cancel":
             call.cancel()
         assert engine.stopped.wait(PATIENCE_SECONDS)
@@ -163,6 +167,25 @@ def test_readers__streams_that_take_nothing_are_cut_off_in_time(
         deafen(daemon, index, deaf)
         eventually(lambda: caplog.text.count("was not taken in time") == CAPACITY, "they are cut off")
         eventually(lambda: daemon.service.admission.load.calls == 0, "nothing of them is left")
+
+
+def test_liveness__tells_of_a_search_that_is_stuck(
+    eventually, daemon, engine, index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = rpc.IndexStub(channel)
+        handle = stub.OpenIndex(index.open_request()).handle
+        stuck = threading.Event()
+        monkeypatch.setattr(engine, "search", lambda *task: stuck.wait(PATIENCE_SECONDS) and Held.search(engine, *task))
+        call = stub.Search.future(index.request(handle, index.own(["S0004"])), timeout=PATIENCE_SECONDS)
+        eventually(lambda: daemon.service.admission.load.calls == 1, "it is admitted")
+        assert daemon.health.serving(LIVE)
+        monkeypatch.setattr(lane, "STUCK_SECONDS", 0.1)
+        eventually(lambda: not daemon.health.serving(LIVE), "liveness tells")
+        monkeypatch.undo()
+        stuck.set()
+        assert call.result().k == 3
+        eventually(lambda: daemon.health.serving(LIVE), "it lives")
 
 
 def test_connections__that_say_nothing_or_nonsense_leave_others_served(daemon, index) -> None:

@@ -26,8 +26,6 @@ print("said by a library", file=sys.stderr, flush=True)
 import os
 os.write(2, b"said by C\\n")
 warnings.warn("said by Python")
-import time
-time.sleep(0.5)
 logs.flush(30)
 """
 

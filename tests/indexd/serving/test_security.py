@@ -74,13 +74,13 @@ def mutual(panel: Panel, certificates: Path) -> Iterator[Daemon]:
 
 def healthy(address: str) -> bool:
     with grpc.insecure_channel(address) as channel:
-        reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=90)
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong", QUERY + "x", QUERY[:-1], "Bearer"])
 def test_tokens__none_or_a_wrong_one_is_refused_and_health_answers(guarded: Daemon, token: str | None) -> None:
-    with IndexClient(guarded.address, token=token, timeout_seconds=10) as client, pytest.raises(AuthenticationError):
+    with IndexClient(guarded.address, token=token, timeout_seconds=90) as client, pytest.raises(AuthenticationError):
         client.info()
     assert healthy(guarded.address)
 

@@ -53,7 +53,7 @@ class LimitsConfig:
     max_queued_bytes: int | None = None
     max_queued_calls: int = 128
     max_connections: int = 256
-    max_calls_per_connection: int = 128
+    max_calls_per_connection: int = 100
     max_open_indexes: int = 64
     max_k: int = 1024
     max_missing_share: float = 0.05

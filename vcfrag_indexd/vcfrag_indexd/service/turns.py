@@ -12,9 +12,15 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """A queue in which no client waits for all that another has sent. Not safe in threads by itself."""
+    """A queue in which no client waits for all that another has sent. Not safe in threads by itself.
 
-    def __init__(self) -> None:
+    Args:
+        newcomers_first: Whether a client of whom nothing waits is next, and not last. For work that an honest client is
+            done with at once, so that those wait who have much there already.
+    """
+
+    def __init__(self, *, newcomers_first: bool = False) -> None:
+        self._newcomers_first = newcomers_first
         self._hosts: OrderedDict[str, OrderedDict[str, deque[T]]] = OrderedDict()
         self._length = 0
 
@@ -29,7 +35,13 @@ class FairQueue(Generic[T]):
 
     def push(self, client: Client, item: T) -> None:
         """Adds what a client sent."""
-        self._hosts.setdefault(client.host, OrderedDict()).setdefault(client.connection, deque()).append(item)
+        connections = self._hosts.setdefault(client.host, OrderedDict())
+        waiting = connections.setdefault(client.connection, deque())
+        if self._newcomers_first and not waiting:
+            connections.move_to_end(client.connection, last=False)
+            if len(connections) == 1:
+                self._hosts.move_to_end(client.host, last=False)
+        waiting.append(item)
         self._length += 1
 
     def pop(self) -> T:

@@ -16,6 +16,7 @@ from vcfrag_indexd.serving.transport import ServerCall
 from vcfrag_proto import status
 
 HEALTH_SERVICE = "grpc.health.v1.Health"
+HEALTH_METHODS = tuple(f"/{HEALTH_SERVICE}/{method}" for method in ("Check", "Watch"))
 # What liveness asks for: whether the daemon's threads live, however much it has to read or to compute.
 LIVE = "live"
 MAX_WATCHES = 256

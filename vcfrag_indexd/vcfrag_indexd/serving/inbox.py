@@ -18,6 +18,8 @@ from vcfrag_indexd.service.call import Client
 from vcfrag_indexd.service.turns import FairQueue
 from vcfrag_indexd.serving.transport import ServerCall
 
+MOST_LAG_SECONDS = 1.0
+
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Entry:
@@ -37,6 +39,10 @@ class Entry:
     refuse: Callable[[VcfragError], None]
     since: float = dataclasses.field(default_factory=time.monotonic)
 
+    def heard_seconds(self, now: float) -> float:
+        """How long its message has been waited for, less what it may have waited for us."""
+        return max(self.call.heard_until, now - MOST_LAG_SECONDS) - self.since
+
 
 class Inbox:
     """Receives messages for calls.
@@ -53,7 +59,7 @@ class Inbox:
         self._max_waiting = max_waiting
         self._grace_seconds = grace_seconds
         self._limit_seconds = limit_seconds
-        self._waiting: FairQueue[Entry] = FairQueue()
+        self._waiting: FairQueue[Entry] = FairQueue(newcomers_first=True)
         self._receiving: OrderedDict[Entry, None] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -89,13 +95,15 @@ class Inbox:
         now = time.monotonic()
         with self._lock:
             late = [entry for entry in self._receiving if now - entry.since > self._limit_seconds]
-            slow = [entry for entry in self._receiving if now - entry.since > self._grace_seconds]
-            late += [entry for entry in slow if entry not in late][: len(self._waiting)]
+            slow = [entry for entry in self._receiving if entry.heard_seconds(now) > self._grace_seconds]
+            slow = [entry for entry in slow if entry not in late][: len(self._waiting)]
             never = [entry for entry in self._waiting if now - entry.since > self._limit_seconds]
             for entry in never:
                 self._waiting.discard(entry.client, entry)
         for entry in late:
             entry.refuse(DeadlineError(f"the message did not arrive within {now - entry.since:.1f} s"))
+        for entry in slow:
+            entry.refuse(OverloadedError(f"the message took {now - entry.since:.1f} s while others waited"))
         for entry in never:
             entry.refuse(OverloadedError(f"the message was not received within {now - entry.since:.1f} s"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 
 from vcfrag_indexd.config.config import ServeConfig
-from vcfrag_indexd.serving.health import HEALTH_SERVICE, MAX_REQUEST_BYTES, Health
+from vcfrag_indexd.serving.health import HEALTH_METHODS, HEALTH_SERVICE, MAX_REQUEST_BYTES, Health
 from vcfrag_indexd.serving.inbox import Inbox
 from vcfrag_indexd.serving.reflection import REFLECTION_SERVICE, Reflection
 from vcfrag_indexd.serving.rpc import SERVICE_NAME, IndexRpc
@@ -18,7 +18,8 @@ IDENTITY_ONLY = 1
 WINDOW_BYTES = 65_535
 # A request for health is a few bytes in the packet that begins its call.
 SMALL_AT_ONCE, SMALL_GRACE_SECONDS, SMALL_LIMIT_SECONDS = 4, 0.05, 5.0
-SMALL_WAITING = 256
+# Parking a call is cheaper than refusing it.
+SMALL_WAITING = 2048
 PROBE_CONNECTIONS, PROBE_CALLS_PER_CONNECTION = 256, 16
 PROBE_SHARE = 0.25
 OPTIONS: tuple[Option, ...] = (
@@ -54,6 +55,7 @@ class ServicePort:
                 ("grpc.max_connection_idle_ms", 600_000),
             ),
             self._take,
+            apart=HEALTH_METHODS,
         )
 
     def tick(self) -> None:

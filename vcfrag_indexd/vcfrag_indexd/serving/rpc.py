@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 import grpc
 
-from vcfrag_core.errors import OverloadedError, RangeError
+from vcfrag_core.errors import OverloadedError, RangeError, VcfragError
 from vcfrag_indexd.config.config import COPIES_OF_A_REPLY, RECEIVED_AT_ONCE, LimitsConfig
 from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.service import messages
+from vcfrag_indexd.service.call import Client
 from vcfrag_indexd.service.lane import Lane
 from vcfrag_indexd.service.service import IndexService, PlannedSearch, Preparation
-from vcfrag_indexd.serving.handled import CANCELLED, CallObserver, Handled
+from vcfrag_indexd.serving.handled import CallObserver, Handled
 from vcfrag_indexd.serving.inbox import Inbox
 from vcfrag_indexd.serving.security import Authorizer
 from vcfrag_indexd.serving.tracing import Tracer
@@ -92,8 +93,19 @@ class IndexRpc:
         if method not in self._steps:
             call.finish(grpc.StatusCode.UNIMPLEMENTED, f"{SERVICE_NAME} has no method {method!r}")
             return
-        handled = Handled(call, method, self.service.admission, self._tracer, self._observer)
-        handled.guard(lambda: self._receive(handled))
+        try:
+            self.authorizer.check(method, call.metadata, call.peer)
+            self.service.admission.check_accepting()
+        except VcfragError as error:
+            self._handle(call, method).refuse(error)
+            return
+        # Until there is a message, there is little to remember of a call: floods must be cheap.
+        self._inbox.enter(
+            call,
+            Client.of(call.peer),
+            lambda data: self._received(call, method, data),
+            lambda error: self._handle(call, method).refuse(error),
+        )
 
     def tick(self) -> None:
         """Cuts what takes too long; called often."""
@@ -105,20 +117,17 @@ class IndexRpc:
             log.warning("a reply was not taken in time and is cut off", peer=handled.call.peer, method=handled.method)
             handled.call.cut()
 
-    def _receive(self, handled: Handled) -> None:
-        self.authorizer.check(handled.method, handled.call.metadata, handled.call.peer)
-        self.service.admission.check_accepting()
-        self._inbox.enter(
-            handled.call,
-            handled.client,
-            lambda data: handled.guard(lambda: self._received(handled, data)),
-            handled.refuse,
-        )
+    def _handle(self, call: ServerCall, method: str) -> Handled:
+        return Handled(call, method, self.service.admission, self._tracer, self._observer)
 
-    def _received(self, handled: Handled, data: bytes | None) -> None:
+    def _received(self, call: ServerCall, method: str, data: bytes | None) -> None:
         if data is None:
-            handled.finish(CANCELLED)
+            call.finish(grpc.StatusCode.CANCELLED)
             return
+        handled = self._handle(call, method)
+        handled.guard(lambda: self._admit(handled, data))
+
+    def _admit(self, handled: Handled, data: bytes) -> None:
         is_light = handled.method in LIGHT_METHODS
         if is_light and len(data) > MAX_LIGHT_BYTES:
             raise RangeError(f"{handled.method}: {len(data)} bytes, more than {MAX_LIGHT_BYTES}")

@@ -18,7 +18,7 @@ from grpc._cython import cygrpc
 from vcfrag_core.errors import ConfigError
 from vcfrag_indexd.logs import get_log
 
-REQUESTED_CALLS = 16
+REQUESTED_CALLS = 2
 PAUSE_SECONDS = 0.05
 NO_DEADLINE_SECONDS = 10.0 * 365 * 24 * 3600
 STOP_SECONDS = 10.0
@@ -41,10 +41,11 @@ class ServerCall:
         deadline: `time.monotonic` value after which it no longer waits; None for none.
     """
 
-    def __init__(self, transport: Transport, event: Any) -> None:
+    def __init__(self, transport: Transport, loop: _Loop, event: Any, method: str) -> None:
         self._transport = transport
+        self._loop = loop
         self._call = event.call
-        self.method: str = event.call_details.method.decode("utf-8", "replace")
+        self.method: str = method or event.call_details.method.decode("utf-8", "replace")
         self.metadata: Metadata = event.invocation_metadata or ()
         left = event.call_details.deadline - time.time()
         self.deadline = None if left > NO_DEADLINE_SECONDS else time.monotonic() + left
@@ -59,6 +60,11 @@ class ServerCall:
     def peer(self) -> str:
         """Such as `ipv4:127.0.0.1:40312`; one for every connection."""
         return str(self._call.peer().decode("utf-8", "replace"))
+
+    @property
+    def heard_until(self) -> float:
+        """`time.monotonic` value until which everything that came of its peer has been looked at."""
+        return self._loop.heard_until
 
     @property
     def over(self) -> bool:
@@ -155,26 +161,37 @@ class ServerCall:
 
 
 class Transport:
-    """A gRPC server on ports of its own, in one thread.
+    """A gRPC server on ports of its own, in one thread, or two.
 
     Args:
-        name: Names its thread.
+        name: Names its threads.
         options: gRPC's channel arguments.
         on_call: Told of every new call.
+        apart: Methods, as `/service/method`, whose calls have a queue and a thread of their own, so that no flood of
+            others delays them.
     """
 
-    def __init__(self, name: str, options: Sequence[Option], on_call: Callable[[ServerCall], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        options: Sequence[Option],
+        on_call: Callable[[ServerCall], None],
+        *,
+        apart: Sequence[str] = (),
+    ) -> None:
         self._on_call = on_call
-        self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options), False)
-        self._server.register_completion_queue(self._queue)
+        self._loop = _Loop(name, self._server)
+        self._apart = _Loop(f"{name}-apart", self._server) if apart else None
+        self._apart_methods = tuple(apart)
+        for method in apart:
+            self._server.register_method(method)
         self._calls: set[ServerCall] = set()
         self._lock = threading.Lock()
         self._empty = threading.Condition(self._lock)
         self._stopping = False
         self._started = False
         self._shut = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name=f"vcfrag-{name}", daemon=True)
 
     @property
     def open_calls(self) -> int:
@@ -182,8 +199,8 @@ class Transport:
         return len(self._calls)
 
     def alive(self) -> bool:
-        """Whether its thread answers events."""
-        return self._thread.is_alive()
+        """Whether its threads answer events."""
+        return all(loop.alive() for loop in self._loops())
 
     def listen(self, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
         """Listens on HOST:PORT; the port that was got.
@@ -207,8 +224,11 @@ class Transport:
         self._server.start()
         self._started = True
         for _ in range(REQUESTED_CALLS):
-            self._request()
-        self._thread.start()
+            self._request(self._loop, "")
+            for method in self._apart_methods:
+                self._request(self._apart, method)
+        for loop in self._loops():
+            loop.start()
 
     def stop(self, grace_seconds: float = 0.0) -> None:
         """Takes no more calls, lets those under way end for a while, cuts the rest, and frees everything."""
@@ -217,7 +237,7 @@ class Transport:
                 self._stopping = True
                 return
             self._stopping = True
-        self._server.shutdown(self._queue, self._on_shutdown)
+        self._server.shutdown(self._loop.queue, lambda event: self._shut.set())
         with self._empty:
             idle = self._empty.wait_for(lambda: not self._calls, max(grace_seconds, LEAST_GRACE_SECONDS))
         # Connections without a call say goodbye by themselves, if their peers still answer.
@@ -226,8 +246,9 @@ class Transport:
         with self._empty:
             self._empty.wait_for(lambda: not self._calls, STOP_SECONDS)
         if self._shut.wait(STOP_SECONDS):
-            self._queue.shutdown()
-            self._thread.join(STOP_SECONDS)
+            ended = [loop.stop(STOP_SECONDS) for loop in self._loops()]
+            if all(ended):
+                self._server.destroy()
 
     def forget(self, call: ServerCall) -> None:
         """A call has ended and nothing of it is on its way."""
@@ -236,16 +257,31 @@ class Transport:
             if not self._calls:
                 self._empty.notify_all()
 
-    def _request(self) -> None:
-        with self._lock:
-            if not self._stopping:
-                self._server.request_call(self._queue, self._queue, self._take)
+    def _loops(self) -> list[_Loop]:
+        return [self._loop] if self._apart is None else [self._loop, self._apart]
 
-    def _take(self, event: Any) -> None:
-        self._request()
-        if not event.success:
+    def _request(self, loop: _Loop | None, method: str) -> None:
+        """Asks for one more call, of a method that is answered apart or of any other."""
+        if loop is None:
             return
-        call = ServerCall(self, event)
+
+        def take(event: Any) -> None:
+            try:
+                if event.success:
+                    self._take(ServerCall(self, loop, event, method))
+            finally:
+                # Only now: what is taken back until here is dropped by gRPC itself, at a fraction of the cost.
+                self._request(loop, method)
+
+        with self._lock:
+            if self._stopping:
+                return
+            if method:
+                self._server.request_registered_call(loop.queue, loop.queue, method, take)
+            else:
+                self._server.request_call(loop.queue, loop.queue, take)
+
+    def _take(self, call: ServerCall) -> None:
         with self._lock:
             self._calls.add(call)
         call.watch()
@@ -255,25 +291,52 @@ class Transport:
             call.cut()
             raise
 
-    def _on_shutdown(self, event: Any) -> None:
-        self._shut.set()
+
+class _Loop:
+    """A completion queue and the thread that answers its events."""
+
+    def __init__(self, name: str, server: Any) -> None:
+        self.queue = cygrpc.CompletionQueue()
+        server.register_completion_queue(self.queue)
+        self._heard_until = time.monotonic()
+        self._listening = False
+        self._thread = threading.Thread(target=self._serve, name=f"vcfrag-{name}", daemon=True)
+
+    @property
+    def heard_until(self) -> float:
+        """Until when everything that came has been looked at."""
+        return time.monotonic() if self._listening else self._heard_until
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self, seconds: float) -> bool:
+        """Ends it after the last event; whether it has ended."""
+        self.queue.shutdown()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _serve(self) -> None:
         while not self._once():
             pass
-        self._server.destroy()
 
     def _once(self) -> bool:
         """Answers one event; whether it was the last. A method of its own, so that no event outlives its answer."""
         try:
-            event = self._queue.poll(None)
+            event = self.queue.poll(0)
+            if event.completion_type == cygrpc.CompletionType.queue_timeout:
+                self._heard_until, self._listening = time.monotonic(), True
+                event = self.queue.poll(None)
+                self._listening = False
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return True
             if event.completion_type == cygrpc.CompletionType.operation_complete:
                 event.tag(event)
         except Exception:  # this thread must outlive whatever a peer, or a lack of memory, brings about
             log.exception("a call's event was not answered")
-            self._request()
             time.sleep(PAUSE_SECONDS)
         return False
 

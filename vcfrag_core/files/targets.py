@@ -3,40 +3,106 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
-from vcfrag_core.errors import EmptyInputError
-from vcfrag_core.files.vcf.reader import parse_region
+import numpy as np
+
+from vcfrag_core.errors import EmptyInputError, InputError
+from vcfrag_core.files.kinds import Kind, kind_of
+from vcfrag_core.files.pgen.reader import read_plink_target
+from vcfrag_core.files.vcf.reader import Region, parse_region
 from vcfrag_core.files.vcf.targets import read_vcf_target
+from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_core.targets.merging import join_records, merge_targets
+
+_GENOTYPES: Final = (".pgen", ".bed")
+_TABLES: Final = (".bim", ".fam", ".pvar", ".pvar.zst", ".psam")
 
 
 def read_target(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     *,
     region: str | None = None,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> list[TargetCalls]:
-    """The calls of every contig of a file, or of a region, in the file's order.
+    """The calls of every contig of a file or of several, or of a region, in the files' order.
 
-    What the file is, its content tells. The region's contig may go by any of its names.
+    What a file is, its content tells. Several files may be of several contigs, or of several people, who then have
+    missing calls where their file has no record. The pseudo-autosomal regions join X. The region's contig may go by
+    any of its names.
 
     Args:
-        path: VCF or BCF, plain, gzipped or bgzipped; an index is used when there is one.
+        path: VCF or BCF, plain, gzipped or bgzipped, of which an index is used when there is one; PLINK's .bed or
+            .pgen, or the name that it shares with the tables beside it.
         region: `20` or `20:100-200`.
         threads: Threads that decompress.
-        progress: Called with the number of records read, now and then.
+        progress: Called with the number of records read of a VCF, now and then.
 
     Raises:
         EmptyInputError: No sample, or no record.
-        InputError and its kinds: See `read_vcf_target`.
+        TargetError: Two files have calls of one sample at the same place.
+        InputError and its kinds: See `target_file`, `read_vcf_target` and `read_plink_target`.
     """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    files = list(dict.fromkeys(target_file(each) for each in paths))
+    if len(files) < len(paths):
+        raise InputError("is given as a target twice", path=next(p for i, p in enumerate(paths) if p in paths[:i]))
     wanted = None if region is None else parse_region(region)
-    contigs = read_vcf_target(Path(path), wanted, threads=threads, progress=progress)
-    if not contigs:
-        raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=path)
+    contigs = merge_targets([_one_x(_read(file, wanted, threads, progress)) for file in files])
+    if not any(calls.n_records for calls in contigs):
+        raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=paths[0])
     build = told_build([(calls.contig, calls.contig_length, calls.positions) for calls in contigs])
     return [dataclasses.replace(calls, build=build) for calls in contigs]
+
+
+def target_file(path: str | Path) -> Path:
+    """The file of genotypes that a name means: itself, or that of a PLINK set whose name or table it is.
+
+    Raises:
+        InputError: There is no such file, or two sets have this name.
+    """
+    path = Path(path)
+    if path.is_file() and not path.name.endswith(_TABLES):
+        return path
+    ending = next((end for end in _TABLES if path.name.endswith(end)), "")
+    stem = path.name.removesuffix(ending)
+    found = [file for end in _GENOTYPES if (file := path.with_name(stem + end)).is_file()]
+    if not found:
+        raise InputError(f"there is no such file, nor PLINK's {stem}.pgen or {stem}.bed", path=path)
+    if len(found) > 1:
+        raise InputError(
+            f"which one, {' or '.join(file.name for file in found)}? Give the file's whole name", path=path
+        )
+    return found[0]
+
+
+def _read(file: Path, region: Region | None, threads: int, progress: Callable[[int], None] | None) -> list[TargetCalls]:
+    if kind_of(file) not in (Kind.PLINK1, Kind.PLINK2):
+        return read_vcf_target(file, region, threads=threads, progress=progress)
+    contigs = read_plink_target(file, None if region is None else region.contig)
+    return [calls if region is None else _within(calls, region) for calls in contigs]
+
+
+def _within(calls: TargetCalls, region: Region) -> TargetCalls:
+    last = np.iinfo(np.int32).max if region.stop is None else region.stop
+    return calls.select((calls.positions >= region.start) & (calls.positions <= last))
+
+
+def _one_x(contigs: list[TargetCalls]) -> list[TargetCalls]:
+    """The contigs, X and its pseudo-autosomal regions as one where they have names of their own, as PLINK's have."""
+    known = [meaning(calls.contig) for calls in contigs]
+    is_x = [of is not None and of.chromosome == "X" for of in known]
+    is_part = [of is not None and of.pseudo_autosomal for of in known]
+    whole = [calls for calls, x, part in zip(contigs, is_x, is_part, strict=True) if x and not part]
+    parts = [calls for calls, part in zip(contigs, is_part, strict=True) if part]
+    if not parts or len(whole) > 1 or len(whole) + len(parts) < 2:
+        return contigs
+    first = is_x.index(True)
+    joined = join_records([*whole, *parts])
+    kept = enumerate(zip(contigs, is_x, strict=True))
+    return [joined if i == first else calls for i, (calls, x) in kept if i == first or not x]

@@ -11,8 +11,8 @@ import numpy as np
 
 from vcfrag_core.files.outputs import OutputFormat, open_writer
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.output.cohort_sums import estimated_r2
 from vcfrag_core.output.header import Header
-from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, parse_formats, site_records
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.targets import Targets
@@ -49,7 +49,7 @@ class Imputed:
 
     @property
     def estimated_r2(self) -> F64Array:
-        """(V,) estimated r² of dosage and true genotype; see `output.info_r2.estimated_r2`."""
+        """(V,) estimated r² of dosage and true genotype; see `output.cohort_sums.estimated_r2`."""
         sites, known = np.arange(self.panel.n_sites), self._known()
         return estimated_r2(self.panel, sites, self._believed(), known, self.targets.ploidy)
 

@@ -27,40 +27,20 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.types import BoolArray, F64Array, FloatArray, I64Array
+from vcfrag_core.types import BoolArray, F64Array, FloatArray
 
 # Jeffreys' prior of an allele, beside the reference's haplotypes: an imputed allele may be the other one though none of
 # the haplotypes that it is copied from carries it. Compared with other counts on panel samples in docs/accuracy.md.
 PSEUDO_COUNT: Final = 0.5
 # The r² of fewer samples is mostly chance, and of one there is none.
 FEWEST_SAMPLES: Final = 20
-_MANY_ALLELES: Final = 20.0
-_NODES, _NODE_WEIGHTS = (values / 2 for values in np.polynomial.legendre.leggauss(8))
+MANY_ALLELES: Final = 20.0
+# Of the integral over u in [0, 1].
+_LEGENDRE, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(8)
+NODES: Final[tuple[float, ...]] = tuple((_LEGENDRE / 2 + 0.5).tolist())
+NODE_WEIGHTS: Final[tuple[float, ...]] = tuple((_LEGENDRE_WEIGHTS / 2).tolist())
 _CONSTANT: Final = 1e-14
-
-
-def estimated_r2(
-    panel: Panel, sites: I64Array, dosage: FloatArray, known: BoolArray, ploidy: Ploidy | None = None
-) -> F64Array:
-    """(L,) what is written as INFO R2: `expected_r2`, for fewer than FEWEST_SAMPLES samples `explained_share`.
-
-    Args:
-        panel: The reference panel.
-        sites: (L,) panel sites.
-        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
-        known: (Q, L) which of them are known.
-        ploidy: Which haplotypes are one sample; each two in turn unless given.
-
-    Raises:
-        ShapeError: No sample, or the shapes do not fit.
-    """
-    probability = allele_probabilities(dosage, known, panel.n_haplotypes)
-    ploidy = Ploidy.of_rows(len(dosage), ploidy)
-    if ploidy.n_samples < FEWEST_SAMPLES:
-        return explained_share(probability, frequency_at(panel, sites))
-    return expected_r2(dosage, probability, ploidy)
 
 
 def allele_probabilities(
@@ -108,7 +88,7 @@ def expected_r2(dosage: FloatArray, probability: F64Array, ploidy: Ploidy | None
     genotype_variance = mean.var(axis=0) + (weight**2 * p * (1 - p)).sum(axis=0) * ((n - 1) / n**2)
     covariance2 = _covariance2(deviation, p)
     minor = (weight**2 * p).sum(axis=0)
-    few = (minor < _MANY_ALLELES) & (minor > 0)
+    few = (minor < MANY_ALLELES) & (minor > 0)
     covariance2[few] = minor[few] * _covariance2_per_minor(deviation[:, few], p[:, few], weight)
     product = genotype.var(axis=0) * genotype_variance * n**2
     r2 = np.divide(covariance2, product, out=np.zeros_like(product), where=genotype.var(axis=0) > _CONSTANT)
@@ -131,7 +111,7 @@ def _covariance2(deviation: F64Array, p: F64Array) -> F64Array:
 def _covariance2_per_minor(deviation: F64Array, p: F64Array, allele_weight: F64Array) -> F64Array:
     """(L,) mean of (Σ c y)² / K over the outcomes with minor alleles, K their squared weights together."""
     total = np.zeros(p.shape[1])
-    for node, weight in zip(_NODES + 0.5, _NODE_WEIGHTS, strict=True):
+    for node, weight in zip(NODES, NODE_WEIGHTS, strict=True):
         minor = p * node**allele_weight**2
         factor = 1 - p + minor
         total += weight / node * factor.prod(axis=0) * _covariance2(deviation, minor / factor)

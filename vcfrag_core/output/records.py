@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
+from vcfrag_core.output.cohort_sums import sums_at
 from vcfrag_core.output.genotypes import NONE, ONE, thousandths
-from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
@@ -145,8 +145,8 @@ def site_records(
     ploidy = Ploidy.of_rows(len(dosage), ploidy)
     known = (alleles >= 0) & typed
     rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
-    believed = np.clip(np.where(known, alleles.astype(np.float32), dosage), 0, 1)
-    af = believed.mean(axis=0, dtype=np.float64)
+    sums = sums_at(panel, sites, np.where(known, alleles.astype(np.float32), dosage), known, ploidy)
+    af = sums.af()
     chosen = sites.tolist()
     return OutputRecords(
         contig=panel.contig,
@@ -158,7 +158,7 @@ def site_records(
         typed=typed,
         af=af,
         maf=np.minimum(af, 1 - af),
-        r2=estimated_r2(panel, sites, believed, known, ploidy),
+        r2=sums.r2(),
         er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
         loo=None if loo is None else _loo_dosage(loo, known, ploidy),
         kept=tuple(kept),

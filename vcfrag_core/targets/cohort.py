@@ -88,17 +88,26 @@ def apply_verdicts(records: TargetRecords, matching: Matching, listed: Iterable[
         (Reason.FLIPPED_SWAPPED, Reason.BOTH_REPAIRED),
     }
     changed: dict[int, Reason] = {}
+    turned: list[int] = []
     for i, own in enumerate(matching.reasons):
-        key = (int(records.positions[i]), records.refs[i], ",".join(records.alts[i]) or ".")
-        verdict = wanted.get(key)
+        verdict = _verdict(records, i, wanted)
         if verdict is None or verdict is own:
             continue
         if (own, verdict) in repairing:
             changed[i] = verdict
+        elif verdict is Reason.TURNED and own.is_used and bool(matching.either_strand[i]):
+            turned.append(i)
         elif own.is_used and not verdict.is_used:
-            kept = verdict in (Reason.INVERTED, Reason.CONTRADICTED, Reason.NO_CALLS)
+            kept = verdict in (Reason.INVERTED, Reason.CONTRADICTED, Reason.NO_CALLS, Reason.AMBIGUOUS)
             changed[i] = verdict if kept else Reason.LISTED
-    return matching.with_reasons(changed)
+    return matching.turn(turned).with_reasons(changed)
+
+
+def _verdict(records: TargetRecords, record: int, wanted: Mapping[tuple[int, str, str], Reason]) -> Reason | None:
+    """What is said of a record; of one without REF under either order of its alleles."""
+    position, ref, alt = int(records.positions[record]), records.refs[record], ",".join(records.alts[record]) or "."
+    found = wanted.get((position, ref, alt))
+    return found if found is not None or bool(records.ref_is_known[record]) else wanted.get((position, alt, ref))
 
 
 def encode_sites(sites: BoolArray) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,9 @@ from vcfrag_core.errors import TargetError
 from vcfrag_core.genome.builds import lift_over_command
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.orientation import Found, find_record, repaired
 from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_core.types import BoolArray, I64Array
-
-_COMPLEMENT = str.maketrans("ACGT", "TGCA")
-_BASES = frozenset("ACGT")
-_AMBIGUOUS = (frozenset("AT"), frozenset("CG"))
 
 MIN_RECORDS_FOR_BUILD = 10
 MIN_POSITION_SHARE = 0.5
@@ -82,19 +79,42 @@ class Matching:
     Attributes:
         sites: (R,) panel site of the record, -1 where there is none.
         reasons: R reasons.
-        exchanged: (R,) records whose allele 0 is the panel's ALT; true of repaired ones only.
+        exchanged: (R,) records whose allele 0 is the panel's ALT.
+        either_strand: (R,) records that would fit just as well coded the other way round.
         build: How well the coordinates fit.
     """
 
     sites: I64Array
     reasons: tuple[Reason, ...]
     exchanged: BoolArray
+    either_strand: BoolArray
     build: BuildCheck
 
     def used(self) -> I64Array:
         """Records that are typed and used, in the order of their sites."""
         chosen = np.array([i for i, reason in enumerate(self.reasons) if reason.is_used], dtype=np.int64)
         return chosen[np.argsort(self.sites[chosen], kind="stable")]
+
+    @property
+    def is_turned(self) -> BoolArray:
+        """(R,) records of either strand that are coded against their letters."""
+        return np.array([reason is Reason.TURNED for reason in self.reasons], dtype=np.bool_)
+
+    def strand_odds(self) -> float:
+        """Log odds that a record of a file without REF is on the other strand, by those that tell."""
+        told = [r for r, either in zip(self.reasons, self.either_strand.tolist(), strict=True) if not either]
+        n_flipped = sum(reason is Reason.FLIP_REPAIRED for reason in told)
+        n_others = sum(reason in (Reason.USED, Reason.ORIENTED) for reason in told)
+        return float(np.log(n_flipped + 0.5) - np.log(n_others + 0.5))
+
+    def turn(self, records: Iterable[int]) -> Matching:
+        """The same with some records of either strand coded the other way round."""
+        exchanged, reasons = self.exchanged.copy(), list(self.reasons)
+        for i in records:
+            exchanged[i] ^= True
+            as_lettered = Reason.ORIENTED if exchanged[i] else Reason.USED
+            reasons[i] = as_lettered if reasons[i] is Reason.TURNED else Reason.TURNED
+        return dataclasses.replace(self, exchanged=exchanged, reasons=tuple(reasons))
 
     def with_reasons(self, changed: Mapping[int, Reason]) -> Matching:
         """The same with other reasons at some records."""
@@ -109,8 +129,9 @@ def match_records(
 
     A record that is there only with REF and ALT exchanged, on the other strand, or both is dropped unless repaired;
     only single-nucleotide variants can be either, and A/T and C/G ones with exchanged alleles could be both, so that
-    they are always dropped. Where several records mean one site, exact ones come before repaired ones, then the file's
-    order.
+    they are always dropped. Where the file names no REF (`TargetRecords.ref_is_known`), the panel says which allele is
+    which and on which strand, and A/T and C/G wait for the tests of sites. Where several records mean one site, the
+    one with most calls is used, of equal ones an exact one, then the file's first.
 
     Args:
         records: The target's.
@@ -118,21 +139,28 @@ def match_records(
         fix_swaps: Repairs REF/ALT exchanges.
         fix_flips: Repairs strand flips.
     """
-    n = records.n_records
     lows = np.searchsorted(panel.positions, records.positions, side="left").tolist()
     highs = np.searchsorted(panel.positions, records.positions, side="right").tolist()
-    sites = np.full(n, -1, dtype=np.int64)
-    reasons = [Reason.NOT_IN_PANEL] * n
-    ref_found = np.zeros(n, dtype=np.bool_)
+    found: list[Found] = []
+    ref_found = np.zeros(records.n_records, dtype=np.bool_)
     for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
         here = {(panel.refs[s].upper(), panel.alts[s].upper()): s for s in range(high - 1, low - 1, -1)}
+        known = bool(records.ref_is_known[i])
+        # A file without REF has the reference's allele where it has either of the panel's, on whichever strand.
         ref_found[i] = any(ref == records.refs[i] for ref, _ in here)
-        reasons[i], sites[i] = _find(records.refs[i], records.alts[i], here)
-    build = _build_check(records, panel, reasons, lows, highs, ref_found)
-    exchanged = np.array([r in (Reason.SWAPPED, Reason.FLIPPED_SWAPPED) for r in reasons], dtype=np.bool_)
-    reasons = [_mended(reason, fix_swaps, fix_flips) for reason in reasons]
-    _drop_repeats(sites, reasons)
-    return Matching(sites=sites, reasons=tuple(reasons), exchanged=exchanged, build=build)
+        found.append(find_record(records.refs[i], records.alts[i], here, ref_is_known=known))
+        ref_found[i] |= not known and found[i].reason.is_used
+    sites = np.array([each.site for each in found], dtype=np.int64)
+    build = _build_check(records, panel, [each.reason for each in found], lows, highs, ref_found)
+    reasons = [repaired(each.reason, fix_swaps, fix_flips) for each in found]
+    _drop_repeats(records, sites, reasons)
+    return Matching(
+        sites=sites,
+        reasons=tuple(reasons),
+        exchanged=np.array([each.exchanged for each in found], dtype=np.bool_),
+        either_strand=np.array([each.either_strand for each in found], dtype=np.bool_),
+        build=build,
+    )
 
 
 def check_build(records: TargetRecords, panel: Panel, build: BuildCheck) -> None:
@@ -159,57 +187,16 @@ def check_build(records: TargetRecords, panel: Panel, build: BuildCheck) -> None
     )
 
 
-def is_ambiguous(ref: str, alt: str) -> bool:
-    """A/T and C/G: the same on both strands."""
-    return frozenset((ref, alt)) in _AMBIGUOUS
-
-
-def _find(ref: str, alts: tuple[str, ...], here: Mapping[tuple[str, str], int]) -> tuple[Reason, int]:
-    """What a record is among the panel's sites at its position."""
-    if len(alts) > 1:
-        return Reason.MULTIALLELIC, -1
-    if not alts or not alts[0].isalpha():
-        return Reason.NO_ALT, -1
-    if not here:
-        return Reason.NOT_IN_PANEL, -1
-    alt = alts[0]
-    if (ref, alt) in here:
-        return Reason.USED, here[ref, alt]
-    if ref in _BASES and alt in _BASES:
-        return _find_recoded(ref, alt, here)
-    return Reason.OTHER_ALLELES, -1
-
-
-def _find_recoded(ref: str, alt: str, here: Mapping[tuple[str, str], int]) -> tuple[Reason, int]:
-    if (alt, ref) in here:
-        return (Reason.AMBIGUOUS if is_ambiguous(ref, alt) else Reason.SWAPPED), here[alt, ref]
-    other = (ref.translate(_COMPLEMENT), alt.translate(_COMPLEMENT))
-    if other in here:
-        return Reason.FLIPPED, here[other]
-    if other[::-1] in here:
-        return Reason.FLIPPED_SWAPPED, here[other[::-1]]
-    return Reason.OTHER_ALLELES, -1
-
-
-def _mended(reason: Reason, fix_swaps: bool, fix_flips: bool) -> Reason:
-    if reason is Reason.SWAPPED and fix_swaps:
-        return Reason.SWAP_REPAIRED
-    if reason is Reason.FLIPPED and fix_flips:
-        return Reason.FLIP_REPAIRED
-    if reason is Reason.FLIPPED_SWAPPED and fix_swaps and fix_flips:
-        return Reason.BOTH_REPAIRED
-    return reason
-
-
-def _drop_repeats(sites: I64Array, reasons: list[Reason]) -> None:
-    """Leaves one used record per site, an exact one if there is one; what else means the site is a duplicate."""
-    order = sorted(range(len(reasons)), key=lambda i: (reasons[i] is not Reason.USED, not reasons[i].is_used))
+def _drop_repeats(records: TargetRecords, sites: I64Array, reasons: list[Reason]) -> None:
+    """Leaves one used record per site, the one with most calls, an exact one of equal ones; others are duplicates."""
+    n_calls = (records.alleles >= 0).sum(axis=1).tolist()
+    order = sorted(
+        range(len(reasons)), key=lambda i: (not reasons[i].is_used, -n_calls[i], reasons[i] is not Reason.USED)
+    )
     taken: set[int] = set()
     for i in order:
         site = int(sites[i])
-        if site < 0:
-            continue
-        if site in taken:
+        if reasons[i].is_used and site in taken:
             reasons[i] = Reason.DUPLICATE
         elif reasons[i].is_used:
             taken.add(site)
@@ -228,7 +215,7 @@ def _build_check(
         inside = (records.positions >= panel.positions[0]) & (records.positions <= panel.positions[-1])
     there = inside & (np.array(highs, dtype=np.int64) > np.array(lows, dtype=np.int64))
     # A multi-allelic record says nothing either way.
-    neutral = {Reason.MULTIALLELIC, Reason.NO_ALT}
+    neutral = {Reason.MULTIALLELIC, Reason.NO_ALT, Reason.WITHOUT_ALT, Reason.INDEL_CODE}
     explained = [reason is not Reason.OTHER_ALLELES and reason not in neutral for reason in reasons]
     counted = there & np.array([reason not in neutral for reason in reasons], dtype=np.bool_)
     return BuildCheck(

@@ -20,6 +20,9 @@ class Reason(enum.StrEnum):
     SWAP_REPAIRED = "swap_repaired"
     FLIP_REPAIRED = "flip_repaired"
     BOTH_REPAIRED = "flip_and_swap_repaired"
+    ORIENTED = "oriented"
+    TURNED = "turned"
+    WITHOUT_ALT = "without_alt"
     SWAPPED = "swapped"
     FLIPPED = "flipped"
     FLIPPED_SWAPPED = "flipped_and_swapped"
@@ -29,6 +32,7 @@ class Reason(enum.StrEnum):
     DUPLICATE = "duplicate"
     MULTIALLELIC = "multiallelic"
     NO_ALT = "no_alt"
+    INDEL_CODE = "indel_code"
     NO_CALLS = "no_calls"
     INVERTED = "inverted_coding"
     CONTRADICTED = "contradicted"
@@ -40,22 +44,34 @@ class Reason(enum.StrEnum):
         return self in _USED
 
 
-_USED = {Reason.USED, Reason.SWAP_REPAIRED, Reason.FLIP_REPAIRED, Reason.BOTH_REPAIRED}
+_USED = {
+    Reason.USED,
+    Reason.SWAP_REPAIRED,
+    Reason.FLIP_REPAIRED,
+    Reason.BOTH_REPAIRED,
+    Reason.ORIENTED,
+    Reason.TURNED,
+    Reason.WITHOUT_ALT,
+}
 
 MEANING = {
     Reason.USED: "typed and used",
     Reason.SWAP_REPAIRED: "REF and ALT exchanged, repaired",
     Reason.FLIP_REPAIRED: "on the other strand, repaired",
     Reason.BOTH_REPAIRED: "on the other strand with REF and ALT exchanged, repaired",
+    Reason.ORIENTED: "the file names no REF; coded as the panel is",
+    Reason.TURNED: "the file names no REF; A/T or C/G, on the other strand by frequency and the sites around it",
+    Reason.WITHOUT_ALT: "no ALT: everybody has two copies of one of the panel's alleles",
     Reason.SWAPPED: "REF and ALT exchanged; --fix-swaps repairs it",
     Reason.FLIPPED: "on the other strand; --fix-flips repairs it",
     Reason.FLIPPED_SWAPPED: "on the other strand with REF and ALT exchanged; --fix-swaps with --fix-flips repairs it",
-    Reason.AMBIGUOUS: "A/T or C/G with REF and ALT exchanged: swapped or on the other strand, nobody can tell",
+    Reason.AMBIGUOUS: "A/T or C/G, and neither the alleles' frequency nor the sites around tell the strand",
     Reason.NOT_IN_PANEL: "no such site in the panel",
     Reason.OTHER_ALLELES: "the panel has other alleles at this position",
-    Reason.DUPLICATE: "the site came before",
+    Reason.DUPLICATE: "another record of the site has more calls; it lends its own where that one has none",
     Reason.MULTIALLELIC: "several ALT alleles",
-    Reason.NO_ALT: "no ALT allele, or one that is no sequence",
+    Reason.NO_ALT: "no ALT allele and not one site that it must be, or an ALT that is no sequence",
+    Reason.INDEL_CODE: "an insertion or deletion without its sequence (I, D or -)",
     Reason.NO_CALLS: "no sample has a call",
     Reason.INVERTED: "coded the other way round, by leave-one-out and frequency",
     Reason.CONTRADICTED: "contradicted by the sites around it, by leave-one-out",

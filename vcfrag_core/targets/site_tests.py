@@ -13,7 +13,8 @@ import numpy as np
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.matching import Matching, is_ambiguous
+from vcfrag_core.targets.matching import Matching
+from vcfrag_core.targets.orientation import is_ambiguous
 from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
@@ -48,12 +49,17 @@ class SiteEvidence:
     prior: F64Array
 
     @property
+    def odds(self) -> F64Array:
+        """(M,) log odds that a site is coded the other way round."""
+        return self.prior - self.neighbours - self.frequency
+
+    @property
     def inverted(self) -> BoolArray:
         """(M,) sites that are more likely coded the other way round, the worst of each neighbourhood only.
 
         A damaged site speaks against the sound ones beside it; those are judged again when it is gone.
         """
-        return _worst_nearby(self.prior - self.neighbours - self.frequency)
+        return _worst_nearby(self.odds)
 
     @property
     def contradicted(self) -> BoolArray:
@@ -72,6 +78,7 @@ def site_evidence(
     *,
     loo: F32Array | None = None,
     tested: I64Array | None = None,
+    prior: F64Array | None = None,
 ) -> SiteEvidence:
     """Weighs each typed site's coding.
 
@@ -86,9 +93,11 @@ def site_evidence(
         ambiguous: (M,) A/T and C/G sites.
         loo: (len(tested), M) leave-one-out haplotype dosages; NaN where there is none.
         tested: Haplotypes that `loo` speaks of; all unless given.
+        prior: (M,) log odds of the other coding, NaN for the usual ones.
     """
     if not alleles.shape[1] == len(panel_frequency) == len(ambiguous):
         raise ShapeError(f"alleles {alleles.shape}, {len(panel_frequency)} frequencies, {len(ambiguous)} flags")
+    usual = np.where(ambiguous, _PRIOR_AMBIGUOUS, _PRIOR)
     neighbours = np.zeros(alleles.shape[1])
     garbage = np.zeros(alleles.shape[1])
     if loo is not None:
@@ -97,7 +106,7 @@ def site_evidence(
         neighbours=neighbours,
         frequency=_frequency_evidence(alleles, panel_frequency, panel_haplotypes),
         garbage=garbage,
-        prior=np.where(ambiguous, _PRIOR_AMBIGUOUS, _PRIOR),
+        prior=usual if prior is None else np.where(np.isnan(prior), usual, prior),
     )
 
 

@@ -12,9 +12,10 @@ from vcfrag_core.errors import RangeError, ShapeError, TargetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
+from vcfrag_core.targets.duplicates import lend_calls
 from vcfrag_core.targets.matching import check_build, match_records
 from vcfrag_core.targets.people import find_panel_samples
-from vcfrag_core.targets.records import MEANING, TargetRecords
+from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.site_tests import target_alleles, without_calls
 from vcfrag_core.types import BoolArray, I8Array, IntArray
 
@@ -80,14 +81,19 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         fix_swaps: Repairs REF/ALT exchanges.
         fix_flips: Repairs strand flips.
 
+    Of A/T and C/G records without a known REF none is used: their strand takes tests.
+
     Raises:
         UnphasedError: A heterozygote is not phased.
         TargetError: Another genome build, or no record is a panel site.
     """
     records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
+    records, _ = lend_calls(records, matching)
     check_build(records, panel, matching.build)
     matching = matching.with_reasons(without_calls(records, matching))
+    unsure = [i for i in matching.used().tolist() if matching.either_strand[i]]
+    matching = matching.with_reasons(dict.fromkeys(unsure, Reason.AMBIGUOUS))
     alleles, observed = target_alleles(records, matching, panel.n_sites)
     if not observed.any():
         counts = ", ".join(f"{n} {MEANING[reason]}" for reason, n in Counter(matching.reasons).most_common())

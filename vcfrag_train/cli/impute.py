@@ -20,7 +20,13 @@ from vcfrag_train.imputing.selection import parse_sites
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
-    target: Annotated[Path, typer.Option(help="Targets: phased VCF or BCF.")],
+    target: Annotated[
+        list[Path],
+        typer.Option(
+            help="Targets: phased VCF or BCF, or a PLINK set by its name or its .pgen or .bed. Several files may be of"
+            " several contigs or people: write the option again for each."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it.")],
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
@@ -93,7 +99,7 @@ def command(
     """Imputes target samples against a panel into a VCF, BCF, BGEN or PGEN file."""
     config = ImputeConfig(
         panel=panel,
-        target=target,
+        targets=tuple(target),
         out=out,
         map=map,
         checkpoint=checkpoint,

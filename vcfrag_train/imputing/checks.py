@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NoReturn
 
 import numpy as np
@@ -19,6 +19,7 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
+from vcfrag_core.targets.duplicates import Discordance, lend_calls
 from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, as_decided, find_by_name, find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
@@ -43,6 +44,7 @@ class CheckedTarget:
         observed: (V,) typed and used sites.
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         inside: Range of the sites that were asked for; those around it are context.
+        discordant: Records of sites that have a better one, which they contradict.
         thin: Ranges of sites that are left out of the output.
         tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
@@ -57,6 +59,7 @@ class CheckedTarget:
     observed: BoolArray
     frequency: F64Array
     inside: tuple[int, int]
+    discordant: list[Discordance] = dataclasses.field(default_factory=list)
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
@@ -112,6 +115,13 @@ class CheckedTarget:
         self.observed[gone] = False
         self.alleles[:, gone] = -1
 
+    def turn(self, records: Set[int]) -> None:
+        """Codes used records of either strand the other way round."""
+        self.matching = self.matching.turn(records)
+        sites = self.matching.sites[sorted(records)]
+        there = self.alleles[:, sites]
+        self.alleles[:, sites] = np.where(there >= 0, 1 - there, there)
+
     def verdicts(self) -> list[Verdict]:
         """Its rows of the QC table."""
         return verdicts_of(self.records, self.matching)
@@ -131,6 +141,7 @@ def match_target(
     """
     records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=config.fix_swaps, fix_flips=config.fix_flips)
+    records, discordant = lend_calls(records, matching)
     if given is None:
         matching = matching.with_reasons(target_qc.without_calls(records, matching))
     else:
@@ -153,6 +164,7 @@ def match_target(
         observed=observed,
         frequency=frequency,
         inside=_inside(panel, config),
+        discordant=discordant,
     )
 
 

@@ -27,7 +27,7 @@ class ImputeConfig:
 
     Attributes:
         panel: Reference panel.
-        target: Targets.
+        targets: Files of targets: of several contigs, or of several people.
         out: Output, .vcf.gz, .bcf, .bgen or .pgen.
         map: Genetic map; without one 1 cM per Mb is assumed.
         checkpoint: Run folder of a trained model; the model that ships with the package unless given.
@@ -61,7 +61,7 @@ class ImputeConfig:
     """
 
     panel: Path
-    target: Path
+    targets: tuple[Path, ...]
     out: Path
     map: Path | None = None
     checkpoint: Path | None = None
@@ -100,7 +100,7 @@ class ImputeConfig:
             raise ConfigError(f"--qc {self.qc}: there is no folder {self.qc.parent}")
         if self.qc is not None and self.qc.suffix == ".json":
             raise ConfigError(f"--qc {self.qc}: this is the table; the JSON summary is written beside it")
-        if self.out in (self.panel, self.target):
+        if self.out in (self.panel, *self.targets):
             raise ConfigError(f"--out {self.out} is an input")
         folds = 2 if self.loo_folds is None else self.loo_folds
         if self.threads < 1 or self.loo_samples < 0 or folds < 2 or self.least_typed < 4:

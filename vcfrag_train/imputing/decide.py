@@ -18,12 +18,12 @@ from vcfrag_core.imputation.rates import (
     estimation_cohort,
     select_targets,
 )
-from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+from vcfrag_train.imputing.damage import damaged_records, drop_undecided, turn_by_frequency
 
 _ROUNDS: Final = 12
 
@@ -97,6 +97,7 @@ def _names(target: CheckedTarget) -> tuple[str, ...]:
 def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig) -> tuple[Imputer, RateEstimate | None]:
     n_typed = int(target.observed.sum())
     damaged: dict[int, Reason] = {}
+    turnable = turn_by_frequency(target)
     estimation = EstimationConfig(min_samples=max(1, config.loo_samples))
     for _ in range(_ROUNDS):
         rates, fitted = None, imputer
@@ -109,11 +110,16 @@ def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig)
         if left_out is not None and len(target.tested):
             # The cohort begins with the samples tested.
             target.loo = left_out.dosages(fitted)[: len(target.tested)]
-        found = _damaged(target)
-        if not found:
+        found = damaged_records(target)
+        if not found and not drop_undecided(target):
             break
-        damaged |= found
-        target.apply(found)
+        turned = found.keys() & turnable
+        target.turn(turned)
+        # Once: a site that is wrong either way is damaged.
+        turnable -= turned
+        dropped = {record: reason for record, reason in found.items() if record not in turned}
+        damaged |= dropped
+        target.apply(dropped)
         target.loo = None
     _check_share(target, damaged, n_typed, config)
     return fitted, rates
@@ -123,23 +129,6 @@ def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> Leave
     """Their typed sites hidden in folds; None where there are too few."""
     folds = min(config.loo_folds or folds_for(targets.observed, imputer.cm), int(targets.observed.sum()))
     return LeaveOneOut(targets, folds=folds) if folds >= 2 and targets.samples else None
-
-
-def _damaged(target: CheckedTarget) -> dict[int, Reason]:
-    """Used records that the tests speak against."""
-    sites = target.sites
-    panel = target.panel
-    evidence = target_qc.site_evidence(
-        target.alleles[:, sites],
-        target.frequency[sites],
-        panel.n_haplotypes,
-        target_qc.ambiguous_sites(panel, sites),
-        loo=target.loo,
-        tested=target.tested if target.loo is not None else None,
-    )
-    used = target.matching.used()
-    found = dict.fromkeys(used[evidence.inverted].tolist(), Reason.INVERTED)
-    return found or dict.fromkeys(used[evidence.contradicted].tolist(), Reason.CONTRADICTED)
 
 
 def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int, config: ImputeConfig) -> None:

@@ -85,14 +85,14 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         wait_until_answering(config.daemon)
     reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
-    target = read_target(config.target, region=around, threads=config.threads)
+    target = read_target(config.targets, region=around, threads=config.threads)
     if config.samples is not None:
         everyone = len(target[0].samples)
         target = [select_samples(records, config.samples) for records in target]
         reporter.say(describe(target[0].samples, everyone))
     refuse_unphased(target)
     given = None if config.cohort is None else read_cohort(config.cohort)
-    report = QcReport(config.target, target[0].samples, config.qc_table)
+    report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:
         return _Run(config, reporter, report, given).go(target)
     finally:
@@ -127,9 +127,10 @@ class _Run:
             names = name_contigs([records.contig for records in target])
             own = name_contigs(panel_contigs(config.panel))
             raise UnknownContigError(
-                f"the panel {config.panel} has none of its contigs: {names}; the panel has {own}", path=config.target
+                f"the panel {config.panel} has none of its contigs: {names}; the panel has {own}",
+                path=config.targets[0],
             )
-        refuse_twice(sources, config.target)
+        refuse_twice(sources, config.targets[0])
         if config.map is not None:
             require_contigs(config.map, [sources[records.contig].contig for records in todo])
         with contextlib.ExitStack() as stack:

@@ -24,13 +24,13 @@ class QcReport:
     """Gathers what is found, contig by contig.
 
     Args:
-        target: The target file.
+        targets: The target files.
         samples: Its samples.
         table: Where the QC table is written.
     """
 
-    def __init__(self, target: Path, samples: Sequence[str], table: Path) -> None:
-        self._target = target
+    def __init__(self, targets: Sequence[Path], samples: Sequence[str], table: Path) -> None:
+        self._targets = tuple(targets)
         self._table = table
         self._samples = tuple(samples)
         self._rows: list[Verdict] = []
@@ -71,6 +71,15 @@ class QcReport:
                 }
                 for person in target.people
             ],
+            "discordant_duplicates": [
+                {
+                    "record": records.label(each.record),
+                    "samples_in_both": each.n_both,
+                    "that_differ": each.n_differ,
+                    "fills_missing_calls": each.lends,
+                }
+                for each in target.discordant
+            ],
             "left_out": [
                 {"start": int(panel.positions[a]), "stop": int(panel.positions[b - 1]), "sites": b - a}
                 for a, b in target.thin
@@ -98,7 +107,7 @@ class QcReport:
         """Writes the table and the summary."""
         rates = self._missing / max(1, self._typed)
         summary = {
-            "target": str(self._target),
+            "targets": [str(target) for target in self._targets],
             "contigs": self._contigs,
             "samples": {
                 name: {"missing_share": round(float(rate), 6)}
@@ -131,6 +140,12 @@ def _lines(
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
         lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
+    if target.discordant:
+        most = max(target.discordant, key=lambda each: each.n_differ / each.n_both)
+        lines.append(
+            f"{panel.contig}: {len(target.discordant)} duplicate records contradict the one that is used, most of all"
+            f" {records.label(most.record)} in {most.n_differ} of {most.n_both} samples"
+        )
     if target.people:
         lines.append(_people_line(target, summary_path(table)))
     lines += [

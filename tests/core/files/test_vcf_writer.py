@@ -22,8 +22,8 @@ from vcfrag_core.files.vcf import bgzf
 from vcfrag_core.files.vcf import index as vcf_index
 from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_core.output.cohort_sums import estimated_r2
 from vcfrag_core.output.header import Header
-from vcfrag_core.output.info_r2 import estimated_r2
 from vcfrag_core.output.records import (
     DEFAULT_FORMATS,
     FORMATS,

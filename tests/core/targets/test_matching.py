@@ -17,9 +17,9 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.matching import (
     check_build,
-    is_ambiguous,
     match_records,
 )
+from vcfrag_core.targets.orientation import is_ambiguous
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.site_tests import target_alleles
 
@@ -79,7 +79,10 @@ def of_panel(panel: Panel) -> TargetRecords:
         ((100, "G", "T"), Reason.FLIPPED_SWAPPED, Reason.BOTH_REPAIRED),
         ((100, "A", "G"), Reason.OTHER_ALLELES, Reason.OTHER_ALLELES),
         ((100, "A", "C,G"), Reason.MULTIALLELIC, Reason.MULTIALLELIC),
-        ((100, "A", "."), Reason.NO_ALT, Reason.NO_ALT),
+        ((100, "A", "."), Reason.WITHOUT_ALT, Reason.WITHOUT_ALT),
+        ((100, "C", "."), Reason.NO_ALT, Reason.NO_ALT),
+        ((100, "I", "D"), Reason.INDEL_CODE, Reason.INDEL_CODE),
+        ((100, "A", "-"), Reason.INDEL_CODE, Reason.INDEL_CODE),
         ((100, "A", "<DEL>"), Reason.NO_ALT, Reason.NO_ALT),
         ((101, "A", "C"), Reason.NOT_IN_PANEL, Reason.NOT_IN_PANEL),
         ((99, "A", "C"), Reason.NOT_IN_PANEL, Reason.NOT_IN_PANEL),

@@ -113,7 +113,7 @@ def test_impute__r2_foretells_the_true_one(
     out = work / f"{name}.vcf.gz"
     impute(
         ImputeConfig(
-            panel=task.panel, target=task.target, out=out, map=task.genetic_map, copying_only=True, formats=("DS",)
+            panel=task.panel, targets=(task.target,), out=out, map=task.genetic_map, copying_only=True, formats=("DS",)
         )
     )
     files = EvaluationFiles(imputed=(("copying", out),), truth=task.truth, panel=task.panel, typed=task.typed)

@@ -167,7 +167,7 @@ class BrokenOff(Reporter):
 def config_for(cohort: Cohort, target: Path, **options: object) -> ImputeConfig:
     return ImputeConfig(
         panel=cohort.panel_file,
-        target=target,
+        targets=(target,),
         out=cohort.folder / "out.vcf.gz",
         map=cohort.long_map_file,
         copying_only=True,

@@ -1,0 +1,143 @@
+"""The sums of a site over haplotypes (`output.cohort_sums`): compiled, and added up as whole numbers."""
+
+# Scalars are of the arrays' own type, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,operator"
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I64Array
+
+GRID = float(2**30)
+LOW_BITS = 31
+FINE = float(2**40)
+_LOW = 2**LOW_BITS - 1
+# Below this no logarithm is taken: of a product that is nothing beside 1 already.
+_LEAST = 1e-18
+N_COVARIANCE = 5
+FIRST_COVARIANCE = 9
+N_BASE = FIRST_COVARIANCE + N_COVARIANCE
+
+
+@numba.njit(cache=True, nogil=True)
+def _fine(value: float) -> int:
+    """The nearest whole number of 2^-40."""
+    return math.floor(value * FINE + 0.5)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_covariance(sums: I64Array, at: int, p: float, weight: float, genotype: float) -> None:
+    """Adds a haplotype to Σ w g p, Σ w p, and Σ w² g^k p (1 - p) for k = 0, 1, 2."""
+    inner = weight * weight * p * (1 - p)
+    sums[at] += _fine(weight * genotype * p)
+    sums[at + 1] += _fine(weight * p)
+    sums[at + 2] += _fine(inner)
+    sums[at + 3] += _fine(genotype * inner)
+    sums[at + 4] += _fine(genotype * genotype * inner)
+
+
+@numba.njit(cache=True, nogil=True)
+def _probability(dosage: float, known: bool, n_reference: float, pseudo_count: float) -> float:
+    return dosage if known else (n_reference * dosage + pseudo_count) / (n_reference + 2 * pseudo_count)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_sample(
+    sums: I64Array, dosage: F64Array, p: F64Array, start: int, stop: int, weight: float, frequency: float
+) -> None:
+    """Adds a sample, of which dosage and p are the haplotypes' own, to the sums that every site has."""
+    genotype, mean = 0.0, 0.0
+    for h in range(start, stop):
+        genotype += weight * dosage[h]
+        mean += weight * p[h]
+    whole = math.floor(genotype * GRID + 0.5)
+    square = whole * whole
+    sums[3] += whole
+    sums[4] += square >> LOW_BITS
+    sums[5] += square & _LOW
+    sums[6] += _fine(mean * mean)
+    for h in range(start, stop):
+        share = _fine((p[h] - frequency) ** 2)
+        sums[1] += _fine(p[h])
+        sums[2] += _fine(weight * weight * p[h])
+        sums[7] += share
+        sums[8] += share + _fine(p[h] * (1 - p[h]))
+        _add_covariance(sums, FIRST_COVARIANCE, p[h], weight, genotype)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_sample_at_nodes(
+    sums: I64Array, dosage: F64Array, p: F64Array, start: int, stop: int, weight: float, powers: F64Array, swap: bool
+) -> None:
+    """Adds a sample to Σ log(1 - p), and at every node to Σ log(1 - p + p u) and the sums of the odds there."""
+    genotype = 0.0
+    for h in range(start, stop):
+        genotype += weight * dosage[h]
+    for h in range(start, stop):
+        rare = 1 - p[h] if swap else p[h]
+        sums[0] += _fine(math.log(max(1 - rare, _LEAST)))
+        for node in range(len(powers)):
+            minor = rare * powers[node]
+            factor = 1 - rare + minor
+            at = 1 + node * (1 + N_COVARIANCE)
+            sums[at] += _fine(math.log(factor))
+            _add_covariance(sums, at + 1, minor / factor, weight, genotype)
+
+
+@numba.njit(cache=True, nogil=True)
+def add_up(
+    dosage: F32Array,
+    known: BoolArray,
+    frequency: F64Array,
+    n_reference: float,
+    pseudo_count: float,
+    starts: I64Array,
+    weights: F64Array,
+    nodes: F64Array,
+    many: float,
+    base: I64Array,
+    few: I64Array,
+) -> None:
+    """Fills the sums of L sites.
+
+    Args:
+        dosage: (L, Q) haplotype dosages in [0, 1].
+        known: (L, Q) which of them are alleles.
+        frequency: (L,) ALT frequency of the reference.
+        n_reference: Haplotypes of the reference panel.
+        pseudo_count: Counts of each allele beside them.
+        starts: (S + 1,) first haplotype of each sample, and Q.
+        weights: (S,) what an allele counts for in the sample's genotype.
+        nodes: The nodes u.
+        many: Alleles from which on the sums at the nodes are not needed.
+        base: (L, N_BASE) zeros.
+        few: (L, 2, 1 + 6 nodes) zeros.
+    """
+    n_sites, n_queries = dosage.shape
+    n_samples = len(weights)
+    d, p = np.empty(n_queries), np.empty(n_queries)
+    powers = np.empty((2, len(nodes)))
+    powers[0], powers[1] = nodes, nodes**4
+    weight2 = 0.0
+    for s in range(n_samples):
+        weight2 += weights[s] * weights[s] * (starts[s + 1] - starts[s])
+    for site in range(n_sites):
+        for h in range(n_queries):
+            value = min(max(float(dosage[site, h]), 0.0), 1.0)
+            base[site, 0] += _fine(value)
+            d[h] = math.floor(value * GRID + 0.5) / GRID
+            p[h] = _probability(d[h], known[site, h], n_reference, pseudo_count)
+        for s in range(n_samples):
+            _add_sample(base[site], d, p, starts[s], starts[s + 1], weights[s], frequency[site])
+        alt = base[site, 2] / FINE
+        for side in range(2):
+            if (weight2 - alt if side else alt) < many:
+                for s in range(n_samples):
+                    of_weight = powers[1 if weights[s] > 1 else 0]
+                    _add_sample_at_nodes(
+                        few[site, side], d, p, starts[s], starts[s + 1], weights[s], of_weight, side == 1
+                    )

@@ -32,7 +32,7 @@ _CONSTANT: Final = 1e-14
 
 # Columns of `base`; then the five sums that tell E cov² of p itself.
 _AF_SUM, _P, _W2P, _G, _G2_HIGH, _G2_LOW, _MEAN2, _SHARE, _TOTAL = range(FIRST_COVARIANCE)
-_N_FEW: Final = 1 + len(NODES) * (1 + N_COVARIANCE)
+N_FEW: Final = 1 + len(NODES) * (1 + N_COVARIANCE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class CohortSums:
 
     def __post_init__(self) -> None:
         n = len(self.base)
-        if self.base.shape != (n, N_BASE) or self.few.shape != (n, 2, _N_FEW):
+        if self.base.shape != (n, N_BASE) or self.few.shape != (n, 2, N_FEW):
             raise ShapeError(f"sums of {n} sites: base {self.base.shape}, few {self.few.shape}")
         if self.n_haplotypes > _MOST_HAPLOTYPES:
             raise RangeError(f"at most {_MOST_HAPLOTYPES} haplotypes can be summed up, got {self.n_haplotypes}")
@@ -133,7 +133,7 @@ def cohort_sums(
     weights = 2.0 / ploidy.counts if mixed else np.ones(ploidy.n_samples)
     n_sites = dosage.shape[1]
     base = np.zeros((n_sites, N_BASE), dtype=np.int64)
-    few = np.zeros((n_sites, 2, _N_FEW), dtype=np.int64)
+    few = np.zeros((n_sites, 2, N_FEW), dtype=np.int64)
     add_up(
         np.ascontiguousarray(dosage.T, dtype=np.float32),
         np.ascontiguousarray(known.T),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
-from vcfrag_core.output.cohort_sums import sums_at
+from vcfrag_core.output.cohort_sums import CohortSums, sums_at
 from vcfrag_core.output.genotypes import NONE, ONE, thousandths
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -143,9 +143,65 @@ def site_records(
         ShapeError: No haplotype, or the arrays do not fit each other.
     """
     ploidy = Ploidy.of_rows(len(dosage), ploidy)
+    cells = cells_of(dosage, alleles, typed, ploidy)
+    sums = sums_at(panel, sites, cells.believed, cells.known, ploidy)
+    return records_at(
+        panel,
+        sites,
+        dosage=cells.dosage,
+        typed=typed,
+        sums=sums,
+        er2=er2,
+        loo=None if loo is None else _loo_dosage(loo, cells.known, ploidy),
+        kept=kept,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cells:
+    """Haplotypes at L sites, typed alleles as they stand.
+
+    Attributes:
+        dosage: (L, S, 2) dosages in thousandths, as `OutputRecords` has them.
+        believed: (Q, L) dosages, 0 and 1 where typed.
+        known: (Q, L) which are typed.
+    """
+
+    dosage: I16Array
+    believed: F32Array
+    known: BoolArray
+
+
+def cells_of(dosage: F32Array, alleles: I8Array, typed: BoolArray, ploidy: Ploidy) -> Cells:
+    """What is known of haplotypes at some sites.
+
+    Args:
+        dosage: (Q, L) imputed haplotype dosages.
+        alleles: (Q, L) typed alleles, -1 where not typed or missing.
+        typed: (L,) sites typed in the target and used.
+        ploidy: Which haplotypes are one sample.
+    """
     known = (alleles >= 0) & typed
     rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
-    sums = sums_at(panel, sites, np.where(known, alleles.astype(np.float32), dosage), known, ploidy)
+    return Cells(
+        dosage=np.ascontiguousarray(ploidy.pairs(rounded, NONE).transpose(2, 0, 1)),
+        believed=np.where(known, alleles.astype(np.float32), dosage),
+        known=known,
+    )
+
+
+def records_at(
+    panel: Panel,
+    sites: I64Array,
+    *,
+    dosage: I16Array,
+    typed: BoolArray,
+    sums: CohortSums,
+    er2: F64Array | None = None,
+    loo: I16Array | None = None,
+    kept: Iterable[PassThroughRecord] = (),
+) -> OutputRecords:
+    """The records of some panel sites, AF and R2 from the cohort's sums; otherwise as `OutputRecords`."""
     af = sums.af()
     chosen = sites.tolist()
     return OutputRecords(
@@ -154,13 +210,13 @@ def site_records(
         site_ids=[panel.site_ids[i] for i in chosen],
         refs=[panel.refs[i] for i in chosen],
         alts=[panel.alts[i] for i in chosen],
-        dosage=np.ascontiguousarray(ploidy.pairs(rounded, NONE).transpose(2, 0, 1)),
+        dosage=dosage,
         typed=typed,
         af=af,
         maf=np.minimum(af, 1 - af),
         r2=sums.r2(),
         er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
-        loo=None if loo is None else _loo_dosage(loo, known, ploidy),
+        loo=loo,
         kept=tuple(kept),
     )
 

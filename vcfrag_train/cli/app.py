@@ -23,6 +23,9 @@ COMMANDS = {
     "panel": "Prepare a reference panel once for all jobs, or look at one.",
     "fit": "Train a model against an index daemon.",
     "impute": "Impute the untyped sites of target samples into a VCF, BCF, BGEN or PGEN file.",
+    "plan": "Plan the imputation of a genome or a cohort in chunks.",
+    "run-chunk": "Impute chunks of a plan, anywhere.",
+    "merge": "Join the chunks of a plan.",
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
     "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
     "inspect": "Say what a training run was made from, and whether it can be trusted.",
@@ -102,7 +105,7 @@ def _options(
 
 def _load(name: str) -> Callable[..., None] | typer.Typer:
     """The function of a command, or the application of a command that has commands of its own."""
-    module = importlib.import_module(f"vcfrag_train.cli.{name}")
+    module = importlib.import_module(f"vcfrag_train.cli.{name.replace('-', '_')}")
     command: Callable[..., None] | typer.Typer = module.command if hasattr(module, "command") else module.app
     return command
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,10 +17,17 @@ from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 from vcfrag_train.imputing.selection import parse_sites
+from vcfrag_train.jobs.inputs import PLACE, expand
 
 
 def command(
-    panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
+    panel: Annotated[
+        list[str],
+        typer.Option(
+            help="Reference panel: phased VCF or BCF, or a prepared one. For a genome several files, a folder, or a"
+            " pattern with {contig} in it."
+        ),
+    ],
     target: Annotated[
         list[Path],
         typer.Option(
@@ -29,7 +37,8 @@ def command(
     ],
     out: Annotated[Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it.")],
     map: Annotated[
-        Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
+        list[str] | None,
+        typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle), or several as for --panel; 1 cM per Mb without."),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="Run folder of a trained model; without it, the model that ships with vcfrag.")
@@ -95,42 +104,97 @@ def command(
     allow_panel_samples: Annotated[
         bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
     ] = False,
+    jobs: Annotated[int, typer.Option(help="Processes that impute at the same time, of --threads each.")] = 1,
+    memory: Annotated[
+        str | None, typer.Option(help="What all processes may need together, such as 16G; chunks are cut to fit.")
+    ] = None,
+    windows_per_chunk: Annotated[
+        int | None, typer.Option(help="Windows of a chunk; without it about two minutes' work.")
+    ] = None,
+    samples_per_chunk: Annotated[
+        int | None, typer.Option(help="Samples of a chunk; without it all, or as many as --memory has room for.")
+    ] = None,
 ) -> None:
     """Imputes target samples against a panel into a VCF, BCF, BGEN or PGEN file."""
-    config = ImputeConfig(
-        panel=panel,
-        targets=tuple(target),
-        out=out,
-        map=map,
-        checkpoint=checkpoint,
-        accept=tuple(accept or ()),
-        parameters=None if parameters is None else read_parameters(parameters).parameters,
-        copying_only=copying_only,
-        daemon=daemon,
-        region=region,
-        bgen=bgen,
-        bgen_bits=bgen_bits,
-        pgen=pgen,
-        min_r2=min_r2,
-        sites=parse_sites(sites),
-        samples=samples,
-        panel_missing=panel_missing,
-        threads=threads,
-        formats=parse_formats(format),
-        fix_swaps=fix_swaps,
-        fix_flips=fix_flips,
-        qc=qc,
-        cohort=cohort,
-        resume=resume,
-        keep_going=frozenset(keep_going or ()),
-        least_typed=least_typed,
-        max_damaged_share=max_damaged_share,
-        loo_samples=loo_samples,
-        loo_folds=loo_folds,
-        pass_through=pass_through,
-        allow_panel_samples=allow_panel_samples,
+    options = dict(locals())
+    config = config_of(options)
+    if _is_job(options):
+        _run_job(config, options)
+    else:
+        _run(config)
+
+
+def config_of(options: Mapping[str, Any]) -> ImputeConfig:
+    """What the options ask for."""
+    panels, maps = files_of(options)
+    return ImputeConfig(
+        panel=panels[0],
+        targets=tuple(options["target"]),
+        out=options["out"],
+        map=maps[0] if maps else None,
+        checkpoint=options["checkpoint"],
+        accept=tuple(options["accept"] or ()),
+        parameters=None if options["parameters"] is None else read_parameters(options["parameters"]).parameters,
+        copying_only=options["copying_only"],
+        daemon=options["daemon"],
+        region=options["region"],
+        bgen=options["bgen"],
+        bgen_bits=options["bgen_bits"],
+        pgen=options["pgen"],
+        min_r2=options["min_r2"],
+        sites=parse_sites(options["sites"]),
+        samples=options["samples"],
+        panel_missing=options["panel_missing"],
+        threads=options["threads"],
+        formats=parse_formats(options["format"]),
+        fix_swaps=options["fix_swaps"],
+        fix_flips=options["fix_flips"],
+        qc=options["qc"],
+        cohort=options["cohort"],
+        resume=options["resume"],
+        keep_going=frozenset(options["keep_going"] or ()),
+        least_typed=options["least_typed"],
+        max_damaged_share=options["max_damaged_share"],
+        loo_samples=options["loo_samples"],
+        loo_folds=options["loo_folds"],
+        pass_through=options["pass_through"],
+        allow_panel_samples=options["allow_panel_samples"],
         command=shlex.join(["vcfrag", *sys.argv[1:]]),
     )
+
+
+def files_of(options: Mapping[str, Any]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Files of the panel and of the genetic map."""
+    return expand("--panel", options["panel"]), expand("--map", options["map"] or [])
+
+
+def _is_job(options: Mapping[str, Any]) -> bool:
+    """Whether there is more to it than one process does by itself."""
+    panels, maps = files_of(options)
+    cut = (options["memory"], options["windows_per_chunk"], options["samples_per_chunk"])
+    several = len(panels) > 1 or len(maps) > 1 or PLACE in str(options["out"])
+    return several or options["jobs"] != 1 or any(value is not None for value in cut)
+
+
+def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
+    from vcfrag_train.cli.jobs import cut_of
+    from vcfrag_train.cli.progress import showing
+    from vcfrag_train.jobs.genome import impute_job
+    from vcfrag_train.jobs.plan import default_manifest
+
+    cut = cut_of(options, default_manifest(config.out))
+    with showing("chunks") as reporter:
+        try:
+            result = impute_job(config, cut, reporter)
+        except KeyboardInterrupt:
+            if cut.manifest.is_file():
+                reporter.say(f"{cut.manifest} and its folder keep what is done; the same command with --resume goes on")
+            raise
+    for path, n_records in result.outputs:
+        typer.echo(f"wrote {path}: {n_records} records of {result.n_samples} samples; QC in {result.qc}")
+
+
+def _run(config: ImputeConfig) -> None:
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.imputing.pipeline import impute
 
@@ -138,7 +202,9 @@ def command(
         try:
             result = impute(config, reporter)
         except KeyboardInterrupt:
-            if parts_folder(out).is_dir():
-                reporter.say(f"{parts_folder(out)} keeps what is written; the same command with --resume goes on")
+            if parts_folder(config.out).is_dir():
+                reporter.say(
+                    f"{parts_folder(config.out)} keeps what is written; the same command with --resume goes on"
+                )
             raise
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")

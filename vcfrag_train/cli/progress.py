@@ -14,10 +14,14 @@ from vcfrag_core.files.tables.genetic_map import GeneticMapWarning
 from vcfrag_train.reporter import Reporter
 
 
-class _SitesPerSecond(ProgressColumn):
+class _PerSecond(ProgressColumn):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} sites/s")
+        return Text("" if speed is None else f"{speed:,.{0 if speed >= 10 else 2}f} {self._what}/s")
 
 
 class _Shown(Reporter):
@@ -39,10 +43,14 @@ class _Shown(Reporter):
 
 
 @contextlib.contextmanager
-def showing() -> Iterator[Reporter]:
-    """A reporter that writes to stderr; without a terminal only what the user should know, and no bar."""
+def showing(what: str = "sites") -> Iterator[Reporter]:
+    """A reporter that writes to stderr; without a terminal only what the user should know, and no bar.
+
+    Args:
+        what: What the bar counts.
+    """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), _SitesPerSecond(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _PerSecond(what), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         shown = _Shown(console, progress)
         with warnings.catch_warnings():

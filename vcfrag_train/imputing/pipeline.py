@@ -24,7 +24,6 @@ from vcfrag_core.imputation.load import load_model
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
@@ -94,13 +93,20 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     given = None if config.cohort is None else read_cohort(config.cohort)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:
-        return _Run(config, reporter, report, given).go(target)
+        return Run(config, reporter, report, given).go(target)
     finally:
         report.write()
 
 
-class _Run:
-    """One run over all contigs."""
+class Run:
+    """One run over all contigs.
+
+    Args:
+        config: The run.
+        reporter: Is told how it goes.
+        report: Takes what is found out about the targets.
+        given: What was decided for their cohort before, or None.
+    """
 
     def __init__(self, config: ImputeConfig, reporter: Reporter, report: QcReport, given: CohortRecord | None) -> None:
         self._config = config
@@ -136,22 +142,35 @@ class _Run:
         with contextlib.ExitStack() as stack:
             writer: RecordWriter | None = None
             for records in todo:
-                with self._checked(records, sources[records.contig]) as (checked, imputer, identity):
+                with self.checked(records, sources[records.contig]) as (checked, imputer, identity):
                     # Not before the first contig passed its checks: a refused run touches no file of an earlier one.
                     writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
                     self._impute(checked, imputer, identity, writer)
-            n_records = 0 if writer is None else writer.finish(self._header(todo[0].samples))
-        if self._given is None:
-            version = importlib.metadata.version("vcfrag")
-            write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), config.cohort_record)
+            n_records = 0 if writer is None else writer.finish(self.header(todo[0].samples))
+        self.write_cohort()
         return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
 
+    def write_cohort(self) -> None:
+        """Writes what was decided for the contigs, unless it was given."""
+        if self._given is None:
+            version = importlib.metadata.version("vcfrag")
+            write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), self._config.cohort_record)
+
     @contextlib.contextmanager
-    def _checked(
-        self, calls: TargetCalls, source: PanelSource
+    def checked(
+        self, calls: TargetCalls, source: PanelSource, *, panel_file: Path | None = None, map_file: Path | None = None
     ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
-        """A contig that passed its checks, an imputer for it, and what its output follows from."""
+        """A contig that passed its checks, an imputer for it, and what its output follows from.
+
+        Args:
+            calls: The targets' records of the contig.
+            source: What is read of the panel.
+            panel_file: The contig's own panel and map, in place of the run's.
+            map_file: As `panel_file`.
+        """
         config = self._config
+        if panel_file is not None:
+            config = dataclasses.replace(config, panel=panel_file, map=map_file)
         self._reporter.stage("reading the panel")
         panel = load_panel(config.panel, region=source.region, threads=config.threads, missing=config.panel_missing)
         given = self._decisions(panel.contig)
@@ -197,6 +216,12 @@ class _Run:
             self._reporter.say(f"{contig}: {decided.rates}")
         for line in self._report.add(checked):
             self._reporter.say(line)
+
+    def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
+        """The header's lines of a contig that was checked."""
+        start = f"<ID={contig},"
+        found = [("rates", line) for line in self._rates] + [("input", line) for line in self._inputs]
+        return tuple((key, line) for key, line in found if line.startswith(start))
 
     def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
         model = imputer.method(checked.observed)
@@ -253,7 +278,8 @@ class _Run:
             if writing is not None:
                 writing.result()
 
-    def _header(self, samples: Sequence[str]) -> Header:
+    def header(self, samples: Sequence[str]) -> Header:
+        """What the output's header says of the contigs that were checked."""
         provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
         provenance += [("model", model) for model in self._models]
         provenance += [("rates", line) for line in self._rates]
@@ -273,18 +299,23 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             parameters=config.parameters,
             groups=groups_of_matches(checked.people),
             threads=config.threads,
-            corrector=_corrector(config, panel, genetic_map),
+            corrector=corrector_for(
+                config.copying_only, config.checkpoint, config.accept, panel.digest, genetic_map.digest
+            ),
         )
         check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
         yield imputer
 
 
-def _corrector(config: ImputeConfig, panel: Panel, genetic_map: GeneticMap) -> Corrector | None:
-    if config.copying_only:
+def corrector_for(
+    copying_only: bool, checkpoint: Path | None, accept: Sequence[str], panel_digest: str, map_digest: str
+) -> Corrector | None:
+    """The model that corrects copying: the one that ships, or a checkpoint's; None by copying alone."""
+    if copying_only:
         return None
-    if config.checkpoint is None:
+    if checkpoint is None:
         return load_model()
-    return named_corrector(config.checkpoint, {"panel": panel.digest, "map": genetic_map.digest}, config.accept)
+    return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest}, tuple(accept))
 
 
 def _way(imputer: Imputer) -> str:

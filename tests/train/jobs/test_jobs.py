@@ -1,0 +1,334 @@
+"""Jobs: the same bytes however a job is cut, killed and taken up; one genome of several files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.impute_cohort import CM, Cohort
+from tests.vcf_text import panel_text, record, vcf_text, write_vcf
+from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.panel.panel import Panel
+from vcfrag_train.cli import app
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.pipeline import impute
+from vcfrag_train.imputing.selection import SiteChoice
+from vcfrag_train.jobs.chunk import chunk_file, is_done, run_chunk
+from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
+from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
+from vcfrag_train.jobs.merge import merge, missing_chunks
+from vcfrag_train.jobs.plan import PlanConfig, cut_into_chunks, plan
+
+N_SAMPLES = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Genome:
+    """Two contigs in files of their own, and targets of both in one."""
+
+    folder: Path
+    target: Path
+    samples: tuple[str, ...]
+
+    @property
+    def panels(self) -> tuple[Path, ...]:
+        return tuple(self.folder / f"ref.chr{contig}.bcf" for contig in ("20", "21"))
+
+    @property
+    def maps(self) -> tuple[Path, ...]:
+        return tuple(self.folder / f"map.{contig}.gmap" for contig in ("20", "21"))
+
+    def config(self, out: str, **changes: Any) -> ImputeConfig:
+        return ImputeConfig(
+            panel=self.panels[0],
+            targets=(self.target,),
+            out=self.folder / out,
+            map=self.maps[0],
+            copying_only=True,
+            command="vcfrag impute",
+            **changes,
+        )
+
+    def cut(self, **changes: Any) -> PlanConfig:
+        manifest = changes.pop("manifest", self.folder / "job.json")
+        return PlanConfig(manifest=manifest, panels=self.panels, maps=self.maps, **changes)
+
+
+@pytest.fixture(scope="module")
+def genome_files(tmp_path_factory: pytest.TempPathFactory, make_panel: Callable[..., Panel]) -> Genome:
+    folder = tmp_path_factory.mktemp("genome")
+    lines = []
+    for number, contig in enumerate(("20", "21")):
+        everyone = make_panel(n_samples=40 + N_SAMPLES, n_sites=260, seed=20 + number, contig=contig)
+        names = tuple(f"P{i:02d}" for i in range(40 + N_SAMPLES))
+        everyone = dataclasses.replace(everyone, samples=names, contig_length=64_000_000)
+        write_vcf(folder / f"ref.chr{contig}.bcf", panel_text(everyone.select_samples(names[:40])))
+        targets = everyone.select_samples(names[40:])
+        calls = targets.haplotypes().T.reshape(targets.n_sites, -1, 2)
+        ends = (int(everyone.positions[0]), int(everyone.positions[-1]))
+        rows = zip(np.linspace(*ends, 40).astype(int), np.linspace(0, 4 * CM, 40), strict=True)
+        text = "".join(f"{p}\t{contig}\t{c:.5f}\n" for p, c in rows)
+        (folder / f"map.{contig}.gmap").write_text("pos\tchr\tcM\n" + text)
+        for site in range(0, targets.n_sites, 2):
+            cells = [f"{a}|{b}" if s % 7 or site % 30 else ".|." for s, (a, b) in enumerate(calls[site].tolist())]
+            lines.append(
+                record(
+                    int(targets.positions[site]), cells, contig=contig, ref=targets.refs[site], alt=targets.alts[site]
+                )
+            )
+        if number == 0:
+            cells = ["0|1"] * N_SAMPLES
+            lines.append(record(int(targets.positions[-1]) + 50, cells, contig=contig, ref="A", alt="T"))
+    target = write_vcf(
+        folder / "target.vcf.gz", vcf_text(names[40:], lines, contigs={"20": 64_000_000, "21": 64_000_000})
+    )
+    return Genome(folder, target, names[40:])
+
+
+@pytest.fixture
+def genome(genome_files: Genome, tmp_path: Path) -> Genome:
+    """The files, and a folder of the test's own to write to."""
+    for file in genome_files.folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    return Genome(tmp_path, tmp_path / genome_files.target.name, genome_files.samples)
+
+
+def sizes(manifest: Manifest, folder: Path) -> list[list[int]]:
+    """Sites of every window of every stretch."""
+    from vcfrag_core.files.panel.cache import load_panel
+    from vcfrag_train.jobs.merge import windows_of
+
+    panels = [load_panel(s.panel, region=s.region) for s in manifest.stretches]
+    return [[w.stop - w.start for w in windows_of(manifest, n, panel)] for n, panel in enumerate(panels)]
+
+
+SIX_WAYS = [
+    {},
+    {"windows_per_chunk": 1},
+    {"samples_per_chunk": 1},
+    {"windows_per_chunk": 2, "samples_per_chunk": 7},
+    {"windows_per_chunk": 3, "samples_per_chunk": 23},
+    {"windows_per_chunk": 1, "samples_per_chunk": 12},
+]
+
+
+@pytest.mark.parametrize("model", [False, True], ids=["copying", "default model"])
+def test_job__six_cuts_of_one_task_give_the_same_bytes(genome: Genome, model: bool) -> None:
+    config = dataclasses.replace(genome.config("whole.vcf.gz", pass_through=True), copying_only=not model)
+    whole = plan(config, genome.cut())
+    windows = sizes(whole, genome.folder)
+    assert min(map(len, windows)) >= 3
+    outputs, n_chunks = set(), set()
+    # By the model, two samples at a time share its matrices; so two cuts of it are enough to tell.
+    for ways in SIX_WAYS if not model else (SIX_WAYS[0], SIX_WAYS[4]):
+        cut = cut_into_chunks(whole, windows, genome.cut(**ways))
+        n_chunks.add(len(cut.chunks))
+        folder = job_folder(genome.cut().manifest)
+        shutil.rmtree(folder / "chunks", ignore_errors=True)
+        for mark in folder.glob("merged-*"):
+            mark.unlink()
+        write_manifest(cut, genome.cut().manifest)
+        worker = Worker(genome.cut().manifest, 1)
+        assert all(worker.run(number) for number in reversed(range(len(cut.chunks))))
+        ((path, n_records),) = merge(cut, folder)
+        assert n_records == 2 * 260 + 1
+        outputs.add(path.read_bytes())
+    assert len(n_chunks) >= 2
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("choices", [{}, {"sites": SiteChoice.IMPUTED, "min_r2": 0.6}], ids=["all sites", "some"])
+def test_job__says_what_one_process_says(genome: Genome, choices: dict[str, Any]) -> None:
+    config = genome.config("job.vcf.gz", pass_through=True, **choices)
+    impute_job(config, genome.cut(samples_per_chunk=5, windows_per_chunk=2))
+    for contig, panel, map in zip(("20", "21"), genome.panels, genome.maps, strict=True):
+        one = dataclasses.replace(config, panel=panel, map=map, out=genome.folder / f"one.{contig}.vcf.gz")
+        impute(one)
+        assert body(one.out) == [line for line in body(config.out) if line.startswith(f"{contig}\t")]
+    assert not job_folder(genome.cut().manifest).exists()
+    assert not genome.cut().manifest.exists()
+    assert Path(f"{config.out}.tbi").is_file()
+
+
+def body(path: Path) -> list[str]:
+    import gzip
+
+    return [line for line in gzip.decompress(path.read_bytes()).decode().splitlines() if line[0] != "#"]
+
+
+def test_job__one_output_a_contig(genome: Genome) -> None:
+    result = impute_job(genome.config("o.{contig}.bcf"), genome.cut())
+    assert [(path.name, n) for path, n in result.outputs] == [("o.20.bcf", 260), ("o.21.bcf", 260)]
+
+
+def test_job__processes_of_their_own_give_the_same_bytes(genome: Genome) -> None:
+    one = impute_job(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=12))
+    data = one.outputs[0][0].read_bytes()
+    one.outputs[0][0].unlink()
+    impute_job(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=12, jobs=2))
+    assert one.outputs[0][0].read_bytes() == data
+
+
+def test_job__killed_and_resumed_gives_the_same_bytes(genome: Genome) -> None:
+    undisturbed = impute_job(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=6))
+    path = undisturbed.outputs[0][0]
+    data = path.read_bytes()
+    path.unlink()
+
+    def broken(after: int) -> Callable[..., None]:
+        def run(manifest: Path, numbers: Sequence[int], tell: Callable[[int], None]) -> None:
+            local_runner(1, 1)(manifest, numbers[:after], tell)
+            raise KeyboardInterrupt
+
+        return run
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            impute_job(genome.config("o.vcf.gz", resume=True), genome.cut(samples_per_chunk=6), runner=broken(2))
+        assert not path.exists()
+    manifest = read_manifest(genome.cut().manifest)
+    assert len(missing_chunks(manifest, job_folder(genome.cut().manifest))) == len(manifest.chunks) - 4
+    other = dataclasses.replace(genome.config("o.vcf.gz", resume=True), command="vcfrag impute --min-r2 0.3 --resume")
+    with pytest.raises(ProvenanceMismatchError, match="was planned by `vcfrag impute`; give the same options"):
+        impute_job(other, genome.cut())
+    again = dataclasses.replace(genome.config("o.vcf.gz", resume=True), command="vcfrag impute --resume --jobs=2")
+    impute_job(again, genome.cut(samples_per_chunk=6))
+    assert path.read_bytes() == data
+
+
+def test_run_chunk__skips_what_is_whole_and_makes_damaged_ones_again(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=12))
+    folder = job_folder(genome.cut().manifest)
+    assert run_chunk(manifest, folder, 0)
+    assert not run_chunk(manifest, folder, 0)
+    path = chunk_file(folder, manifest.chunks[0])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert not is_done(path, manifest, manifest.chunks[0])
+    assert run_chunk(manifest, folder, 0)
+    with pytest.raises(ConfigError, match=rf"of {len(manifest.chunks)} chunks are not done: 1, 2"):
+        merge(manifest, folder)
+    worker = Worker(genome.cut().manifest, 1)
+    for number in range(len(manifest.chunks)):
+        worker.run(number)
+    # Whole by its end, but not within.
+    path = chunk_file(folder, manifest.chunks[1])
+    data = bytearray(path.read_bytes())
+    data[200:260] = bytes(60)
+    path.write_bytes(bytes(data))
+    with pytest.raises(TruncatedFileError, match="chunk 1 is damaged"):
+        merge(manifest, folder)
+    assert not (genome.folder / "o.vcf.gz").exists()
+
+
+def test_run_chunk__refuses_other_inputs(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut())
+    folder = job_folder(genome.cut().manifest)
+    stretch = manifest.stretches[0]
+    for changes, what in (
+        ({"panel_digest": "another"}, "the panel"),
+        ({"map": str(genome.maps[0]), "map_digest": "another"}, "the genetic map"),
+        ({"method": "copying another"}, "the model"),
+    ):
+        other = dataclasses.replace(
+            manifest, stretches=(dataclasses.replace(stretch, **changes), *manifest.stretches[1:])
+        )
+        with pytest.raises(
+            ProvenanceMismatchError, match=f"{what} .* is not what the job was planned with; plan again"
+        ):
+            run_chunk(other, folder, 0)
+
+
+def test_manifest__round_trip_and_refusals(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=7, windows_per_chunk=1))
+    path = genome.cut().manifest
+    assert read_manifest(path) == manifest
+    content = json.loads(path.read_text())
+    for damage, message in (
+        ({"kind": "another"}, "its `kind` must be"),
+        ({"chunks": 5}, "not a manifest"),
+        ({"extra": 1}, "not a manifest"),
+    ):
+        path.write_text(json.dumps({**content, **damage}))
+        with pytest.raises(InputError, match=message):
+            read_manifest(path)
+    del content["samples"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="'samples' is missing"):
+        read_manifest(path)
+
+
+def test_plan__memory_decides_how_many_samples_a_chunk_has(genome: Genome) -> None:
+    roomy = plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=10**9))
+    assert {chunk.samples for chunk in roomy.chunks} == {(0, N_SAMPLES)}
+    per_sample = max(c.memory_bytes for c in roomy.chunks) - 350_000_000
+    tight = plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=2 * (350_000_000 + per_sample // 3), jobs=2))
+    assert max(c.memory_bytes for c in tight.chunks) <= 350_000_000 + per_sample // 3
+    assert len({chunk.samples for chunk in tight.chunks}) >= 3
+    with pytest.raises(ConfigError, match=r"2 jobs on contig 20 need 0\.7 GB at least"):
+        plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=10**8, jobs=2))
+
+
+def test_plan__refusals(genome: Genome) -> None:
+    with pytest.raises(ConfigError, match="--format LOO"):
+        plan(genome.config("o.vcf.gz", formats=("GT", "LOO")), genome.cut())
+    shutil.copy(genome.panels[0], genome.folder / "again.bcf")
+    both = dataclasses.replace(genome.cut(), panels=(*genome.panels, genome.folder / "again.bcf"))
+    with pytest.raises(ConfigError, match=r"both .*ref.chr20.bcf and .*again.bcf have contig 20"):
+        plan(genome.config("o.vcf.gz"), both)
+    with pytest.raises(ConfigError, match="1 or more"):
+        genome.cut(jobs=0)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs a command: its exit and what it said."""
+
+    def command(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            app.main([str(word) for word in words])
+        said = capsys.readouterr()
+        return (stop.value.code if isinstance(stop.value.code, int) else 0), said.out + said.err
+
+    return command
+
+
+def test_commands__plan_run_chunk_and_merge_give_what_impute_gives(
+    genome: Genome, run: Callable[..., tuple[int, str]]
+) -> None:
+    inputs = ["--panel", genome.folder / "ref.chr{contig}.bcf", "--target", genome.target, "--copying-only"]
+    inputs += ["--map", genome.folder / "map.{contig}.gmap"]
+    out, manifest = genome.folder / "o.vcf.gz", genome.folder / "m.json"
+    code, said = run("plan", *inputs, "--out", out, "--manifest", manifest, "--samples-per-chunk", "10")
+    assert code == 0, said
+    n_chunks = len(read_manifest(manifest).chunks)
+    assert f"{n_chunks} chunks (0 to {n_chunks - 1}) of 2 contigs for {N_SAMPLES} samples" in said
+    code, said = run("merge", manifest)
+    assert code == 2
+    assert "run them first" in said
+    assert run("run-chunk", manifest, *range(n_chunks))[0] == 0
+    assert "chunk 0: is there already" in run("run-chunk", manifest, "0")[1]
+    assert run("run-chunk", manifest, n_chunks)[0] == 2
+    code, said = run("merge", manifest, "--remove")
+    assert (code, f"wrote {out}: 520 records of {N_SAMPLES} samples" in said) == (0, True)
+    assert not manifest.exists()
+    rows = body(out)
+    assert run("impute", *inputs, "--out", genome.folder / "p.vcf.gz")[0] == 0
+    assert body(genome.folder / "p.vcf.gz") == rows
+    assert (genome.folder / "p.qc.tsv").is_file()
+
+
+def test_impute__a_panel_pattern_without_files(cohort: Cohort, run: Callable[..., tuple[int, str]]) -> None:
+    code, said = run(
+        "impute", "--panel", cohort.folder / "no.{contig}.bcf", "--target", cohort.target(cohort.lines()),
+        "--out", cohort.folder / "o.vcf.gz",
+    )  # fmt: skip
+    assert code == 2
+    assert "there is no such file" in said

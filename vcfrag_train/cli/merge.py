@@ -1,0 +1,30 @@
+"""`vcfrag merge`: joins the chunks of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    manifest: Annotated[Path, typer.Argument(help="Manifest, as `plan` writes it.")],
+    threads: Annotated[int, typer.Option(help="Threads that compress.")] = 1,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove manifest and chunks afterwards.")] = False,
+) -> None:
+    """Joins the chunks of a job into its output, with AF, R2 and ER2 of the whole cohort."""
+    import shutil
+
+    from vcfrag_train.cli.progress import showing
+    from vcfrag_train.jobs.manifest import job_folder, read_manifest
+    from vcfrag_train.jobs.merge import merge
+
+    job = read_manifest(manifest)
+    with showing() as reporter:
+        outputs = merge(job, job_folder(manifest), threads=threads, reporter=reporter)
+    if remove:
+        shutil.rmtree(job_folder(manifest))
+        manifest.unlink()
+    for path, n_records in outputs:
+        typer.echo(f"wrote {path}: {n_records} records of {len(job.samples)} samples")

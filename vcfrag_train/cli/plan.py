@@ -1,0 +1,34 @@
+"""`vcfrag plan`: decides once what depends on the cohort, and writes the manifest of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vcfrag_train.cli.impute import config_of
+from vcfrag_train.cli.jobs import cut_of, like_impute
+from vcfrag_train.jobs.manifest import job_folder
+
+
+@like_impute(without=("daemon", "resume"))
+def command(
+    manifest: Annotated[Path, typer.Option(help="Manifest to write, .json; the job's folder lies beside it.")],
+    **options: Any,
+) -> None:
+    """Plans the imputation of a genome or a cohort: a manifest of chunks for `run-chunk`, then `merge`."""
+    from vcfrag_train.cli.progress import showing
+    from vcfrag_train.jobs.plan import plan
+
+    options |= {"daemon": None, "resume": False}
+    config, cut = config_of(options), cut_of(options, manifest)
+    with showing() as reporter:
+        made = plan(config, cut, reporter)
+    seconds = sum(chunk.seconds for chunk in made.chunks)
+    memory = max(chunk.memory_bytes for chunk in made.chunks)
+    typer.echo(
+        f"wrote {manifest}: {len(made.chunks)} chunks (0 to {len(made.chunks) - 1}) of {len(made.stretches)} contigs"
+        f" for {len(made.samples)} samples; about {seconds / 3600:.2g} core hours, {memory / 1e9:.2g} GB each;"
+        f" {job_folder(manifest)} goes with it"
+    )

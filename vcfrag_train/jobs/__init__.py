@@ -1,0 +1,1 @@
+"""Genomes and cohorts: planned once, imputed in chunks anywhere, and merged."""

@@ -1,0 +1,275 @@
+"""Imputes one chunk of a manifest, which decides nothing: `run_chunk` leaves one file, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.output.cohort_sums import N_FEW, CohortSums, sums_at
+from vcfrag_core.output.kernels import N_BASE
+from vcfrag_core.output.records import cells_of
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.windows import Window
+from vcfrag_core.types import BoolArray, F32Array, I8Array, I16Array, I64Array
+from vcfrag_core.window.local import LocalRetriever
+from vcfrag_train.imputing.pipeline import corrector_for
+from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch
+from vcfrag_train.jobs.targets import StretchTargets, read_targets
+from vcfrag_train.reporter import SILENT, Reporter
+
+# Most of the time goes into imputing, not into storing.
+_LEVEL: Final = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """What a chunk holds of some sites: (L, S, 2) dosages in thousandths, and what they add to the cohort's sums."""
+
+    dosage: I16Array
+    sums: CohortSums
+
+    @classmethod
+    def without_sites(cls, n_samples: int) -> Piece:
+        """What stands for sites of which none is written."""
+        sums = CohortSums(
+            n_samples=n_samples,
+            n_haplotypes=2 * n_samples,
+            weight2=2 * n_samples,
+            base=np.zeros((0, N_BASE), dtype=np.int64),
+            few=np.zeros((0, 2, N_FEW), dtype=np.int64),
+        )
+        return cls(np.zeros((0, n_samples, 2), dtype=np.int16), sums)
+
+
+class OpenedStretch:
+    """A stretch that is ready for its chunks: panel, map and model, whose digests are the manifest's.
+
+    Raises:
+        ProvenanceMismatchError: Panel, map or model are not those that the job was planned with.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path, number: int, threads: int) -> None:
+        stretch = manifest.stretches[number]
+        self.stretch = stretch
+        panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
+        require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
+        genetic_map = map_of(stretch, panel)
+        self.targets = read_targets(folder, number, panel.n_sites)
+        checkpoint = None if manifest.checkpoint is None else Path(manifest.checkpoint)
+        corrector = corrector_for(manifest.copying_only, checkpoint, manifest.accept, panel.digest, genetic_map.digest)
+        self.imputer = Imputer(
+            panel,
+            genetic_map,
+            retriever=LocalRetriever(panel, threads=threads),
+            parameters=stretch.parameters,
+            groups=dict(stretch.groups),
+            threads=threads,
+            corrector=corrector,
+        )
+        require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
+        self.windows = self.imputer.windows(self.targets.observed)
+
+
+def run_chunk(
+    manifest: Manifest,
+    folder: Path,
+    number: int,
+    *,
+    threads: int = 1,
+    opened: OpenedStretch | None = None,
+    reporter: Reporter = SILENT,
+) -> bool:
+    """Imputes a chunk, unless it is there and whole; returns whether there was something to do.
+
+    Args:
+        manifest: The job.
+        folder: Its folder.
+        number: Which chunk.
+        threads: Threads that search and copy.
+        opened: The chunk's stretch, if it is opened already.
+        reporter: Is told how it goes.
+
+    Raises:
+        RangeError: There is no such chunk.
+        ProvenanceMismatchError: Panel, map or model are not those that the job was planned with.
+    """
+    chunk = manifest.chunk(number)
+    path = chunk_file(folder, chunk)
+    if is_done(path, manifest, chunk):
+        return False
+    opened = opened or OpenedStretch(manifest, folder, chunk.stretch, threads)
+    path.parent.mkdir(exist_ok=True)
+    with (
+        atomic_path(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
+    ):
+        for window, piece_number, piece in _pieces(manifest, chunk, opened, reporter):
+            archive.writestr(_member(window, piece_number), _packed(piece))
+        archive.writestr("end", json.dumps(_mark(manifest, chunk)))
+    return True
+
+
+def chunk_file(folder: Path, chunk: Chunk) -> Path:
+    """Where a chunk is kept; named by what it holds, so that other chunks of the same job never pass for it."""
+    (w0, w1), (s0, s1) = chunk.windows, chunk.samples
+    return folder / "chunks" / f"{chunk.stretch:04d}-w{w0:05d}-{w1:05d}-s{s0:07d}-{s1:07d}.zip"
+
+
+def is_done(path: Path, manifest: Manifest, chunk: Chunk) -> bool:
+    """Whether the chunk is there and whole, and of this manifest."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return bool(json.loads(archive.read("end")) == _mark(manifest, chunk))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        return False
+
+
+class ChunkReader:
+    """The pieces of a chunk that is done; a context manager.
+
+    Raises:
+        TruncatedFileError: It is not there, or not whole.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, chunk: Chunk) -> None:
+        if not is_done(path, manifest, chunk):
+            raise TruncatedFileError(
+                f"chunk {chunk.number} is not there or not whole; `vcfrag run-chunk` makes it", path=path
+            )
+        self._path = path
+        self._number = chunk.number
+        self._archive = zipfile.ZipFile(path)
+
+    def __enter__(self) -> ChunkReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def piece(self, window: int, number: int) -> Piece:
+        """Piece `number` of a window.
+
+        Raises:
+            TruncatedFileError: The file is damaged.
+        """
+        try:
+            return _unpacked(self._archive.read(_member(window, number)))
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise TruncatedFileError(
+                f"chunk {self._number} is damaged ({error}); remove it and run it again", path=self._path
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SitesOfPiece:
+    """Which sites of a window are joined at once: piece `number` is of sites [start, stop), `written` those written."""
+
+    number: int
+    start: int
+    stop: int
+    written: I64Array
+
+
+def pieces_of(window: Window, written: BoolArray, sites_per_piece: int) -> Iterator[SitesOfPiece]:
+    """The pieces of a window."""
+    for number, start in enumerate(range(window.start, window.stop, sites_per_piece)):
+        stop = min(start + sites_per_piece, window.stop)
+        yield SitesOfPiece(number, start, stop, start + np.flatnonzero(written[start:stop]))
+
+
+def _pieces(
+    manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter
+) -> Iterator[tuple[int, int, Piece]]:
+    targets, imputer = opened.targets, opened.imputer
+    alleles, names, ploidy = targets.of_samples(*chunk.samples)
+    todo = [w for w in opened.windows[slice(*chunk.windows)] if targets.written[w.start : w.stop].any()]
+    total = sum(w.stop - w.start for w in todo)
+    mixed = bool((targets.ploidy.counts != targets.ploidy.counts[0]).any())
+    done = 0
+    found = imputer.impute_windows(alleles, targets.observed, names, todo, ploidy=ploidy)
+    with contextlib.closing(found) as dosages:  # type: ignore[type-var]
+        for window, dosage in dosages:
+            for piece in pieces_of(window, targets.written, manifest.sites_per_piece):
+                sites = piece.written
+                if len(sites):
+                    some = dosage[:, sites - window.start]
+                    made = _piece(imputer.panel, sites, some, alleles, targets, ploidy, mixed)
+                    yield window.number, piece.number, made
+            done += window.stop - window.start
+            reporter.sites(done, total)
+
+
+def _piece(
+    panel: Panel,
+    sites: I64Array,
+    dosage: F32Array,
+    alleles: I8Array,
+    targets: StretchTargets,
+    ploidy: Ploidy,
+    mixed: bool,
+) -> Piece:
+    cells = cells_of(dosage, alleles[:, sites], targets.observed[sites], ploidy)
+    return Piece(cells.dosage, sums_at(panel, sites, cells.believed, cells.known, ploidy, mixed=mixed))
+
+
+def _member(window: int, number: int) -> str:
+    return f"{window:05d}-{number:07d}"
+
+
+def _packed(piece: Piece) -> bytes:
+    buffer, sums = io.BytesIO(), piece.sums
+    counts = np.array([sums.n_samples, sums.n_haplotypes, sums.weight2], dtype=np.int64)
+    np.savez(buffer, dosage=piece.dosage, base=sums.base, few=sums.few, counts=counts)
+    return buffer.getvalue()
+
+
+def _unpacked(data: bytes) -> Piece:
+    with np.load(io.BytesIO(data), allow_pickle=False) as table:
+        n_samples, n_haplotypes, weight2 = table["counts"].tolist()
+        sums = CohortSums(
+            n_samples=n_samples, n_haplotypes=n_haplotypes, weight2=weight2, base=table["base"], few=table["few"]
+        )
+        return Piece(table["dosage"], sums)
+
+
+def _mark(manifest: Manifest, chunk: Chunk) -> dict[str, object]:
+    return {"manifest": manifest.decisions, "windows": list(chunk.windows), "samples": list(chunk.samples)}
+
+
+def require_same(what: str, where: str, planned: str, found: str) -> None:
+    """Refuses what is not what the job was planned with.
+
+    Raises:
+        ProvenanceMismatchError: It is not.
+    """
+    if planned != found:
+        raise ProvenanceMismatchError(f"the {what} {where} is not what the job was planned with; plan again")
+
+
+def map_of(stretch: Stretch, panel: Panel) -> GeneticMap:
+    """The genetic map that the job was planned with.
+
+    Raises:
+        ProvenanceMismatchError: The file holds another one now.
+    """
+    if stretch.map is None:
+        genetic_map = GeneticMap.constant(panel.contig, int(panel.positions[0]), int(panel.positions[-1]))
+    else:
+        genetic_map = map_for(panel, Path(stretch.map))
+    require_same("genetic map", stretch.map or "of 1 cM per Mb", stretch.map_digest, genetic_map.digest)
+    return genetic_map

@@ -1,0 +1,192 @@
+"""Plan, chunks and merge on this machine: `vcfrag impute` where there is more than one process's work."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Final
+
+from vcfrag_core.errors import ProgramError, ProvenanceMismatchError
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
+from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
+from vcfrag_train.jobs.merge import merge, missing_chunks
+from vcfrag_train.jobs.plan import PlanConfig, plan
+from vcfrag_train.reporter import Reporter
+
+_TRIES: Final = 3
+_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster")
+# Runs the chunks of these numbers: (manifest's file, numbers, told of each one done).
+Runner = Callable[[Path, Sequence[int], Callable[[int], None]], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What a job wrote.
+
+    Attributes:
+        outputs: Each output and its number of records.
+        qc: The QC table.
+        n_samples: Samples in the outputs.
+    """
+
+    outputs: tuple[tuple[Path, int], ...]
+    qc: Path
+    n_samples: int
+
+
+def impute_job(
+    config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None, runner: Runner | None = None
+) -> JobResult:
+    """Plans, runs and merges a job; afterwards its folder and manifest are gone.
+
+    With `resume` a manifest that is there is taken up as it was planned.
+
+    Args:
+        config: What is imputed.
+        cut: How it is cut.
+        reporter: Is told how it goes.
+        runner: Runs chunks; processes of this machine unless given.
+
+    Raises:
+        InputError, ConfigError and their kinds: See `plan`, `run_chunk` and `merge`.
+        ProgramError: Processes died again and again.
+    """
+    reporter = reporter or Reporter()
+    if config.resume and cut.manifest.is_file():
+        manifest = read_manifest(cut.manifest)
+        _refuse_other(manifest, config, cut)
+    else:
+        shutil.rmtree(job_folder(cut.manifest), ignore_errors=True)
+        manifest = plan(config, cut, reporter)
+    folder = job_folder(cut.manifest)
+    todo = missing_chunks(manifest, folder)
+    total = len(manifest.chunks)
+    if config.resume:
+        reporter.say(f"{total - len(todo)} of {total} chunks are there from the run that is resumed")
+    reporter.stage("imputing chunks")
+    done = total - len(todo)
+    reporter.sites(done, total)
+
+    def tell(_: int) -> None:
+        nonlocal done
+        done += 1
+        reporter.sites(done, total)
+
+    if todo:
+        (runner or local_runner(cut.jobs, config.threads))(cut.manifest, todo, tell)
+    outputs = merge(manifest, folder, threads=config.threads, reporter=reporter)
+    shutil.rmtree(folder)
+    cut.manifest.unlink()
+    return JobResult(outputs=tuple(outputs), qc=config.qc_table, n_samples=len(manifest.samples))
+
+
+def _refuse_other(manifest: Manifest, config: ImputeConfig, cut: PlanConfig) -> None:
+    """Refuses to take up what another command has begun, but for how it was run."""
+    if _what(manifest.command) != _what(config.command):
+        raise ProvenanceMismatchError(
+            f"--resume: {cut.manifest} was planned by `{manifest.command}`; give the same options, or run without"
+            " --resume to start anew"
+        )
+
+
+def _what(command: str) -> list[str]:
+    """The words of a command that say what is done, not how it is run."""
+    words = [part for word in shlex.split(command) for part in word.split("=", 1)]
+    kept = []
+    while words:
+        word = words.pop(0)
+        if word in _HOW:
+            del words[:1]
+        elif word != "--resume":
+            kept.append(word)
+    return kept
+
+
+def local_runner(jobs: int, threads: int) -> Runner:
+    """Runs chunks in this process, or in as many processes of this machine as there are jobs."""
+
+    def run(path: Path, numbers: Sequence[int], tell: Callable[[int], None]) -> None:
+        if jobs == 1:
+            worker = Worker(path, threads)
+            for number in numbers:
+                worker.run(number)
+                tell(number)
+            return
+        todo = list(numbers)
+        for _ in range(_TRIES):
+            todo = _run_in_processes(path, todo, jobs, threads, tell)
+            if not todo:
+                return
+        raise ProgramError(f"chunks {todo[:5]} were not imputed in {_TRIES} tries: their processes were killed")
+
+    return run
+
+
+def _run_in_processes(
+    path: Path, numbers: Sequence[int], jobs: int, threads: int, tell: Callable[[int], None]
+) -> list[int]:
+    """Numbers that were not imputed because a process died."""
+    left = dict.fromkeys(numbers)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(path, threads)) as pool:
+        waiting: dict[Future[int], int] = {pool.submit(_run, number): number for number in numbers}
+        try:
+            while waiting:
+                finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    number = waiting.pop(future)
+                    future.result()
+                    del left[number]
+                    tell(number)
+        except BrokenProcessPool:
+            return list(left)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return []
+
+
+class Worker:
+    """Runs chunks of one manifest and keeps the last stretch open.
+
+    Args:
+        path: The manifest.
+        threads: Threads of a chunk.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._manifest: Manifest = read_manifest(path)
+        self._folder = job_folder(path)
+        self._threads = threads
+        self._open: tuple[int, OpenedStretch] | None = None
+
+    def run(self, number: int) -> bool:
+        """Runs a chunk; whether there was something to do."""
+        stretch = self._manifest.chunk(number).stretch
+        if self._open is None or self._open[0] != stretch:
+            # The old one is let go before the new one is read.
+            self._open = None
+            self._open = (stretch, OpenedStretch(self._manifest, self._folder, stretch, self._threads))
+        return run_chunk(self._manifest, self._folder, number, threads=self._threads, opened=self._open[1])
+
+
+_worker: Worker | None = None
+
+
+def _start(path: Path, threads: int) -> None:
+    global _worker
+    _worker = Worker(path, threads)
+
+
+def _run(number: int) -> int:
+    if _worker is None:
+        raise ProgramError("the process was not started")
+    _worker.run(number)
+    return number

@@ -1,0 +1,210 @@
+"""The manifest of a job: what was decided for the cohort, and the chunks in which it is imputed. One JSON file.
+
+Beside it lies a folder with the targets in the panel's coding, one pair of files for each stretch (a contig, or a part
+of one), and with the chunks that are done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.errors import ConfigError, InputError, RangeError
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues
+from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.settings import from_table, to_table
+
+KIND: Final = "vcfrag manifest 1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A contig, or a part of one along which nobody's ploidy changes.
+
+    Attributes:
+        contig: Its name in the panel.
+        panel: The panel's file.
+        region: What is read of it; all without one.
+        panel_digest: Digest of what was read.
+        map: The genetic map's file; None without one.
+        map_digest: Digest of the map.
+        parameters: Retrieval and copying.
+        method: Parameters and model in one line, for the header.
+        ploidy: Of all samples, as `Ploidy` writes it.
+        n_sites: Panel sites.
+        n_typed: Typed ones.
+        n_windows: Windows over them.
+        contig_length: Base pairs, where known.
+        groups: Exclusion groups of panel samples.
+        lines: KEY and VALUE of the header's lines of this stretch.
+        targets: Digest of the files with the targets.
+    """
+
+    contig: str
+    panel: str
+    region: str | None
+    panel_digest: str
+    map: str | None
+    map_digest: str
+    parameters: CopyingParameters
+    method: str
+    ploidy: str
+    n_sites: int
+    n_typed: int
+    n_windows: int
+    contig_length: int | None
+    groups: Mapping[str, str]
+    lines: tuple[tuple[str, str], ...]
+    targets: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Some windows of a stretch for some samples.
+
+    Attributes:
+        number: Which it is, from 0.
+        stretch: Number of the stretch.
+        windows: First window, and the one after the last.
+        samples: First sample, and the one after the last.
+        memory_bytes: What it is expected to need.
+        seconds: What it is expected to take on one thread.
+    """
+
+    number: int
+    stretch: int
+    windows: tuple[int, int]
+    samples: tuple[int, int]
+    memory_bytes: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A job.
+
+    Attributes:
+        version: Of vcfrag, which planned it.
+        command: The command line, for the header.
+        out: The output; `{contig}` in its name stands for one file a contig.
+        output: What is written of a genotype.
+        min_r2: Least estimated r² of imputed sites that are written.
+        checkpoint: Run folder of a trained model; None for the one that ships.
+        accept: Fields in which it may differ.
+        copying_only: Whether there is no model at all.
+        panel_missing: What missing alleles of the panel are taken for.
+        sites_per_piece: Sites that are in memory at once when chunks are joined.
+        samples: S names.
+        stretches: In the output's order.
+        chunks: All of them.
+    """
+
+    version: str
+    command: str
+    out: str
+    output: OutputFormat
+    min_r2: float | None
+    checkpoint: str | None
+    accept: tuple[str, ...]
+    copying_only: bool
+    panel_missing: MissingRule
+    sites_per_piece: int
+    samples: tuple[str, ...]
+    stretches: tuple[Stretch, ...]
+    chunks: tuple[Chunk, ...]
+
+    @functools.cached_property
+    def decisions(self) -> str:
+        """Digest of everything but the chunks: what the output follows from."""
+        content = _content(self)
+        del content["chunks"]
+        return text_digest("job", json.dumps(content, sort_keys=True))
+
+    def chunk(self, number: int) -> Chunk:
+        """The chunk of that number.
+
+        Raises:
+            RangeError: There is none.
+        """
+        if not 0 <= number < len(self.chunks):
+            raise RangeError(f"the manifest has chunks 0 to {len(self.chunks) - 1}, got {number}")
+        return self.chunks[number]
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Writes it, whole or not at all."""
+    with atomic_path(path) as temporary:
+        content = {"kind": KIND, **_content(manifest)}
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a file.
+
+    Raises:
+        InputError: No such file, or it holds something else, or part of it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+    except ValueError as error:
+        raise InputError(f"not a manifest: {error}", path=path) from error
+    if not isinstance(content, dict) or content.pop("kind", None) != KIND:
+        raise InputError(f"not a manifest: its `kind` must be {KIND!r}; `vcfrag plan` writes one", path=path)
+    try:
+        return _manifest(content)
+    except (KeyError, TypeError, ValueError, ConfigError, RangeError) as error:
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"not a manifest: {what}", path=path) from error
+
+
+def job_folder(path: Path) -> Path:
+    """The folder that goes with a manifest."""
+    return path.with_name(f"{path.name.removesuffix('.json')}.job")
+
+
+def _content(manifest: Manifest) -> dict[str, Any]:
+    content = {field.name: getattr(manifest, field.name) for field in dataclasses.fields(manifest)}
+    content["output"] = dataclasses.asdict(manifest.output)
+    content["stretches"] = [
+        {**dataclasses.asdict(stretch), "parameters": to_table(stretch.parameters)} for stretch in manifest.stretches
+    ]
+    content["chunks"] = [dataclasses.asdict(chunk) for chunk in manifest.chunks]
+    return content
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    output = content.pop("output")
+    return Manifest(
+        **{
+            **content,
+            "output": OutputFormat(
+                formats=tuple(output["formats"]),
+                bgen=BgenValues(output["bgen"]),
+                bgen_bits=output["bgen_bits"],
+                pgen=PgenValues(output["pgen"]),
+            ),
+            "accept": tuple(content["accept"]),
+            "panel_missing": MissingRule(content["panel_missing"]),
+            "samples": tuple(content["samples"]),
+            "stretches": tuple(_stretch(entry) for entry in content["stretches"]),
+            "chunks": tuple(
+                Chunk(**{**entry, "windows": tuple(entry["windows"]), "samples": tuple(entry["samples"])})
+                for entry in content["chunks"]
+            ),
+        }
+    )
+
+
+def _stretch(entry: dict[str, Any]) -> Stretch:
+    parameters = from_table(CopyingParameters, entry["parameters"], base=Path(), where="parameters")
+    lines = tuple((str(key), str(value)) for key, value in entry["lines"])
+    return Stretch(**{**entry, "parameters": parameters, "lines": lines})

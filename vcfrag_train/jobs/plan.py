@@ -1,0 +1,299 @@
+"""Plans a job: reads and tests the targets once, decides what depends on the cohort, and cuts the work into chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from vcfrag_core.errors import ConfigError, UnknownContigError
+from vcfrag_core.files.outputs import stem_of
+from vcfrag_core.files.tables.cohort import read_cohort
+from vcfrag_core.files.targets import read_target
+from vcfrag_core.files.vcf.reader import name_contigs, parse_region
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
+from vcfrag_train.imputing.checks import CheckedTarget
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.pieces import pass_through_records
+from vcfrag_train.imputing.pipeline import Run
+from vcfrag_train.imputing.qc_report import QcReport
+from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
+from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
+from vcfrag_train.jobs.inputs import PLACE, ContigFiles, find_files
+from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, write_manifest
+from vcfrag_train.jobs.targets import StretchTargets, write_targets
+from vcfrag_train.reporter import Reporter
+
+# Measured by benchmarks/jobs.py: one thread, the model that ships, per haplotype and site.
+SECONDS_PER_CELL: Final = 4e-7
+BYTES_OF_A_PROCESS: Final = 350_000_000
+# Dosages of a window, twice, and what is made of them.
+_BYTES_PER_WINDOW_CELL: Final = 24
+_SECONDS_PER_CHUNK: Final = 120.0
+_CELLS_PER_PIECE: Final = 200_000
+_LEAST_PER_PIECE: Final = 16
+# What a genotype takes in a chunk, at least.
+_BYTES_PER_GENOTYPE: Final = 0.2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PlanConfig:
+    """How a job is cut.
+
+    Attributes:
+        manifest: The manifest's file.
+        panels: Files of the panel.
+        maps: Files of the genetic map.
+        jobs: Chunks that will be imputed at a time.
+        memory_bytes: What all of them may need together; not looked at without.
+        windows_per_chunk: Windows of a chunk; about two minutes' work unless given.
+        samples_per_chunk: Samples of a chunk; as many as memory has room for unless given.
+    """
+
+    manifest: Path
+    panels: tuple[Path, ...]
+    maps: tuple[Path, ...] = ()
+    jobs: int = 1
+    memory_bytes: int | None = None
+    windows_per_chunk: int | None = None
+    samples_per_chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.manifest.parent.is_dir():
+            raise ConfigError(f"--manifest {self.manifest}: there is no folder {self.manifest.parent}")
+        counts = [n for n in (self.jobs, self.windows_per_chunk, self.samples_per_chunk) if n is not None]
+        if min(counts) < 1:
+            raise ConfigError("--jobs, --windows-per-chunk and --samples-per-chunk are 1 or more")
+
+
+def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None) -> Manifest:
+    """Plans a job and writes its manifest; every input is checked before it is.
+
+    Raises:
+        InputError and its kinds: Targets, panels or maps cannot be used.
+        ConfigError: There is no room for the job, or an option that a job does not have.
+    """
+    reporter = reporter or Reporter()
+    _refuse(config)
+    reporter.stage("reading the targets")
+    around = None if config.region is None else str(with_margin(parse_region(config.region)))
+    targets = read_target(config.targets, region=around, threads=config.threads)
+    if config.samples is not None:
+        everyone = len(targets[0].samples)
+        targets = [select_samples(calls, config.samples) for calls in targets]
+        reporter.say(describe(targets[0].samples, everyone))
+    refuse_unphased(targets)
+    report = QcReport(config.targets, targets[0].samples, config.qc_table)
+    try:
+        return _planned(config, cut, targets, report, reporter)
+    finally:
+        report.write()
+
+
+def _refuse(config: ImputeConfig) -> None:
+    """Refuses what takes the whole cohort at a time."""
+    if "LOO" in config.formats:
+        raise ConfigError("--format LOO: a job has no leave-one-out dosages of everybody; impute in one process")
+    if config.daemon is not None:
+        raise ConfigError("--daemon: chunks search in their own processes; leave it out")
+
+
+def _planned(
+    config: ImputeConfig, cut: PlanConfig, targets: list[TargetCalls], report: QcReport, reporter: Reporter
+) -> Manifest:
+    files, foreign = find_files([calls.contig for calls in targets], cut.panels, cut.maps, config.region)
+    for calls in targets:
+        if calls.contig in foreign:
+            reporter.say(report.add_foreign(calls))
+    if not files:
+        names = name_contigs([calls.contig for calls in targets])
+        own = name_contigs([name for path in cut.panels for name in panel_contigs(path)])
+        raise UnknownContigError(f"no panel has any of its contigs: {names}; they have {own}", path=targets[0].source)
+    refuse_twice({contig: of.source for contig, of in files.items()}, Path(targets[0].source))
+    folder = job_folder(cut.manifest)
+    folder.mkdir(exist_ok=True)
+    run = Run(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
+    samples = targets[0].samples
+    _check_samples(targets)
+    stretches: list[Stretch] = []
+    windows: list[list[int]] = []
+    todo = [calls for calls in targets if calls.contig in files]
+    targets.clear()
+    while todo:
+        # Each contig's calls are let go when they are planned.
+        calls = todo.pop(0)
+        for stretch, sites in _stretches(config, run, calls, files[calls.contig], folder, len(stretches)):
+            stretches.append(stretch)
+            windows.append(sites)
+    run.write_cohort()
+    manifest = Manifest(
+        version=importlib.metadata.version("vcfrag"),
+        command=config.command,
+        out=str(config.out.absolute()),
+        output=config.output_format,
+        min_r2=config.min_r2,
+        checkpoint=None if config.checkpoint is None else str(config.checkpoint.absolute()),
+        accept=config.accept,
+        copying_only=config.copying_only,
+        panel_missing=config.panel_missing,
+        sites_per_piece=max(_LEAST_PER_PIECE, _CELLS_PER_PIECE // len(samples)),
+        samples=samples,
+        stretches=tuple(stretches),
+        chunks=(),
+    )
+    manifest = cut_into_chunks(manifest, windows, cut)
+    _check_room(manifest, folder)
+    write_manifest(manifest, cut.manifest)
+    return manifest
+
+
+def _check_samples(targets: Sequence[TargetCalls]) -> None:
+    for calls in targets:
+        if calls.samples != targets[0].samples:
+            other = next(iter(set(calls.samples) ^ set(targets[0].samples)), calls.samples[0])
+            raise ConfigError(
+                f"--target: contigs {targets[0].contig} and {calls.contig} have other samples, or in another order:"
+                f" {other}; give all contigs of the same samples"
+            )
+
+
+def _stretches(
+    config: ImputeConfig, run: Run, calls: TargetCalls, files: ContigFiles, folder: Path, number: int
+) -> Iterator[tuple[Stretch, list[int]]]:
+    """The contig's stretches, and the sites of each one's windows."""
+    with run.checked(calls, files.source, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
+        targets = StretchTargets(
+            ploidy=checked.ploidy,
+            observed=checked.observed,
+            written=checked.written & chosen_sites(checked.panel, checked.observed, config.sites),
+            er2=checked.er2,
+            alleles=checked.alleles[:, checked.observed],
+            names=checked.names,
+            kept=tuple(pass_through_records(checked, config.region)) if config.pass_through else (),
+        )
+        digest = write_targets(targets, folder, number)
+        sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
+        stretch = _stretch(checked, imputer, files)
+        yield (
+            dataclasses.replace(
+                stretch,
+                map_digest=made_from["map"],
+                n_windows=len(sizes),
+                lines=run.lines(stretch.contig),
+                targets=digest,
+            ),
+            sizes,
+        )
+
+
+def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> Stretch:
+    """What the manifest says of a stretch, but for what is known where it is planned."""
+    panel = checked.panel
+    return Stretch(
+        contig=panel.contig,
+        panel=str(files.panel.absolute()),
+        region=files.source.region,
+        panel_digest=panel.digest,
+        map=None if files.map is None else str(files.map.absolute()),
+        map_digest="",
+        parameters=imputer.parameters(checked.observed),
+        method=imputer.method(checked.observed),
+        ploidy=str(checked.ploidy),
+        n_sites=panel.n_sites,
+        n_typed=int(checked.observed.sum()),
+        n_windows=0,
+        contig_length=panel.contig_length or checked.records.contig_length,
+        groups={name: group for name, group in imputer.split.groups.items() if name != group},
+        lines=(),
+        targets="",
+    )
+
+
+def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: PlanConfig) -> Manifest:
+    """The manifest with other chunks.
+
+    Args:
+        manifest: The job.
+        windows: Sites of every window of every stretch.
+        cut: How it is cut.
+
+    Raises:
+        ConfigError: Not even one sample fits into the memory.
+    """
+    n_samples = len(manifest.samples)
+    chunks: list[Chunk] = []
+    for number, (stretch, sizes) in enumerate(zip(manifest.stretches, windows, strict=True)):
+        batch = min(n_samples, cut.samples_per_chunk or _samples_that_fit(stretch, sizes, cut, n_samples))
+        for w0, w1 in _runs(sizes, batch, cut.windows_per_chunk):
+            for s0 in range(0, n_samples, batch):
+                s1 = min(s0 + batch, n_samples)
+                chunks.append(
+                    Chunk(
+                        number=len(chunks),
+                        stretch=number,
+                        windows=(w0, w1),
+                        samples=(s0, s1),
+                        memory_bytes=_memory(stretch, max(sizes[w0:w1]), s1 - s0),
+                        seconds=round(2 * (s1 - s0) * sum(sizes[w0:w1]) * SECONDS_PER_CELL, 1),
+                    )
+                )
+    return dataclasses.replace(manifest, chunks=tuple(chunks))
+
+
+def _runs(sizes: Sequence[int], batch: int, given: int | None) -> Iterator[tuple[int, int]]:
+    """Ranges of windows: so many each, or about `_SECONDS_PER_CHUNK` of work."""
+    start, seconds = 0, 0.0
+    for stop in range(1, len(sizes) + 1):
+        seconds += 2 * batch * sizes[stop - 1] * SECONDS_PER_CELL
+        full = stop - start == given if given is not None else seconds >= _SECONDS_PER_CHUNK
+        if full or stop == len(sizes):
+            yield start, stop
+            start, seconds = stop, 0.0
+
+
+def _memory(stretch: Stretch, window: int, n_samples: int) -> int:
+    """Bytes of a process that imputes a chunk."""
+    cells = 2 * n_samples * (stretch.n_sites + _BYTES_PER_WINDOW_CELL * window)
+    return BYTES_OF_A_PROCESS + cells
+
+
+def _samples_that_fit(stretch: Stretch, sizes: Sequence[int], cut: PlanConfig, n_samples: int) -> int:
+    if cut.memory_bytes is None:
+        return n_samples
+    window = max(sizes)
+    room = cut.memory_bytes // cut.jobs - _memory(stretch, window, 0)
+    fits = room // (_memory(stretch, window, 1) - _memory(stretch, window, 0))
+    if fits < 1:
+        needed = cut.jobs * _memory(stretch, window, 1)
+        raise ConfigError(
+            f"--memory: {cut.jobs} jobs on contig {stretch.contig} need {needed / 1e9:.1f} GB at least; give more, or"
+            " fewer --jobs"
+        )
+    # Even batches.
+    return -(-n_samples // -(-n_samples // int(fits)))
+
+
+def _check_room(manifest: Manifest, folder: Path) -> None:
+    """Refuses a job that the disks have no room for."""
+    genotypes = len(manifest.samples) * sum(stretch.n_sites for stretch in manifest.stretches)
+    needed = int(_BYTES_PER_GENOTYPE * genotypes)
+    for place in {folder, Path(manifest.out).parent}:
+        free = shutil.disk_usage(place).free
+        if free < needed:
+            raise ConfigError(
+                f"{place}: the job needs {needed / 1e9:.1f} GB there at least, {free / 1e9:.1f} GB are free"
+            )
+
+
+def output_of(manifest: Manifest, contig: str) -> Path:
+    """The output that a contig goes to."""
+    return Path(manifest.out.replace(PLACE, contig))
+
+
+def default_manifest(out: Path) -> Path:
+    """Where a manifest is written unless told: beside the output."""
+    return out.with_name(f"{stem_of(out).replace(PLACE, 'genome')}.manifest.json")

@@ -1,0 +1,127 @@
+"""The targets of a stretch as a job keeps them: alleles at the typed sites, and what was decided of every site."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from vcfrag_core.errors import ProvenanceMismatchError
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.hashing import text_digest
+from vcfrag_core.output.records import PassThroughRecord
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.retrieval.queries import EXTERNAL, External
+from vcfrag_core.types import BoolArray, F64Array, I8Array
+
+_NOBODY: Final = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StretchTargets:
+    """All samples on one stretch.
+
+    Attributes:
+        ploidy: Whose haplotypes are whose.
+        observed: (V,) typed sites.
+        written: (V,) sites that go to the output.
+        er2: (V,) leave-one-out r², NaN where there is none.
+        alleles: (Q, M) alleles at the typed sites, -1 missing.
+        names: (Q,) panel samples whose groups are not retrieved, or EXTERNAL.
+        kept: Records of the target that are passed through.
+    """
+
+    ploidy: Ploidy
+    observed: BoolArray
+    written: BoolArray
+    er2: F64Array
+    alleles: I8Array
+    names: tuple[str | External, ...]
+    kept: tuple[PassThroughRecord, ...] = ()
+
+    def of_samples(self, start: int, stop: int) -> tuple[I8Array, tuple[str | External, ...], Ploidy]:
+        """(q, V) alleles at all sites, names and ploidy of samples `start` to just before `stop`."""
+        first, last = (int(self.ploidy.starts[s]) for s in (start, stop))
+        dense = np.full((last - first, len(self.observed)), -1, dtype=np.int8)
+        dense[:, self.observed] = self.alleles[first:last]
+        return dense, self.names[first:last], self.ploidy.select(np.arange(start, stop))
+
+
+def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
+    """Writes the two files of a stretch; returns their digest."""
+    table, alleles = _files(folder, number)
+    names = [_NOBODY if isinstance(name, External) else name for name in targets.names]
+    kept = targets.kept
+    with atomic_path(alleles) as temporary, temporary.open("wb") as file:
+        np.save(file, targets.alleles)
+    columns: dict[str, Any] = {
+        "observed": np.packbits(targets.observed),
+        "written": np.packbits(targets.written),
+        "er2": targets.er2[targets.observed],
+        "n_sites": np.array(len(targets.observed)),
+        "ploidy": np.array(str(targets.ploidy)),
+        "names": np.array("\n".join(names)),
+        "kept_sites": np.array("\n".join(f"{k.position}\t{k.site_id}\t{k.ref}\t{','.join(k.alts)}" for k in kept)),
+        "kept_alleles": np.array([k.alleles for k in kept], dtype=np.int8),
+    }
+    with atomic_path(table) as temporary, temporary.open("wb") as file:
+        np.savez(file, **columns)
+    return text_digest("targets", targets.alleles.tobytes(), *(column.tobytes() for column in columns.values()))
+
+
+def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
+    """What was written, the alleles mapped into memory.
+
+    Raises:
+        ProvenanceMismatchError: The files are not those of the manifest.
+    """
+    table, alleles = _files(folder, number)
+    try:
+        with np.load(table, allow_pickle=False) as columns:
+            if int(columns["n_sites"]) != n_sites:
+                raise ProvenanceMismatchError(f"{table} is of another manifest; plan again")
+            observed, written = (_flags(columns[name], n_sites) for name in ("observed", "written"))
+            er2 = np.full(n_sites, np.nan)
+            er2[observed] = columns["er2"]
+            ploidy = Ploidy.parse(str(columns["ploidy"]))
+            names = str(columns["names"]).split("\n")
+            kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], ploidy)
+        mapped = np.load(alleles, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ProvenanceMismatchError(f"{table} and {alleles.name} are not as planned ({error}); plan again") from error
+    return StretchTargets(
+        ploidy=ploidy,
+        observed=observed,
+        written=written,
+        er2=er2,
+        alleles=mapped,
+        names=tuple(name or EXTERNAL for name in names),
+        kept=kept,
+    )
+
+
+def _files(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"targets-{number:04d}.npz", folder / f"targets-{number:04d}.npy"
+
+
+def _flags(packed: np.ndarray[tuple[int], np.dtype[np.uint8]], n: int) -> BoolArray:
+    return np.unpackbits(packed, count=n).astype(np.bool_)
+
+
+def _kept(text: str, alleles: I8Array, ploidy: Ploidy) -> tuple[PassThroughRecord, ...]:
+    made = []
+    for line, row in zip(text.split("\n") if text else [], alleles, strict=True):
+        position, site_id, ref, alts = line.split("\t")
+        made.append(
+            PassThroughRecord(
+                position=int(position),
+                site_id=site_id,
+                ref=ref,
+                alts=tuple(alts.split(",")) if alts else (),
+                alleles=row,
+                ploidy=ploidy,
+            )
+        )
+    return tuple(made)

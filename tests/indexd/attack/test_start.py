@@ -18,8 +18,8 @@ from tests.indexd.attack.conftest import Attacked
 from tests.indexd.conftest import COMMAND, Process
 from vcfrag_core.errors import ConfigError
 from vcfrag_indexd.config.config import SecurityConfig, ServeConfig
-from vcfrag_indexd.serving.certificates import Certificates
-from vcfrag_indexd.serving.exposure import warnings_of
+from vcfrag_indexd.security.certificates import Certificates
+from vcfrag_indexd.security.exposure import warnings_of
 
 
 @pytest.fixture(scope="module")

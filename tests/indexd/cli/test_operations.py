@@ -218,7 +218,7 @@ def test_engines__unknown_or_impossible_ones_are_refused() -> None:
 
 
 def test_tracing__without_the_extra_says_which_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vcfrag_indexd.serving import tracing
+    from vcfrag_indexd.telemetry import tracing
 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name=name)

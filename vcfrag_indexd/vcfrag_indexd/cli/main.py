@@ -11,7 +11,7 @@ from vcfrag_core.errors import VcfragError
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.memory import return_freed_memory
 from vcfrag_indexd.serving.server import Daemon
-from vcfrag_indexd.serving.sockets import raise_descriptor_limit
+from vcfrag_indexd.transport.sockets import raise_descriptor_limit
 
 EXIT_OK = 0
 EXIT_CUT_OFF = 1

@@ -1,1 +1,1 @@
-"""The gRPC server: health, security, metrics, tracing."""
+"""The daemon itself: its rpcs, health, reflection, ports, and what makes it ready."""

@@ -13,8 +13,8 @@ from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.service.admission import Admission, Ticket
 from vcfrag_indexd.service.call import Call, Client
 from vcfrag_indexd.service.lane import Job, Lane
-from vcfrag_indexd.serving.tracing import TRACEPARENT, Tracer
-from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_indexd.telemetry.tracing import TRACEPARENT, Tracer
+from vcfrag_indexd.transport.transport import ServerCall
 from vcfrag_proto import status
 
 LONGEST_REQUEST_ID = 64

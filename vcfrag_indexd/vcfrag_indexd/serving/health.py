@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2
 
 from vcfrag_core.errors import OverloadedError, ShapeError, VcfragError
 from vcfrag_indexd.service.call import Client
-from vcfrag_indexd.serving.inbox import Inbox
-from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_indexd.transport.inbox import Inbox
+from vcfrag_indexd.transport.transport import ServerCall
 from vcfrag_proto import status
 
 HEALTH_SERVICE = "grpc.health.v1.Health"

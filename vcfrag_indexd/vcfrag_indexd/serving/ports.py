@@ -6,11 +6,11 @@ import grpc
 
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.serving.health import HEALTH_METHODS, HEALTH_SERVICE, MAX_REQUEST_BYTES, Health
-from vcfrag_indexd.serving.inbox import Inbox
 from vcfrag_indexd.serving.reflection import REFLECTION_SERVICE, Reflection
 from vcfrag_indexd.serving.rpc import SERVICE_NAME, IndexRpc
-from vcfrag_indexd.serving.sockets import check_free, connections_within
-from vcfrag_indexd.serving.transport import Option, ServerCall, Transport
+from vcfrag_indexd.transport.inbox import Inbox
+from vcfrag_indexd.transport.sockets import check_free, connections_within
+from vcfrag_indexd.transport.transport import Option, ServerCall, Transport
 from vcfrag_proto.channel import split_address
 from vcfrag_proto.status import MAX_MESSAGE_BYTES
 

@@ -10,11 +10,11 @@ from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from vcfrag_core.errors import OverloadedError, ShapeError, VcfragError
+from vcfrag_indexd.security.authorizer import Authorizer
 from vcfrag_indexd.service.call import Client
 from vcfrag_indexd.serving.health import refuse_call
-from vcfrag_indexd.serving.inbox import Inbox
-from vcfrag_indexd.serving.security import Authorizer
-from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_indexd.transport.inbox import Inbox
+from vcfrag_indexd.transport.transport import ServerCall
 
 REFLECTION_SERVICE = reflection.SERVICE_NAME
 METHOD = "ServerReflectionInfo"

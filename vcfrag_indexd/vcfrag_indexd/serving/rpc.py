@@ -11,15 +11,15 @@ import grpc
 from vcfrag_core.errors import OverloadedError, RangeError, VcfragError
 from vcfrag_indexd.config.config import COPIES_OF_A_REPLY, RECEIVED_AT_ONCE, LimitsConfig
 from vcfrag_indexd.logs import get_log
+from vcfrag_indexd.security.authorizer import Authorizer
 from vcfrag_indexd.service import messages
 from vcfrag_indexd.service.call import Client
 from vcfrag_indexd.service.lane import Lane
 from vcfrag_indexd.service.service import IndexService, PlannedSearch, Preparation
 from vcfrag_indexd.serving.handled import CallObserver, Handled
-from vcfrag_indexd.serving.inbox import Inbox
-from vcfrag_indexd.serving.security import Authorizer
-from vcfrag_indexd.serving.tracing import Tracer
-from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_indexd.telemetry.tracing import Tracer
+from vcfrag_indexd.transport.inbox import Inbox
+from vcfrag_indexd.transport.transport import ServerCall
 from vcfrag_proto.v1 import index_pb2 as pb
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["Index"].full_name

@@ -12,20 +12,20 @@ from vcfrag_core.search.engine import Engine
 from vcfrag_indexd.config.config import ServeConfig
 from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.logs import get_log
+from vcfrag_indexd.security.authorizer import Authorizer
+from vcfrag_indexd.security.certificates import Certificates
+from vcfrag_indexd.security.exposure import warnings_of
 from vcfrag_indexd.service.service import IndexService
-from vcfrag_indexd.serving.certificates import Certificates
-from vcfrag_indexd.serving.exposure import warnings_of
 from vcfrag_indexd.serving.health import HEALTH_SERVICE, LIVE, Health
 from vcfrag_indexd.serving.loading import PanelLoader
-from vcfrag_indexd.serving.metrics import Metrics
 from vcfrag_indexd.serving.ports import ProbePort, ServicePort, bind
 from vcfrag_indexd.serving.readiness import Readiness
 from vcfrag_indexd.serving.reflection import REFLECTION_SERVICE, Reflection
 from vcfrag_indexd.serving.rpc import SERVICE_NAME, IndexRpc
-from vcfrag_indexd.serving.security import Authorizer
-from vcfrag_indexd.serving.sockets import unsent_bytes
-from vcfrag_indexd.serving.tracing import Tracer
+from vcfrag_indexd.telemetry.metrics import Metrics
+from vcfrag_indexd.telemetry.tracing import Tracer
 from vcfrag_indexd.threads import Supervised
+from vcfrag_indexd.transport.sockets import unsent_bytes
 from vcfrag_proto.channel import split_address
 
 TICK_SECONDS = 0.025

@@ -14,8 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from vcfrag_core.errors import AuthenticationError, ConfigError, NotPermittedError, UnavailableError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.config.config import SecurityConfig, ServeConfig
-from vcfrag_indexd.serving.certificates import Certificates
-from vcfrag_indexd.serving.security import Authorizer
+from vcfrag_indexd.security.authorizer import Authorizer
+from vcfrag_indexd.security.certificates import Certificates
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
 from vcfrag_train.client.client import IndexClient, TlsConfig

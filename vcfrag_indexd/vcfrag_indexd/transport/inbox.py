@@ -16,7 +16,7 @@ from collections.abc import Callable
 from vcfrag_core.errors import DeadlineError, OverloadedError, VcfragError
 from vcfrag_indexd.service.call import Client
 from vcfrag_indexd.service.turns import FairQueue
-from vcfrag_indexd.serving.transport import ServerCall
+from vcfrag_indexd.transport.transport import ServerCall
 
 MOST_LAG_SECONDS = 1.0
 

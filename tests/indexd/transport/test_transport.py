@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 
-from vcfrag_indexd.serving.transport import ServerCall, Transport
+from vcfrag_indexd.transport.transport import ServerCall, Transport
 
 PATIENCE_SECONDS = 60.0
 OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 20))

@@ -7,7 +7,7 @@ import pytest
 from vcfrag_core.errors import UnknownIndexError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.serving import server
-from vcfrag_indexd.serving.tracing import Tracer
+from vcfrag_indexd.telemetry.tracing import Tracer
 from vcfrag_indexd.testing import serve
 from vcfrag_proto.v1 import index_pb2 as pb
 from vcfrag_train.client.client import IndexClient

@@ -13,7 +13,7 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.search.engine import Usage
 from vcfrag_indexd import __version__
 from vcfrag_indexd.service.admission import Load
-from vcfrag_indexd.serving.scraping import ScrapeServer
+from vcfrag_indexd.telemetry.scraping import ScrapeServer
 from vcfrag_proto.channel import split_address
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)

@@ -1,0 +1,1 @@
+"""Who may do what: tokens, certificates, and what is exposed further than one may think."""

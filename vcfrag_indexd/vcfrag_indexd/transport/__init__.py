@@ -1,0 +1,1 @@
+"""Calls as they come over the network: gRPC's completion queue, messages under way to here, sockets."""

@@ -1,4 +1,4 @@
-"""Tests of the typed sites, missing calls, thin stretches, and people who are in the panel."""
+"""Ambiguous alleles, missing calls, thin stretches, and people who are in the panel."""
 
 from __future__ import annotations
 
@@ -6,130 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.errors import ShapeError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.people import find_panel_samples, genotype_concordance, groups_of_matches
 from vcfrag_core.targets.site_tests import (
-    SiteEvidence,
     ambiguous_sites,
     missing_rates,
-    site_evidence,
     thin_stretches,
 )
 
 MakePanel = Callable[..., Panel]
-
-
-def evidence_for(
-    alleles: np.ndarray, loo: np.ndarray | None, frequency: float = 0.5, *, ambiguous: bool = False
-) -> SiteEvidence:
-    """Evidence at one site; its neighbours far away."""
-    return site_evidence(
-        alleles.reshape(-1, 1).astype(np.int8),
-        np.array([frequency]),
-        1000,
-        np.array([ambiguous]),
-        loo=None if loo is None else loo.reshape(-1, 1).astype(np.float32),
-    )
-
-
-def cohort(seed: int, n: int, frequency: float, trust: float) -> tuple[np.ndarray, np.ndarray]:
-    """Alleles, and dosages that foresee each of them with probability `trust`."""
-    rng = np.random.default_rng(seed)
-    alleles = (rng.random(n) < frequency).astype(np.int8)
-    foreseen = np.where(rng.random(n) < trust, alleles, 1 - alleles)
-    return alleles, np.where(foreseen == 1, trust, 1 - trust)
-
-
-@pytest.mark.parametrize("n", [2, 8, 32, 200])
-@pytest.mark.parametrize("frequency", [0.05, 0.5])
-def test_site_evidence__sound_and_inverted_coding_are_told_apart(n: int, frequency: float) -> None:
-    trust = 0.999
-    alleles, loo = cohort(n, n, frequency, trust)
-    assert not evidence_for(alleles, loo, frequency).inverted.any()
-    inverted = evidence_for(1 - alleles, loo, frequency)
-    assert inverted.inverted.all()
-
-
-def test_site_evidence__dosages_that_know_nothing_decide_nothing_at_half() -> None:
-    alleles, _ = cohort(1, 100, 0.5, 0.9)
-    for coded in (alleles, 1 - alleles):
-        evidence = evidence_for(coded, np.full(100, 0.5), 0.5)
-        assert not evidence.inverted.any()
-        assert not evidence.contradicted.any()
-
-
-def test_site_evidence__frequency_alone_finds_an_inverted_rare_site() -> None:
-    alleles = np.zeros(100, dtype=np.int8)
-    alleles[:3] = 1
-    assert not evidence_for(alleles, None, 0.03).inverted.any()
-    assert evidence_for(1 - alleles, None, 0.03).inverted.all()
-
-
-def test_site_evidence__another_population_is_no_inversion() -> None:
-    """0.35 in the cohort and 0.6 in the panel is what drift does."""
-    alleles = (np.arange(200) < 70).astype(np.int8)
-    assert not evidence_for(alleles, None, 0.6).inverted.any()
-
-
-def test_site_evidence__less_is_asked_of_ambiguous_alleles() -> None:
-    plain = evidence_for(np.array([0, 1]), np.array([0.5, 0.012]))
-    ambiguous = evidence_for(np.array([0, 1]), np.array([0.5, 0.012]), ambiguous=True)
-    assert not plain.inverted.any()
-    assert ambiguous.inverted.all()
-
-
-def test_site_evidence__shuffled_alleles_are_contradicted() -> None:
-    alleles, loo = cohort(4, 64, 0.4, 0.98)
-    shuffled = np.random.default_rng(5).permutation(alleles)
-    assert not evidence_for(alleles, loo, 0.4).contradicted.any()
-    evidence = evidence_for(shuffled, loo, 0.4)
-    assert evidence.contradicted.all()
-    assert not evidence.inverted.any()
-
-
-def test_site_evidence__only_the_worst_of_a_neighbourhood_is_named() -> None:
-    evidence = SiteEvidence(
-        neighbours=np.array([5.0, -20.0, -40.0, -10.0, 5.0, 5.0, -9.0]),
-        frequency=np.zeros(7),
-        garbage=np.array([0.0, 11.0, 50.0, 12.0, 0.0, 0.0, 10.5]),
-        prior=np.full(7, -7.0),
-    )
-    assert np.flatnonzero(evidence.inverted).tolist() == [2, 6]
-    assert np.flatnonzero(evidence.contradicted).tolist() == [2, 6]
-
-
-def test_site_evidence__missing_alleles_and_dosages_say_nothing() -> None:
-    alleles, loo = cohort(6, 40, 0.5, 0.99)
-    with_gaps = np.concatenate([alleles, [-1, -1, 1]]).astype(np.int8)
-    dosage = np.concatenate([loo, [0.0, 1.0, np.nan]])
-    np.testing.assert_allclose(evidence_for(with_gaps, dosage).neighbours, evidence_for(alleles, loo).neighbours)
-
-
-def test_site_evidence__some_haplotypes_tested() -> None:
-    alleles, loo = cohort(7, 40, 0.5, 0.99)
-    tested = np.arange(0, 40, 3)
-    some = site_evidence(
-        alleles[:, None],
-        np.array([0.5]),
-        100,
-        np.array([False]),
-        loo=loo[tested, None].astype(np.float32),
-        tested=tested,
-    )
-    np.testing.assert_allclose(some.neighbours, evidence_for(alleles[tested], loo[tested]).neighbours)
-
-
-def test_site_evidence__refuses_other_shapes() -> None:
-    with pytest.raises(ShapeError):
-        site_evidence(np.zeros((2, 3), np.int8), np.zeros(2), 4, np.zeros(3, np.bool_))
-    with pytest.raises(ShapeError):
-        evidence_for(np.zeros(4), np.zeros(3))
 
 
 def test_ambiguous_sites() -> None:

@@ -182,11 +182,6 @@ class _Foretold:
         return self._summed(np.log(self._mixed(self.copied)))
 
     @property
-    def odds(self) -> F64Array:
-        """(M,) log odds that a site is coded the other way round."""
-        return self.prior - self.neighbours - self.frequency
-
-    @property
     def inverted(self) -> F64Array:
         return self._summed(np.log(self._mixed(1 - self.copied)))
 

@@ -22,6 +22,7 @@ from vcfrag_train.training.config import load_config
 PAGES = ("README.md", "CONTRIBUTING.md", "vcfrag_indexd/README.md", "proto/README.md", "docs")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MAKE_TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 
 
 def pages(repository: Path) -> Iterator[Path]:
@@ -120,6 +121,14 @@ def setting_names(kind: Any, prefix: str = "") -> Iterator[str]:
             yield from setting_names(hint, f"{name}.")
         else:
             yield prefix + name
+
+
+def test_tests__named_in_the_documents_exist(repository: Path) -> None:
+    named = [(page, *found) for page in pages(repository) for found in TEST.findall(page.read_text())]
+    assert named
+    for page, path, name in named:
+        files = [repository / path, repository / "tests" / "indexd" / path]
+        assert any(file.exists() and f"def {name}(" in file.read_text() for file in files), (page, path, name)
 
 
 def test_make_targets__named_in_the_documents_exist(repository: Path) -> None:

@@ -39,7 +39,7 @@ class Memory:
     def __init__(self, pid: int) -> None:
         self._process = psutil.Process(pid)
         self._done = threading.Event()
-        self.most = 0
+        self.most = self.lately = 0
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
@@ -59,7 +59,8 @@ class Memory:
 
     def _sample(self) -> None:
         while not self._done.wait(0.01):
-            self.most = max(self.most, self.now())
+            now = self.now()
+            self.most, self.lately = max(self.most, now), max(self.lately, now)
 
 
 class Attacked:
@@ -92,8 +93,8 @@ class Attacked:
 
     def check_memory(self) -> None:
         """It has never taken more than budget, panel and the stated allowance."""
-        most = self.memory.most
-        print(f"most {most / MIB:.0f} MiB, now {self.memory.now() / MIB:.0f} MiB")
+        most, lately, self.memory.lately = self.memory.most, self.memory.lately, 0
+        print(f"most {lately / MIB:.0f} MiB since the last look, {most / MIB:.0f} MiB ever")
         assert most <= BUDGET_BYTES + self._panel_bytes + ALLOWANCE_BYTES, f"{most / MIB:.0f} MiB"
 
 

@@ -74,7 +74,7 @@ def test_reflection__is_behind_the_token(attack, tmp_path) -> None:
         token = (("authorization", "Bearer secret"),)
         reply = next(stub.ServerReflectionInfo(iter([request]), timeout=90, metadata=token))
         assert len(reply.list_services_response.service) == 3
-    assert attacked.process.wait_for(r'"event": "login refused".*')
+    assert attacked.process.wait_for(r'"peer": "ipv4:127\.0\.0\.1:\d+".*"event": "login refused"')
 
 
 def test_authentication__comes_before_the_message(attack, tmp_path) -> None:

@@ -54,9 +54,9 @@ class AssembledWriter(abc.ABC):
     ) -> None:
         return None
 
-    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
+    def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
         """See `RecordWriter`."""
-        self._parts.begin(contig, identity)
+        self._parts.begin(contig, identity, stretch=stretch)
 
     def has(self, contig: str, number: int) -> bool:
         """Whether window `number` of the contig is written."""

@@ -41,16 +41,20 @@ class OutputFormat:
         bgen: Genotype or haplotype probabilities of a BGEN file.
         bgen_bits: Bits of each, 8 or 16.
         pgen: Dosages or phased hard calls of a PGEN file.
+        x_male_dosage: DS, in a VCF or BCF, of a man of X who surely carries ALT, 1 or 2.
     """
 
     formats: tuple[str, ...] = DEFAULT_FORMATS
     bgen: BgenValues = BgenValues.GENOTYPES
     bgen_bits: int = 8
     pgen: PgenValues = PgenValues.DOSAGE
+    x_male_dosage: int = 1
 
     def __post_init__(self) -> None:
         if self.bgen_bits not in BITS:
             raise ConfigError(f"--bgen-bits is 8 or 16, got {self.bgen_bits}")
+        if self.x_male_dosage not in (1, 2):
+            raise ConfigError(f"--x-male-dosage is 1 or 2, got {self.x_male_dosage}")
 
 
 def suffix_of(path: str | Path) -> str:
@@ -119,4 +123,11 @@ def open_writer(
         return PgenWriter(path, contigs=contigs, phased=chosen.pgen is PgenValues.PHASE, resume=resume)
     from vcfrag_core.files.vcf.writer import ImputedWriter
 
-    return ImputedWriter(path, formats=chosen.formats, contigs=contigs, threads=threads, resume=resume)
+    return ImputedWriter(
+        path,
+        formats=chosen.formats,
+        contigs=contigs,
+        threads=threads,
+        resume=resume,
+        x_male_dosage=chosen.x_male_dosage,
+    )

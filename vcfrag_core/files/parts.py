@@ -41,13 +41,13 @@ class PartsFolder:
         """In the output's order."""
         return self._contigs
 
-    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
-        """Says what the records of a contig follow from; parts made from anything else are never taken up.
+    def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
+        """Says what the records of a contig's stretch follow from; parts made from anything else are never taken up.
 
         Raises:
             ProvenanceMismatchError: There are parts of this contig that were.
         """
-        self._same_or_new(f"{self._contigs.index(contig):04d}", identity)
+        self._same_or_new(f"{self._contigs.index(contig):04d}" + (f"-{stretch}" if stretch else ""), identity)
 
     def part(self, contig: str, number: int) -> Path:
         """The file of window `number` of the contig."""

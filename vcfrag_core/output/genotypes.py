@@ -53,8 +53,10 @@ def thousandths(dosage: FloatArray) -> I16Array:
     return np.asarray(np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE), dtype=np.int16)
 
 
-def genotype_columns(first: IntArray, second: IntArray) -> GenotypeColumns:
+def genotype_columns(first: IntArray, second: IntArray, *, lone_ds: int = 1) -> GenotypeColumns:
     """The columns of n genotypes from the dosages of their two haplotypes, in thousandths; of one where second is NONE.
+
+    The DS of one haplotype is `lone_ds` times its dosage.
 
     The haplotypes are independent given the data. Among equally likely genotypes the one with fewer ALT copies is
     chosen; a heterozygote carries ALT on the haplotype with the larger dosage, the first on a tie.
@@ -69,14 +71,15 @@ def genotype_columns(first: IntArray, second: IntArray) -> GenotypeColumns:
     gp = _rounded_to_one(millionths)
     gt = gt.astype(np.int8)
     gt[lone, 1] = gp[lone, 2] = NONE
-    return GenotypeColumns(gt, (a + b).astype(np.int16), gp)
+    return GenotypeColumns(gt, np.where(lone, lone_ds * a, a + b).astype(np.int16), gp)
 
 
 class ColumnTable:
     """`genotype_columns` by look-up: every pair of dosages is worked out once, when it first occurs (20 MB)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lone_ds: int = 1) -> None:
         n = N_PAIRS
+        self._lone_ds = lone_ds
         self._known = np.zeros(n, dtype=np.bool_)
         self._gt = np.empty((n, 2), dtype=np.int8)
         self._ds = np.empty(n, dtype=np.int16)
@@ -87,7 +90,7 @@ class ColumnTable:
         keys = pair_key(first, second)
         new = np.unique(keys[~self._known[keys]])
         if len(new):
-            made = genotype_columns(*pair_of(new))
+            made = genotype_columns(*pair_of(new), lone_ds=self._lone_ds)
             self._gt[new], self._ds[new], self._gp[new] = made.gt, made.ds, made.gp
             self._known[new] = True
         return GenotypeColumns(self._gt[keys], self._ds[keys], self._gp[keys])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, ShapeError
+from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.output.cohort_sums import CohortSums, sums_at
 from vcfrag_core.output.genotypes import NONE, ONE, thousandths
 from vcfrag_core.panel.panel import Panel
@@ -110,6 +111,12 @@ class OutputRecords:
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in _COLUMNS}
         columns |= {name: [getattr(self, name)[i] for i in chosen] for name in ("site_ids", "refs", "alts")}
         return dataclasses.replace(self, **columns, loo=None if self.loo is None else self.loo[keep])
+
+
+def lone_ds(contig: str, x_male_dosage: int) -> int:
+    """What the dosage of a sample's only haplotype is multiplied by for DS: on X what is asked for, elsewhere 1."""
+    known = meaning(contig)
+    return x_male_dosage if known is not None and known.chromosome == "X" else 1
 
 
 def site_records(

@@ -28,8 +28,8 @@ class RecordWriter(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
-        """Says what the records of a contig follow from; nothing made from anything else is taken up.
+    def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
+        """Says what the records of a contig's stretch follow from; nothing made from anything else is taken up.
 
         Raises:
             ProvenanceMismatchError: There is something of this contig that was.

@@ -35,7 +35,7 @@ class ContigDecisions:
     """What is decided for one contig.
 
     Attributes:
-        contig: Its name in the panel.
+        contig: Its name in the panel; with first and last site where it has several stretches of unlike ploidy.
         panel: Digest of the panel.
         genetic_map: Digest of the genetic map.
         parameters: Retrieval and copying.

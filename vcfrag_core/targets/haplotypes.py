@@ -1,7 +1,8 @@
 """From calls to haplotypes: who has one on this stretch of a contig, and what the calls say of it.
 
 The panel says what kind of stretch it is. Where all of its samples have two haplotypes, targets have; where all have
-one, targets have one; where some have one, it is X beyond its pseudo-autosomal regions, and men have one.
+one, targets have one; where some have one, it is X beyond its pseudo-autosomal regions, and men have one. X is told
+by its name, too, where the panel is of men only or of women only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import PloidyError, TargetError
+from vcfrag_core.genome.builds import stretches_of_x
 from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.calls import MISSING, NONE, Sex, TargetCalls
@@ -106,10 +109,8 @@ def _records(calls: TargetCalls, ploidy: Ploidy) -> TargetRecords:
 def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[I64Array, SexReport]:
     """(S,) haplotypes of each sample, and who is told to be what."""
     s = len(calls.samples)
-    if panel.ploidy.is_diploid:
-        return np.full(s, 2), SexReport()
-    if bool(panel.ploidy.is_haploid.all()):
-        return np.ones(s, dtype=np.int64), SexReport()
+    if not _is_sex_linked(calls, panel):
+        return np.full(s, 2 if panel.ploidy.is_diploid else 1), SexReport()
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
     unlikely = np.where(is_man, share >= MIN_SHARE_OF_WOMEN, share <= MAX_SHARE_OF_MEN)
@@ -117,6 +118,22 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
         told_by=told_by,
         men=tuple(name for name, man in zip(calls.samples, is_man.tolist(), strict=True) if man),
         unlikely={calls.samples[i]: round(float(share[i]), 3) for i in np.flatnonzero(unlikely).tolist()},
+    )
+
+
+def _is_sex_linked(calls: TargetCalls, panel: Panel) -> bool:
+    """Whether men have one haplotype and women two."""
+    known = meaning(panel.contig)
+    is_mixed = bool(panel.ploidy.is_haploid.any()) and not bool(panel.ploidy.is_haploid.all())
+    if is_mixed or known is None or known.chromosome != "X":
+        return is_mixed
+    build = told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
+    if build is None:
+        return not panel.ploidy.is_diploid or bool(_one_allele(calls).any())
+    middle = int(panel.positions[panel.n_sites // 2])
+    return any(
+        stretch.is_sex_linked and stretch.start <= middle <= (stretch.stop or middle)
+        for stretch in stretches_of_x(build)
     )
 
 

@@ -50,6 +50,13 @@ def command(
         Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; estimated without.")
     ] = None,
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
+    sex: Annotated[
+        Path | None,
+        typer.Option(help="On X, who is a man: a name and M or F on each line, or a .fam or .psam; else it is told."),
+    ] = None,
+    x_male_dosage: Annotated[
+        int, typer.Option(help="On X, DS of a man who surely carries ALT: 1, or 2 as association tools want it.")
+    ] = 1,
     daemon: Annotated[
         str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
     ] = None,
@@ -136,6 +143,8 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         accept=tuple(options["accept"] or ()),
         parameters=None if options["parameters"] is None else read_parameters(options["parameters"]).parameters,
         copying_only=options["copying_only"],
+        sex=options["sex"],
+        x_male_dosage=options["x_male_dosage"],
         daemon=options["daemon"],
         region=options["region"],
         bgen=options["bgen"],

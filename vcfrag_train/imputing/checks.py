@@ -20,6 +20,7 @@ from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
 from vcfrag_core.targets.duplicates import Discordance, lend_calls
+from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, as_decided, find_by_name, find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
@@ -44,6 +45,8 @@ class CheckedTarget:
         observed: (V,) typed and used sites.
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         inside: Range of the sites that were asked for; those around it are context.
+        label: What the contig, or this stretch of it, is called.
+        sexes: Who is a man, where men have one haplotype.
         discordant: Records of sites that have a better one, which they contradict.
         thin: Ranges of sites that are left out of the output.
         tested_samples: Samples that `loo` speaks of.
@@ -59,6 +62,8 @@ class CheckedTarget:
     observed: BoolArray
     frequency: F64Array
     inside: tuple[int, int]
+    label: str
+    sexes: SexReport
     discordant: list[Discordance] = dataclasses.field(default_factory=list)
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -128,11 +133,22 @@ class CheckedTarget:
 
 
 def match_target(
-    records: TargetRecords, panel: Panel, config: ImputeConfig, given: ContigDecisions | None
+    records: TargetRecords,
+    panel: Panel,
+    config: ImputeConfig,
+    given: ContigDecisions | None,
+    *,
+    label: str,
+    sexes: SexReport,
 ) -> CheckedTarget:
     """A contig's records matched with the panel, and the people among its samples whom the panel holds.
 
     Args:
+        records: The contig's, or those of a stretch of it.
+        panel: The panel's sites there.
+        config: The run.
+        label: What the contig or the stretch is called.
+        sexes: Who is a man, where men have one haplotype.
         given: What was decided for the contig before; then its typed sites are those of this target, too.
 
     Raises:
@@ -164,6 +180,8 @@ def match_target(
         observed=observed,
         frequency=frequency,
         inside=_inside(panel, config),
+        label=label,
+        sexes=sexes,
         discordant=discordant,
     )
 

@@ -34,6 +34,8 @@ class ImputeConfig:
         accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
         parameters: Retrieval and copying; by the density of the typed sites, with estimated rates, unless given.
         copying_only: Imputes by copying alone, whatever model there is.
+        sex: Table of who is a man and who a woman; told by the targets' files or by heterozygosity without.
+        x_male_dosage: DS of a man of X who surely carries ALT, 1 or 2.
         daemon: HOST:PORT of a running daemon; without one it runs in this process.
         region: Contig, or part of one, of both files.
         panel_missing: What missing alleles of the panel are taken for.
@@ -68,6 +70,8 @@ class ImputeConfig:
     accept: tuple[str, ...] = ()
     parameters: CopyingParameters | None = None
     copying_only: bool = False
+    sex: Path | None = None
+    x_male_dosage: int = 1
     daemon: str | None = None
     region: str | None = None
     panel_missing: MissingRule = MissingRule.REFUSE
@@ -127,12 +131,18 @@ class ImputeConfig:
     @property
     def output_format(self) -> OutputFormat:
         """What is written of a genotype."""
-        return OutputFormat(formats=self.formats, bgen=self.bgen, bgen_bits=self.bgen_bits, pgen=self.pgen)
+        return OutputFormat(
+            formats=self.formats,
+            bgen=self.bgen,
+            bgen_bits=self.bgen_bits,
+            pgen=self.pgen,
+            x_male_dosage=self.x_male_dosage,
+        )
 
     def _check_choice(self) -> None:
         if self.min_r2 is not None and not 0 <= self.min_r2 <= 1:
             raise ConfigError(f"--min-r2 lies in [0, 1], got {self.min_r2}")
-        for option, file in (("--sites", self.sites), ("--samples", self.samples)):
+        for option, file in (("--sites", self.sites), ("--samples", self.samples), ("--sex", self.sex)):
             if isinstance(file, Path) and not file.is_file():
                 raise ConfigError(f"{option} {file}: there is no such file")
         if self.pass_through and self.out.suffix in (".bgen", ".pgen"):

@@ -78,7 +78,7 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
 def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> ContigDecisions:
     """What the cohort record keeps of a contig that was decided here."""
     return ContigDecisions(
-        contig=target.panel.contig,
+        contig=target.label,
         panel=target.panel.digest,
         genetic_map=map_digest,
         parameters=decided.imputer.parameters(target.observed),

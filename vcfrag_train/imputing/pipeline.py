@@ -8,13 +8,14 @@ import importlib.metadata
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.outputs import open_writer
-from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
+from vcfrag_core.files.tables.sexes import read_sexes
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
@@ -45,9 +46,13 @@ from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.selection import describe, select_samples
+from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import Reporter
 from vcfrag_train.retrievers import retriever_for
+
+# Windows of one stretch; those of the next have higher numbers.
+MAX_WINDOWS: Final = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +123,7 @@ class Run:
         self._inputs: list[str] = []
         self._models: dict[str, None] = {}
         self._rates: list[str] = []
+        self._sexes = {} if config.sex is None else read_sexes(config.sex)
 
     def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
@@ -142,10 +148,11 @@ class Run:
         with contextlib.ExitStack() as stack:
             writer: RecordWriter | None = None
             for records in todo:
-                with self.checked(records, sources[records.contig]) as (checked, imputer, identity):
-                    # Not before the first contig passed its checks: a refused run touches no file of an earlier one.
-                    writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
-                    self._impute(checked, imputer, identity, writer)
+                for stretch in self.stretches(records, sources[records.contig]):
+                    with self.checked(stretch) as (checked, imputer, identity):
+                        # Not before the first one passed its checks: a refused run touches no file of an earlier one.
+                        writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
+                        self._impute(checked, imputer, identity, writer, stretch.number)
             n_records = 0 if writer is None else writer.finish(self.header(todo[0].samples))
         self.write_cohort()
         return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
@@ -156,26 +163,39 @@ class Run:
             version = importlib.metadata.version("vcfrag")
             write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), self._config.cohort_record)
 
+    def stretches(self, calls: TargetCalls, source: PanelSource, panel_file: Path | None = None) -> list[TargetStretch]:
+        """The contig's stretches of equal ploidy, in the run's panel or the contig's own.
+
+        Those without a record of the targets are left out, and the run says so.
+        """
+        config = self._config
+        self._reporter.stage("reading the panel")
+        panels = load_panels(
+            panel_file or config.panel, region=source.region, threads=config.threads, missing=config.panel_missing
+        )
+        found = target_stretches(calls, panels)
+        for stretch in found:
+            if not stretch.calls.n_records:
+                self._reporter.say(f"{stretch.label}: no target record; its {stretch.panel.n_sites} sites are left out")
+        return [stretch for stretch in found if stretch.calls.n_records]
+
     @contextlib.contextmanager
     def checked(
-        self, calls: TargetCalls, source: PanelSource, *, panel_file: Path | None = None, map_file: Path | None = None
+        self, stretch: TargetStretch, *, panel_file: Path | None = None, map_file: Path | None = None
     ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
-        """A contig that passed its checks, an imputer for it, and what its output follows from.
+        """A stretch that passed its checks, an imputer for it, and what its output follows from.
 
         Args:
-            calls: The targets' records of the contig.
-            source: What is read of the panel.
+            stretch: The panel's sites and the targets' records.
             panel_file: The contig's own panel and map, in place of the run's.
             map_file: As `panel_file`.
         """
-        config = self._config
+        config, panel = self._config, stretch.panel
         if panel_file is not None:
             config = dataclasses.replace(config, panel=panel_file, map=map_file)
-        self._reporter.stage("reading the panel")
-        panel = load_panel(config.panel, region=source.region, threads=config.threads, missing=config.panel_missing)
-        given = self._decisions(panel.contig)
-        records, _ = settle_haplotypes(calls, panel)
-        checked = match_target(records, panel, config, given)
+        given = self._decisions(stretch.label)
+        records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
+        checked = match_target(records, panel, config, given, label=stretch.label, sexes=sexes)
         try:
             refuse_unusable(checked)
             genetic_map = map_for(panel, config.map)
@@ -210,7 +230,7 @@ class Run:
         return found
 
     def _tell(self, checked: CheckedTarget, decided: Decided) -> None:
-        contig = checked.panel.contig
+        contig = checked.label
         if decided.rates is not None:
             self._rates.append(f"<ID={contig},{decided.rates.fields()}>")
             self._reporter.say(f"{contig}: {decided.rates}")
@@ -226,9 +246,8 @@ class Run:
     def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
         model = imputer.method(checked.observed)
         panel, mask = checked.panel.digest, mask_digest(checked.observed)
-        contig = checked.panel.contig
-        self._lengths[contig] = checked.panel.contig_length or checked.records.contig_length
-        self._inputs.append(f"<ID={contig},panel={panel},mask={mask},map={genetic_map.digest}>")
+        self._lengths[checked.panel.contig] = checked.panel.contig_length or checked.records.contig_length
+        self._inputs.append(f"<ID={checked.label},panel={panel},mask={mask},map={genetic_map.digest}>")
         self._models[model] = None
         names = "\n".join([*checked.records.samples, *(str(name) for name in checked.names)])
         return {
@@ -249,18 +268,23 @@ class Run:
             config.out, config.output_format, contigs=contigs, threads=config.threads, resume=config.resume
         )
 
-    def _impute(self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: RecordWriter) -> None:
+    def _impute(
+        self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: RecordWriter, stretch: int
+    ) -> None:
         """Imputes and writes the windows that are not there yet; one is written while the next one is imputed."""
         contig, n_sites = checked.panel.contig, checked.panel.n_sites
-        writer.begin(contig, identity)
+        before = stretch * MAX_WINDOWS
+        writer.begin(contig, identity, stretch=stretch)
         pieces = WindowPieces(checked, self._config)
         windows = imputer.windows(checked.observed)
-        todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, w.number)]
+        todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, before + w.number)]
         done = n_sites - sum(w.stop - w.start for w in todo)
         if self._config.resume:
-            written = sum(writer.has(contig, w.number) for w in windows)
-            self._reporter.say(f"{contig}: {written} of {len(windows)} windows are there from the run that is resumed")
-        self._reporter.stage(f"imputing {contig}")
+            written = sum(writer.has(contig, before + w.number) for w in windows)
+            self._reporter.say(
+                f"{checked.label}: {written} of {len(windows)} windows are there from the run that is resumed"
+            )
+        self._reporter.stage(f"imputing {checked.label}")
         self._reporter.sites(done, n_sites)
         if not todo:
             return
@@ -272,7 +296,7 @@ class Run:
             for window, dosage in imputed:
                 if writing is not None:
                     writing.result()
-                writing = background.submit(writer.write, contig, window.number, pieces.of(window, dosage))
+                writing = background.submit(writer.write, contig, before + window.number, pieces.of(window, dosage))
                 done += window.stop - window.start
                 self._reporter.sites(done, n_sites)
             if writing is not None:

@@ -47,7 +47,7 @@ class QcReport:
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
         self._rows += target.verdicts()
-        self._contigs[panel.contig] = {
+        self._contigs[target.label] = {
             "name_in_target": records.contig,
             "panel_digest": panel.digest,
             "mask_digest": mask_digest(target.observed),
@@ -71,6 +71,13 @@ class QcReport:
                 }
                 for person in target.people
             ],
+            "sexes": {
+                "men": list(target.sexes.men),
+                "told_by": dict(target.sexes.told_by),
+                "unlikely": dict(target.sexes.unlikely),
+                "heterozygous_calls_of_men": dict(target.sexes.heterozygous),
+                "calls_of_one_allele_of_others": dict(target.sexes.one_allele),
+            },
             "discordant_duplicates": [
                 {
                     "record": records.label(each.record),
@@ -128,22 +135,23 @@ def _lines(
     if records.contig != panel.contig:
         lines.append(f"contig {records.contig} of the target is {panel.contig} of the panel")
     lines.append(
-        f"{panel.contig}: {int(target.observed.sum())} of {records.n_records} target records are typed panel sites,"
+        f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records are typed panel sites,"
         f" {panel.n_sites - int(target.observed.sum())} sites to impute in {len(records.samples)} samples"
     )
     inside = target.inside[1] - target.inside[0]
     if inside < panel.n_sites:
-        lines.append(f"{panel.contig}: {inside} of these panel sites lie in the region; the others are context")
+        lines.append(f"{target.label}: {inside} of these panel sites lie in the region; the others are context")
     if panel.counts:
         done = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in panel.counts.items())
-        lines.append(f"{panel.contig}: of the panel: {done}")
+        lines.append(f"{target.label}: of the panel: {done}")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
-        lines.append(f"{panel.contig}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
+        lines.append(f"{target.label}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
+    lines += _sex_lines(target, summary_path(table))
     if target.discordant:
         most = max(target.discordant, key=lambda each: each.n_differ / each.n_both)
         lines.append(
-            f"{panel.contig}: {len(target.discordant)} duplicate records contradict the one that is used, most of all"
+            f"{target.label}: {len(target.discordant)} duplicate records contradict the one that is used, most of all"
             f" {records.label(most.record)} in {most.n_differ} of {most.n_both} samples"
         )
     if target.people:
@@ -154,7 +162,34 @@ def _lines(
     ]
     worst = int(np.nan_to_num(rates).argmax())
     if rates[worst] > _HIGH_MISSING:
-        lines.append(f"{panel.contig}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
+        lines.append(f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
+    return lines
+
+
+def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:
+    """Who is a man and how that is known, and calls that do not fit."""
+    sexes, lines = target.sexes, []
+    n_missing = sum(sexes.heterozygous.values())
+    if sexes.told_by:
+        n = len(sexes.told_by)
+        ways = ", ".join(f"{how} {times}" for how, times in Counter(sexes.told_by.values()).most_common())
+        lines.append(f"{target.label}: {len(sexes.men)} men and {n - len(sexes.men)} women (told by: {ways})")
+    if sexes.unlikely:
+        who = ", ".join(f"{name} ({share:.0%})" for name, share in list(sexes.unlikely.items())[:_NAMED])
+        lines.append(
+            f"{target.label}: heterozygosity speaks against the sex of {len(sexes.unlikely)} samples, such as {who} of"
+            f" what a woman has; {summary} lists them"
+        )
+    if sexes.heterozygous:
+        lines.append(
+            f"{target.label}: {n_missing} heterozygous calls of {len(sexes.heterozygous)} samples"
+            " with one haplotype count as missing"
+        )
+    if sexes.one_allele:
+        lines.append(
+            f"{target.label}: {sum(sexes.one_allele.values())} calls of one allele of {len(sexes.one_allele)} samples"
+            " with two haplotypes count as missing"
+        )
     return lines
 
 
@@ -163,7 +198,7 @@ def _people_line(target: CheckedTarget, summary: Path) -> str:
     named = ", ".join(str(person) for person in people[:_NAMED])
     more = f" and {len(people) - _NAMED} more" if len(people) > _NAMED else ""
     return (
-        f"{target.panel.contig}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
+        f"{target.label}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
         f" themselves: {named}{more}; {summary} lists them"
     )
 

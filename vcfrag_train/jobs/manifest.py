@@ -191,6 +191,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
                 bgen=BgenValues(output["bgen"]),
                 bgen_bits=output["bgen_bits"],
                 pgen=PgenValues(output["pgen"]),
+                x_male_dosage=output["x_male_dosage"],
             ),
             "accept": tuple(content["accept"]),
             "panel_missing": MissingRule(content["panel_missing"]),

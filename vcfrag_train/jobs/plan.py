@@ -23,6 +23,7 @@ from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
+from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.inputs import PLACE, ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, write_manifest
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
@@ -165,7 +166,14 @@ def _stretches(
     config: ImputeConfig, run: Run, calls: TargetCalls, files: ContigFiles, folder: Path, number: int
 ) -> Iterator[tuple[Stretch, list[int]]]:
     """The contig's stretches, and the sites of each one's windows."""
-    with run.checked(calls, files.source, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
+    for place, part in enumerate(run.stretches(calls, files.source, files.panel), start=number):
+        yield _of_stretch(config, run, part, files, folder, place)
+
+
+def _of_stretch(
+    config: ImputeConfig, run: Run, part: TargetStretch, files: ContigFiles, folder: Path, number: int
+) -> tuple[Stretch, list[int]]:
+    with run.checked(part, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
         targets = StretchTargets(
             ploidy=checked.ploidy,
             observed=checked.observed,
@@ -178,12 +186,12 @@ def _stretches(
         digest = write_targets(targets, folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
         stretch = _stretch(checked, imputer, files)
-        yield (
+        return (
             dataclasses.replace(
                 stretch,
                 map_digest=made_from["map"],
                 n_windows=len(sizes),
-                lines=run.lines(stretch.contig),
+                lines=run.lines(checked.label),
                 targets=digest,
             ),
             sizes,
@@ -196,7 +204,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
     return Stretch(
         contig=panel.contig,
         panel=str(files.panel.absolute()),
-        region=files.source.region,
+        region=files.source.region if checked.label == panel.contig else checked.label,
         panel_digest=panel.digest,
         map=None if files.map is None else str(files.map.absolute()),
         map_digest="",

@@ -167,6 +167,22 @@ def test_settle_haplotypes__one_allele_where_two_are_needed() -> None:
         PloidyError, match=r"record 20:1000 A>C, sample T1: has 1 allele where the panel's samples have"
     ):
         settle_haplotypes(calls_of(alleles, contig="20"), panel_of(Ploidy.diploid(9), "20"))
-    records, report = settle_haplotypes(calls_of(alleles), panel_of(Ploidy.diploid(9)))
+    in_par = dataclasses.replace(panel_of(Ploidy.diploid(9)), contig_length=155_270_560)
+    records, report = settle_haplotypes(calls_of(alleles), in_par)
     assert records.alleles.tolist() == [[0, 1, MISSING, MISSING]]
     assert report.one_allele == {"T1": 1}
+
+
+@pytest.mark.parametrize("ploidy", [Ploidy.diploid(40), Ploidy.haploid(80)], ids=["women", "men"])
+@pytest.mark.parametrize("length", [155_270_560, None])
+def test_settle_haplotypes__panels_of_one_sex(ploidy: Ploidy, length: int | None) -> None:
+    """Targets of both sexes are told beyond the pseudo-autosomal regions, whoever is in the panel."""
+    panel = panel_of(ploidy)
+    moved = panel.positions + np.int32(5_000_000)
+    panel = dataclasses.replace(panel, positions=moved, contig_length=length)
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["one allele"](men), women], axis=1).astype(np.int8)
+    calls = dataclasses.replace(calls_of(alleles), positions=moved)
+    records, report = settle_haplotypes(calls, panel)
+    assert records.ploidy == Ploidy.of([1, 1, 2, 2])
+    assert report.men == ("T0", "T1")

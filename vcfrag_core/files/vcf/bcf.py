@@ -12,7 +12,7 @@ import numpy as np
 from vcfrag_core.output.genotypes import NONE, ONE, ColumnTable
 from vcfrag_core.output.header import string_numbers
 from vcfrag_core.output.info import info_numbers
-from vcfrag_core.output.records import OutputRecords, PassThroughRecord
+from vcfrag_core.output.records import OutputRecords, PassThroughRecord, lone_ds
 from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
 
 MAGIC = b"BCF\2\2"
@@ -34,13 +34,15 @@ class BcfFormatter:
     Args:
         formats: FORMAT fields.
         contigs: Contigs in the header's order.
+        x_male_dosage: DS of a man of X who surely carries ALT.
     """
 
-    def __init__(self, formats: Sequence[str], contigs: Sequence[str]) -> None:
+    def __init__(self, formats: Sequence[str], contigs: Sequence[str], *, x_male_dosage: int = 1) -> None:
         self._formats = tuple(formats)
         self._numbers = string_numbers(formats)
         self._contigs = {name: i for i, name in enumerate(contigs)}
-        self._columns = ColumnTable()
+        self._columns = {lone: ColumnTable(lone_ds=lone) for lone in {1, x_male_dosage}}
+        self._x_male_dosage = x_male_dosage
         self._info_keys = {name: _integer(self._numbers[name]) for name in self._numbers}
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
@@ -80,7 +82,9 @@ class BcfFormatter:
 
     def _sample_blocks(self, records: OutputRecords) -> list[tuple[str, bytes, U8Array]]:
         """Per FORMAT field: its name, its key and type, and (L, bytes) its values."""
-        columns = self._columns.columns(records.dosage[:, :, 0], records.dosage[:, :, 1])
+        columns = self._columns[lone_ds(records.contig, self._x_male_dosage)].columns(
+            records.dosage[:, :, 0], records.dosage[:, :, 1]
+        )
         values: dict[str, U8Array] = {}
         for name in self._formats:
             if name == "GT":

@@ -13,7 +13,7 @@ import numpy as np
 
 from vcfrag_core.output.genotypes import N_PAIRS, NONE, ONE, genotype_columns, pair_key, pair_of
 from vcfrag_core.output.info import info_numbers
-from vcfrag_core.output.records import OutputRecords, PassThroughRecord
+from vcfrag_core.output.records import OutputRecords, PassThroughRecord, lone_ds
 from vcfrag_core.types import I64Array, IntArray
 
 _DECIMAL = [(b"%d.%03d" % divmod(i, ONE)).rstrip(b"0").rstrip(b".") for i in range(2 * ONE + 1)]
@@ -27,10 +27,11 @@ class LineFormatter:
     The table of cells grows to at most about 100 MB, whatever the number of sites.
     """
 
-    def __init__(self, formats: Sequence[str]) -> None:
+    def __init__(self, formats: Sequence[str], *, x_male_dosage: int = 1) -> None:
         self._formats = tuple(name for name in formats if name != "LOO")
         self._with_loo = "LOO" in formats
-        self._cells = np.full(N_PAIRS, None, dtype=np.object_)
+        self._cells = {lone: np.full(N_PAIRS, None, dtype=np.object_) for lone in {1, x_male_dosage}}
+        self._x_male_dosage = x_male_dosage
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
         """(position, length of REF, line) of every record, by position; kept records after the panel's own."""
@@ -45,12 +46,13 @@ class LineFormatter:
 
     def _panel_lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
         keys = pair_key(records.dosage[:, :, 0], records.dosage[:, :, 1])
-        self._fill(keys)
+        lone = lone_ds(records.contig, self._x_male_dosage)
+        self._fill(keys, lone)
         plain = b"\tPASS\t%b\t" + ":".join(self._formats).encode() + b"\t%b\n"
         with_loo = b"\tPASS\t%b\t" + ":".join((*self._formats, "LOO")).encode() + b"\t%b\n"
         lines: list[tuple[int, int, bytes]] = []
         by_site = zip(
-            records.positions.tolist(), self._cells[keys].tolist(), info_numbers(records), records.typed.tolist(),
+            records.positions.tolist(), self._cells[lone][keys].tolist(), info_numbers(records), records.typed.tolist(),
             strict=True,
         )  # fmt: skip
         for i, (position, cells, numbers, typed) in enumerate(by_site):
@@ -64,15 +66,15 @@ class LineFormatter:
             lines.append((position, len(ref), site.encode() + template % (info.encode(), b"\t".join(words))))
         return lines
 
-    def _fill(self, keys: I64Array) -> None:
+    def _fill(self, keys: I64Array, lone: int) -> None:
         """Puts into words what has not occurred before."""
-        unique = np.unique(keys)
-        new = unique[[cell is None for cell in self._cells[unique]]]
+        unique, cells = np.unique(keys), self._cells[lone]
+        new = unique[[cell is None for cell in cells[unique]]]
         if len(new):
-            self._cells[new] = self._words(*pair_of(new))
+            cells[new] = self._words(*pair_of(new), lone)
 
-    def _words(self, first: IntArray, second: IntArray) -> list[bytes]:
-        columns = genotype_columns(first, second)
+    def _words(self, first: IntArray, second: IntArray, lone: int) -> list[bytes]:
+        columns = genotype_columns(first, second, lone_ds=lone)
         fields: dict[str, list[bytes]] = {}
         for name in self._formats:
             if name == "GT":

@@ -38,6 +38,7 @@ class ImputedWriter:
         contigs: Contigs in the order in which they are written.
         threads: Threads that make the next piece and compress the last one while one is put into lines.
         resume: Takes up the parts of an interrupted run; else they are removed.
+        x_male_dosage: DS of a man of X who surely carries ALT, 1 or 2.
 
     Raises:
         ProvenanceMismatchError: The parts have other FORMAT fields or contigs.
@@ -51,13 +52,20 @@ class ImputedWriter:
         contigs: Sequence[str],
         threads: int = 1,
         resume: bool = False,
+        x_male_dosage: int = 1,
     ) -> None:
         self.path = Path(path)
         self._contigs = tuple(contigs)
         self._is_bcf = self.path.name.endswith(".bcf")
-        self._formatter = BcfFormatter(formats, contigs) if self._is_bcf else LineFormatter(formats)
-        self._parts = PartsFolder(self.path, contigs, {"formats": ",".join(formats)}, resume=resume)
+        self._formatter = self._formatter_of(formats, x_male_dosage)
+        made_from = {"formats": ",".join(formats), "x_male_dosage": str(x_male_dosage)}
+        self._parts = PartsFolder(self.path, contigs, made_from, resume=resume)
         self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    def _formatter_of(self, formats: Sequence[str], x_male_dosage: int) -> BcfFormatter | LineFormatter:
+        if self._is_bcf:
+            return BcfFormatter(formats, self._contigs, x_male_dosage=x_male_dosage)
+        return LineFormatter(formats, x_male_dosage=x_male_dosage)
 
     def __enter__(self) -> Self:
         return self
@@ -68,13 +76,13 @@ class ImputedWriter:
         if self._executor is not None:
             self._executor.shutdown()
 
-    def begin(self, contig: str, identity: Mapping[str, str]) -> None:
-        """Says what the records of a contig follow from; parts made from anything else are never taken up.
+    def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
+        """Says what the records of a contig's stretch follow from; parts made from anything else are never taken up.
 
         Raises:
             ProvenanceMismatchError: There are parts of this contig that were.
         """
-        self._parts.begin(contig, identity)
+        self._parts.begin(contig, identity, stretch=stretch)
 
     def has(self, contig: str, number: int) -> bool:
         """Whether window `number` of the contig is written."""

@@ -16,6 +16,7 @@ PIP_LINES: Final = {
     "matplotlib": _REPORT,
     "jinja2": _REPORT,
     "msprime": "pip install 'vcfrag[demo]'",
+    "distributed": "pip install 'vcfrag[cluster]'",
     "vcfrag_indexd": "pip install 'vcfrag-indexd[cpu]', or name a running daemon with --daemon",
 }
 

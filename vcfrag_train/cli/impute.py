@@ -115,6 +115,10 @@ def command(
     memory: Annotated[
         str | None, typer.Option(help="What all processes may need together, such as 16G; chunks are cut to fit.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here."),
+    ] = None,
     windows_per_chunk: Annotated[
         int | None, typer.Option(help="Windows of a chunk; without it about two minutes' work.")
     ] = None,
@@ -180,7 +184,7 @@ def files_of(options: Mapping[str, Any]) -> tuple[tuple[Path, ...], tuple[Path, 
 def _is_job(options: Mapping[str, Any]) -> bool:
     """Whether there is more to it than one process does by itself."""
     panels, maps = files_of(options)
-    cut = (options["memory"], options["windows_per_chunk"], options["samples_per_chunk"])
+    cut = (options["cluster"], options["memory"], options["windows_per_chunk"], options["samples_per_chunk"])
     several = len(panels) > 1 or len(maps) > 1 or PLACE in str(options["out"])
     return several or options["jobs"] != 1 or any(value is not None for value in cut)
 
@@ -188,13 +192,20 @@ def _is_job(options: Mapping[str, Any]) -> bool:
 def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
     from vcfrag_train.cli.jobs import cut_of
     from vcfrag_train.cli.progress import showing
+    from vcfrag_train.jobs import cluster
     from vcfrag_train.jobs.genome import impute_job
     from vcfrag_train.jobs.plan import default_manifest
 
+    where = options["cluster"]
+    if where is not None:
+        cluster.require()
     cut = cut_of(options, default_manifest(config.out))
     with showing("chunks") as reporter:
+        runner = None
+        if where is not None:
+            runner = cluster.cluster_runner(where, jobs=cut.jobs, threads=config.threads, reporter=reporter)
         try:
-            result = impute_job(config, cut, reporter)
+            result = impute_job(config, cut, reporter, runner)
         except KeyboardInterrupt:
             if cut.manifest.is_file():
                 reporter.say(f"{cut.manifest} and its folder keep what is done; the same command with --resume goes on")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import io
 import json
 import zipfile
@@ -66,6 +67,7 @@ class OpenedStretch:
     def __init__(self, manifest: Manifest, folder: Path, number: int, threads: int) -> None:
         stretch = manifest.stretches[number]
         self.stretch = stretch
+        require_same("version of vcfrag", "installed here", manifest.version, importlib.metadata.version("vcfrag"))
         panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
         require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
         genetic_map = map_of(stretch, panel)

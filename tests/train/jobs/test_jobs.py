@@ -9,95 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tests.impute_cohort import CM, Cohort
-from tests.vcf_text import panel_text, record, vcf_text, write_vcf
+from tests.impute_cohort import Cohort
+from tests.train.jobs.conftest import N_SAMPLES, Genome
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
-from vcfrag_core.panel.panel import Panel
 from vcfrag_train.cli import app
-from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
 from vcfrag_train.jobs.chunk import chunk_file, is_done, run_chunk
 from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
-from vcfrag_train.jobs.plan import PlanConfig, cut_into_chunks, plan
-
-N_SAMPLES = 24
-
-
-@dataclasses.dataclass(frozen=True)
-class Genome:
-    """Two contigs in files of their own, and targets of both in one."""
-
-    folder: Path
-    target: Path
-    samples: tuple[str, ...]
-
-    @property
-    def panels(self) -> tuple[Path, ...]:
-        return tuple(self.folder / f"ref.chr{contig}.bcf" for contig in ("20", "21"))
-
-    @property
-    def maps(self) -> tuple[Path, ...]:
-        return tuple(self.folder / f"map.{contig}.gmap" for contig in ("20", "21"))
-
-    def config(self, out: str, **changes: Any) -> ImputeConfig:
-        return ImputeConfig(
-            panel=self.panels[0],
-            targets=(self.target,),
-            out=self.folder / out,
-            map=self.maps[0],
-            copying_only=True,
-            command="vcfrag impute",
-            **changes,
-        )
-
-    def cut(self, **changes: Any) -> PlanConfig:
-        manifest = changes.pop("manifest", self.folder / "job.json")
-        return PlanConfig(manifest=manifest, panels=self.panels, maps=self.maps, **changes)
-
-
-@pytest.fixture(scope="module")
-def genome_files(tmp_path_factory: pytest.TempPathFactory, make_panel: Callable[..., Panel]) -> Genome:
-    folder = tmp_path_factory.mktemp("genome")
-    lines = []
-    for number, contig in enumerate(("20", "21")):
-        everyone = make_panel(n_samples=40 + N_SAMPLES, n_sites=260, seed=20 + number, contig=contig)
-        names = tuple(f"P{i:02d}" for i in range(40 + N_SAMPLES))
-        everyone = dataclasses.replace(everyone, samples=names, contig_length=64_000_000)
-        write_vcf(folder / f"ref.chr{contig}.bcf", panel_text(everyone.select_samples(names[:40])))
-        targets = everyone.select_samples(names[40:])
-        calls = targets.haplotypes().T.reshape(targets.n_sites, -1, 2)
-        ends = (int(everyone.positions[0]), int(everyone.positions[-1]))
-        rows = zip(np.linspace(*ends, 40).astype(int), np.linspace(0, 4 * CM, 40), strict=True)
-        text = "".join(f"{p}\t{contig}\t{c:.5f}\n" for p, c in rows)
-        (folder / f"map.{contig}.gmap").write_text("pos\tchr\tcM\n" + text)
-        for site in range(0, targets.n_sites, 2):
-            cells = [f"{a}|{b}" if s % 7 or site % 30 else ".|." for s, (a, b) in enumerate(calls[site].tolist())]
-            lines.append(
-                record(
-                    int(targets.positions[site]), cells, contig=contig, ref=targets.refs[site], alt=targets.alts[site]
-                )
-            )
-        if number == 0:
-            cells = ["0|1"] * N_SAMPLES
-            lines.append(record(int(targets.positions[-1]) + 50, cells, contig=contig, ref="A", alt="T"))
-    target = write_vcf(
-        folder / "target.vcf.gz", vcf_text(names[40:], lines, contigs={"20": 64_000_000, "21": 64_000_000})
-    )
-    return Genome(folder, target, names[40:])
-
-
-@pytest.fixture
-def genome(genome_files: Genome, tmp_path: Path) -> Genome:
-    """The files, and a folder of the test's own to write to."""
-    for file in genome_files.folder.iterdir():
-        (tmp_path / file.name).symlink_to(file)
-    return Genome(tmp_path, tmp_path / genome_files.target.name, genome_files.samples)
+from vcfrag_train.jobs.plan import cut_into_chunks, plan
 
 
 def sizes(manifest: Manifest, folder: Path) -> list[list[int]]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "plan": "Plan the imputation of a genome or a cohort in chunks.",
     "run-chunk": "Impute chunks of a plan, anywhere.",
     "merge": "Join the chunks of a plan.",
+    "report": "Report on the chunks of a plan, without any truth.",
     "evaluate": "Score an imputed VCF against the truth, by allele frequency.",
     "compare": "Score vcfrag beside Beagle and Minimac4 on the same files.",
     "inspect": "Say what a training run was made from, and whether it can be trusted.",

@@ -119,6 +119,9 @@ def command(
         str | None,
         typer.Option(help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here."),
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Report of the run, an HTML page: what was read, and how good it likely is.")
+    ] = None,
     windows_per_chunk: Annotated[
         int | None, typer.Option(help="Windows of a chunk; without it about two minutes' work.")
     ] = None,
@@ -184,7 +187,13 @@ def files_of(options: Mapping[str, Any]) -> tuple[tuple[Path, ...], tuple[Path, 
 def _is_job(options: Mapping[str, Any]) -> bool:
     """Whether there is more to it than one process does by itself."""
     panels, maps = files_of(options)
-    cut = (options["cluster"], options["memory"], options["windows_per_chunk"], options["samples_per_chunk"])
+    cut = (
+        options["cluster"],
+        options["report"],
+        options["memory"],
+        options["windows_per_chunk"],
+        options["samples_per_chunk"],
+    )
     several = len(panels) > 1 or len(maps) > 1 or PLACE in str(options["out"])
     return several or options["jobs"] != 1 or any(value is not None for value in cut)
 
@@ -205,7 +214,7 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
         if where is not None:
             runner = cluster.cluster_runner(where, jobs=cut.jobs, threads=config.threads, reporter=reporter)
         try:
-            result = impute_job(config, cut, reporter, runner)
+            result = impute_job(config, cut, reporter, runner, report=options["report"])
         except KeyboardInterrupt:
             if cut.manifest.is_file():
                 reporter.say(f"{cut.manifest} and its folder keep what is done; the same command with --resume goes on")

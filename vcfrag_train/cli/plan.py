@@ -12,7 +12,7 @@ from vcfrag_train.cli.jobs import cut_of, like_impute
 from vcfrag_train.jobs.manifest import job_folder
 
 
-@like_impute(without=("daemon", "resume", "cluster"))
+@like_impute(without=("daemon", "resume", "cluster", "report"))
 def command(
     manifest: Annotated[Path, typer.Option(help="Manifest to write, .json; the job's folder lies beside it.")],
     **options: Any,
@@ -21,7 +21,7 @@ def command(
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.jobs.plan import plan
 
-    options |= {"daemon": None, "resume": False, "cluster": None}
+    options |= {"daemon": None, "resume": False, "cluster": None, "report": None}
     config, cut = config_of(options), cut_of(options, manifest)
     with showing() as reporter:
         made = plan(config, cut, reporter)

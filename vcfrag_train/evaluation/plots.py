@@ -29,7 +29,7 @@ _DASHES: Final = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
 _SPREAD: Final = 0.6
 _FAR_WORSE: Final = -0.5
 _LEGEND_COLUMNS: Final = 5
-_STYLE: Final[dict[Any, Any]] = {
+STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
@@ -74,7 +74,7 @@ def looks(evaluation: Evaluation) -> list[Look]:
 def r2_by_maf(evaluation: Evaluation) -> str:
     """Aggregate r² by MAF bin, and the error 1 − r² on a logarithmic axis, with intervals."""
     bins = [g for g in range(accuracy.N_BINS) if evaluation.groups[g].n_sites]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.2), layout="constrained")
         left, right = figure.subplots(1, 2)
         crowd = len(evaluation.methods)
@@ -86,10 +86,10 @@ def r2_by_maf(evaluation: Evaluation) -> str:
         right.set(title="Error, 1 − r² (log scale)")
         _log_axis(right)
         for axes in (left, right):
-            _bin_axis(axes, [evaluation.groups[g].label for g in bins])
+            bin_axis(axes, [evaluation.groups[g].label for g in bins])
             axes.set_xlabel("minor allele frequency in the reference")
         _legend(figure, left, len(evaluation.methods))
-        return _svg(figure, "r2")
+        return as_svg(figure, "r2")
 
 
 def error_changes(evaluation: Evaluation) -> str:
@@ -101,7 +101,7 @@ def error_changes(evaluation: Evaluation) -> str:
     if not shown:
         return ""
     groups = [g for g in range(accuracy.N_BINS) if evaluation.groups[g].n_sites] + [len(evaluation.groups) - 1]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.8), layout="constrained")
         axes = figure.subplots()
         axes.axhline(0, color="#000000", linewidth=1)
@@ -110,15 +110,15 @@ def error_changes(evaluation: Evaluation) -> str:
             _dots(axes, values, styles[difference.against], (place, len(shown)), f"against {difference.against}")
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_title(f"Change of error, {evaluation.methods[0].name} against the others (below 0: less error)")
-        _bin_axis(axes, [evaluation.groups[g].label for g in groups])
+        bin_axis(axes, [evaluation.groups[g].label for g in groups])
         axes.set_xlabel("minor allele frequency in the reference")
         _legend(figure, axes, len(shown))
-        return _svg(figure, "change")
+        return as_svg(figure, "change")
 
 
 def calibration(evaluation: Evaluation) -> str:
     """Stated against observed: genotype probabilities on the left, per-site r² on the right."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for axes in (left, right):
@@ -132,13 +132,13 @@ def calibration(evaluation: Evaluation) -> str:
         left.set(title="Genotype probabilities", xlabel="stated probability", ylabel="share that was true")
         right.set(title="Estimated r²", xlabel="mean estimated r²", ylabel="mean true r² per site")
         _legend(figure, left, len(evaluation.methods))
-        return _svg(figure, "calibration")
+        return as_svg(figure, "calibration")
 
 
 def along_region(evaluation: Evaluation) -> str:
     """Error in pieces of the region, for the methods that are better than half of the best one's r²."""
     chosen = _worth_drawing(evaluation)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         axes = figure.subplots()
         for number in chosen:
@@ -158,7 +158,7 @@ def along_region(evaluation: Evaluation) -> str:
         axes.set(xlabel=f"position on {evaluation.contig} (Mb)", title="Error along the region, 1 − r² (log scale)")
         _log_axis(axes)
         _legend(figure, axes, len(chosen))
-        return _svg(figure, "region")
+        return as_svg(figure, "region")
 
 
 def by_population(evaluation: Evaluation) -> str:
@@ -166,18 +166,18 @@ def by_population(evaluation: Evaluation) -> str:
     if not evaluation.populations:
         return ""
     chosen = _worth_drawing(evaluation)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         axes = figure.subplots()
         for place, number in enumerate(chosen):
             method = evaluation.methods[number]
             values = [_error(method.populations[name][-1]) for name in evaluation.populations]
             _dots(axes, values, looks(evaluation)[number], (place, len(chosen)), method.name)
-        _bin_axis(axes, [f"{name}\n{count} samples" for name, count in evaluation.populations.items()])
+        bin_axis(axes, [f"{name}\n{count} samples" for name, count in evaluation.populations.items()])
         axes.set_title("Error by super-population, 1 − r² over all bins (log scale)")
         _log_axis(axes)
         _legend(figure, axes, len(chosen))
-        return _svg(figure, "population")
+        return as_svg(figure, "population")
 
 
 def training_curves(rows: Sequence[Mapping[str, str]]) -> str:
@@ -186,7 +186,7 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> str:
         return ""
     losses = [name for name in rows[0] if name.endswith("_loss")]
     scores = [name for name in rows[0] if name.endswith("_r2")]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.0), layout="constrained")
         for axes, names, title in zip(figure.subplots(1, 2), (losses, scores), ("Loss", "r²"), strict=True):
             for number, name in enumerate(names):
@@ -195,7 +195,7 @@ def training_curves(rows: Sequence[Mapping[str, str]]) -> str:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if names:
                 axes.legend(fontsize=8)
-        return _svg(figure, "training")
+        return as_svg(figure, "training")
 
 
 def _training_line(axes: Axes, rows: Sequence[Mapping[str, str]], name: str, number: int) -> None:
@@ -277,7 +277,8 @@ def _few_labels(value: float, _: int | None) -> str:
     return f"{value:g}" if round(leading) in {2, 5} else ""
 
 
-def _bin_axis(axes: Axes, labels: Sequence[str]) -> None:
+def bin_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """One place for each bin, with lines between them."""
     axes.set_xticks(range(len(labels)), labels)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(visible=False, axis="x")
@@ -292,7 +293,7 @@ def _legend(figure: Figure, axes: Axes, count: int) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)
 
 
-def _svg(figure: Figure, name: str) -> str:
+def as_svg(figure: Figure, name: str) -> str:
     """The figure as an `svg` element; the salt keeps the ids of one page's figures apart and the bytes the same."""
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):

@@ -7,6 +7,8 @@ import dataclasses
 import importlib.metadata
 import io
 import json
+import resource
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +57,15 @@ class Piece:
             few=np.zeros((0, 2, N_FEW), dtype=np.int64),
         )
         return cls(np.zeros((0, n_samples, 2), dtype=np.int16), sums)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkCost:
+    """What a chunk took: wall time, processor time, and the process's most memory so far."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
 
 
 class OpenedStretch:
@@ -116,12 +127,19 @@ def run_chunk(
         return False
     opened = opened or OpenedStretch(manifest, folder, chunk.stretch, threads)
     path.parent.mkdir(exist_ok=True)
+    started, worked = time.monotonic(), time.process_time()
     with (
         atomic_path(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
     ):
         for window, piece_number, piece in _pieces(manifest, chunk, opened, reporter):
             archive.writestr(_member(window, piece_number), _packed(piece))
+        cost = ChunkCost(
+            seconds=round(time.monotonic() - started, 3),
+            cpu_seconds=round(time.process_time() - worked, 3),
+            peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        )
+        archive.writestr("cost", json.dumps(dataclasses.asdict(cost)))
         archive.writestr("end", json.dumps(_mark(manifest, chunk)))
     return True
 
@@ -162,6 +180,10 @@ class ChunkReader:
 
     def __exit__(self, *_: object) -> None:
         self._archive.close()
+
+    def cost(self) -> ChunkCost:
+        """What it took."""
+        return ChunkCost(**json.loads(self._archive.read("cost")))
 
     def piece(self, window: int, number: int) -> Piece:
         """Piece `number` of a window.

@@ -12,7 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.errors import ProgramError, ProvenanceMismatchError
+from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
+from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
@@ -21,7 +22,7 @@ from vcfrag_train.jobs.plan import PlanConfig, plan
 from vcfrag_train.reporter import Reporter
 
 _TRIES: Final = 3
-_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster")
+_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report")
 # Runs the chunks of these numbers: (manifest's file, numbers, told of each one done).
 Runner = Callable[[Path, Sequence[int], Callable[[int], None]], None]
 
@@ -42,7 +43,12 @@ class JobResult:
 
 
 def impute_job(
-    config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None, runner: Runner | None = None
+    config: ImputeConfig,
+    cut: PlanConfig,
+    reporter: Reporter | None = None,
+    runner: Runner | None = None,
+    *,
+    report: Path | None = None,
 ) -> JobResult:
     """Plans, runs and merges a job; afterwards its folder and manifest are gone.
 
@@ -53,12 +59,15 @@ def impute_job(
         cut: How it is cut.
         reporter: Is told how it goes.
         runner: Runs chunks; processes of this machine unless given.
+        report: HTML page that is written of it.
 
     Raises:
         InputError, ConfigError and their kinds: See `plan`, `run_chunk` and `merge`.
         ProgramError: Processes died again and again.
     """
     reporter = reporter or Reporter()
+    if report is not None:
+        check_report(report)
     if config.resume and cut.manifest.is_file():
         manifest = read_manifest(cut.manifest)
         _refuse_other(manifest, config, cut)
@@ -81,10 +90,36 @@ def impute_job(
 
     if todo:
         (runner or local_runner(cut.jobs, config.threads))(cut.manifest, todo, tell)
+    if report is not None:
+        report_job(manifest, folder, report, threads=config.threads)
     outputs = merge(manifest, folder, threads=config.threads, reporter=reporter)
     shutil.rmtree(folder)
     cut.manifest.unlink()
     return JobResult(outputs=tuple(outputs), qc=config.qc_table, n_samples=len(manifest.samples))
+
+
+def check_report(path: Path) -> None:
+    """Refuses before any work a report that could not be written.
+
+    Raises:
+        ConfigError: Its folder does not exist, or the packages that it needs are not installed.
+    """
+    extras.require("matplotlib", "jinja2")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--report {path}: there is no folder {path.parent}")
+
+
+def report_job(manifest: Manifest, folder: Path, path: Path, *, threads: int = 1) -> None:
+    """Writes the report of a job whose chunks are done.
+
+    Raises:
+        TruncatedFileError: A chunk is missing or damaged.
+        InputError: The summary of the QC table is gone.
+    """
+    from vcfrag_train.jobs.report import write_report
+    from vcfrag_train.jobs.summary import summarise
+
+    write_report(summarise(manifest, folder, threads=threads), path)
 
 
 def _refuse_other(manifest: Manifest, config: ImputeConfig, cut: PlanConfig) -> None:

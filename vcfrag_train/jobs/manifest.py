@@ -94,6 +94,7 @@ class Manifest:
         version: Of vcfrag, which planned it.
         command: The command line, for the header.
         out: The output; `{contig}` in its name stands for one file a contig.
+        qc: The QC table; its summary lies beside it.
         output: What is written of a genotype.
         min_r2: Least estimated r² of imputed sites that are written.
         checkpoint: Run folder of a trained model; None for the one that ships.
@@ -109,6 +110,7 @@ class Manifest:
     version: str
     command: str
     out: str
+    qc: str
     output: OutputFormat
     min_r2: float | None
     checkpoint: str | None

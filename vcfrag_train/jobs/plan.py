@@ -135,6 +135,7 @@ def _planned(
         version=importlib.metadata.version("vcfrag"),
         command=config.command,
         out=str(config.out.absolute()),
+        qc=str(config.qc_table.absolute()),
         output=config.output_format,
         min_r2=config.min_r2,
         checkpoint=None if config.checkpoint is None else str(config.checkpoint.absolute()),

@@ -1,0 +1,204 @@
+"""What a job's chunks say without any truth: how good sites and samples are likely to be, and what it cost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from vcfrag_core.errors import InputError
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.tables.qc import summary_path
+from vcfrag_core.output.genotypes import NONE, ONE
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.retrieval.queries import External
+from vcfrag_core.types import BoolArray, F64Array, I16Array, I32Array, I64Array
+from vcfrag_train.jobs.chunk import ChunkCost, ChunkReader, Piece, chunk_file, pieces_of
+from vcfrag_train.jobs.manifest import Manifest
+from vcfrag_train.jobs.merge import windows_of
+from vcfrag_train.jobs.targets import StretchTargets, read_targets
+
+# Sites by which samples are judged: at rarer ones nobody's dosages say much.
+COMMON: Final = 0.01
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StretchSummary:
+    """The written sites of a stretch.
+
+    Attributes:
+        contig: Its contig.
+        positions: (L,) 1-based.
+        maf: (L,) minor allele frequency in the panel.
+        r2: (L,) estimated r².
+        er2: (L,) leave-one-out r² at typed sites, NaN elsewhere.
+        typed: (L,) typed ones.
+    """
+
+    contig: str
+    positions: I32Array
+    maf: F64Array
+    r2: F64Array
+    er2: F64Array
+    typed: BoolArray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SampleSummary:
+    """All samples, NaN where there is nothing to tell by.
+
+    Attributes:
+        names: S names.
+        call_rate: (S,) share of typed genotypes that are called.
+        heterozygosity: (S,) heterozygous ones among those called, as a share of what panel frequencies foretell.
+        accuracy: (S,) estimated r² over imputed sites with MAF of 1 % and more.
+        in_panel: Panel samples that are the same person, by name.
+    """
+
+    names: tuple[str, ...]
+    call_rate: F64Array
+    heterozygosity: F64Array
+    accuracy: F64Array
+    in_panel: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job at a glance.
+
+    Attributes:
+        manifest: The job.
+        stretches: Its sites.
+        samples: Its samples.
+        costs: What each chunk took.
+        qc: The summary of the QC table.
+    """
+
+    manifest: Manifest
+    stretches: tuple[StretchSummary, ...]
+    samples: SampleSummary
+    costs: tuple[ChunkCost, ...]
+    qc: Mapping[str, Any]
+
+
+def summarise(manifest: Manifest, folder: Path, *, threads: int = 1) -> JobSummary:
+    """Reads the chunks of a job, which must be done.
+
+    Raises:
+        TruncatedFileError: A chunk is missing or damaged.
+        InputError: The summary of the QC table is gone.
+    """
+    samples = _Samples(len(manifest.samples))
+    stretches = []
+    for number, stretch in enumerate(manifest.stretches):
+        panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
+        targets = read_targets(folder, number, panel.n_sites)
+        samples.add_typed(panel, targets)
+        stretches.append(_stretch(manifest, folder, number, panel, targets, samples))
+    costs = []
+    for chunk in manifest.chunks:
+        with ChunkReader(chunk_file(folder, chunk), manifest, chunk) as reader:
+            costs.append(reader.cost())
+    return JobSummary(
+        manifest=manifest,
+        stretches=tuple(stretches),
+        samples=samples.summary(manifest.samples),
+        costs=tuple(costs),
+        qc=_qc(Path(manifest.qc)),
+    )
+
+
+def _qc(table: Path) -> Mapping[str, Any]:
+    path = summary_path(table)
+    try:
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the summary of the QC table cannot be read: {error}", path=path) from error
+    return content
+
+
+def _stretch(
+    manifest: Manifest, folder: Path, number: int, panel: Panel, targets: StretchTargets, samples: _Samples
+) -> StretchSummary:
+    sites: list[I64Array] = []
+    r2: list[F64Array] = []
+    frequency = panel.alt_frequency()
+    chunks = [chunk for chunk in manifest.chunks if chunk.stretch == number]
+    for window in windows_of(manifest, number, panel):
+        of_window = [c for c in chunks if c.windows[0] <= window.number < c.windows[1]]
+        of_window.sort(key=lambda chunk: chunk.samples)
+        with contextlib.ExitStack() as stack:
+            readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in of_window]
+            for place in pieces_of(window, targets.written, manifest.sites_per_piece):
+                if not len(place.written):
+                    continue
+                pieces = [reader.piece(window.number, place.number) for reader in readers]
+                first, *others = [piece.sums for piece in pieces]
+                sites.append(place.written)
+                r2.append(sum(others, start=first).r2())
+                imputed = ~targets.observed[place.written]
+                samples.add_imputed(_dosage(pieces)[imputed], frequency[place.written][imputed])
+    chosen = np.concatenate(sites) if sites else np.zeros(0, dtype=np.int64)
+    return StretchSummary(
+        contig=panel.contig,
+        positions=panel.positions[chosen],
+        maf=np.minimum(frequency, 1 - frequency)[chosen],
+        r2=np.concatenate(r2) if r2 else np.zeros(0),
+        er2=targets.er2[chosen],
+        typed=targets.observed[chosen],
+    )
+
+
+def _dosage(pieces: list[Piece]) -> I16Array:
+    return np.concatenate([piece.dosage for piece in pieces], axis=1)
+
+
+class _Samples:
+    """Adds up what is known of each sample."""
+
+    def __init__(self, n_samples: int) -> None:
+        self._called, self._typed, self._heterozygous, self._expected, self._explained, self._total = np.zeros(
+            (6, n_samples)
+        )
+        self._people: dict[int, str] = {}
+
+    def add_typed(self, panel: Panel, targets: StretchTargets) -> None:
+        frequency = panel.alt_frequency()[targets.observed]
+        starts = targets.ploidy.starts
+        for sample, n in enumerate(targets.ploidy.counts.tolist()):
+            name = targets.names[int(starts[sample])]
+            if not isinstance(name, External):
+                self._people[sample] = name
+            rows = np.asarray(targets.alleles[int(starts[sample]) : int(starts[sample]) + n])
+            called: BoolArray = np.asarray((rows >= 0).all(axis=0))
+            self._typed[sample] += len(called)
+            self._called[sample] += called.sum()
+            if n == 2:
+                self._heterozygous[sample] += (called & (rows[0] != rows[1])).sum()
+                self._expected[sample] += (2 * frequency * (1 - frequency))[called].sum()
+
+    def add_imputed(self, dosage: I16Array, frequency: F64Array) -> None:
+        common = np.minimum(frequency, 1 - frequency) >= COMMON
+        p = dosage[common].astype(np.float64) / ONE
+        there = dosage[common] != NONE
+        explained = np.where(there, (p - frequency[common][:, None, None]) ** 2, 0.0).sum(axis=(0, 2))
+        self._explained += explained
+        self._total += explained + np.where(there, p * (1 - p), 0.0).sum(axis=(0, 2))
+
+    def summary(self, names: tuple[str, ...]) -> SampleSummary:
+        return SampleSummary(
+            names=names,
+            call_rate=_ratio(self._called, self._typed),
+            heterozygosity=_ratio(self._heterozygous, self._expected),
+            accuracy=_ratio(self._explained, self._total),
+            in_panel={names[sample]: name for sample, name in sorted(self._people.items())},
+        )
+
+
+def _ratio(part: F64Array, whole: F64Array) -> F64Array:
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0), dtype=np.float64)

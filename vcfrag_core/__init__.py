@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from vcfrag_core.panel.split import Split as Split
     from vcfrag_core.panel.windows import Window as Window
     from vcfrag_core.panel.windows import lay_windows as lay_windows
+    from vcfrag_core.phasing.parameters import PhasingParameters as PhasingParameters
+    from vcfrag_core.phasing.phased import Phased as Phased
+    from vcfrag_core.phasing.phaser import Phaser as Phaser
     from vcfrag_core.retrieval.identity import Identity as Identity
     from vcfrag_core.retrieval.queries import EXTERNAL as EXTERNAL
     from vcfrag_core.retrieval.queries import SearchResult as SearchResult
@@ -114,6 +117,9 @@ _MODULE_OF = {
     "OpenedIndex": "vcfrag_core.window.retriever",
     "Panel": "vcfrag_core.panel.panel",
     "PanelContext": "vcfrag_core.window.context",
+    "Phased": "vcfrag_core.phasing.phased",
+    "Phaser": "vcfrag_core.phasing.phaser",
+    "PhasingParameters": "vcfrag_core.phasing.parameters",
     "Ploidy": "vcfrag_core.panel.ploidy",
     "RandomMask": "vcfrag_core.masks.policies",
     "RandomRetriever": "vcfrag_core.window.random",
@@ -169,6 +175,9 @@ __all__ = [
     "OpenedIndex",
     "Panel",
     "PanelContext",
+    "Phased",
+    "Phaser",
+    "PhasingParameters",
     "Ploidy",
     "RandomMask",
     "RandomRetriever",

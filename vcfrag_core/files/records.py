@@ -17,6 +17,7 @@ from vcfrag_core.errors import TruncatedFileError
 from vcfrag_core.output.records import OutputRecords
 
 _COLUMNS: Final = ("positions", "dosage", "typed", "af", "maf", "r2", "er2")
+_OPTIONAL: Final = ("loo", "both")
 _TEXTS: Final = ("site_ids", "refs", "alts")
 # Most of the time goes into making the records, not into storing them.
 _LEVEL: Final = 1
@@ -66,8 +67,7 @@ def count_records(path: Path) -> int:
 def _packed(records: OutputRecords) -> bytes:
     columns: dict[str, Any] = {name: getattr(records, name) for name in _COLUMNS}
     columns |= {name: np.array("\n".join(getattr(records, name))) for name in _TEXTS}
-    if records.loo is not None:
-        columns["loo"] = records.loo
+    columns |= {name: values for name in _OPTIONAL if (values := getattr(records, name)) is not None}
     buffer = io.BytesIO()
     np.savez(buffer, contig=np.array(records.contig), **columns)
     return buffer.getvalue()
@@ -78,5 +78,5 @@ def _unpacked(data: bytes) -> OutputRecords:
         columns: dict[str, Any] = {name: table[name] for name in _COLUMNS}
         n_sites = len(columns["positions"])
         columns |= {name: str(table[name]).split("\n") if n_sites else [] for name in _TEXTS}
-        loo = table["loo"] if "loo" in table.files else None
-        return OutputRecords(contig=str(table["contig"]), **columns, loo=loo)
+        columns |= {name: table[name] for name in _OPTIONAL if name in table.files}
+        return OutputRecords(contig=str(table["contig"]), **columns)

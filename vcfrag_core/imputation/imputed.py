@@ -13,7 +13,7 @@ from vcfrag_core.files.outputs import OutputFormat, open_writer
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.output.cohort_sums import estimated_r2
 from vcfrag_core.output.header import Header
-from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, parse_formats, site_records
+from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, independent_dosage, parse_formats, site_records
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array
@@ -30,12 +30,15 @@ class Imputed:
         targets: The targets.
         probabilities: (Q, V) probability of ALT of every haplotype.
         method: How they were made, for records.
+        both: (S, V) probability that both haplotypes of a sample carry ALT, where they depend on each other; see
+            `integrate.Integrated`. None where all are independent given the data.
     """
 
     panel: Panel
     targets: Targets
     probabilities: F32Array
     method: str
+    both: F32Array | None = None
 
     @property
     def haplotype_dosages(self) -> F32Array:
@@ -50,8 +53,10 @@ class Imputed:
     @property
     def estimated_r2(self) -> F64Array:
         """(V,) estimated r² of dosage and true genotype; see `output.cohort_sums.estimated_r2`."""
-        sites, known = np.arange(self.panel.n_sites), self._known()
-        return estimated_r2(self.panel, sites, self._believed(), known, self.targets.ploidy)
+        sites, known, believed = np.arange(self.panel.n_sites), self._known(), self._believed()
+        if self.both is not None:
+            believed = independent_dosage(believed, known, self.both, self.targets.ploidy)
+        return estimated_r2(self.panel, sites, believed, known, self.targets.ploidy)
 
     def write(self, path: str | Path, *, formats: str | Sequence[str] = DEFAULT_FORMATS, threads: int = 1) -> None:
         """Writes a bgzipped VCF, a BCF, BGEN or PGEN with what belongs beside it; it appears whole or not at all.
@@ -99,4 +104,5 @@ class Imputed:
                 alleles=self.targets.alleles[:, sites],
                 typed=self.targets.observed[sites],
                 ploidy=self.targets.ploidy,
+                both=None if self.both is None else self.both[:, sites],
             )

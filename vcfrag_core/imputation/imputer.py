@@ -13,10 +13,11 @@ import numpy as np
 
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
-from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
+from vcfrag_core.imputation.integrate import Integrated, batches, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.rates import estimated
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -24,11 +25,12 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window, lay_imputation_windows
+from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
-from vcfrag_core.window.context import PanelContext
+from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
 from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
@@ -50,6 +52,10 @@ class _Masked:
     alleles: I8Array
     samples: tuple[str | External, ...]
     ploidy: Ploidy
+
+    def of(self, alleles: I8Array, samples: tuple[str | External, ...], ploidy: Ploidy) -> _Masked:
+        """The same of other queries."""
+        return dataclasses.replace(self, alleles=alleles, samples=samples, ploidy=ploidy)
 
     def over(self, window: Window) -> MaskedWindow:
         """The queries over one window."""
@@ -122,13 +128,20 @@ class Imputer:
         """The windows that `impute_windows` will go through."""
         return imputation_windows(self.cm, self.parameters(observed).flank_cm)
 
-    def impute(self, targets: Targets) -> Imputed:
+    def impute(self, targets: Targets | Phased) -> Imputed:
         """All sites of the panel for all targets, in memory; the rates of copying are estimated unless given.
 
+        What `Phaser.phase` made of targets is imputed as the mean over their draws.
+
         Raises:
+            UnphasedError: Targets of unknown phase.
             RangeError: A window's context holds no observed site, or a target has no neighbour.
             ShapeError: The targets are not those of the panel's sites.
         """
+        if isinstance(targets, Phased):
+            return self._integrated(targets)
+        if targets.phase_sets is not None:
+            raise UnphasedError("the phase of the targets is not known; impute what Phaser.phase makes of them")
         imputer = self if self._parameters is not None else estimated(self, targets)[0]
         windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
@@ -136,6 +149,17 @@ class Imputer:
             targets=targets,
             probabilities=np.concatenate([dosage for _, dosage in windows], axis=1),
             method=imputer.method(targets.observed),
+        )
+
+    def _integrated(self, phased: Phased) -> Imputed:
+        imputer = self if self._parameters is not None else estimated(self, phased.targets)[0]
+        parts = [part for _, part in imputer.impute_phased(phased)]
+        return Imputed(
+            panel=self.panel,
+            targets=phased.targets,
+            probabilities=np.concatenate([part.dosage for part in parts], axis=1),
+            both=np.concatenate([part.both for part in parts], axis=1),
+            method=imputer.method(phased.targets.observed),
         )
 
     def method(self, observed: BoolArray) -> str:
@@ -184,6 +208,57 @@ class Imputer:
                     if number + 1 < len(todo):
                         coming.append(ahead.submit(self._problem, masked, todo[number + 1]))
                     yield window, self._dosage(masked.over(window), problem, groups, pool)
+        finally:
+            masked.index.close()
+
+    def impute_phased(
+        self, phased: Phased, windows: Sequence[Window] | None = None
+    ) -> Iterator[tuple[Window, Integrated]]:
+        """Dosages integrated over the draws of each sample's phase, window by window and in order.
+
+        Args:
+            phased: Targets with their draws.
+            windows: Those to impute, all of them unless given.
+
+        Yields:
+            A window and its dosages.
+
+        Raises:
+            RangeError: A window's context holds no observed site, or a query has no neighbour.
+            ShapeError: The targets are not those of the panel's sites.
+        """
+        targets = phased.targets
+        self._checked(targets.alleles, targets.observed, targets.names, targets.ploidy)
+        todo = self.windows(targets.observed) if windows is None else list(windows)
+        masked = self._open(targets.alleles, targets.observed, targets.names, targets.ploidy)
+        context = PanelContext(panel=self.panel, cm=self.cm, columns=RecentColumns(self.panel, 2))
+        jobs = [(window, samples) for window in todo for samples in batches(phased)]
+
+        def problem(job: tuple[Window, I64Array]) -> tuple[MaskedWindow, CopyingProblem]:
+            queries = masked.of(*queries_of(phased, job[1])).over(job[0])
+            candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
+            return queries, copying_problem(queries, context, candidates)
+
+        try:
+            with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
+                parts: list[Integrated] = []
+                coming = [ahead.submit(problem, job) for job in jobs[:1]]
+                for number, (window, samples) in enumerate(jobs):
+                    queries, made = coming.pop().result()
+                    if number + 1 < len(jobs):
+                        coming.append(ahead.submit(problem, jobs[number + 1]))
+                    groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
+                    dosage = self._dosage(queries, made, groups, pool)
+                    parts.append(integrate(phased, samples, dosage, self.cm, window.start))
+                    if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
+                        yield (
+                            window,
+                            Integrated(
+                                dosage=np.concatenate([part.dosage for part in parts]),
+                                both=np.concatenate([part.both for part in parts]),
+                            ),
+                        )
+                        parts.clear()
         finally:
             masked.index.close()
 

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
-from vcfrag_core.types import F64Array, FloatArray, I8Array, I16Array, I64Array, IntArray
+from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I16Array, I64Array, IntArray
 
 ONE = 1000
 # Stands where the second haplotype's dosage would, for a sample that has but one.
@@ -53,25 +53,50 @@ def thousandths(dosage: FloatArray) -> I16Array:
     return np.asarray(np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE), dtype=np.int16)
 
 
-def genotype_columns(first: IntArray, second: IntArray, *, lone_ds: int = 1) -> GenotypeColumns:
+def genotype_columns(
+    first: IntArray, second: IntArray, both: IntArray | None = None, *, lone_ds: int = 1
+) -> GenotypeColumns:
     """The columns of n genotypes from the dosages of their two haplotypes, in thousandths; of one where second is NONE.
 
     The DS of one haplotype is `lone_ds` times its dosage.
 
-    The haplotypes are independent given the data. Among equally likely genotypes the one with fewer ALT copies is
-    chosen; a heterozygote carries ALT on the haplotype with the larger dosage, the first on a tie.
+    The haplotypes are independent given the data, unless `both` says with which probability both carry ALT, in
+    thousandths; where it is NONE they are. Among equally likely genotypes the one with fewer ALT copies is chosen; a
+    heterozygote carries ALT on the haplotype with the larger dosage, the first on a tie.
     """
+    if both is not None:
+        return _with_both(first, second, both, lone_ds)
     lone = second == NONE
     # As if the second were sure to be REF, so that what follows is right of the first.
     a, b = first.astype(np.int64), np.where(lone, 0, second).astype(np.int64)
     millionths = np.stack(((ONE - a) * (ONE - b), a * (ONE - b) + b * (ONE - a), a * b), axis=-1)
-    copies = millionths.argmax(axis=-1)
-    on_first = a >= b
-    gt = np.stack(((copies == 2) | (copies == 1) & on_first, (copies == 2) | (copies == 1) & ~on_first), axis=-1)
+    gt = _calls(millionths.argmax(axis=-1), a >= b)
     gp = _rounded_to_one(millionths)
-    gt = gt.astype(np.int8)
     gt[lone, 1] = gp[lone, 2] = NONE
     return GenotypeColumns(gt, np.where(lone, lone_ds * a, a + b).astype(np.int16), gp)
+
+
+def _with_both(first: IntArray, second: IntArray, both: IntArray, lone_ds: int) -> GenotypeColumns:
+    """The columns where the haplotypes depend on each other, as `genotype_columns` makes them where not."""
+    made = genotype_columns(first, second, lone_ds=lone_ds)
+    dependent = both != NONE
+    a, b, c = (values[dependent].astype(np.int64) for values in (first, second, both))
+    gp = np.stack((ONE - a - b + c, a + b - 2 * c, c), axis=-1)
+    made.gp[dependent] = gp
+    made.gt[dependent] = _calls(gp.argmax(axis=-1), a >= b)
+    return made
+
+
+def _calls(copies: I64Array, on_first: BoolArray) -> I8Array:
+    """(..., 2) alleles of genotypes with so many ALT copies; a heterozygote's is on the first haplotype or not."""
+    het = copies == 1
+    return np.stack(((copies == 2) | (het & on_first), (copies == 2) | (het & ~on_first)), axis=-1).astype(np.int8)
+
+
+def possible_both(first: IntArray, second: IntArray, both: IntArray) -> IntArray:
+    """`both` within what two dosages allow, all in thousandths; NONE stays."""
+    bounded = np.clip(both, np.maximum(0, first + second - ONE), np.minimum(first, second))
+    return np.where(both == NONE, NONE, bounded)
 
 
 class ColumnTable:
@@ -85,8 +110,10 @@ class ColumnTable:
         self._ds = np.empty(n, dtype=np.int16)
         self._gp = np.empty((n, 3), dtype=np.int16)
 
-    def columns(self, first: IntArray, second: IntArray) -> GenotypeColumns:
-        """The columns of the pairs, of any shape; the columns' own axes come last."""
+    def columns(self, first: IntArray, second: IntArray, both: IntArray | None = None) -> GenotypeColumns:
+        """`genotype_columns` of arrays of any shape; the columns' own axes come last."""
+        if both is not None:
+            return self._dependent(first, second, both)
         keys = pair_key(first, second)
         new = np.unique(keys[~self._known[keys]])
         if len(new):
@@ -94,6 +121,13 @@ class ColumnTable:
             self._gt[new], self._ds[new], self._gp[new] = made.gt, made.ds, made.gp
             self._known[new] = True
         return GenotypeColumns(self._gt[keys], self._ds[keys], self._gp[keys])
+
+    def _dependent(self, first: IntArray, second: IntArray, both: IntArray) -> GenotypeColumns:
+        made = self.columns(first, second)
+        dependent = both != NONE
+        other = genotype_columns(first[dependent], second[dependent], both[dependent])
+        made.gt[dependent], made.gp[dependent] = other.gt, other.gp
+        return made
 
 
 def pair_key(first: IntArray, second: IntArray) -> I64Array:

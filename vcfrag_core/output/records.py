@@ -11,7 +11,7 @@ import numpy as np
 from vcfrag_core.errors import ConfigError, ShapeError
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.output.cohort_sums import CohortSums, sums_at
-from vcfrag_core.output.genotypes import NONE, ONE, thousandths
+from vcfrag_core.output.genotypes import NONE, ONE, possible_both, thousandths
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array, IntArray
@@ -47,6 +47,7 @@ class PassThroughRecord:
         alts: ALT alleles; none where the record has none.
         alleles: (H,) allele numbers, -1 missing.
         ploidy: Which of them are one sample's.
+        unphased: (S,) heterozygotes of unknown phase; None where there is none.
     """
 
     position: int
@@ -55,6 +56,7 @@ class PassThroughRecord:
     alts: tuple[str, ...]
     alleles: I8Array
     ploidy: Ploidy
+    unphased: BoolArray | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,8 @@ class OutputRecords:
         r2: (L,) estimated r², `estimated_r2`.
         er2: (L,) leave-one-out r² at typed sites, NaN elsewhere and where it is not known.
         loo: (L, S) leave-one-out dosage in thousandths, -1 where there is none; or None.
+        both: (L, S) probability in thousandths that both haplotypes carry ALT, `genotypes.NONE` where they are
+            independent; None where all are.
         kept: Records of the target to be written among these, by position.
     """
 
@@ -90,6 +94,7 @@ class OutputRecords:
     r2: F64Array
     er2: F64Array
     loo: I16Array | None = None
+    both: I16Array | None = None
     kept: tuple[PassThroughRecord, ...] = ()
 
     def __post_init__(self) -> None:
@@ -110,7 +115,10 @@ class OutputRecords:
         chosen = np.flatnonzero(keep).tolist()
         columns: dict[str, Any] = {name: getattr(self, name)[keep] for name in _COLUMNS}
         columns |= {name: [getattr(self, name)[i] for i in chosen] for name in ("site_ids", "refs", "alts")}
-        return dataclasses.replace(self, **columns, loo=None if self.loo is None else self.loo[keep])
+        columns |= {
+            name: None if getattr(self, name) is None else getattr(self, name)[keep] for name in ("loo", "both")
+        }
+        return dataclasses.replace(self, **columns)
 
 
 def lone_ds(contig: str, x_male_dosage: int) -> int:
@@ -130,6 +138,7 @@ def site_records(
     loo: F32Array | None = None,
     kept: Iterable[PassThroughRecord] = (),
     ploidy: Ploidy | None = None,
+    both: F32Array | None = None,
 ) -> OutputRecords:
     """The records of some panel sites.
 
@@ -145,13 +154,18 @@ def site_records(
         loo: (Q, L) leave-one-out haplotype dosages to be written, NaN where there is none.
         kept: Records of the target to be written among these.
         ploidy: Which haplotypes are one sample; each two in turn unless given.
+        both: (S, L) probability that both haplotypes of a sample carry ALT, NaN where they are independent given the
+            data; all are unless given.
 
     Raises:
         ShapeError: No haplotype, or the arrays do not fit each other.
     """
     ploidy = Ploidy.of_rows(len(dosage), ploidy)
     cells = cells_of(dosage, alleles, typed, ploidy)
-    sums = sums_at(panel, sites, cells.believed, cells.known, ploidy)
+    independent = cells.believed
+    if both is not None:
+        independent = independent_dosage(cells.believed, cells.known, both, ploidy)
+    sums = sums_at(panel, sites, independent, cells.known, ploidy)
     return records_at(
         panel,
         sites,
@@ -160,6 +174,7 @@ def site_records(
         sums=sums,
         er2=er2,
         loo=None if loo is None else _loo_dosage(loo, cells.known, ploidy),
+        both=None if both is None else both_alt(both, cells.dosage, ploidy.every(cells.known)),
         kept=kept,
     )
 
@@ -206,6 +221,7 @@ def records_at(
     sums: CohortSums,
     er2: F64Array | None = None,
     loo: I16Array | None = None,
+    both: I16Array | None = None,
     kept: Iterable[PassThroughRecord] = (),
 ) -> OutputRecords:
     """The records of some panel sites, AF and R2 from the cohort's sums; otherwise as `OutputRecords`."""
@@ -224,8 +240,40 @@ def records_at(
         r2=sums.r2(),
         er2=np.full(len(sites), np.nan) if er2 is None else np.where(typed, er2, np.nan),
         loo=loo,
+        both=both,
         kept=tuple(kept),
     )
+
+
+def independent_dosage(dosage: F32Array, known: BoolArray, both: F32Array, ploidy: Ploidy) -> F32Array:
+    """(Q, L) dosages of two independent haplotypes that give each genotype its probability, as nearly as such can.
+
+    What R2 is estimated from: whether ALT is on this haplotype or on that one must not look like not knowing whether
+    it is there.
+
+    Args:
+        dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
+        known: (Q, L) which of them are known.
+        both: (S, L) probability that both haplotypes carry ALT; NaN leaves a sample as it is.
+        ploidy: Which haplotypes are one sample.
+    """
+    made = dosage.copy()
+    first = ploidy.starts[:-1]
+    for s in np.flatnonzero(np.isfinite(both).any(axis=1)).tolist():
+        one, other = first[s], first[s] + 1
+        total = dosage[one] + dosage[other]
+        half = np.sqrt(np.maximum(0, total**2 - 4 * both[s])) / 2
+        free = np.isfinite(both[s]) & ~known[one] & ~known[other]
+        made[one] = np.where(free, np.clip(total / 2 + half, 0, 1), dosage[one])
+        made[other] = np.where(free, np.clip(total / 2 - half, 0, 1), dosage[other])
+    return made
+
+
+def both_alt(both: F32Array, pairs: I16Array, known: BoolArray) -> I16Array:
+    """(L, S) thousandths for the output: NONE where haplotypes are independent or their alleles known."""
+    there = np.isfinite(both) & ~known
+    rounded = np.where(there, np.rint(np.where(there, both, 0) * ONE), NONE).astype(np.int16).T
+    return np.ascontiguousarray(possible_both(pairs[:, :, 0], pairs[:, :, 1], rounded))
 
 
 def _loo_dosage(loo: F32Array, known: BoolArray, ploidy: Ploidy) -> I16Array:

@@ -14,6 +14,8 @@ from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 MISSING: Final = -1
+# The phase set of a heterozygote of unknown phase.
+UNPHASED: Final = -1
 # Stands where a second allele would, in a call of one.
 NONE: Final = -2
 PHASING_TOOLS: Final = "Beagle, SHAPEIT5 or Eagle"

@@ -138,7 +138,8 @@ class TargetRecords:
         return f"{self.contig}:{self.positions[record]} {self.refs[record]}>{alts}"
 
     def refuse_unphased(self) -> None:
-        """
+        """For those who need phase.
+
         Raises:
             UnphasedError: A heterozygote is not phased; says how many there are, and names the first.
         """

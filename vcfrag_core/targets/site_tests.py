@@ -6,10 +6,11 @@ import numpy as np
 
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.calls import UNPHASED
 from vcfrag_core.targets.matching import Matching
 from vcfrag_core.targets.orientation import is_ambiguous
 from vcfrag_core.targets.records import Reason, TargetRecords
-from vcfrag_core.types import BoolArray, F64Array, I8Array, I64Array
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, I64Array
 
 
 def ambiguous_sites(panel: Panel, sites: I64Array) -> BoolArray:
@@ -32,6 +33,20 @@ def target_alleles(records: TargetRecords, matching: Matching, n_sites: int) -> 
     observed = np.zeros(n_sites, dtype=np.bool_)
     observed[sites] = True
     return alleles, observed
+
+
+def target_phase_sets(records: TargetRecords, matching: Matching, n_sites: int) -> I32Array | None:
+    """(S, V) phase set of each heterozygote at typed and used sites, UNPHASED where its phase is not known.
+
+    None where each sample's heterozygotes are of one set.
+    """
+    if bool(records.is_phased.all()) and records.phase_sets is None:
+        return None
+    used = matching.used()
+    sets = np.zeros(records.is_phased.shape, dtype=np.int32) if records.phase_sets is None else records.phase_sets
+    made = np.zeros((len(records.samples), n_sites), dtype=np.int32)
+    made[:, matching.sites[used]] = np.where(records.is_phased, sets, UNPHASED)[used].T
+    return made
 
 
 def without_calls(records: TargetRecords, matching: Matching) -> dict[int, Reason]:

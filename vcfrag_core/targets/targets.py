@@ -16,13 +16,13 @@ from vcfrag_core.targets.duplicates import lend_calls
 from vcfrag_core.targets.matching import check_build, match_records
 from vcfrag_core.targets.people import find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
-from vcfrag_core.targets.site_tests import target_alleles, without_calls
-from vcfrag_core.types import BoolArray, I8Array, IntArray
+from vcfrag_core.targets.site_tests import target_alleles, target_phase_sets, without_calls
+from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Phased target samples at a panel's sites.
+    """Target samples at a panel's sites.
 
     Attributes:
         samples: S names.
@@ -30,6 +30,9 @@ class Targets:
         alleles: (Q, V) alleles, -1 where not typed or missing.
         observed: (V,) sites at which the samples are typed.
         names: Q names of panel samples, whose exclusion groups are not retrieved, or EXTERNAL.
+        phase_sets: (S, V) number of each heterozygote's phase set, UNPHASED where nobody knows which haplotype carries
+            which allele and the order of the two says nothing. Phase is known within a set only; None where each
+            sample has one.
     """
 
     samples: tuple[str, ...]
@@ -37,6 +40,7 @@ class Targets:
     alleles: I8Array
     observed: BoolArray
     names: tuple[str | External, ...]
+    phase_sets: I32Array | None = None
 
     def __post_init__(self) -> None:
         n_queries = self.ploidy.n_haplotypes
@@ -47,6 +51,8 @@ class Targets:
                 f"{len(self.samples)} samples and {len(self.observed)} sites: alleles {self.alleles.shape}, "
                 f"{len(self.names)} names"
             )
+        if self.phase_sets is not None and self.phase_sets.shape != (len(self.samples), len(self.observed)):
+            raise ShapeError(f"{len(self.samples)} samples: phase sets are {self.phase_sets.shape}")
 
     @classmethod
     def from_haplotypes(
@@ -84,10 +90,8 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
     Of A/T and C/G records without a known REF none is used: their strand takes tests.
 
     Raises:
-        UnphasedError: A heterozygote is not phased.
         TargetError: Another genome build, or no record is a panel site.
     """
-    records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
     records, _ = lend_calls(records, matching)
     check_build(records, panel, matching.build)
@@ -108,4 +112,5 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         alleles=alleles,
         observed=observed,
         names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
+        phase_sets=target_phase_sets(records, matching, panel.n_sites),
     )

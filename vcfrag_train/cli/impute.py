@@ -15,7 +15,7 @@ from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
-from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.inputs import PLACE, expand
 
@@ -31,8 +31,8 @@ def command(
     target: Annotated[
         list[Path],
         typer.Option(
-            help="Targets: phased VCF or BCF, or a PLINK set by its name or its .pgen or .bed. Several files may be of"
-            " several contigs or people: write the option again for each."
+            help="Targets, phased or not: VCF or BCF, or a PLINK set by its name or its .pgen or .bed. Several files"
+            " may be of several contigs or people: write the option again for each."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it.")],
@@ -84,6 +84,11 @@ def command(
     panel_missing: Annotated[
         MissingRule, typer.Option(help="Missing alleles of the panel: refuse them, or take them for the reference's.")
     ] = MissingRule.REFUSE,
+    phased_input: Annotated[
+        PhasedInput,
+        typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
+    ] = PhasedInput.ACCEPT,
+    draws: Annotated[int, typer.Option(help="Draws of each unphased sample's phase that are imputed.")] = 8,
     fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
     fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[
@@ -163,6 +168,8 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         panel_missing=options["panel_missing"],
         threads=options["threads"],
         formats=parse_formats(options["format"]),
+        phased_input=options["phased_input"],
+        draws=options["draws"],
         fix_swaps=options["fix_swaps"],
         fix_flips=options["fix_flips"],
         qc=options["qc"],

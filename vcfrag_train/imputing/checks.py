@@ -16,6 +16,8 @@ from vcfrag_core.output.genotypes import empirical_r2
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
@@ -25,8 +27,8 @@ from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, as_decided, find_by_name, find_panel_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
-from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array
+from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 
 _NAMED = 5
 
@@ -51,6 +53,8 @@ class CheckedTarget:
         thin: Ranges of sites that are left out of the output.
         tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
+        phase_sets: (S, V) phase sets of the heterozygotes as they were read, see `Targets`.
+        phased: Everybody's phase, once somebody was phased.
     """
 
     panel: Panel
@@ -68,6 +72,8 @@ class CheckedTarget:
     thin: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
+    phase_sets: I32Array | None = None
+    phased: Phased | None = None
 
     @property
     def ploidy(self) -> Ploidy:
@@ -83,6 +89,7 @@ class CheckedTarget:
             alleles=self.alleles,
             observed=self.observed,
             names=self.names,
+            phase_sets=self.phase_sets if self.phased is None else None,
         )
 
     @property
@@ -111,6 +118,14 @@ class CheckedTarget:
         if self.loo is not None:
             values[self.sites] = empirical_r2(self.loo, self.alleles[self.tested][:, self.sites])
         return values
+
+    def phase(self, phaser: Phaser, draws: int) -> None:
+        """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus."""
+        if self.phase_sets is None:
+            return
+        made = phaser.phase(dataclasses.replace(self.targets, phase_sets=self.phase_sets), draws=draws)
+        if made.is_drawn:
+            self.phased, self.alleles = made, made.targets.alleles
 
     def apply(self, changed: dict[int, Reason]) -> None:
         """Gives used records other reasons, and takes those no longer used out of the alleles."""
@@ -152,10 +167,11 @@ def match_target(
         given: What was decided for the contig before; then its typed sites are those of this target, too.
 
     Raises:
-        UnphasedError: A heterozygote is not phased.
+        UnphasedError: A heterozygote is not phased, and is to be.
         ProvenanceMismatchError: It was decided for another panel.
     """
-    records.refuse_unphased()
+    if config.phased_input is PhasedInput.REQUIRE:
+        records.refuse_unphased()
     matching = match_records(records, panel, fix_swaps=config.fix_swaps, fix_flips=config.fix_flips)
     records, discordant = lend_calls(records, matching)
     if given is None:
@@ -183,6 +199,7 @@ def match_target(
         label=label,
         sexes=sexes,
         discordant=discordant,
+        phase_sets=target_qc.target_phase_sets(records, matching, panel.n_sites),
     )
 
 

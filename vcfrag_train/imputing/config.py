@@ -13,12 +13,21 @@ from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_train.imputing.selection import SiteChoice
 
+MAX_DRAWS = 32
+
 
 class KeepGoing(enum.StrEnum):
     """Faults of the input that are otherwise refused."""
 
     SPARSE = "sparse"
     DAMAGED = "damaged"
+
+
+class PhasedInput(enum.StrEnum):
+    """What is done with heterozygotes of unknown phase."""
+
+    ACCEPT = "accept"
+    REQUIRE = "require"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +60,8 @@ class ImputeConfig:
         fix_flips: Repairs records on the other strand.
         qc: Table of records that were not simply used; beside the output unless given.
         cohort: Record of what was decided for a cohort, which is applied; nothing is estimated or tested then.
+        phased_input: Whether heterozygotes of unknown phase are phased and integrated over, or refused.
+        draws: Draws of each sample's phase that are imputed.
         resume: Takes up an interrupted run.
         keep_going: Faults that do not stop the run.
         least_typed: Typed sites that every site needs within the flank on both sides.
@@ -87,6 +98,8 @@ class ImputeConfig:
     fix_flips: bool = False
     qc: Path | None = None
     cohort: Path | None = None
+    phased_input: PhasedInput = PhasedInput.ACCEPT
+    draws: int = 8
     resume: bool = False
     keep_going: frozenset[KeepGoing] = frozenset()
     least_typed: int = 8
@@ -109,6 +122,8 @@ class ImputeConfig:
         folds = 2 if self.loo_folds is None else self.loo_folds
         if self.threads < 1 or self.loo_samples < 0 or folds < 2 or self.least_typed < 4:
             raise ConfigError("--threads >= 1, --loo-samples >= 0, --loo-folds >= 2 and --least-typed >= 4 are needed")
+        if not 1 <= self.draws <= MAX_DRAWS:
+            raise ConfigError(f"--draws lies in [1, {MAX_DRAWS}], got {self.draws}")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
         if self.copying_only and self.checkpoint is not None:

@@ -44,8 +44,14 @@ class WindowPieces:
         """Whether any site of the window goes to the output."""
         return bool(self._written[window.start : window.stop].any())
 
-    def of(self, window: Window, dosage: F32Array) -> Iterator[OutputRecords]:
-        """The window's records; `dosage` is (Q, L)."""
+    def of(self, window: Window, dosage: F32Array, both: F32Array | None = None) -> Iterator[OutputRecords]:
+        """The window's records.
+
+        Args:
+            window: The window.
+            dosage: (Q, L) haplotype dosages.
+            both: (S, L) probability that both haplotypes carry ALT, where they depend on each other; see `Integrated`.
+        """
         for start in range(window.start, window.stop, self._step):
             stop = min(start + self._step, window.stop)
             sites = start + np.flatnonzero(self._written[start:stop])
@@ -60,6 +66,7 @@ class WindowPieces:
                 loo=self._loo(sites) if self._with_loo else None,
                 kept=self._between(start, stop),
                 ploidy=target.ploidy,
+                both=None if both is None else both[:, sites - window.start],
             )
             yield with_min_r2(records, self._min_r2)
 
@@ -92,6 +99,7 @@ def pass_through_records(checked: CheckedTarget, region: str | None) -> list[Pas
             alts=records.alts[i],
             alleles=records.alleles[i],
             ploidy=records.ploidy,
+            unphased=None if bool(records.is_phased[i].all()) else ~records.is_phased[i],
         )
         for i, reason in enumerate(checked.matching.reasons)
         if reason in _PASSED_THROUGH and (asked is None or asked.holds(asked.contig, int(records.positions[i])))

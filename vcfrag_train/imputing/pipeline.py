@@ -21,11 +21,13 @@ from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.integrate import Integrated
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
@@ -40,7 +42,7 @@ from vcfrag_train.imputing.checks import (
     refuse_other_map,
     refuse_unusable,
 )
-from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.decide import Decided, decide, record_of
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
@@ -94,7 +96,8 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         everyone = len(target[0].samples)
         target = [select_samples(records, config.samples) for records in target]
         reporter.say(describe(target[0].samples, everyone))
-    refuse_unphased(target)
+    if config.phased_input is PhasedInput.REQUIRE:
+        refuse_unphased(target)
     given = None if config.cohort is None else read_cohort(config.cohort)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:
@@ -203,9 +206,15 @@ class Run:
             with open_imputer(config, checked, genetic_map) as imputer:
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config)
+                phaser = Phaser(panel, genetic_map, groups=groups_of_matches(checked.people), threads=config.threads)
+                self._phase(checked, phaser)
                 self._reporter.stage("estimating the rates of copying and testing the typed sites")
+                n_typed = int(checked.observed.sum())
                 decided = decide(checked, imputer, config, given)
                 check_thin(checked, imputer.cm, flank_cm, config)
+                if int(checked.observed.sum()) < n_typed:
+                    # A damaged site misled the phase around it.
+                    self._phase(checked, phaser)
                 self._decided.append(record_of(checked, decided, genetic_map.digest))
                 self._tell(checked, decided)
                 imputer = decided.imputer
@@ -214,6 +223,13 @@ class Run:
         except TargetError:
             self._report.add(checked)
             raise
+
+    def _phase(self, checked: CheckedTarget, phaser: Phaser) -> None:
+        """Phases the samples that are not phased."""
+        if checked.phase_sets is None:
+            return
+        self._reporter.stage("phasing")
+        checked.phase(phaser, self._config.draws)
 
     def _decisions(self, contig: str) -> ContigDecisions | None:
         """What was decided for a contig before.
@@ -236,6 +252,12 @@ class Run:
             self._reporter.say(f"{contig}: {decided.rates}")
         for line in self._report.add(checked):
             self._reporter.say(line)
+        if checked.phased is not None:
+            n_samples = sum(drawn is not None for drawn in checked.phased.drawn)
+            self._reporter.say(
+                f"{contig}: {n_samples} of {len(checked.phased.drawn)} samples are not phased; what is imputed is the"
+                f" mean over {self._config.draws} draws of the phase of each"
+            )
 
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""
@@ -257,6 +279,7 @@ class Run:
             "map": genetic_map.digest,
             "model": model,
             "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
+            "phase": "known" if checked.phased is None else checked.phased.digest,
             "left out": text_digest("written", checked.written.tobytes()),
             "passed through": str(self._config.pass_through),
             "written": f"{self._config.sites} {self._config.min_r2}",
@@ -290,13 +313,13 @@ class Run:
             return
         writing: Future[None] | None = None
         # Closed before the daemon is: what is under way when a run is interrupted still needs it.
-        found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, todo, ploidy=checked.ploidy)
-        dosages = contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found))
-        with ThreadPoolExecutor(1) as background, dosages as imputed:
-            for window, dosage in imputed:
+        with ThreadPoolExecutor(1) as background, contextlib.closing(_dosages(checked, imputer, todo)) as imputed:
+            for window, dosage, both in imputed:
                 if writing is not None:
                     writing.result()
-                writing = background.submit(writer.write, contig, before + window.number, pieces.of(window, dosage))
+                writing = background.submit(
+                    writer.write, contig, before + window.number, pieces.of(window, dosage, both)
+                )
                 done += window.stop - window.start
                 self._reporter.sites(done, n_sites)
             if writing is not None:
@@ -309,6 +332,23 @@ class Run:
         provenance += [("rates", line) for line in self._rates]
         provenance += [("input", line) for line in self._inputs]
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
+
+
+def _dosages(
+    checked: CheckedTarget, imputer: Imputer, windows: Sequence[Window]
+) -> Generator[tuple[Window, F32Array, F32Array | None]]:
+    """Windows, (Q, L) haplotype dosages, and where phase was drawn (S, L) probabilities that both carry ALT."""
+    if checked.phased is not None:
+        with contextlib.closing(
+            cast("Generator[tuple[Window, Integrated]]", imputer.impute_phased(checked.phased, windows))
+        ) as drawn:
+            for window, integrated in drawn:
+                yield window, integrated.dosage, integrated.both
+        return
+    found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, windows, ploidy=checked.ploidy)
+    with contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found)) as known:
+        for window, dosage in known:
+            yield window, dosage, None
 
 
 @contextlib.contextmanager

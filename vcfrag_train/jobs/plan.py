@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.errors import ConfigError, UnknownContigError
+from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.outputs import stem_of
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.targets import read_target
@@ -175,6 +175,13 @@ def _of_stretch(
     config: ImputeConfig, run: Run, part: TargetStretch, files: ContigFiles, folder: Path, number: int
 ) -> tuple[Stretch, list[int]]:
     with run.checked(part, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
+        if checked.phased is not None:
+            raise TargetError(
+                f"contig {checked.label}: heterozygotes are not phased, and one process alone integrates over their"
+                " phase; leave out what cuts the job into chunks (--jobs, --memory, --cluster, --windows-per-chunk,"
+                " --samples-per-chunk, several panels or maps), contig by contig with --region",
+                path=checked.records.source,
+            )
         targets = StretchTargets(
             ploidy=checked.ploidy,
             observed=checked.observed,

@@ -18,10 +18,43 @@ from vcfrag_core.output.genotypes import (
     genotype_columns,
     pair_key,
     pair_of,
+    possible_both,
     thousandths,
 )
 
 dosages = st.integers(0, 1000)
+
+
+@given(a=dosages, b=dosages, share=st.floats(0, 1))
+def test_genotype_columns__of_haplotypes_that_depend_on_each_other(a: int, b: int, share: float) -> None:
+    least, most = max(0, a + b - 1000), min(a, b)
+    both = round(least + share * (most - least))
+    columns = genotype_columns(np.array([a]), np.array([b]), np.array([both]))
+    gp = columns.gp[0].tolist()
+    assert gp == [1000 - a - b + both, a + b - 2 * both, both]
+    assert min(gp) >= 0
+    assert columns.ds[0] == a + b == gp[1] + 2 * gp[2]
+    gt = columns.gt[0].tolist()
+    assert gp[sum(gt)] == max(gp)
+    if sum(gt) == 1:
+        assert gt == [int(a >= b), int(a < b)]
+
+
+def test_genotype_columns__independent_where_both_is_none() -> None:
+    first, second = np.array([[100, 900], [500, 250]]), np.array([[700, 40], [NONE, 250]])
+    both = np.array([[NONE, 30], [NONE, NONE]])
+    table = ColumnTable()
+    made, plain = table.columns(first, second, both), table.columns(first, second)
+    assert made.gp[0, 1].tolist() == [1000 - 940 + 30, 940 - 60, 30]
+    for place in ((0, 0), (1, 0), (1, 1)):
+        assert np.array_equal(made.gp[place], plain.gp[place])
+        assert np.array_equal(made.gt[place], plain.gt[place])
+    assert np.array_equal(made.ds, plain.ds)
+
+
+def test_possible_both__lies_within_what_the_dosages_allow() -> None:
+    made = possible_both(np.array([900, 100, 5]), np.array([800, 50, 5]), np.array([10, 400, NONE]))
+    assert made.tolist() == [700, 50, NONE]
 
 
 @given(a=dosages, b=dosages)

@@ -210,10 +210,10 @@ def test_impute__interruption_says_how_to_go_on(
 ) -> None:
     original = impute_pipeline.WindowPieces.of
 
-    def interrupted(self, window, dosage):  # type: ignore[no-untyped-def]
+    def interrupted(self, window, dosage, both):  # type: ignore[no-untyped-def]
         if window.number > 0:
             raise KeyboardInterrupt
-        return original(self, window, dosage)
+        return original(self, window, dosage, both)
 
     monkeypatch.setattr(impute_pipeline.WindowPieces, "of", interrupted)
     outcome = impute(cohort.target(cohort.lines()), map=cohort.long_map_file)

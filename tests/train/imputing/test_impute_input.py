@@ -223,12 +223,12 @@ def test_impute__sample_without_any_call(cohort: Cohort, impute: Impute) -> None
     assert "of 20 (nor have 2 other samples): leave it out" in refused(impute(cohort.target(lines)), "TARGET")
 
 
-def test_impute__unphased_heterozygotes_are_refused_before_any_work(cohort: Cohort, impute: Impute) -> None:
+def test_impute__phase_may_be_required_and_is_looked_for_before_any_work(cohort: Cohort, impute: Impute) -> None:
     lines = cohort.lines()
     lines[4][9:] = ["0/0", "0/1", "1/0", "1/1", "0|1", "0|0"]
     lines[9][9] = "0/1"
     cohort.panel_file.unlink()
-    line = refused(impute(cohort.target(lines)), "UNPHASED")
+    line = refused(impute(cohort.target(lines), "--phased-input", "require"), "UNPHASED")
     assert f"record 20:{lines[4][1]} {lines[4][3]}>{lines[4][4]}, sample {cohort.truth.samples[1]}" in line
     assert "3 heterozygous genotypes in 2 records" in line
     for tool in ("Beagle", "SHAPEIT5", "Eagle"):

@@ -30,14 +30,23 @@ class ProbabilityTable:
         self._known = np.zeros(N_PAIRS, dtype=np.bool_)
         self._values = np.empty((N_PAIRS, 4 if phased else 3), dtype=np.float64)
 
-    def rows(self, first: IntArray, second: IntArray) -> F64Array:
-        """(..., 4 or 3) values of pairs in thousandths; NaN beyond those of a lone one, where second is NONE."""
+    def rows(self, first: IntArray, second: IntArray, both: IntArray | None = None) -> F64Array:
+        """(..., 4 or 3) values of pairs in thousandths; NaN beyond those of a lone one, where second is NONE.
+
+        `both` is the probability that both carry ALT, NONE where they are independent; all are unless given.
+        """
         keys = pair_key(first, second)
         new = np.unique(keys[~self._known[keys]])
         if len(new):
             self._values[new] = self._made(*pair_of(new)) / self._steps
             self._known[new] = True
-        return np.asarray(self._values[keys])
+        values = np.asarray(self._values[keys])
+        if both is not None and not self._phased:
+            dependent = both != NONE
+            a, b, c = (each[dependent].astype(np.int64) for each in (first, second, both))
+            shares = np.stack((ONE - a - b + c, a + b - 2 * c, c), axis=-1)
+            values[dependent] = on_grid(shares, ONE, self._steps) / self._steps
+        return values
 
     def _made(self, first: I64Array, second: I64Array) -> F64Array:
         lone = second == NONE

@@ -51,7 +51,7 @@ class BgenWriter(AssembledWriter):
                 sexes.add(records)
                 has_one = lone(records)
                 ploidy = np.where(has_one, 1, 2).astype(np.uint8) if has_one.any() else 2
-                values = table.rows(records.dosage[:, :, 0], records.dosage[:, :, 1])
+                values = table.rows(records.dosage[:, :, 0], records.dosage[:, :, 1], records.both)
                 if has_one.all():
                     values, ploidy = np.ascontiguousarray(values[:, :, :2]), 1
                 for i, name in enumerate(names(records)):

@@ -64,7 +64,7 @@ class PgenWriter(AssembledWriter):
     def _append(self, file: Any, records: OutputRecords) -> None:
         if self._phased:
             first, second = records.dosage[:, :, 0], records.dosage[:, :, 1]
-            gt = self._columns.columns(first, second).gt.astype(np.int32)
+            gt = self._columns.columns(first, second, records.both).gt.astype(np.int32)
             gt[:, lone(records), 1] = gt[:, lone(records), 0]
             for row in gt.reshape(records.n_sites, -1):
                 file.append_alleles(np.ascontiguousarray(row), all_phased=True)

@@ -83,7 +83,7 @@ class BcfFormatter:
     def _sample_blocks(self, records: OutputRecords) -> list[tuple[str, bytes, U8Array]]:
         """Per FORMAT field: its name, its key and type, and (L, bytes) its values."""
         columns = self._columns[lone_ds(records.contig, self._x_male_dosage)].columns(
-            records.dosage[:, :, 0], records.dosage[:, :, 1]
+            records.dosage[:, :, 0], records.dosage[:, :, 1], records.both
         )
         values: dict[str, U8Array] = {}
         for name in self._formats:
@@ -104,6 +104,8 @@ class BcfFormatter:
 
     def _kept(self, contig: int, kept: PassThroughRecord, records: OutputRecords) -> bytes:
         calls = _phased(kept.ploidy.pairs(kept.alleles, NONE), kept.ploidy.is_haploid)
+        if kept.unphased is not None:
+            calls[kept.unphased, 1] &= 0xFE
         site = _SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
         return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records)
 

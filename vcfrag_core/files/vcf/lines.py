@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,26 +46,44 @@ class LineFormatter:
         return made
 
     def _panel_lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
-        keys = pair_key(records.dosage[:, :, 0], records.dosage[:, :, 1])
-        lone = lone_ds(records.contig, self._x_male_dosage)
-        self._fill(keys, lone)
+        cells = self._sample_cells(records)
         plain = b"\tPASS\t%b\t" + ":".join(self._formats).encode() + b"\t%b\n"
         with_loo = b"\tPASS\t%b\t" + ":".join((*self._formats, "LOO")).encode() + b"\t%b\n"
         lines: list[tuple[int, int, bytes]] = []
         by_site = zip(
-            records.positions.tolist(), self._cells[lone][keys].tolist(), info_numbers(records), records.typed.tolist(),
+            records.positions.tolist(), cells.tolist(), info_numbers(records), records.typed.tolist(),
             strict=True,
         )  # fmt: skip
-        for i, (position, cells, numbers, typed) in enumerate(by_site):
+        for i, (position, here, numbers, typed) in enumerate(by_site):
             ref = records.refs[i]
             site = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{records.alts[i]}\t."
-            template, words = plain, cells
+            template, words = plain, here
             if self._with_loo and records.loo is not None and typed:
                 template = with_loo
-                words = [cell + _LOO[loo] for cell, loo in zip(cells, records.loo[i].tolist(), strict=True)]
+                words = [cell + _LOO[loo] for cell, loo in zip(here, records.loo[i].tolist(), strict=True)]
             info = ";".join([*(f"{k}={v}" for k, v in numbers.items()), "TYPED" if typed else "IMP"])
             lines.append((position, len(ref), site.encode() + template % (info.encode(), b"\t".join(words))))
         return lines
+
+    def _sample_cells(self, records: OutputRecords) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """(L, S) words of the samples."""
+        first, second = records.dosage[:, :, 0], records.dosage[:, :, 1]
+        keys = pair_key(first, second)
+        lone = lone_ds(records.contig, self._x_male_dosage)
+        self._fill(keys, lone)
+        cells = self._cells[lone][keys]
+        if records.both is not None:
+            dependent = records.both != NONE
+            cells[dependent] = self._dependent(first[dependent], second[dependent], records.both[dependent])
+        return cells
+
+    def _dependent(self, first: IntArray, second: IntArray, both: IntArray) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """(n,) words of samples whose haplotypes depend on each other."""
+        keys, of = np.unique(pair_key(first, second) * (ONE + 1) + both, return_inverse=True)
+        words = np.empty(len(keys), dtype=np.object_)
+        pairs, alike = np.divmod(keys, ONE + 1)
+        words[:] = self._words(*pair_of(pairs), 1, alike)
+        return words[of]
 
     def _fill(self, keys: I64Array, lone: int) -> None:
         """Puts into words what has not occurred before."""
@@ -73,8 +92,8 @@ class LineFormatter:
         if len(new):
             cells[new] = self._words(*pair_of(new), lone)
 
-    def _words(self, first: IntArray, second: IntArray, lone: int) -> list[bytes]:
-        columns = genotype_columns(first, second, lone_ds=lone)
+    def _words(self, first: IntArray, second: IntArray, lone: int, both: IntArray | None = None) -> list[bytes]:
+        columns = genotype_columns(first, second, both, lone_ds=lone)
         fields: dict[str, list[bytes]] = {}
         for name in self._formats:
             if name == "GT":
@@ -91,5 +110,9 @@ def _kept_line(contig: str, kept: PassThroughRecord) -> bytes:
     alts = ",".join(kept.alts) or "."
     names = ["." if allele < 0 else str(allele) for allele in kept.alleles.tolist()]
     starts = kept.ploidy.starts.tolist()
-    cells = "\t".join("|".join(names[a:b]) for a, b in itertools.pairwise(starts))
+    unphased = itertools.repeat(False) if kept.unphased is None else kept.unphased.tolist()
+    cells = "\t".join(
+        ("/" if no_phase else "|").join(names[a:b])
+        for (a, b), no_phase in zip(itertools.pairwise(starts), unphased, strict=False)
+    )
     return f"{contig}\t{kept.position}\t{kept.site_id}\t{kept.ref}\t{alts}\t.\tPASS\tUNUSED\tGT\t{cells}\n".encode()

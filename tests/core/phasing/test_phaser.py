@@ -1,0 +1,187 @@
+"""Phasing from end to end: what is kept, what it follows from, and that it finds the phase where haplotypes tell it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import mosaic_panel
+from vcfrag_core.errors import RangeError
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.targets.calls import UNPHASED
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import I8Array
+
+N_SITES = 240
+N_TARGETS = 5
+PARAMETERS = PhasingParameters(
+    scales=(8, 32), k=6, states=24, switch_per_cm=2.0, mismatch=1e-3, rounds=3, queries=2, draws=12, kept=4
+)
+
+
+@pytest.fixture(scope="module")
+def everybody() -> Panel:
+    return mosaic_panel(n_samples=45, n_sites=N_SITES, seed=4)
+
+
+@pytest.fixture(scope="module")
+def panel(everybody: Panel) -> Panel:
+    return everybody.select_samples(everybody.samples[N_TARGETS:])
+
+
+@pytest.fixture(scope="module")
+def truth(everybody: Panel) -> I8Array:
+    return everybody.haplotypes(slice(0, 2 * N_TARGETS)).astype(np.int8)
+
+
+def unphased(truth: I8Array) -> Targets:
+    """Targets with their alleles sorted; every third site is not typed, one call is missing."""
+    pairs = np.sort(truth.reshape(-1, 2, truth.shape[1]), axis=1)
+    pairs[:, :, ::3] = -1
+    pairs[1, :, 40] = -1
+    targets = Targets.from_haplotypes(pairs.reshape(len(truth), -1))
+    het = (pairs[:, 0] != pairs[:, 1]) & (pairs[:, 0] >= 0)
+    return dataclasses.replace(targets, phase_sets=np.where(het, UNPHASED, 0).astype(np.int32))
+
+
+def phaser(panel: Panel, *, parameters: PhasingParameters = PARAMETERS, threads: int = 1) -> Phaser:
+    positions = np.array([panel.positions[0], panel.positions[-1]], dtype=np.int64)
+    genetic_map = GeneticMap(positions=positions, cm=np.array([0.0, 6.0]), contig=panel.contig)
+    return Phaser(panel, genetic_map, parameters=parameters, threads=threads)
+
+
+def switches(phased: Phased, truth: I8Array) -> tuple[int, int]:
+    """Switches against the truth, and neighbouring heterozygotes."""
+    wrong = pairs = 0
+    for s in range(len(truth) // 2):
+        mine, true = phased.consensus_of(s), truth[2 * s : 2 * s + 2][:, phased.sites]
+        hets = np.flatnonzero((mine[0] != mine[1]) & (mine[0] >= 0))
+        turned = mine[0, hets] != true[0, hets]
+        wrong += int((turned[1:] != turned[:-1]).sum())
+        pairs += max(0, len(hets) - 1)
+    return wrong, pairs
+
+
+def same_draws(one: Phased, other: Phased) -> bool:
+    pairs = zip(one.drawn, other.drawn, strict=True)
+    return all((a is None and b is None) or np.array_equal(a, b) for a, b in pairs)
+
+
+def test_phaser__finds_the_phase_that_haplotypes_tell(panel: Panel, truth: I8Array) -> None:
+    phased = phaser(panel).phase(unphased(truth), draws=8)
+    wrong, pairs = switches(phased, truth)
+    # By chance half of them would be.
+    assert pairs > 100
+    assert wrong < 0.12 * pairs
+
+
+def test_phaser__keeps_every_genotype_in_consensus_and_draws(panel: Panel, truth: I8Array) -> None:
+    targets = unphased(truth)
+    phased = phaser(panel).phase(targets, draws=8)
+    assert phased.targets.phase_sets is None
+    for s in range(N_TARGETS):
+        given = targets.alleles[2 * s : 2 * s + 2][:, phased.sites]
+        assert (np.sort(phased.consensus_of(s), axis=0) == np.sort(given, axis=0)).all()
+        draws = phased.draws_of(s)
+        assert draws.shape == (8, 2, len(phased.sites))
+        assert (np.sort(draws, axis=1) == np.sort(given, axis=0)).all()
+
+
+def test_phaser__probability_is_the_share_of_draws_that_agree(panel: Panel, truth: I8Array) -> None:
+    phased = phaser(panel).phase(unphased(truth), draws=PARAMETERS.draws)
+    for s in range(N_TARGETS):
+        agreed = phased.consensus_of(s)
+        hets = np.flatnonzero((agreed[0] != agreed[1]) & (agreed[0] >= 0))
+        draws = phased.draws_of(s)[:, 0, hets]
+        as_agreed = (draws[:, 1:] != draws[:, :-1]) == (agreed[0, hets][1:] != agreed[0, hets][:-1])
+        assert phased.probability[s, hets][1:] == pytest.approx(as_agreed.mean(axis=0), abs=1e-6)
+        assert np.isnan(phased.probability[s, np.setdiff1d(np.arange(len(phased.sites)), hets[1:])]).all()
+
+
+def test_phaser__threads_company_order_and_number_of_draws_change_nothing(panel: Panel, truth: I8Array) -> None:
+    targets = unphased(truth)
+    assert targets.phase_sets is not None
+    whole = phaser(panel).phase(targets, draws=4)
+    assert same_draws(whole, phaser(panel, threads=3).phase(targets, draws=4))
+    more = phaser(panel).phase(targets, draws=8)
+    order = [3, 1, 4]
+    rows = targets.ploidy.rows(order)
+    some = Targets(
+        samples=tuple(targets.samples[s] for s in order),
+        ploidy=targets.ploidy.select(order),
+        alleles=targets.alleles[rows],
+        observed=targets.observed,
+        names=tuple(targets.names[q] for q in rows),
+        phase_sets=targets.phase_sets[order],
+    )
+    alone = phaser(panel).phase(some, draws=4)
+    for place, s in enumerate(order):
+        assert np.array_equal(alone.draws_of(place), whole.draws_of(s))
+        assert np.array_equal(alone.draws_of(place), more.draws_of(s)[:4])
+        assert np.array_equal(alone.consensus_of(place), whole.consensus_of(s))
+
+
+def test_phaser__known_phase_stays(panel: Panel, truth: I8Array) -> None:
+    targets = Targets.from_haplotypes(truth)
+    phased = phaser(panel).phase(targets)
+    assert not phased.is_drawn
+    assert np.array_equal(phased.targets.alleles, targets.alleles)
+    one_open = np.zeros((N_TARGETS, N_SITES), dtype=np.int32)
+    het = np.flatnonzero(truth[4] != truth[5])[7]
+    one_open[2, het] = UNPHASED
+    mixed = phaser(panel).phase(dataclasses.replace(targets, phase_sets=one_open))
+    assert [drawn is not None for drawn in mixed.drawn] == [False, False, True, False, False]
+    others = [q for q in range(2 * N_TARGETS) if q not in (4, 5)]
+    assert np.array_equal(mixed.targets.alleles[others], truth[others])
+
+
+def test_phaser__phase_sets_are_kept_within_and_joined_between(panel: Panel, truth: I8Array) -> None:
+    targets = Targets.from_haplotypes(truth)
+    alleles = targets.alleles.copy()
+    sets = np.zeros((N_TARGETS, N_SITES), dtype=np.int32)
+    sets[:, N_SITES // 2 :] = 1
+    # The second set calls the haplotypes the other way round.
+    alleles[:, N_SITES // 2 :] = alleles.reshape(N_TARGETS, 2, -1)[:, ::-1].reshape(alleles.shape)[:, N_SITES // 2 :]
+    phased = phaser(panel).phase(dataclasses.replace(targets, alleles=alleles, phase_sets=sets), draws=8)
+    for s in range(N_TARGETS):
+        for half in (slice(0, N_SITES // 2), slice(N_SITES // 2, N_SITES)):
+            true = truth[2 * s : 2 * s + 2, half]
+            for draw in phased.draws_of(s)[:, :, half]:
+                assert np.array_equal(draw, true) or np.array_equal(draw, true[::-1])
+    assert switches(phased, truth)[0] <= 1
+
+
+def test_phaser__lone_haplotypes_are_left_as_they_are(panel: Panel, truth: I8Array) -> None:
+    ploidy = Ploidy.of([2, 1])
+    sets = np.full((2, N_SITES), UNPHASED, dtype=np.int32)
+    targets = dataclasses.replace(Targets.from_haplotypes(truth[:3], ploidy=ploidy), phase_sets=sets)
+    phased = phaser(panel).phase(targets, draws=2)
+    assert phased.drawn[1] is None
+    assert np.array_equal(phased.targets.alleles[2], truth[2])
+
+
+def test_phaser__a_sample_of_the_panel_does_not_copy_itself(everybody: Panel, truth: I8Array) -> None:
+    targets = unphased(truth)
+    names = targets.ploidy.of_haplotypes(everybody.samples[:N_TARGETS])
+    held = phaser(everybody).phase(dataclasses.replace(targets, names=names), draws=4)
+    without = phaser(everybody).phase(targets, draws=4)
+    # Who may copy from itself finds its own phase.
+    assert switches(without, truth)[0] < switches(held, truth)[0]
+
+
+def test_phaser__refuses_more_draws_than_it_makes(panel: Panel, truth: I8Array) -> None:
+    with pytest.raises(RangeError, match="1 to 12 draws"):
+        phaser(panel).phase(unphased(truth), draws=13)
+
+
+def test_phasing_parameters__move_with_the_density() -> None:
+    sparse, dense = phasing_parameters_for(30.0), phasing_parameters_for(2000.0)
+    assert sparse.states > dense.states
+    assert sparse.block_sites < dense.block_sites

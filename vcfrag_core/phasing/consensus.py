@@ -1,0 +1,48 @@
+"""From drawn phases to one: which orientation neighbouring heterozygotes have most often, and how draws lie to it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+
+
+def consensus(phases: I8Array) -> tuple[I8Array, F32Array]:
+    """The phase in which each two neighbouring heterozygotes are as in most draws.
+
+    Args:
+        phases: (D, n) allele of the first haplotype at n heterozygotes, one row for each draw.
+
+    Returns:
+        (n,) allele of the first haplotype, 1 at the first heterozygote, and (n,) the share of draws in which it lies
+        so to the heterozygote before; NaN at the first.
+    """
+    n = phases.shape[1]
+    if n == 0:
+        return np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.float32)
+    same = (phases[:, 1:] == phases[:, :-1]).mean(axis=0)
+    turns = np.concatenate([[0], np.cumsum(same < 0.5)])
+    probability = np.concatenate([[np.nan], np.maximum(same, 1 - same)]).astype(np.float32)
+    return np.asarray(1 - turns % 2, dtype=np.int8), probability
+
+
+def turned_at(phases: I8Array, agreed: I8Array, hets_cm: F64Array, cm: F64Array) -> BoolArray:
+    """(D, L) where the haplotypes of a draw stand in the other order than those of the consensus.
+
+    Between two heterozygotes the nearer one tells.
+
+    Args:
+        phases: (D, n) allele of the first haplotype at n heterozygotes.
+        agreed: (n,) that of the consensus.
+        hets_cm: (n,) genetic positions of the heterozygotes.
+        cm: (L,) those of the sites asked for.
+    """
+    if not len(agreed):
+        return np.zeros((len(phases), len(cm)), dtype=np.bool_)
+    nearest = np.searchsorted((hets_cm[1:] + hets_cm[:-1]) / 2, cm)
+    return np.asarray((phases != agreed)[:, nearest])
+
+
+def heterozygotes(genotypes: I8Array) -> I64Array:
+    """(n,) sites with one ALT copy."""
+    return np.flatnonzero(genotypes == 1)

@@ -1,0 +1,329 @@
+"""Compiled diploid copying: pairs of candidates explain the genotypes of one sample, a block of sites at a time.
+
+The state is an ordered pair of K candidates; F, the forward values, is a K by K matrix. A transition moves both
+haplotypes independently, each with `stay` to the same candidate and with `leave` / K to any: so a step costs one
+pass over F and its row and column sums. Sites close together form a block, in which nobody switches: within it
+candidates with the same alleles are one class, and the likelihood of the block's genotypes is a table over pairs of
+classes. Candidates may change from one segment of blocks to the next: who leaves is spread evenly over all.
+
+Where some phase is known, the pair is ordered by it: within a phase set the first candidate is copied by the haplotype
+that the set calls first. Where a set begins, either order is as likely as the other, and F is averaged with its
+transpose.
+
+Forward values are kept at the entries of groups of segments and worked out again, group by group, on the way back.
+
+Kernels handle one sample, release the GIL and depend on nothing but their arguments.
+"""
+
+# Scalars are of the arrays' own float type, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,return-value"
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from vcfrag_core.phasing.pairs import (
+    add,
+    dot,
+    draw_pair,
+    draw_previous,
+    find_classes,
+    likelihoods,
+    read_patterns,
+    spread,
+    step,
+    sum_up,
+    symmetrise,
+    uniform,
+)
+from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
+
+_ONE = np.float32(1)
+
+
+class DiploidModel(NamedTuple):
+    """Genotypes of one sample, and whom its haplotypes may copy.
+
+    Attributes:
+        words: (H, W) alleles of all haplotypes at the M typed sites, site m being bit m & 63 of word m >> 6.
+        candidates: (C, K) rows of `words` for each segment; one that stays has the same place in both rows.
+        blocks: (B + 1,) first site of each block, and M; at most 16 sites a block.
+        segments: (C + 1,) first block of each segment, and B.
+        groups: (N + 1,) first segment of each group, and C.
+        genotypes: (M,) ALT copies, -1 missing.
+        first: (M,) allele of the first haplotype where a heterozygote's phase is known within its set, else -1.
+        fresh: (B,) 1 where a block begins a phase set.
+        switch: (B,) probability of a switch before each block.
+        mismatch: Probability that an allele differs from the copied one.
+    """
+
+    words: U64Array
+    candidates: I32Array
+    blocks: I64Array
+    segments: I64Array
+    groups: I64Array
+    genotypes: I8Array
+    first: I8Array
+    fresh: I8Array
+    switch: F32Array
+    mismatch: float
+
+
+class _Forward(NamedTuple):
+    """Forward values of one group of segments: an entry for each segment, and one after each of its blocks."""
+
+    values: F32Array
+    rows: F32Array
+    columns: F32Array
+    totals: F32Array
+
+
+class _Scratch(NamedTuple):
+    """Arrays that steps write to."""
+
+    exact: F64Array
+    table: F32Array
+    emission: F32Array
+    mean: F32Array
+    sums: F32Array
+    column: F32Array
+    weight: F32Array
+    leave: F32Array
+    rows: F32Array
+    columns: F32Array
+    pattern: U64Array
+    distinct: U64Array
+    of: I64Array
+
+
+@numba.njit(cache=True, nogil=True)
+def _make_scratch(k: int) -> _Scratch:
+    return _Scratch(
+        np.empty((k, k), dtype=np.float64),
+        np.empty((k, k), dtype=np.float32),
+        np.empty((k, k), dtype=np.float32),
+        np.empty((k, k), dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.float32),
+        np.empty(k, dtype=np.uint64),
+        np.empty(k, dtype=np.uint64),
+        np.empty(k, dtype=np.int64),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _orient(
+    words: U64Array, one: int, other: int, start: int, stop: int, genotypes: I8Array, first: I8Array, flipped: int,
+    mismatch: float, z: float, out: I8Array,
+) -> None:  # fmt: skip
+    """Alleles of the first haplotype at the heterozygotes of a block, given whom both copy; z is used up bit by bit."""
+    both_wrong = mismatch * mismatch / (mismatch * mismatch + (1.0 - mismatch) * (1.0 - mismatch))
+    for m in range(start, stop):
+        if genotypes[m] != 1:
+            continue
+        a = np.int8((words[one, m >> 6] >> np.uint64(m & 63)) & np.uint64(1))
+        b = np.int8((words[other, m >> 6] >> np.uint64(m & 63)) & np.uint64(1))
+        if first[m] >= 0:
+            a = first[m]
+        else:
+            against = 0.5 if a == b else both_wrong
+            if z < against:
+                z /= against
+                a = np.int8(1) - a
+            else:
+                z = (z - against) / (1.0 - against)
+        out[m] = a ^ np.int8(flipped)
+
+
+@numba.njit(cache=True, nogil=True)
+def _block(model: DiploidModel, b: int, c: int, h: int, symmetric: bool, forward: _Forward, scratch: _Scratch) -> float:
+    """Forward values after block b of segment c into slot h + 1, from slot h; returns the block's log likelihood."""
+    start, stop = model.blocks[b], model.blocks[b + 1]
+    read_patterns(model.words, model.candidates[c], start, stop, scratch.pattern)
+    n = find_classes(scratch.pattern, scratch.distinct, scratch.of)
+    genotypes, first = model.genotypes[start:stop], model.first[start:stop]
+    largest = likelihoods(scratch.distinct, n, genotypes, first, model.mismatch, scratch.exact, scratch.table)
+    source, rows, columns = forward.values[h], forward.rows[h], forward.columns[h]
+    if model.fresh[b] == 1 and not symmetric:
+        symmetrise(source, rows, columns, scratch.mean, scratch.sums)
+        source, rows, columns = scratch.mean, scratch.sums, scratch.sums
+    forward.totals[h + 1] = step(
+        source, rows, columns, forward.totals[h], model.switch[b], scratch.table, scratch.of, n, scratch.emission,
+        scratch.column, symmetric, forward.values[h + 1], forward.rows[h + 1], forward.columns[h + 1],
+    )  # fmt: skip
+    return largest + float(np.log(np.float64(forward.totals[h + 1])))
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter(entry: F32Array, before: F32Array, total: float, leaves: F32Array, weight: F32Array) -> None:
+    """The entry of a segment from the last values of the one before: who is no candidate any more leaves."""
+    scale = _ONE / total
+    for i in range(len(entry)):
+        for j in range(len(entry)):
+            entry[i, j] = before[i, j] * scale
+    spread(entry, leaves, weight)
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward_group(
+    model: DiploidModel, g: int, slots: I64Array, leaves: F32Array, symmetric: bool, entered: bool,
+    entries: F32Array, forward: _Forward, scratch: _Scratch,
+) -> float:  # fmt: skip
+    """Forward values of a group of segments; its entry is known where it was entered before. The log likelihood."""
+    k = model.candidates.shape[1]
+    log_likelihood = 0.0
+    for c in range(model.groups[g], model.groups[g + 1]):
+        at, begin, end = slots[c], model.segments[c], model.segments[c + 1]
+        if entered and c == model.groups[g]:
+            forward.values[at] = entries[g]
+        elif c == 0:
+            forward.values[at] = np.float32(1.0 / k / k)
+        else:
+            before = slots[c - 1] + begin - model.segments[c - 1]
+            _enter(forward.values[at], forward.values[before], forward.totals[before], leaves[c], scratch.weight)
+        if c == model.groups[g]:
+            entries[g] = forward.values[at]
+        forward.totals[at] = sum_up(forward.values[at], forward.rows[at], forward.columns[at])
+        for b in range(begin, end):
+            log_likelihood += _block(model, b, c, at + b - begin, symmetric, forward, scratch)
+    return log_likelihood
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_last(key: int, n_blocks: int, values: F32Array, rows: F32Array, total: float, pairs: I64Array) -> None:
+    """The pairs that the draws copy in the last block."""
+    for d in range(len(pairs)):
+        pairs[d, 0], pairs[d, 1] = draw_pair(values, rows, uniform(key, d, n_blocks, 0) * np.float64(total))
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_before_segment(
+    key: int, block: int, values: F32Array, gone: F32Array, pairs: I64Array, scratch: _Scratch
+) -> None:
+    """The pairs before candidates changed, from those after: who is new was nobody, or one of those gone."""
+    scratch.columns[:] = np.float32(0)
+    for i in range(len(gone)):
+        scratch.rows[i] = dot(values[i], gone)
+        if gone[i] > 0:
+            add(scratch.columns, values[i], _ONE)
+    total = dot(scratch.rows, gone)
+    for d in range(len(pairs)):
+        x, y = pairs[d, 0], pairs[d, 1]
+        pairs[d, 0], pairs[d, 1] = draw_previous(
+            values, scratch.column, gone, scratch.rows, scratch.columns, total, x, y, _ONE - gone[x], _ONE - gone[y],
+            uniform(key, d, block, 1),
+        )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_before_block(
+    key: int, b: int, switch: float, is_fresh: bool, h: int, forward: _Forward, pairs: I64Array, flipped: I64Array,
+    scratch: _Scratch,
+) -> None:  # fmt: skip
+    """The pairs before block b, from those within it; where it begins a phase set, who of them was called first."""
+    values, rows, columns = forward.values[h], forward.rows[h], forward.columns[h]
+    source = values
+    if is_fresh:
+        symmetrise(values, rows, columns, scratch.mean, scratch.sums)
+        source, rows, columns = scratch.mean, scratch.sums, scratch.sums
+    scratch.leave[:] = switch
+    for i in range(len(rows)):
+        scratch.rows[i] = rows[i] * switch
+        scratch.columns[i] = columns[i] * switch
+    total, stay = forward.totals[h] * switch * switch, _ONE - switch
+    for d in range(len(pairs)):
+        x, y = draw_previous(
+            source, scratch.column, scratch.leave, scratch.rows, scratch.columns, total, pairs[d, 0], pairs[d, 1],
+            stay, stay, uniform(key, d, b, 0),
+        )  # fmt: skip
+        if is_fresh:
+            kept, turned = np.float64(values[x, y]), np.float64(values[y, x])
+            if uniform(key, d, b, 3) * (kept + turned) >= kept:
+                x, y = y, x
+                flipped[d] = 1 - flipped[d]
+        pairs[d, 0], pairs[d, 1] = x, y
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_block(
+    model: DiploidModel, key: int, b: int, candidates: I32Array, pairs: I64Array, flipped: I64Array,
+    phases: I8Array, copied: I32Array,
+) -> None:  # fmt: skip
+    """Whom the draws copy in block b, and the phases there."""
+    for d in range(len(pairs)):
+        one, other = candidates[pairs[d, 0]], candidates[pairs[d, 1]]
+        copied[d, b, flipped[d]], copied[d, b, 1 - flipped[d]] = one, other
+        _orient(
+            model.words, one, other, model.blocks[b], model.blocks[b + 1], model.genotypes, model.first, flipped[d],
+            np.float64(model.mismatch), uniform(key, d, b, 2), phases[d],
+        )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def draw_phases(model: DiploidModel, key: int, phases: I8Array, copied: I32Array) -> float:
+    """Draws phases of one sample from the posterior of diploid copying.
+
+    Args:
+        model: The sample.
+        key: Of the random numbers.
+        phases: (D, M) filled with the allele of the first haplotype at heterozygotes; others are left as they are.
+        copied: (D, B, 2) filled with the haplotypes that each draw copies.
+
+    Returns:
+        The log likelihood.
+    """
+    n_segments, k = model.candidates.shape
+    n_groups = len(model.groups) - 1
+    slots, n_slots = _lay_slots(model.segments, model.groups)
+    symmetric = not np.any((model.genotypes == 1) & (model.first >= 0))
+    leaves = np.zeros((n_segments + 1, k), dtype=np.float32)
+    leaves[1:n_segments] = model.candidates[1:] != model.candidates[:-1]
+    entries = np.empty((n_groups, k, k), dtype=np.float32)
+    forward = _Forward(
+        np.empty((n_slots, k, k), dtype=np.float32),
+        np.empty((n_slots, k), dtype=np.float32),
+        np.empty((n_slots, k), dtype=np.float32),
+        np.empty(n_slots, dtype=np.float32),
+    )
+    scratch = _make_scratch(k)
+    pairs, flipped = np.empty((len(phases), 2), dtype=np.int64), np.zeros(len(phases), dtype=np.int64)
+    log_likelihood = 0.0
+    for g in range(n_groups):
+        log_likelihood += _forward_group(model, g, slots, leaves, symmetric, False, entries, forward, scratch)
+    for g in range(n_groups - 1, -1, -1):
+        if g < n_groups - 1:
+            _forward_group(model, g, slots, leaves, symmetric, True, entries, forward, scratch)
+        for c in range(model.groups[g + 1] - 1, model.groups[g] - 1, -1):
+            begin, end = model.segments[c], model.segments[c + 1]
+            last = slots[c] + end - begin
+            if c == n_segments - 1:
+                _draw_last(key, end, forward.values[last], forward.rows[last], forward.totals[last], pairs)
+            else:
+                _draw_before_segment(key, end, forward.values[last], leaves[c + 1], pairs, scratch)
+            for b in range(end - 1, begin - 1, -1):
+                _draw_block(model, key, b, model.candidates[c], pairs, flipped, phases, copied)
+                is_fresh = model.fresh[b] == 1 and not symmetric
+                h = slots[c] + b - begin
+                _draw_before_block(key, b, model.switch[b], is_fresh, h, forward, pairs, flipped, scratch)
+    return log_likelihood
+
+
+@numba.njit(cache=True, nogil=True)
+def _lay_slots(segments: I64Array, groups: I64Array) -> tuple[I64Array, int]:
+    """(C,) slot of each segment's entry within its group, and the slots of the largest group."""
+    slots = np.empty(len(segments) - 1, dtype=np.int64)
+    most = 0
+    for g in range(len(groups) - 1):
+        used = 0
+        for c in range(groups[g], groups[g + 1]):
+            slots[c] = used
+            used += segments[c + 1] - segments[c] + 1
+        most = max(most, used)
+    return slots, most

@@ -1,0 +1,86 @@
+"""Parameters of phasing, and the one rule that chooses them from the density of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vcfrag_core.copying.parameters import DENSE_PER_CM, SPARSE_PER_CM, CopyingParameters, parameters_for
+from vcfrag_core.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PhasingParameters:
+    """How candidates are retrieved for both haplotypes of a sample, and how they are copied.
+
+    Attributes:
+        scales: Typed sites of a segment of retrieval, one number for each scale, ascending.
+        k: Neighbours of every segment.
+        states: Candidates K of a segment of copying; a step costs K squared.
+        rounds: How often candidates are retrieved and phases drawn.
+        queries: Draws of a round whose haplotypes are the queries of the next one.
+        draws: Draws of the last round, from which the consensus is made.
+        switch_per_cm: Rate of switches between candidates.
+        mismatch: Probability that an allele differs from the copied one.
+        block_sites: At most so many sites form a block, within which nobody switches.
+        block_cm: And at most so long a stretch.
+        segment_sites: Typed sites after which candidates may change.
+        kept: Rows copied most in a round that stay candidates of the next one.
+    """
+
+    scales: tuple[int, ...]
+    k: int
+    states: int
+    switch_per_cm: float
+    mismatch: float
+    rounds: int = 4
+    queries: int = 4
+    draws: int = 32
+    block_sites: int = 4
+    block_cm: float = 0.02
+    segment_sites: int = 8
+    kept: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[0] < 2:
+            raise ConfigError(f"scales must ascend from 2, got {self.scales}")
+        if min(self.k, self.states, self.rounds, self.queries, self.segment_sites) < 1 or self.kept < 0:
+            raise ConfigError("k, states, rounds, queries and segment_sites must be >= 1, and kept >= 0")
+        if not 1 <= self.block_sites <= 16:
+            raise ConfigError(f"block_sites must lie in [1, 16], got {self.block_sites}")
+        if self.draws < self.queries:
+            raise ConfigError(f"draws must be at least queries, got {self.draws} and {self.queries}")
+        if not (self.switch_per_cm > 0 and self.block_cm >= 0 and 1e-6 <= self.mismatch < 0.5):
+            raise ConfigError("switch_per_cm must be > 0, block_cm >= 0 and mismatch in [1e-6, 0.5)")
+
+    @property
+    def retrieval(self) -> CopyingParameters:
+        """What lays out the segments of retrieval."""
+        return CopyingParameters(
+            scales=self.scales,
+            k=self.k,
+            flank_cm=0.0,
+            switch_per_cm=self.switch_per_cm,
+            mismatch=self.mismatch,
+        )
+
+
+def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
+    """The parameters for targets typed at so many sites per centimorgan.
+
+    Switches and mismatches are those of copying, `parameters_for`. Where typed sites are dense, fewer candidates do.
+
+    Raises:
+        ConfigError: A density that is not positive.
+    """
+    copying = parameters_for(typed_per_cm)
+    share = math.log(typed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
+    share = min(1.0, max(0.0, share))
+    return PhasingParameters(
+        scales=(16, 64, 256),
+        k=24,
+        states=round(192 * (96 / 192) ** share),
+        switch_per_cm=copying.switch_per_cm,
+        mismatch=copying.mismatch,
+        block_sites=round(4 + 4 * share),
+    )

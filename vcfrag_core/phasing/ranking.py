@@ -1,0 +1,135 @@
+"""Compiled choice of candidates for diploid copying: who is nearest most often, along one sample."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vcfrag_core.types import F32Array, I32Array, I64Array
+
+# How much less the last neighbour of a segment counts than the first.
+_LAST = np.float32(0.25)
+
+
+@numba.njit(cache=True, nogil=True)
+def _order_of_query(
+    ids: I32Array, inside: I64Array, weights: F32Array, score: F32Array, touched: I64Array, out: I32Array
+) -> None:
+    """The rows that are neighbours in the segments `inside`, those of most and longest first; -1 beyond."""
+    n = 0
+    k = ids.shape[1]
+    for g in inside:
+        for i in range(k):
+            row = ids[g, i]
+            if row < 0:
+                break
+            if score[row] == 0:
+                touched[n] = row
+                n += 1
+            score[row] += weights[g] * (np.float32(1) - _LAST * np.float32(i) / np.float32(k))
+    order = np.argsort(-score[touched[:n]], kind="mergesort")
+    for i in range(len(out)):
+        out[i] = touched[order[i]] if i < n else -1
+    for i in range(n):
+        score[touched[i]] = np.float32(0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(rows: I32Array, n: int, taken: I64Array, mark: int, out: I32Array) -> int:
+    """Puts rows that are not there yet after the first n; returns how many there are then."""
+    for row in rows:
+        if n == len(out):
+            break
+        if row >= 0 and taken[row] != mark:
+            taken[row] = mark
+            out[n] = row
+            n += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def rank_candidates(
+    ids: I32Array, starts: I32Array, stops: I32Array, weights: F32Array, middles: I64Array, copied: I32Array,
+    allowed: I32Array, n_rows: int, out: I32Array,
+) -> None:  # fmt: skip
+    """The candidates of one sample in each of its segments.
+
+    First those that were copied there and in the segments beside, then each query's nearest in turn.
+
+    Args:
+        ids: (G, Q, k) neighbours of the sample's queries, nearest first, -1 beyond.
+        starts, stops: (G,) sites of the search's segments.
+        weights: (G,) what each counts.
+        middles: (C,) a site of each segment of copying.
+        copied: (C, E) rows that were copied there, -1 beyond.
+        allowed: (R,) rows that may be copied; those that come first fill up what is left. At least K.
+        n_rows: Rows there are.
+        out: (C, K) filled.
+    """
+    c_segments, k = out.shape
+    n_queries = ids.shape[1]
+    score, touched = np.zeros(n_rows, dtype=np.float32), np.empty(n_rows, dtype=np.int64)
+    taken = np.full(n_rows, -1, dtype=np.int64)
+    orders = np.empty((n_queries, k), dtype=np.int32)
+    in_turn = np.empty(n_queries * k, dtype=np.int32)
+    for c in range(c_segments):
+        inside = np.flatnonzero((starts <= middles[c]) & (middles[c] < stops))
+        for q in range(n_queries):
+            _order_of_query(ids[:, q], inside, weights, score, touched, orders[q])
+            in_turn[q::n_queries] = orders[q]
+        n = 0
+        for beside in range(max(0, c - 1), min(c_segments, c + 2)):
+            n = _fill(copied[beside], n, taken, c, out[c])
+        n = _fill(in_turn, n, taken, c, out[c])
+        _fill(allowed, n, taken, c, out[c])
+
+
+@numba.njit(cache=True, nogil=True)
+def settle_places(candidates: I32Array, n_rows: int) -> None:
+    """Reorders (C, K) candidates so that whoever stays from one segment to the next has the same place in both."""
+    here = np.full(n_rows, -1, dtype=np.int64)
+    for c in range(1, len(candidates)):
+        row = candidates[c].copy()
+        settled = np.full(len(row), -1, dtype=np.int32)
+        for candidate in row:
+            here[candidate] = c
+        for place in range(len(row)):
+            before = candidates[c - 1, place]
+            if here[before] == c:
+                settled[place] = before
+                here[before] = -1
+        place = 0
+        for candidate in row:
+            if here[candidate] == c:
+                while settled[place] >= 0:
+                    place += 1
+                settled[place] = candidate
+                here[candidate] = -1
+        candidates[c] = settled
+
+
+@numba.njit(cache=True, nogil=True)
+def most_copied(copied: I32Array, segments: I64Array, n_rows: int, out: I32Array) -> None:
+    """The rows that the draws copy most in each segment.
+
+    Args:
+        copied: (D, B, 2) copied rows.
+        segments: (C + 1,) first block of each segment, and B.
+        n_rows: Rows there are.
+        out: (C, E) filled, most often copied first, -1 beyond.
+    """
+    counts, seen = np.zeros(n_rows, dtype=np.int64), np.empty(n_rows, dtype=np.int64)
+    for c in range(len(segments) - 1):
+        n = 0
+        for d in range(len(copied)):
+            for b in range(segments[c], segments[c + 1]):
+                for row in copied[d, b]:
+                    if counts[row] == 0:
+                        seen[n] = row
+                        n += 1
+                    counts[row] += 1
+        order = np.argsort(-counts[seen[:n]], kind="mergesort")
+        for i in range(out.shape[1]):
+            out[c, i] = seen[order[i]] if i < n else -1
+        for i in range(n):
+            counts[seen[i]] = 0

@@ -26,6 +26,7 @@ from vcfrag_core.errors import (
     UnknownContigError,
 )
 from vcfrag_core.files.kinds import refuse_other
+from vcfrag_core.files.vcf.text import check_records, first_prefixed_call, undecodable_sample
 from vcfrag_core.files.vcf.wholeness import check_ends, check_last_line, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
@@ -151,10 +152,11 @@ class VcfReader:
             TruncatedFileError: The file is damaged or ends early.
             NotVcfError: A record that cannot be parsed.
         """
+        if self.region is not None and self._indexed:
+            return self._from_index(self.region)
+        check_records(self.path)
         if self.region is None:
             return self._sequence(None)
-        if self._indexed:
-            return self._from_index(self.region)
         return self._from_start(self.region)
 
     def _from_start(self, region: Region) -> Iterator[Record]:
@@ -208,6 +210,13 @@ class VcfReader:
         where = self._place_after(last)
         if is_compressed(self.path) and not unpacks(self.path):
             return TruncatedFileError(f"{where} cannot be read: the file is damaged or ends early", path=self.path)
+        if (line := first_prefixed_call(self.path)) is not None:
+            take_off = r"sed -E 's/\t[|\/]([0-9.])/\t\1/g'"
+            return NotVcfError(
+                f"line {line} has calls that begin with | or /, as VCF 4.4 allows, which is not understood; take that"
+                f" off: `bgzip -dcf {self.path.name} | {take_off} | bgzip > plain.vcf.gz`",
+                path=self.path,
+            )
         return NotVcfError(f"{where} is not a valid record; `bcftools view` says what is wrong with it", path=self.path)
 
     @staticmethod
@@ -249,7 +258,16 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
             what = "damaged: it cannot be decompressed"
         raise NotVcfError(f"neither VCF nor BCF, or {what}", path=path) from error
     with contextlib.closing(vcf):
-        check_last_line(path, len(vcf.samples))
+        try:
+            n_samples = len(vcf.samples)
+        except UnicodeDecodeError as error:
+            column, name = undecodable_sample(path) or (0, error.object)
+            raise NotVcfError(
+                f"the sample's name in column {column} is not UTF-8 ({name!r}); name it anew: `bcftools reheader -s"
+                f" NAMES -o renamed.{path.name} {path.name}`, NAMES being a file with a name on each line",
+                path=path,
+            ) from error
+        check_last_line(path, n_samples)
         yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _has_index(path))
 
 

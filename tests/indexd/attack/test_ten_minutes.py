@@ -22,6 +22,8 @@ SECONDS = float(os.environ.get("VCFRAG_ATTACK_SECONDS", "600"))
 # What Kubernetes gives a probe unless told otherwise.
 PROBE_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
+# In a hundred probes: on the port of their own, and on that of the service.
+MOST_MISSED = (1, 5)
 
 
 class Prober:
@@ -82,6 +84,6 @@ def test_attacks__for_ten_minutes(attack, attacked_index, repository: Path) -> N
     print(f"a client among them: {answered} answered, {refused} refused; most {attacked.memory.most / MIB:.0f} MiB")
     attacked.check_memory()
     assert answered > 0
-    for prober in probers:
-        assert prober.missed <= len(prober.seconds) / 100
+    for prober, most in zip(probers, MOST_MISSED, strict=True):
+        assert 100 * prober.missed <= most * len(prober.seconds)
     assert attacked.process.stop() == 0

@@ -139,10 +139,11 @@ def test_readers__streams_that_nobody_reads_leave_others_served(daemon, index) -
             call.cancel()
 
 
-def deafen(daemon: Daemon, index, deaf: Http2) -> None:
+def deafen(eventually, daemon: Daemon, index, deaf: Http2) -> None:
     """As many preparations as are admitted, none of whose messages is ever taken."""
     with grpc.insecure_channel(daemon.address) as channel:
         handle = rpc.IndexStub(channel).OpenIndex(index.open_request()).handle
+    eventually(lambda: daemon.service.admission.load.calls == 0, "nothing is admitted")
     identity = index.request(handle, index.own(["S0004"])).identity
     prepare = pb.PrepareIndexRequest(handle=handle, identity=identity, start=0, stop=200)
     for _ in range(CAPACITY):
@@ -151,7 +152,7 @@ def deafen(daemon: Daemon, index, deaf: Http2) -> None:
 
 def test_readers__streams_that_take_nothing_make_room_for_others(eventually, daemon, index) -> None:
     with Http2(daemon.address, window=0) as deaf, grpc.insecure_channel(daemon.address) as channel:
-        deafen(daemon, index, deaf)
+        deafen(eventually, daemon, index, deaf)
         eventually(lambda: daemon.service.admission.load.calls == CAPACITY, "they are admitted")
         stub = rpc.IndexStub(channel)
         request = index.request(stub.OpenIndex(index.open_request()).handle, index.own(["S0004"]))
@@ -164,7 +165,7 @@ def test_readers__streams_that_take_nothing_are_cut_off_in_time(
 ) -> None:
     config = ServeConfig(listen="127.0.0.1:0", limits=LimitsConfig(transfer_seconds=5.0, memory_budget_bytes=BUDGET))
     with serve({"panel": index.panel}, config) as daemon, Http2(daemon.address, window=0) as deaf:
-        deafen(daemon, index, deaf)
+        deafen(eventually, daemon, index, deaf)
         eventually(lambda: caplog.text.count("was not taken in time") == CAPACITY, "they are cut off")
         eventually(lambda: daemon.service.admission.load.calls == 0, "nothing of them is left")
 

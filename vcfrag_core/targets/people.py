@@ -1,39 +1,42 @@
-"""Target samples that are in the panel: by their name, and by their genotypes."""
+"""Target samples that are in the panel: by their name; and those that are like one of its samples."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.likeness import Likeness, log_likelihoods, sites_apart
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
-SAME_PERSON_CONCORDANCE = 0.98
-MIN_SITES = 50
-_MAX_SITES = 1024
-_COMMON = 0.05
+# Panel samples that a target is compared with in earnest: those whose genotypes are nearly all equal, and the nearest.
+_NEARLY_EQUAL: Final = 0.98
+_MAX_COMPARED: Final = 4
+_MAX_SEARCHED_SITES: Final = 512
+MIN_SITES: Final = 20
+_COMMON: Final = 0.05
+_PAIRS_AT_ONCE: Final = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SampleMatch:
-    """A target sample that the panel holds.
+    """A target sample that does not copy from some of the panel's.
 
     Attributes:
         sample: Its name in the target.
-        panel_samples: Panel samples that are left out when this one is imputed; the best match first.
+        panel_samples: Panel samples that are left out when this one is imputed.
         by_name: Whether one of them has its name.
-        by_genotype: Whether one of them has its genotypes.
-        concordance: Share of equal genotypes with the first; NaN where it could not be told.
+        by_genotype: Whether one of them was told to be the same person.
     """
 
     sample: str
     panel_samples: tuple[str, ...]
     by_name: bool
     by_genotype: bool
-    concordance: float
 
     def __str__(self) -> str:
         how = " and ".join(["by name"] * self.by_name + ["by genotype"] * self.by_genotype)
@@ -42,53 +45,90 @@ class SampleMatch:
         return f"{self.sample}{same} ({how})"
 
 
-def find_panel_samples(
-    samples: tuple[str, ...], alleles: I8Array, observed: BoolArray, panel: Panel, ploidy: Ploidy | None = None
-) -> list[SampleMatch]:
-    """Target samples that the panel holds, by name or by genotype.
+def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Sequence[str]]) -> list[SampleMatch]:
+    """Target samples that the panel holds: those of its names, and those told to be the same person.
 
-    Two people count as one when 98 % of their genotypes at common typed sites are equal (without phase): unrelated
-    ones of the 1000 Genomes reach 79 % on 2 Mb of an array. Identical twins, and siblings who share a short region
-    on both sides, cannot be told from the person; leaving them out is right. Where a name and the genotypes point at
-    different panel samples, both are left out.
+    Args:
+        samples: Target samples.
+        panel: The panel.
+        same: Panel samples that a target sample was told to be.
+    """
+    known = set(panel.samples)
+    found = []
+    for name in samples:
+        told = [other for other in same.get(name, ()) if other in known and other != name]
+        others = ([name] if name in known else []) + told
+        if others:
+            match = SampleMatch(sample=name, panel_samples=tuple(others), by_name=name in known, by_genotype=bool(told))
+            found.append(match)
+    return found
+
+
+def likest_samples(
+    samples: Sequence[str], alleles: I8Array, observed: BoolArray, panel: Panel, cm: F64Array, ploidy: Ploidy
+) -> list[Likeness]:
+    """Each target sample beside the panel samples of other names that are most like it.
+
+    Nothing is said where fewer than `MIN_SITES` sites are far enough apart, nor where someone has a single haplotype.
 
     Args:
         samples: S target samples.
         alleles: (Q, V) target alleles, -1 missing.
         observed: (V,) typed sites.
         panel: The panel.
-        ploidy: Which of the target's haplotypes are one sample; each two in turn unless given.
+        cm: (V,) genetic positions.
+        ploidy: Which of the target's haplotypes are one sample.
     """
     sites = _informative(panel, observed)
-    if len(sites) >= MIN_SITES:
-        concordance = genotype_concordance(alleles[:, sites], panel, sites, ploidy)
-    else:
-        concordance = np.full((len(samples), panel.n_samples), np.nan)
+    apart = sites_apart(cm, sites)
+    if not (len(apart) >= MIN_SITES and ploidy.is_diploid and panel.ploidy.is_diploid):
+        return []
+    searched = _evenly(sites, _MAX_SEARCHED_SITES)
+    concordance = genotype_concordance(alleles[:, searched], panel, searched, ploidy)
     names = {name: i for i, name in enumerate(panel.samples)}
-    found = [_person(sample, concordance[s], names, panel) for s, sample in enumerate(samples)]
-    return [person for person in found if person is not None]
+    pairs = [(s, p) for s, name in enumerate(samples) for p in _compared(concordance[s], names.get(name))]
+    found: list[Likeness] = []
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        found += _likenesses(pairs[start : start + _PAIRS_AT_ONCE], samples, alleles, panel, cm, ploidy, apart)
+    return found
 
 
-def find_by_name(samples: Sequence[str], panel: Panel) -> list[SampleMatch]:
-    """Target samples whose names are in the panel, whatever their genotypes."""
-    known = set(panel.samples)
+def _compared(concordance: F64Array, named: int | None) -> list[int]:
+    """Panel samples to compare a target with, never the one of its name."""
+    values = np.where(np.isnan(concordance), -1.0, concordance)
+    if named is not None:
+        values[named] = -1.0
+    order = np.argsort(-values, kind="stable")[:_MAX_COMPARED]
+    return [int(p) for i, p in enumerate(order) if values[p] >= (0 if i == 0 else _NEARLY_EQUAL)]
+
+
+def _likenesses(
+    pairs: Sequence[tuple[int, int]],
+    samples: Sequence[str],
+    alleles: I8Array,
+    panel: Panel,
+    cm: F64Array,
+    ploidy: Ploidy,
+    sites: I64Array,
+) -> list[Likeness]:
+    targets, others = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
+    rows = panel.ploidy.rows(others)
+    first = _copies(alleles[ploidy.rows(targets)][:, sites], ploidy.select(targets))
+    second = panel.ploidy.select(others).copies(panel.haplotypes(rows)[:, sites].astype(np.int8)).astype(np.int8)
+    logs = log_likelihoods(first, second, frequency_at(panel, sites), cm[sites])
+    known = first >= 0
     return [
-        SampleMatch(sample=name, panel_samples=(name,), by_name=True, by_genotype=False, concordance=float("nan"))
-        for name in samples
-        if name in known
+        Likeness(
+            sample=samples[s],
+            panel_sample=panel.samples[p],
+            contigs=(panel.contig,),
+            n_sites=int(known[i].sum()),
+            cm=float(cm[sites[-1]] - cm[sites[0]]),
+            n_equal=int((first[i] == second[i]).sum()),
+            log_likelihoods=(float(logs[i, 0]), float(logs[i, 1]), float(logs[i, 2]), float(logs[i, 3])),
+        )
+        for i, (s, p) in enumerate(pairs)
     ]
-
-
-def as_decided(sample: str, panel_samples: tuple[str, ...]) -> SampleMatch:
-    """A match that was found before."""
-    by_name = sample in panel_samples
-    return SampleMatch(
-        sample=sample,
-        panel_samples=panel_samples,
-        by_name=by_name,
-        by_genotype=not by_name or len(panel_samples) > 1,
-        concordance=float("nan"),
-    )
 
 
 def groups_of_matches(people: list[SampleMatch]) -> dict[str, str]:
@@ -100,22 +140,6 @@ def groups_of_matches(people: list[SampleMatch]) -> dict[str, str]:
         joined = [name for name, old in groups.items() if old in known]
         groups.update(dict.fromkeys([*joined, *person.panel_samples], group))
     return groups
-
-
-def _person(sample: str, concordance: F64Array, names: dict[str, int], panel: Panel) -> SampleMatch | None:
-    same = np.flatnonzero(concordance >= SAME_PERSON_CONCORDANCE)
-    same = same[np.argsort(-concordance[same], kind="stable")]
-    named = names.get(sample)
-    matches = list(dict.fromkeys([*same.tolist(), *([] if named is None else [named])]))
-    if not matches:
-        return None
-    return SampleMatch(
-        sample=sample,
-        panel_samples=tuple(panel.samples[i] for i in matches),
-        by_name=named is not None,
-        by_genotype=bool(len(same)),
-        concordance=float(concordance[matches[0]]),
-    )
 
 
 def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy: Ploidy | None = None) -> F64Array:
@@ -144,11 +168,10 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy
 
 
 def _informative(panel: Panel, observed: BoolArray) -> I64Array:
-    """Typed sites that tell people apart: common ones if there are enough, evenly along the contig."""
-    sites = _evenly(np.flatnonzero(observed), 4 * _MAX_SITES)
+    """Typed sites that tell people apart: common ones."""
+    sites = np.flatnonzero(observed)
     frequency = frequency_at(panel, sites)
-    common = sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
-    return _evenly(common if len(common) >= MIN_SITES else sites, _MAX_SITES)
+    return sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
 
 
 def _evenly(sites: I64Array, most: int) -> I64Array:

@@ -14,7 +14,7 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets.duplicates import lend_calls
 from vcfrag_core.targets.matching import check_build, match_records
-from vcfrag_core.targets.people import find_panel_samples
+from vcfrag_core.targets.people import match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.site_tests import target_alleles, target_phase_sets, without_calls
 from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
@@ -79,7 +79,7 @@ class Targets:
 
 
 def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = False, fix_flips: bool = False) -> Targets:
-    """The records of one contig at the panel's sites; target samples that the panel holds are named as there.
+    """The records of one contig at the panel's sites; target samples of its names are those.
 
     Args:
         records: The target's.
@@ -104,7 +104,7 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         raise TargetError(
             f"contig {records.contig}: none of {records.n_records} records can be used ({counts})", path=records.source
         )
-    people = find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
+    people = match_samples(records.samples, panel, {})
     found = {match.sample: match.panel_samples[0] for match in people}
     return Targets(
         samples=records.samples,

@@ -116,6 +116,10 @@ def command(
     allow_panel_samples: Annotated[
         bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
     ] = False,
+    exclude_same_person: Annotated[
+        bool,
+        typer.Option("--exclude-same-person", help="Nor copy from panel samples that are by genotype the same person."),
+    ] = False,
     jobs: Annotated[int, typer.Option(help="Processes that impute at the same time, of --threads each.")] = 1,
     memory: Annotated[
         str | None, typer.Option(help="What all processes may need together, such as 16G; chunks are cut to fit.")
@@ -182,6 +186,7 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         loo_folds=options["loo_folds"],
         pass_through=options["pass_through"],
         allow_panel_samples=options["allow_panel_samples"],
+        exclude_same_person=options["exclude_same_person"],
         command=shlex.join(["vcfrag", *sys.argv[1:]]),
     )
 

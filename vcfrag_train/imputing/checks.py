@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import NoReturn
 
 import numpy as np
@@ -24,7 +24,7 @@ from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts,
 from vcfrag_core.targets.duplicates import Discordance, lend_calls
 from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.matching import Matching, check_build, match_records
-from vcfrag_core.targets.people import SampleMatch, as_decided, find_by_name, find_panel_samples
+from vcfrag_core.targets.people import SampleMatch, match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array
@@ -142,6 +142,12 @@ class CheckedTarget:
         there = self.alleles[:, sites]
         self.alleles[:, sites] = np.where(there >= 0, 1 - there, there)
 
+    def leave_out(self, same: Mapping[str, Sequence[str]]) -> None:
+        """Lets nobody copy from the panel sample of the same name, nor from those that are `same`."""
+        self.people = match_samples(self.records.samples, self.panel, same)
+        found = {person.sample: person.panel_samples[0] for person in self.people}
+        self.names = self.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in self.records.samples)
+
     def verdicts(self) -> list[Verdict]:
         """Its rows of the QC table."""
         return verdicts_of(self.records, self.matching)
@@ -184,14 +190,12 @@ def match_target(
     observed = observed if given is None else given.typed
     frequency = np.full(panel.n_sites, np.nan)
     frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
-    people = _people(records, panel, alleles, observed, config, given)
-    found = {person.sample: person.panel_samples[0] for person in people}
-    return CheckedTarget(
+    checked = CheckedTarget(
         panel=panel,
         records=records,
         matching=matching,
-        people=people,
-        names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
+        people=[],
+        names=(EXTERNAL,) * records.ploidy.n_haplotypes,
         alleles=alleles,
         observed=observed,
         frequency=frequency,
@@ -201,23 +205,9 @@ def match_target(
         discordant=discordant,
         phase_sets=target_qc.target_phase_sets(records, matching, panel.n_sites),
     )
-
-
-def _people(
-    records: TargetRecords,
-    panel: Panel,
-    alleles: I8Array,
-    observed: BoolArray,
-    config: ImputeConfig,
-    given: ContigDecisions | None,
-) -> list[SampleMatch]:
-    """Target samples that do not copy from some of the panel's."""
-    if config.allow_panel_samples:
-        return []
-    if given is None:
-        return find_panel_samples(records.samples, alleles, observed, panel, records.ploidy)
-    known = [as_decided(sample, given.people[sample]) for sample in records.samples if sample in given.people]
-    return [*known, *find_by_name([s for s in records.samples if s not in given.people], panel)]
+    if not config.allow_panel_samples:
+        checked.leave_out({} if given is None else given.people)
+    return checked
 
 
 def _refuse_other(what: str, wanted: str, found: str, config: ImputeConfig) -> None:

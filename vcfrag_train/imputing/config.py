@@ -70,6 +70,7 @@ class ImputeConfig:
         loo_folds: Folds in which typed sites are hidden for that; by their density unless given.
         pass_through: Writes target records that are no panel sites to the output, too.
         allow_panel_samples: Lets targets that are in the panel copy from themselves.
+        exclude_same_person: Lets no target copy from a panel sample that is told by genotype to be the same person.
         command: The command line, for the header.
     """
 
@@ -108,6 +109,7 @@ class ImputeConfig:
     loo_folds: int | None = None
     pass_through: bool = False
     allow_panel_samples: bool = False
+    exclude_same_person: bool = False
     command: str = "vcfrag impute"
 
     def __post_init__(self) -> None:
@@ -126,6 +128,8 @@ class ImputeConfig:
             raise ConfigError(f"--draws lies in [1, {MAX_DRAWS}], got {self.draws}")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
+        if self.allow_panel_samples and self.exclude_same_person:
+            raise ConfigError("--allow-panel-samples and --exclude-same-person contradict each other")
         if self.copying_only and self.checkpoint is not None:
             raise ConfigError("--copying-only uses no --checkpoint")
         if self.checkpoint is not None and not self.checkpoint.is_dir():

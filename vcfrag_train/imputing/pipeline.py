@@ -44,6 +44,7 @@ from vcfrag_train.imputing.checks import (
 )
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.decide import Decided, decide, record_of
+from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
@@ -127,6 +128,7 @@ class Run:
         self._models: dict[str, None] = {}
         self._rates: list[str] = []
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
+        self._likenesses = Likenesses()
 
     def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
@@ -148,6 +150,8 @@ class Run:
         refuse_twice(sources, config.targets[0])
         if config.map is not None:
             require_contigs(config.map, [sources[records.contig].contig for records in todo])
+        for records in todo:
+            self.compare_people(records, sources[records.contig])
         with contextlib.ExitStack() as stack:
             writer: RecordWriter | None = None
             for records in todo:
@@ -158,7 +162,39 @@ class Run:
                         self._impute(checked, imputer, identity, writer, stretch.number)
             n_records = 0 if writer is None else writer.finish(self.header(todo[0].samples))
         self.write_cohort()
+        self.tell_people()
         return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
+
+    def compare_people(
+        self, calls: TargetCalls, source: PanelSource, *, panel_file: Path | None = None, map_file: Path | None = None
+    ) -> None:
+        """Compares the targets with the panel on a contig, where all contigs decide from whom they copy on each.
+
+        Args:
+            calls, source, panel_file, map_file: As for `checked`.
+        """
+        config = self._config_for(panel_file, map_file)
+        if not config.exclude_same_person or self._given is not None:
+            return
+        for stretch in self.stretches(calls, source, panel_file):
+            self._reporter.stage("telling people apart")
+            panel, label = stretch.panel, stretch.label
+            records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
+            checked = match_target(records, panel, config, None, label=label, sexes=sexes)
+            refuse_unusable(checked)
+            self._likenesses.add(checked, map_for(panel, config.map).at(panel.positions))
+
+    def tell_people(self) -> None:
+        """Says who is like a panel sample, by all contigs together."""
+        excluded = self._config.exclude_same_person
+        for line in self._report.add_likeness(self._likenesses.total(), excluded=excluded):
+            self._reporter.say(line)
+
+    def _config_for(self, panel_file: Path | None, map_file: Path | None) -> ImputeConfig:
+        """The run's, with a contig's own panel and map where it has them."""
+        if panel_file is None:
+            return self._config
+        return dataclasses.replace(self._config, panel=panel_file, map=map_file)
 
     def write_cohort(self) -> None:
         """Writes what was decided for the contigs, unless it was given."""
@@ -193,9 +229,7 @@ class Run:
             panel_file: The contig's own panel and map, in place of the run's.
             map_file: As `panel_file`.
         """
-        config, panel = self._config, stretch.panel
-        if panel_file is not None:
-            config = dataclasses.replace(config, panel=panel_file, map=map_file)
+        config, panel = self._config_for(panel_file, map_file), stretch.panel
         given = self._decisions(stretch.label)
         records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
         checked = match_target(records, panel, config, given, label=stretch.label, sexes=sexes)
@@ -203,6 +237,10 @@ class Run:
             refuse_unusable(checked)
             genetic_map = map_for(panel, config.map)
             refuse_other_map(given, genetic_map.digest, config)
+            if given is None:
+                self._likenesses.add(checked, genetic_map.at(panel.positions))
+                if config.exclude_same_person:
+                    checked.leave_out(self._likenesses.same_people())
             with open_imputer(config, checked, genetic_map) as imputer:
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config)

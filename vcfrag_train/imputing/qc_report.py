@@ -12,9 +12,11 @@ from vcfrag_core.files.tables.qc import summary_path, write_qc
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import Verdict
+from vcfrag_core.targets.likeness import Likeness
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.site_tests import missing_rates
 from vcfrag_train.imputing.checks import CheckedTarget
+from vcfrag_train.imputing.likenesses import likeness_lines, likeness_record
 
 _HIGH_MISSING = 0.05
 _NAMED = 3
@@ -37,6 +39,7 @@ class QcReport:
         self._contigs: dict[str, dict[str, object]] = {}
         self._missing = np.zeros(len(samples))
         self._typed = 0
+        self._likeness: list[dict[str, object]] = []
 
     def add(self, target: CheckedTarget) -> list[str]:
         """Takes a contig; returns what should be said about it, a line each."""
@@ -67,7 +70,6 @@ class QcReport:
                     "panel_samples": list(person.panel_samples),
                     "by_name": person.by_name,
                     "by_genotype": person.by_genotype,
-                    "concordance": None if person.concordance != person.concordance else round(person.concordance, 6),
                 }
                 for person in target.people
             ],
@@ -110,12 +112,18 @@ class QcReport:
         }
         return f"contig {records.contig}: not in the panel; its {records.n_records} records are left out"
 
+    def add_likeness(self, pairs: Sequence[Likeness], *, excluded: bool) -> list[str]:
+        """Takes the targets that are like a panel sample; returns the lines to say."""
+        self._likeness = [likeness_record(pair) for pair in pairs]
+        return likeness_lines(pairs, excluded=excluded)
+
     def write(self) -> None:
         """Writes the table and the summary."""
         rates = self._missing / max(1, self._typed)
         summary = {
             "targets": [str(target) for target in self._targets],
             "contigs": self._contigs,
+            "likeness": self._likeness,
             "samples": {
                 name: {"missing_share": round(float(rate), 6)}
                 for name, rate in zip(self._samples, rates.tolist(), strict=True)

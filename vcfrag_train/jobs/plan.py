@@ -124,6 +124,9 @@ def _planned(
     windows: list[list[int]] = []
     todo = [calls for calls in targets if calls.contig in files]
     targets.clear()
+    for calls in todo:
+        there = files[calls.contig]
+        run.compare_people(calls, there.source, panel_file=there.panel, map_file=there.map)
     while todo:
         # Each contig's calls are let go when they are planned.
         calls = todo.pop(0)
@@ -131,6 +134,7 @@ def _planned(
             stretches.append(stretch)
             windows.append(sites)
     run.write_cohort()
+    run.tell_people()
     manifest = Manifest(
         version=importlib.metadata.version("vcfrag"),
         command=config.command,

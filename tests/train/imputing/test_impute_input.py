@@ -287,27 +287,57 @@ def test_impute__map_that_does_not_fit_is_refused(cohort: Cohort, impute: Impute
 
 
 def test_impute__samples_of_the_panel_are_left_out_of_their_own_retrieval(cohort: Cohort, impute: Impute) -> None:
-    """The canary: a person of the panel, under the own name and renamed, is caught; with the guard off r² is 1."""
-    rows = [5, 9]
-    planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples([cohort.panel.samples[i] for i in rows]))
-    names = [cohort.panel.samples[5], "renamed"]
-    target = planted.target(planted.lines(), samples=names)
+    """The canary: a person of the panel under the own name is caught; with the guard off r² is 1."""
+    planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples([cohort.panel.samples[i] for i in (5, 9)]))
+    target = planted.target(planted.lines(), samples=[cohort.panel.samples[i] for i in (5, 9)])
     outcome = impute(target)
     assert outcome.code == 0
     listed = outcome.out.with_name("out.qc.json")
     assert (
         "20: the panel holds 2 of 2 target samples, which do not copy from themselves:"
-        f" P05 (by name and by genotype), renamed = P09 (by genotype); {listed} lists them"
+        f" P05 (by name), P09 (by name); {listed} lists them"
     ) in outcome.stderr.splitlines()
     found = outcome.summary["contigs"]["20"]["samples_in_panel"]
     assert [(p["sample"], p["panel_samples"], p["by_name"], p["by_genotype"]) for p in found] == [  # type: ignore[attr-defined, index]
-        ("P05", ["P05"], True, True),
-        ("renamed", ["P09"], False, True),
+        ("P05", ["P05"], True, False),
+        ("P09", ["P09"], True, False),
     ]
-    assert [p["concordance"] for p in found] == [1, 1]  # type: ignore[attr-defined]
     unguarded = impute(target, "--allow-panel-samples", out="unguarded.vcf.gz")
     assert dosage_r2(unguarded, planted) > 0.995
     assert dosage_r2(outcome, planted) < dosage_r2(unguarded, planted) - 0.01
+    refused(impute(target, "--allow-panel-samples", "--exclude-same-person", out="both.vcf.gz"), "CONFIG")
+
+
+def test_impute__a_person_under_another_name_is_told_and_left_out_on_request(cohort: Cohort, impute: Impute) -> None:
+    planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples([cohort.panel.samples[i] for i in (5, 9)]))
+    target = planted.target(planted.lines(), samples=["renamed", "other"])
+    whole = cohort.folder / "whole.gmap"
+    whole.write_text("pos\tchr\tcM\n90000\t20\t0\n910000\t20\t150\n")
+    sparse = ("--keep-going", "sparse", "--least-typed", "4")
+    told = impute(target, *sparse, map=whole)
+    assert told.code == 0, told.stderr
+    pairs = told.summary["likeness"]
+    assert [(p["sample"], p["panel_sample"], p["relation"]) for p in pairs] == [  # type: ignore[index]
+        ("renamed", "P05", "same_person"),
+        ("other", "P09", "same_person"),
+    ]
+    assert min(p["log10_odds_of_same_person"]["sibling"] for p in pairs) > 2.7  # type: ignore[index]
+    assert (
+        "2 targets are told to be the person of a panel sample of another name, and copy from it unless" in told.stderr
+    )
+    assert dosage_r2(told, planted) > 0.8
+    left_out = impute(target, *sparse, "--exclude-same-person", map=whole, out="excluded.vcf.gz")
+    assert "20: the panel holds 2 of 2 target samples" in left_out.stderr
+    assert "and do not copy from it" in left_out.stderr
+    assert dosage_r2(left_out, planted) < dosage_r2(told, planted) - 0.01
+
+
+def test_impute__a_short_map_tells_no_person_from_a_sibling(cohort: Cohort, impute: Impute) -> None:
+    planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples([cohort.panel.samples[5]]))
+    outcome = impute(planted.target(planted.lines(), samples=["renamed"]), "--exclude-same-person")
+    assert [p["relation"] for p in outcome.summary["likeness"]] == ["not_decidable"]  # type: ignore[index]
+    assert "too little of the genome to tell" in outcome.stderr
+    assert "do not copy from themselves" not in outcome.stderr
 
 
 def test_impute__many_targets_of_the_panel_are_one_line(cohort: Cohort, impute: Impute) -> None:

@@ -1,0 +1,165 @@
+"""How two samples are related: the likelihoods beside enumeration, and simulated people who are told apart."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vcfrag_core.errors import ShapeError
+from vcfrag_core.targets.likeness import Likeness, Relation, log_likelihoods, sites_apart, total_likeness
+
+ERROR = 0.005
+CM = np.linspace(0, 100, 300)
+
+
+def called(g: int, seen: int) -> float:
+    return 1 - ERROR if g == seen else ERROR / 2
+
+
+def pair_probability(first: int, second: int, shared: int, p: float) -> float:
+    """Of two called genotypes whose first `shared` alleles are the same ones, by enumerating all alleles."""
+    total = 0.0
+    for alleles in itertools.product((0, 1), repeat=4 - shared):
+        chance = float(np.prod([p if allele else 1 - p for allele in alleles]))
+        one = alleles[:2]
+        two = (*one[:shared], *alleles[2:])
+        total += chance * called(sum(one), first) * called(sum(two), second)
+    return total
+
+
+def sibling_likelihood(first: np.ndarray, second: np.ndarray, p: np.ndarray, cm: np.ndarray) -> float:
+    """By enumerating who shares what from either parent at every site."""
+    total = 0.0
+    for path in itertools.product(itertools.product((0, 1), repeat=2), repeat=len(p)):
+        chance = 0.25
+        for i in range(1, len(p)):
+            change = 0.5 * (1 - np.exp(-4 * (cm[i] - cm[i - 1]) / 100))
+            for before, after in zip(path[i - 1], path[i], strict=True):
+                chance *= change if before != after else 1 - change
+        for i, shares in enumerate(path):
+            chance *= pair_probability(int(first[i]), int(second[i]), sum(shares), float(p[i]))
+        total += chance
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_likelihoods__agree_with_enumeration(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, 3, (2, 1, 5)).astype(np.int8)
+    p, cm = rng.uniform(0.05, 0.95, 5), np.sort(rng.uniform(0, 60, 5))
+    found = log_likelihoods(first, second, p, cm)[0]
+    by_shared = [
+        sum(
+            np.log(pair_probability(int(a), int(b), n, float(f)))
+            for a, b, f in zip(first[0], second[0], p, strict=True)
+        )
+        for n in range(3)
+    ]
+    wanted = [by_shared[2], by_shared[1], np.log(sibling_likelihood(first[0], second[0], p, cm)), by_shared[0]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+def test_log_likelihoods__missing_genotypes_say_nothing() -> None:
+    first, second = np.array([[0, -1, 2]], np.int8), np.array([[0, 1, -1]], np.int8)
+    found = log_likelihoods(first, second, np.full(3, 0.3), np.arange(3.0))
+    alone = log_likelihoods(first[:, :1], second[:, :1], np.full(1, 0.3), np.zeros(1))
+    np.testing.assert_allclose(found, alone)
+
+
+def test_log_likelihoods__refuse_other_shapes() -> None:
+    with pytest.raises(ShapeError):
+        log_likelihoods(np.zeros((1, 3), np.int8), np.zeros((1, 3), np.int8), np.full(2, 0.5), np.arange(3.0))
+
+
+def gamete(parent: np.ndarray, cm: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(M,) alleles that a (2, M) parent passes on."""
+    crossed = rng.random(len(cm)) < 0.5 * (1 - np.exp(-2 * np.diff(cm, prepend=cm[0]) / 100))
+    strand = (rng.integers(2) + np.cumsum(crossed)) % 2
+    return np.where(strand == 0, parent[0], parent[1])
+
+
+def family(seed: int, frequency: np.ndarray, cm: np.ndarray) -> dict[str, np.ndarray]:
+    """Genotypes of a person, with errors again, a parent, a sibling and a stranger."""
+    rng = np.random.default_rng(seed)
+    mother, father, stranger = ((rng.random((2, len(frequency))) < frequency).astype(np.int8) for _ in range(3))
+    children = [gamete(mother, cm, rng) + gamete(father, cm, rng) for _ in range(2)]
+    again = np.where(rng.random(len(cm)) < 0.002, rng.integers(0, 3, len(cm)), children[0])
+    return {
+        "person": children[0],
+        "same_person": again,
+        "parent_or_child": mother.sum(axis=0),
+        "sibling": children[1],
+        "stranger": stranger.sum(axis=0),
+    }
+
+
+def likeness(first: np.ndarray, second: np.ndarray, frequency: np.ndarray, cm: np.ndarray, contig: str) -> Likeness:
+    logs = log_likelihoods(first[None].astype(np.int8), second[None].astype(np.int8), frequency, cm)[0]
+    return Likeness(
+        sample="T",
+        panel_sample="P",
+        contigs=(contig,),
+        n_sites=len(cm),
+        cm=float(cm[-1] - cm[0]),
+        n_equal=int((first == second).sum()),
+        log_likelihoods=(float(logs[0]), float(logs[1]), float(logs[2]), float(logs[3])),
+    )
+
+
+@pytest.mark.parametrize("relation", [Relation.SAME, Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER])
+def test_likeness__two_contigs_tell_every_relation(relation: Relation) -> None:
+    """Siblings who share one haplotype nearly everywhere may be left open, but nobody is taken for somebody else."""
+    told = []
+    for seed in range(12):
+        frequency = np.random.default_rng(1000 + seed).uniform(0.1, 0.9, len(CM))
+        both = []
+        for contig in "12":
+            people = family(2 * seed + int(contig), frequency, CM)
+            both.append(likeness(people["person"], people[relation.value], frequency, CM, contig))
+        told += [pair.relation for pair in total_likeness(both, ["1", "2"])]
+    assert set(told) <= {relation, Relation.UNDECIDED}
+    certain = 12 if relation is Relation.SAME else 9
+    assert told.count(relation) >= certain
+
+
+def test_likeness__fifty_centimorgans_on_each_of_two_contigs_tell_a_duplicate() -> None:
+    cm = CM / 2
+    frequency = np.random.default_rng(5).uniform(0.1, 0.9, len(cm))
+    people = [family(seed, frequency, cm) for seed in (1, 2)]
+    both = [likeness(p["person"], p["same_person"], frequency, cm, str(i)) for i, p in enumerate(people)]
+    assert both[0].and_also(both[1]).relation is Relation.SAME
+    assert both[0].relation is Relation.UNDECIDED
+
+
+def test_likeness__a_short_region_cannot_tell_a_person_from_a_sibling() -> None:
+    """However many sites: a full sibling shares both haplotypes over a quarter of the genome."""
+    cm = np.linspace(0, 2, 1000)
+    genotypes = np.random.default_rng(3).integers(0, 3, 1000)
+    found = likeness(genotypes, genotypes, np.full(1000, 0.5), cm, "20")
+    assert found.concordance == 1
+    assert found.relation is Relation.UNDECIDED
+    assert found.log10_odds(Relation.STRANGER) > 100
+    assert found.log10_odds(Relation.SIBLING) == pytest.approx(np.log10(4), abs=0.05)
+    assert "not decidable" in str(found)
+
+
+def test_likeness__of_one_contig_twice_is_refused() -> None:
+    one = likeness(np.zeros(3, np.int64), np.zeros(3, np.int64), np.full(3, 0.5), np.arange(3.0), "1")
+    with pytest.raises(ShapeError):
+        one.and_also(one)
+
+
+def test_total_likeness__a_pair_chosen_on_some_contigs_only_is_no_evidence() -> None:
+    frequency = np.full(len(CM), 0.5)
+    people = family(1, frequency, CM)
+    one = likeness(people["person"], people["same_person"], frequency, CM, "1")
+    assert total_likeness([one], ["1"]) == [one]
+    assert total_likeness([one], ["1", "2"]) == []
+
+
+def test_sites_apart__keep_their_distance() -> None:
+    cm = np.array([0.0, 0.01, 0.05, 0.09, 0.2, 0.2])
+    assert sites_apart(cm, np.array([0, 1, 2, 3, 4, 5])).tolist() == [0, 2, 4]
+    assert sites_apart(cm, np.array([1, 5])).tolist() == [1, 5]

@@ -1,0 +1,88 @@
+"""Whom of the panel the targets are like, over all contigs: reported always, left out on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from vcfrag_core.targets.likeness import Likeness, Relation, total_likeness
+from vcfrag_core.targets.people import likest_samples
+from vcfrag_core.types import F64Array
+from vcfrag_train.imputing.checks import CheckedTarget
+
+_NAMED: Final = 3
+_NEARLY_EQUAL: Final = 0.98
+
+
+class Likenesses:
+    """Gathers the evidence contig by contig."""
+
+    def __init__(self) -> None:
+        self._found: list[Likeness] = []
+        self._contigs: list[str] = []
+
+    def add(self, checked: CheckedTarget, cm: F64Array) -> None:
+        """Takes a contig, unless it was taken before, or comes in stretches because some have a single haplotype."""
+        panel = checked.panel
+        if panel.contig in self._contigs or checked.label != panel.contig:
+            return
+        found = likest_samples(
+            checked.records.samples, checked.alleles, checked.observed, panel, cm, checked.records.ploidy
+        )
+        if found:
+            self._contigs.append(panel.contig)
+            self._found += found
+
+    def total(self) -> list[Likeness]:
+        """What all contigs together say of pairs that are more than strangers, or could be."""
+        return [pair for pair in total_likeness(self._found, self._contigs) if _is_notable(pair)]
+
+    def same_people(self) -> dict[str, tuple[str, ...]]:
+        """Panel samples that are a target sample, by its name."""
+        same: dict[str, tuple[str, ...]] = {}
+        for pair in self.total():
+            if pair.relation is Relation.SAME:
+                same[pair.sample] = (*same.get(pair.sample, ()), pair.panel_sample)
+        return same
+
+
+def likeness_record(pair: Likeness) -> dict[str, object]:
+    """A pair as the QC summary lists it."""
+    return {
+        "sample": pair.sample,
+        "panel_sample": pair.panel_sample,
+        "relation": pair.relation.value,
+        "contigs": list(pair.contigs),
+        "sites": pair.n_sites,
+        "cm": round(pair.cm, 3),
+        "concordance": round(pair.concordance, 6),
+        "log10_odds_of_same_person": {
+            other.value: round(pair.log10_odds(other), 2)
+            for other in (Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER)
+        },
+    }
+
+
+def likeness_lines(pairs: Sequence[Likeness], *, excluded: bool) -> list[str]:
+    """What to say of the pairs, a line for each relation."""
+    lines = []
+    for relation in Relation:
+        here = [pair for pair in pairs if pair.relation is relation]
+        if not here:
+            continue
+        what = {
+            Relation.SAME: "are told to be the person of a panel sample of another name, and "
+            + ("do not copy from it" if excluded else "copy from it unless --exclude-same-person is given"),
+            Relation.UNDECIDED: "have nearly the genotypes of a panel sample of another name, too little of the genome"
+            " to tell what that means",
+        }.get(relation, f"are told to be {relation.replace('_', ' ')} of a panel sample")
+        named = "; ".join(str(pair) for pair in here[:_NAMED])
+        more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
+        lines.append(f"{len({pair.sample for pair in here})} targets {what}: {named}{more}")
+    return lines
+
+
+def _is_notable(pair: Likeness) -> bool:
+    if pair.relation is Relation.UNDECIDED:
+        return pair.concordance >= _NEARLY_EQUAL
+    return pair.relation is not Relation.STRANGER

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -47,7 +48,7 @@ def read_records(path: Path) -> Iterator[OutputRecords]:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist()[:-1]:
                 yield _unpacked(archive.read(name))
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError) as error:
         raise TruncatedFileError(f"not as it was written ({error}); remove it and run again", path=path) from error
 
 
@@ -60,7 +61,7 @@ def count_records(path: Path) -> int:
     try:
         with zipfile.ZipFile(path) as archive:
             return int(archive.read("end"))
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, KeyError) as error:
         raise TruncatedFileError(f"not as it was written ({error}); remove it and run again", path=path) from error
 
 

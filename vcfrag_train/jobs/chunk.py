@@ -10,6 +10,7 @@ import json
 import resource
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -155,7 +156,7 @@ def is_done(path: Path, manifest: Manifest, chunk: Chunk) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(json.loads(archive.read("end")) == _mark(manifest, chunk))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError):
         return False
 
 
@@ -193,7 +194,7 @@ class ChunkReader:
         """
         try:
             return _unpacked(self._archive.read(_member(window, number)))
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
             raise TruncatedFileError(
                 f"chunk {self._number} is damaged ({error}); remove it and run it again", path=self._path
             ) from error

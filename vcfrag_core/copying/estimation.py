@@ -43,7 +43,7 @@ class RatePrior:
 
     switch_per_cm: float
     mismatch: float = 2e-3
-    switch_log_sd: float = math.log(3)
+    switch_log_sd: float = math.log(6)
     mismatch_log_sd: float = math.log(2)
 
     def __post_init__(self) -> None:

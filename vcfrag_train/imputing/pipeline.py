@@ -10,6 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, cast
 
+import numpy as np
+
 from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panels
@@ -43,6 +45,7 @@ from vcfrag_train.imputing.checks import (
     refuse_unusable,
 )
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
+from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, record_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
@@ -245,13 +248,16 @@ class Run:
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config)
                 phaser = Phaser(panel, genetic_map, groups=groups_of_matches(checked.people), threads=config.threads)
+                if given is None:
+                    # What the frequencies tell of the strand must not mislead the phase.
+                    turn_by_frequency(checked)
                 self._phase(checked, phaser)
                 self._reporter.stage("estimating the rates of copying and testing the typed sites")
-                n_typed = int(checked.observed.sum())
+                phased_as = (checked.observed, checked.matching.exchanged)
                 decided = decide(checked, imputer, config, given)
                 check_thin(checked, imputer.cm, flank_cm, config)
-                if int(checked.observed.sum()) < n_typed:
-                    # A damaged site misled the phase around it.
+                if not all(map(np.array_equal, phased_as, (checked.observed, checked.matching.exchanged))):
+                    # A damaged site misled the phase around it, one on the other strand is coded anew.
                     self._phase(checked, phaser)
                 self._decided.append(record_of(checked, decided, genetic_map.digest))
                 self._tell(checked, decided)

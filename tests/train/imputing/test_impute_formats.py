@@ -36,13 +36,48 @@ def test_impute__vcf_bcf_and_pgen_of_the_same_data_give_the_same_bytes(cohort: C
         ]
 
 
-def test_impute__a_bed_has_no_phase(cohort: Cohort, impute: Impute) -> None:
-    variants, alleles = typed(cohort)
+def bed_of(cohort: Cohort, variants: list[tuple[str, int, str, str]], alleles: np.ndarray) -> Path:
+    """A .bed in which the second allele of a variant is counted."""
     fam = [f"{name} {name} 0 0 0 -9" for name in cohort.truth.samples]
-    bed = write_bed(cohort.folder / "set", [(c, p, alt, ref) for c, p, ref, alt in variants], alleles, fam)
-    n_het = int((alleles[:, :, 0] != alleles[:, :, 1]).sum())
-    line = refused(impute(bed), "UNPHASED")
-    assert f"{n_het} heterozygous genotypes in " in line
+    return write_bed(cohort.folder / "set", [(c, p, alt, ref) for c, p, ref, alt in variants], alleles, fam)
+
+
+def test_impute__a_bed_is_its_unphased_vcf(cohort: Cohort, impute: Impute) -> None:
+    lines = cohort.lines()
+    for line in lines:
+        line[9:] = ["0/1" if cell in ("0|1", "1|0") else cell for cell in line[9:]]
+    plain = impute(cohort.target(lines), out="plain.vcf.gz")
+    bed = bed_of(cohort, *typed(cohort))
+    outcome = impute(bed)
+    assert outcome.code == plain.code == 0, outcome.stderr
+    assert outcome.format_columns == plain.format_columns
+    refused(impute(bed, "--phased-input", "require", out="no.vcf.gz"), "UNPHASED")
+
+
+def test_impute__a_bed_with_sites_on_the_other_strand(cohort: Cohort, impute: Impute) -> None:
+    """Half of the A/T and C/G sites flipped, in the draws of unphased samples too: no typed genotype is inverted."""
+    variants, alleles = typed(cohort)
+    alleles = alleles.copy()
+    flipped = 0
+    for i, (contig, position, ref, alt) in enumerate(variants):
+        if ref.translate(COMPLEMENT) == alt and i % 2:
+            # The letters stay, what they mean is the other strand's.
+            variants[i], alleles[i] = (contig, position, ref, alt), 1 - alleles[i]
+            flipped += 1
+        elif i % 2:
+            variants[i] = (contig, position, ref.translate(COMPLEMENT), alt.translate(COMPLEMENT))
+    outcome = impute(bed_of(cohort, variants, alleles))
+    assert outcome.code == 0, outcome.stderr
+    counts = outcome.reasons()
+    assert 0.5 * flipped < counts["turned"] <= flipped
+    true = {int(line[1]): line[9:] for line in cohort.lines()}
+    rows = [row for row in outcome.rows if "TYPED" in row[7]]
+    assert len(rows) > 0.9 * len(variants)
+    for row in rows:
+        copies = [sum(map(int, cell.split(":")[0].split("|"))) for cell in row[9:]]
+        assert copies == [sum(map(int, cell.split("|"))) for cell in true[int(row[1])]]
+        assert [float(cell.split(":")[1]) for cell in row[9:]] == copies
+    assert dosage_r2(outcome, cohort) > 0.5
 
 
 def provisional(cohort: Cohort, lines: list[list[str]]) -> Path:

@@ -16,8 +16,9 @@ HEAD = """# The commands of vcfrag
 
 `vcfrag COMMAND --help` prints the same. Every command ends with exit code 0 when it did what was asked, 2 when it
 refused (one line on stderr, `error [REASON]: what, where and what to do`, or a usage message), 1 when a check that was
-asked for failed, and 130 when it was interrupted. Output files appear whole or not at all. `--version` prints the
-version.
+asked for failed, 130 when it was interrupted, and 70 where vcfrag itself failed (please report it; `--debug`, anywhere
+on the line, shows where any failure arose). Output files appear whole or not at all, and never in an input's place.
+`--version` prints the version.
 
 | command | what it does |
 | --- | --- |

@@ -37,6 +37,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from vcfrag_core import kernel_cache
+
 if TYPE_CHECKING:
     from vcfrag_core.api import example as example
     from vcfrag_core.api import read_map as read_map
@@ -211,6 +213,8 @@ __all__ = [
     "site_r2",
     "switch_probabilities",
 ]
+
+kernel_cache.provide()
 
 
 def __getattr__(name: str) -> Any:

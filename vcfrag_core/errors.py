@@ -25,6 +25,7 @@ VcfragError
 │   ├── MaskMismatchError    MASK_MISMATCH
 │   ├── MetricMismatchError  METRIC_MISMATCH
 │   └── LayoutMismatchError  LAYOUT_MISMATCH
+├── OutputError              OUTPUT              a file or folder that cannot be written
 ├── TooManyMissingError      TOO_MANY_MISSING
 ├── NoSampleError            NO_SAMPLE
 ├── UnknownSampleError       UNKNOWN_SAMPLE
@@ -181,6 +182,10 @@ class MetricMismatchError(IdentityError):
 
 class LayoutMismatchError(IdentityError):
     reason = "LAYOUT_MISMATCH"
+
+
+class OutputError(VcfragError):
+    reason = "OUTPUT"
 
 
 class TooManyMissingError(VcfragError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import subprocess
@@ -114,13 +115,42 @@ def test_missing_extra__is_one_line_with_the_pip_line(
     assert capsys.readouterr().err == "error [CONFIG]: torch is not installed; run: pip install 'vcfrag[train]'\n"
 
 
-def test_fault_of_ours__keeps_its_traceback(fake_command: types.ModuleType) -> None:
+def test_fault_of_ours__is_one_line_and_keeps_its_traceback_for_debug(
+    fake_command: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     def command() -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("of two\nlines")
 
     fake_command.command = command  # type: ignore[attr-defined]
+    assert exit_code("inspect") == 70
+    said = capsys.readouterr().err
+    assert said.startswith("error [INTERNAL]: ZeroDivisionError: of two lines.")
+    assert said.count("\n") == 1
     with pytest.raises(ZeroDivisionError):
-        cli.main(["inspect"])
+        cli.main(["inspect", "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out.bcf"),
+            "error [SYSTEM]: out.bcf: No space left on device; make",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "error [SYSTEM]: x: Read-only file system; name outputs"),
+        (PermissionError(errno.EACCES, "Permission denied", "p"), "error [SYSTEM]: p: Permission denied; look at who"),
+        (MemoryError("of 3 GiB"), "error [MEMORY]: there is not enough memory for this (of 3 GiB)"),
+    ],
+)
+def test_system__what_it_refuses_is_one_line(
+    fake_command: types.ModuleType, capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    def command() -> None:
+        raise error
+
+    fake_command.command = command  # type: ignore[attr-defined]
+    assert exit_code("inspect") == 2
+    assert capsys.readouterr().err.startswith(line)
 
 
 def test_interrupt__exits_130(fake_command: types.ModuleType) -> None:

@@ -52,7 +52,7 @@ class AssembledWriter(abc.ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self._parts.close()
 
     def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
         """See `RecordWriter`."""

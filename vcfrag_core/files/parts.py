@@ -6,6 +6,7 @@ the same input takes up where it ended.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from vcfrag_core.errors import ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.lock import sole_writer
 
 
 class PartsFolder:
-    """The parts of one output, and what they were made from.
+    """The parts of one output, and what they were made from; held by one run at a time, until it is closed.
 
     Args:
         path: The output.
@@ -26,11 +28,14 @@ class PartsFolder:
 
     Raises:
         ProvenanceMismatchError: The parts were made from something else.
+        OutputError: Another run writes this output.
     """
 
     def __init__(self, path: Path, contigs: Sequence[str], made_from: Mapping[str, str], *, resume: bool) -> None:
         self.folder = parts_folder(path)
         self._contigs = tuple(contigs)
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(sole_writer(path))
         if not resume:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +61,10 @@ class PartsFolder:
     def parts(self, contig: str) -> list[Path]:
         """The contig's files in the order of the windows."""
         return sorted(self.folder.glob(f"{self._contigs.index(contig):04d}-*.part"))
+
+    def close(self) -> None:
+        """Lets another run write the output; what is there stays."""
+        self._lock.close()
 
     def remove(self) -> None:
         """Removes the folder, once the output is whole."""

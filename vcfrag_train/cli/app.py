@@ -1,4 +1,4 @@
-"""The command line `vcfrag`, also called `vcfrag`: registers one module of `vcfrag_train.cli` per command.
+"""The command line `vcfrag`, also called `vcfrag-train`: registers one module of `vcfrag_train.cli` per command.
 
 Only the module of the command that was asked for is imported, so that `--help` answers at once.
 """
@@ -6,18 +6,20 @@ Only the module of the command that was asked for is imported, so that `--help` 
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import importlib.metadata
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from vcfrag_core.errors import VcfragError
 from vcfrag_train import extras
+from vcfrag_train.cli.outputs import guarded
 
 COMMANDS = {
     "panel": "Prepare a reference panel once for all jobs, or look at one.",
@@ -37,7 +39,16 @@ COMMANDS = {
 
 PROGRAM = "vcfrag"
 EXIT_FAILED = 2
+EXIT_FAULT = 70
 EXIT_INTERRUPTED = 130
+_LONGEST_WORDS = 500
+_SYSTEM_ADVICE = {
+    errno.ENOSPC: "; make room, nothing that was whole before is changed",
+    errno.EDQUOT: "; make room, nothing that was whole before is changed",
+    errno.EROFS: "; name outputs on a disk that can be written",
+    errno.EACCES: "; look at who may read or write it",
+    errno.EMFILE: "; allow more open files: `ulimit -n`",
+}
 
 
 def build_app(chosen: str | None = None) -> typer.Typer:
@@ -54,13 +65,23 @@ def build_app(chosen: str | None = None) -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 refused with one line on stderr, 130 interrupted."""
-    # gRPC's own log would break the one line of a refusal, and the bar of a run.
+    """Runs the command line and exits: 0 done, 2 refused with one line on stderr, 130 interrupted.
+
+    A fault of the program ends with 70; `--debug`, wherever it stands, shows the traceback of any failure.
+    """
+    # What gRPC and htslib say themselves would break the one line of a refusal, and the bar of a run.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("CYVCF2_HTSLIB_LOG_LEVEL", "0")
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = [word for word in given if word != "--debug"]
     chosen = next((word for word in words if not word.startswith("-")), None)
     with _process_of_its_own() if arguments is None else contextlib.nullcontext():
-        _run(chosen, words)
+        try:
+            _run(chosen, words)
+        except Exception as error:
+            if len(words) < len(given):
+                raise
+            _leave_with(error)
 
 
 @contextlib.contextmanager
@@ -78,16 +99,31 @@ def _process_of_its_own() -> Iterator[None]:
 def _run(chosen: str | None, words: Sequence[str]) -> None:
     try:
         build_app(chosen)(words, prog_name=PROGRAM)
-    except VcfragError as error:
-        _leave(error.reason, str(error))
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in extras.PIP_LINES:
-            raise
-        refusal = extras.missing(package)
-        _leave(refusal.reason, str(refusal))
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _leave_with(error: Exception) -> NoReturn:
+    """Ends with the one line that says what failed."""
+    if isinstance(error, VcfragError):
+        _leave(error.reason, str(error))
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in extras.PIP_LINES:
+            refusal = extras.missing(package)
+            _leave(refusal.reason, str(refusal))
+    if isinstance(error, MemoryError):
+        _leave("MEMORY", f"there is not enough memory for this ({error}); impute fewer samples at a time, or --region")
+    if isinstance(error, OSError) and error.errno is not None:
+        _leave("SYSTEM", _system_words(error))
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    _leave("INTERNAL", f"{what[:_LONGEST_WORDS]}. This is a fault of vcfrag; --debug shows where", EXIT_FAULT)
+
+
+def _system_words(error: OSError) -> str:
+    where = "".join(f"{name}: " for name in (error.filename, error.filename2) if name)
+    advice = _SYSTEM_ADVICE.get(error.errno or 0, "")
+    return f"{where}{error.strerror}{advice}"
 
 
 def _print_version(wanted: bool) -> None:
@@ -100,6 +136,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where a failure arose; may stand anywhere.")] = False,
 ) -> None:
     """Retrieval-augmented genotype imputation: train, impute, evaluate, compare."""
 
@@ -107,14 +144,20 @@ def _options(
 def _load(name: str) -> Callable[..., None] | typer.Typer:
     """The function of a command, or the application of a command that has commands of its own."""
     module = importlib.import_module(f"vcfrag_train.cli.{name.replace('-', '_')}")
-    command: Callable[..., None] | typer.Typer = module.command if hasattr(module, "command") else module.app
-    return command
+    if hasattr(module, "command"):
+        return guarded(module.command)
+    for registered in module.app.registered_commands:
+        registered.callback = guarded(registered.callback)
+    app: typer.Typer = module.app
+    return app
 
 
 def _placeholder() -> None:
     raise NotImplementedError("a command that was not chosen never runs")
 
 
-def _leave(reason: str, message: str) -> None:
-    typer.echo(f"error [{reason}]: {message}", err=True)
-    raise SystemExit(EXIT_FAILED)
+def _leave(reason: str, message: str, code: int = EXIT_FAILED) -> NoReturn:
+    # A closed standard error changes nothing about how the command ended.
+    with contextlib.suppress(OSError, ValueError):
+        typer.echo(f"error [{reason}]: {message}", err=True)
+    raise SystemExit(code)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli.outputs import OUTPUT
+
 
 class Density(enum.StrEnum):
     """How many sites are observed."""
@@ -20,7 +22,7 @@ class Density(enum.StrEnum):
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
-    out: Annotated[Path, typer.Option(help="TOML file to write; `impute --parameters` reads it.")],
+    out: Annotated[Path, typer.Option(help="TOML file to write; `impute --parameters` reads it."), OUTPUT],
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
     ] = None,

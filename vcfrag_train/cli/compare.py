@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER
+
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel, VCF or BCF.")],
@@ -27,10 +29,12 @@ def command(
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
     threads: Annotated[int, typer.Option(help="Threads of every program.")] = 2,
     heap_mb: Annotated[int, typer.Option(help="Java's heap for Beagle, megabytes.")] = 4096,
-    keep: Annotated[Path | None, typer.Option(help="Folder in which the imputed files and logs stay.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
-    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Folder in which the imputed files and logs stay."), OUTPUT_FOLDER
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT] = None,
+    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table."), OUTPUT] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file."), OUTPUT] = None,
     samples_table: Annotated[Path | None, typer.Option(help="Table with sample and super_pop columns.")] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the samples; 0: no intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,

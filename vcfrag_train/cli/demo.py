@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli.outputs import OUTPUT_FOLDER
+
 
 def command(
-    out: Annotated[Path, typer.Option(help="Folder that everything is left in.")] = Path("demo-out"),
+    out: Annotated[Path, typer.Option(help="Folder that everything is left in."), OUTPUT_FOLDER] = Path("demo-out"),
     quick: Annotated[bool, typer.Option("--quick", help="Everything once, on little data, in a minute.")] = False,
     seed: Annotated[int, typer.Option(min=1, help="Seed of the data and the training.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of every step.")] = 2,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_train.cli.outputs import OUTPUT
 
 
 def command(
@@ -17,9 +18,9 @@ def command(
     truth: Annotated[Path, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")],
     panel: Annotated[Path, typer.Option(help="Reference panel; its frequencies bin the sites.")],
     typed: Annotated[Path, typer.Option(help="Typed sites: the target VCF, or a table chrom, pos, ref, alt.")],
-    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON.")] = None,
-    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT] = None,
+    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table."), OUTPUT] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file."), OUTPUT] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder whose training curves go into the report.")] = None,
     samples_table: Annotated[Path | None, typer.Option(help="Table with sample and super_pop columns.")] = None,
     region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP of the panel.")] = None,

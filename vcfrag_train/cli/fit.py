@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli.outputs import OUTPUT_FOLDER
+
 
 def command(
     config: Annotated[Path | None, typer.Option(help="TOML file that says what to train, on what.")] = None,
@@ -18,7 +20,9 @@ def command(
         ),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run folder to go on with, from its last checkpoint.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given."), OUTPUT_FOLDER
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD", help="Goes on though this field of provenance differs (never `inputs`)."),

@@ -15,6 +15,7 @@ from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
+from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.inputs import PLACE, expand
@@ -35,7 +36,9 @@ def command(
             " may be of several contigs or people: write the option again for each."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="Output: .vcf.gz, .bcf, .bgen or .pgen, with what belongs beside it."), OUTPUT
+    ],
     map: Annotated[
         list[str] | None,
         typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle), or several as for --panel; 1 cM per Mb without."),
@@ -92,7 +95,7 @@ def command(
     fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
     fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[
-        Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it.")
+        Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it."), OUTPUT
     ] = None,
     cohort: Annotated[
         Path | None, typer.Option(help="Apply this cohort record; nothing is estimated or tested then.")

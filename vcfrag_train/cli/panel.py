@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_train.cli.outputs import OUTPUT
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Prepare a reference panel, or look at one."
@@ -17,7 +18,7 @@ app = typer.Typer(
 @app.command("build")
 def build(
     files: Annotated[list[Path], typer.Argument(help="Phased VCF or BCF files, such as one for each chromosome.")],
-    out: Annotated[Path, typer.Option(help="Prepared panel to write; every --panel takes it.")],
+    out: Annotated[Path, typer.Option(help="Prepared panel to write; every --panel takes it."), OUTPUT],
     samples: Annotated[Path | None, typer.Option(help="Keep these samples only, one name a line.")] = None,
     min_copies: Annotated[int, typer.Option(help="Keep sites whose rarer allele has so many copies.")] = 0,
     panel_missing: Annotated[

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from vcfrag_core import kernel_cache
 from vcfrag_core.files.tables.genetic_map import GeneticMapWarning
 from vcfrag_train.reporter import Reporter
 
@@ -56,4 +57,6 @@ def showing(what: str = "sites") -> Iterator[Reporter]:
         with warnings.catch_warnings():
             warnings.simplefilter("always", GeneticMapWarning)
             warnings.showwarning = lambda message, *_, **__: shown.say(f"warning: {message}")
+            if note := kernel_cache.note():
+                shown.say(f"note: {note}")
             yield shown

@@ -16,6 +16,7 @@ from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.panel.prepared import is_prepared, read_own, read_prepared, write_prepared
 from vcfrag_core.files.panel.reader import only_stretch, read_panels
 from vcfrag_core.files.vcf.reader import open_vcf, parse_region
+from vcfrag_core.kernel_cache import user_cache
 from vcfrag_core.panel.panel import Panel
 
 CACHE_DIR_VARIABLE = "VCFRAG_CACHE_DIR"
@@ -108,7 +109,7 @@ def cache_folder() -> Path:
     """$VCFRAG_CACHE_DIR, else `vcfrag` in $XDG_CACHE_HOME, else in ~/.cache."""
     if chosen := os.environ.get(CACHE_DIR_VARIABLE):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vcfrag"
+    return user_cache() / "vcfrag"
 
 
 def _make_private(folder: Path) -> None:

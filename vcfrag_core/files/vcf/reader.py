@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gzip
+import itertools
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,9 +26,9 @@ from vcfrag_core.errors import (
     TruncatedFileError,
     UnknownContigError,
 )
-from vcfrag_core.files.kinds import refuse_other
-from vcfrag_core.files.vcf.text import check_records, first_prefixed_call, undecodable_sample
-from vcfrag_core.files.vcf.wholeness import check_ends, check_last_line, is_compressed, unpacks
+from vcfrag_core.files.kinds import Kind, kind_of, refuse_other
+from vcfrag_core.files.vcf.text import check_header, check_text, line_of
+from vcfrag_core.files.vcf.wholeness import check_ends, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
 
@@ -121,10 +122,12 @@ class VcfReader:
 
     def __init__(self, path: Path, vcf: cyvcf2.VCF, region: Region | None, indexed: bool) -> None:
         self.path = path
+        self._is_text = kind_of(path) is Kind.VCF
         self.samples: tuple[str, ...] = tuple(vcf.samples)
         self.header: str = vcf.raw_header
         self.contigs = tuple(re.findall(r"^##contig=<(?:[^>]*,)?ID=([^,>]+)", self.header, re.MULTILINE))
         self.region = region
+        self._known = set(self.contigs)
         self._vcf = vcf
         self._indexed = indexed
         if region is not None and self.contigs:
@@ -154,7 +157,8 @@ class VcfReader:
         """
         if self.region is not None and self._indexed:
             return self._from_index(self.region)
-        check_records(self.path)
+        if self._is_text:
+            check_text(self.path)
         if self.region is None:
             return self._sequence(None)
         return self._from_start(self.region)
@@ -190,7 +194,7 @@ class VcfReader:
     def _sequence(self, record: Record | None) -> Iterator[Record]:
         if record is not None:
             yield record
-        while True:
+        for n_before in itertools.count():
             try:
                 following = next(self._vcf)
             except StopIteration:
@@ -199,24 +203,32 @@ class VcfReader:
                 if type(error) is not Exception:
                     raise
                 # cyvcf2 has no class of its own for a failed read.
-                raise self._read_failure(record) from error
-            if not following.CHROM:
-                # Any other field of such a record ends the process.
-                raise NotVcfError(f"{self._place_after(record)} is a blank line; remove it", path=self.path)
+                raise self._read_failure(record, n_before) from error
+            if following.CHROM not in self._known:
+                # Where htslib misread a line, any other field of the record may end the process.
+                self._meet(following.CHROM)
             record = following
             yield record
 
-    def _read_failure(self, last: Record | None) -> InputError:
+    def _meet(self, contig: str) -> None:
+        """Looks at the whole text where a contig was never declared: what stands there may be no record at all."""
+        if self._is_text:
+            check_text(self.path)
+        self._known.add(contig)
+
+    def _read_failure(self, last: Record | None, n_before: int) -> InputError:
         where = self._place_after(last)
         if is_compressed(self.path) and not unpacks(self.path):
             return TruncatedFileError(f"{where} cannot be read: the file is damaged or ends early", path=self.path)
-        if (line := first_prefixed_call(self.path)) is not None:
-            take_off = r"sed -E 's/\t[|\/]([0-9.])/\t\1/g'"
-            return NotVcfError(
-                f"line {line} has calls that begin with | or /, as VCF 4.4 allows, which is not understood; take that"
-                f" off: `bgzip -dcf {self.path.name} | {take_off} | bgzip > plain.vcf.gz`",
-                path=self.path,
-            )
+        if self._is_text and (self.region is None or not self._indexed):
+            number, line = line_of(self.path, n_before)
+            if re.search(rb"\t[|/][0-9.]", line):
+                return NotVcfError(
+                    "has calls that begin with their phase, as VCF 4.4 allows and few programs read; take the first"
+                    r" sign away: `sed -E '/^#/!s/\t[|\/]([0-9.])/\t\1/g'`",
+                    path=self.path,
+                    record=f"line {number}",
+                )
         return NotVcfError(f"{where} is not a valid record; `bcftools view` says what is wrong with it", path=self.path)
 
     @staticmethod
@@ -239,13 +251,14 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
     Raises:
         InputError: No such file; while iterating, an index that is damaged.
         EmptyInputError: A file of no bytes.
-        NotVcfError: Something else than VCF or BCF.
+        NotVcfError: Something else than VCF or BCF; while iterating, a line that is no record.
         TruncatedFileError: The file ends early.
         UnknownContigError: The region's contig is not declared in a header that declares contigs.
     """
     path = Path(path)
     check_ends(path)
     refuse_other(path)
+    check_header(path)
     try:
         # lazy: fields that nobody asks for are never unpacked.
         vcf = cyvcf2.VCF(str(path), lazy=True, threads=threads if threads > 1 else None)
@@ -258,16 +271,6 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
             what = "damaged: it cannot be decompressed"
         raise NotVcfError(f"neither VCF nor BCF, or {what}", path=path) from error
     with contextlib.closing(vcf):
-        try:
-            n_samples = len(vcf.samples)
-        except UnicodeDecodeError as error:
-            column, name = undecodable_sample(path) or (0, error.object)
-            raise NotVcfError(
-                f"the sample's name in column {column} is not UTF-8 ({name!r}); name it anew: `bcftools reheader -s"
-                f" NAMES -o renamed.{path.name} {path.name}`, NAMES being a file with a name on each line",
-                path=path,
-            ) from error
-        check_last_line(path, n_samples)
         yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _has_index(path))
 
 

@@ -1,101 +1,191 @@
-"""What is wrong with the text of a VCF, told before htslib sees it: some of it would end the process."""
+"""The text of a VCF, checked line by line before htslib meets it.
+
+htslib (1.21 and before, through cyvcf2) ends the process at some lines that are no records: comments and second headers
+among the records, blanks in place of tabs. It takes others for something that they do not say: of a line with too many
+columns it drops the last ones, and a position beyond 2^31 comes out as another one. So every line is looked at here.
+"""
 
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final, NoReturn, cast
+from typing import BinaryIO, Final, cast
 
-from vcfrag_core.errors import NotVcfError
+import numpy as np
+
+from vcfrag_core.errors import NotVcfError, TruncatedFileError
 from vcfrag_core.files.vcf.wholeness import is_compressed
+from vcfrag_core.types import BoolArray, I64Array, U8Array
 
-_BLOCK: Final = 1 << 22
-# The end of a line, or the begin of a block, after which no record comes: a contig, a position, and more.
-_NO_RECORD: Final = re.compile(rb"\n(?![^#\t\n ][^\t\n ]*\t[0-9]+\t)")
-_PREFIXED: Final = re.compile(rb"\t[|/][0-9.]")
+_BLOCK: Final = 1 << 23
+_LONGEST_LINE: Final = 1 << 28
+_TAB, _NEWLINE, _HASH, _RETURN, _BLANK = b"\t\n#\r "
+_LAST_POSITION: Final = (1 << 31) - 2
+_LONGEST_POSITION: Final = 10
+_FIXED_COLUMNS: Final = 8
 _SHOWN: Final = 40
 
 
-def check_records(path: Path) -> None:
-    """Refuses a VCF with lines among its records that are none; reads all of it. A BCF has no lines.
+def check_header(path: Path) -> None:
+    """Refuses a text whose header is not UTF-8, which the VCF specification (1.1) asks for.
 
     Raises:
-        NotVcfError: Names the line, and a second header as such.
+        NotVcfError: Names the line, and of a sample's name the column.
     """
-    for number, lines in _blocks(path):
-        text = b"\n" + lines
-        if (found := _NO_RECORD.search(text)) is not None:
-            _refuse(path, number + text.count(b"\n", 0, found.start()), lines[found.end() - 1 :])
-
-
-def undecodable_sample(path: Path) -> tuple[int, bytes] | None:
-    """The column, from 1, of the first sample's name that is not UTF-8, and the name."""
-    with _opened(path) as file:
-        header = next((line for line in file if line.startswith(b"#CHROM\t")), b"")
-    for column, name in enumerate(header.rstrip(b"\r\n\0").split(b"\t"), start=1):
-        try:
-            name.decode()
-        except UnicodeDecodeError:
-            return column, name
-    return None
-
-
-def first_prefixed_call(path: Path) -> int | None:
-    """The first line with a call that begins with `|` or `/`, as VCF 4.4 allows; None without one."""
-    for number, lines in _blocks(path):
-        if (found := _PREFIXED.search(lines)) is not None:
-            return number + lines.count(b"\n", 0, found.start())
-    return None
-
-
-def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines after the header in blocks, without the last one's end, each with its first line's number.
-
-    Ends where the file cannot be decompressed; what reads the records says so.
-    """
-    with _opened(path) as file:
-        if file.read(3) == b"BCF":
-            return
-        file.seek(0)
-        number, text = _after_header(file)
-        try:
-            while block := file.read(_BLOCK):
-                text += block
-                last = text.rfind(b"\n")
-                if last >= 0:
-                    yield number, text[:last]
-                    number, text = number + text.count(b"\n"), text[last + 1 :]
-        except (EOFError, OSError, zlib.error):
-            return
-        if text:
-            yield number, text.removesuffix(b"\n")
-
-
-def _after_header(file: IO[bytes]) -> tuple[int, bytes]:
-    """The number of the first line that is none of the header's, and the line."""
     number = 0
-    for number, line in enumerate(file, start=1):
+    try:
+        with _open(path) as file:
+            for line in file:
+                number += 1
+                if not line.startswith(b"#"):
+                    return
+                line.decode()
+    except UnicodeDecodeError as error:
+        raise NotVcfError(_not_utf8(error, path), path=path, record=f"line {number}") from None
+    except (OSError, EOFError, zlib.error):
+        return  # What reads on says what is wrong.
+
+
+def check_text(path: Path) -> None:
+    """Refuses a text of which a line after the header is no record, or one that htslib misreads.
+
+    Raises:
+        NotVcfError: Names the line's number and what is wrong with it.
+        TruncatedFileError: The last line has no end and fewer columns than the header.
+    """
+    try:
+        with _open(path) as file:
+            n_header, n_columns = _header(file)
+            if n_columns:
+                _check_lines(path, file, n_header, n_columns)
+    except (OSError, EOFError, zlib.error):
+        return  # What reads on says what is wrong.
+
+
+def line_of(path: Path, n_records: int) -> tuple[int, bytes]:
+    """Number and text of the record that follows `n_records` others; nothing where there is none."""
+    with _open(path) as file:
+        n_header, _ = _header(file)
+        number = n_header + n_records + 1
+        for at, line in enumerate(file, start=n_header + 1):
+            if at == number:
+                return number, line
+    return number, b""
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if is_compressed(path) else path.open("rb")
+
+
+def _header(file: BinaryIO) -> tuple[int, int]:
+    """Lines of the header and columns of its last one, 0 without one; the file stands at the first record."""
+    for number, line in enumerate(iter(file.readline, b""), start=1):
+        if line.startswith(b"#CHROM"):
+            return number, line.count(b"\t") + 1
         if not line.startswith(b"#"):
-            return number, line
-    return number + 1, b""
+            break
+    return 0, 0
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if is_compressed(path) else path.open("rb")
+def _check_lines(path: Path, file: BinaryIO, n_before: int, n_columns: int) -> None:
+    for lines, whole in _blocks(file):
+        if len(lines) > _LONGEST_LINE and not whole:
+            raise NotVcfError(f"a line of more than {_LONGEST_LINE} bytes is no record", path=path)
+        if not whole and lines.count(b"\t") < n_columns - 1:
+            raise TruncatedFileError("the file ends in the middle of a line; copy it again", path=path)
+        text = lines if whole else lines + b"\n"
+        wrong = _wrong_lines(np.frombuffer(text, dtype=np.uint8), n_columns)
+        if wrong.any():
+            at = int(wrong.argmax())
+            what = _explain(text.split(b"\n", at + 1)[at], n_columns)
+            raise NotVcfError(what, path=path, record=f"line {n_before + at + 1}")
+        n_before += len(wrong)
 
 
-def _refuse(path: Path, number: int, rest: bytes) -> NoReturn:
-    line = rest.partition(b"\n")[0].rstrip(b"\r")
-    shown = line[:_SHOWN].decode(errors="replace")
-    if line.startswith((b"##", b"#CHROM\t")):
-        what = "begins a second header: two files were joined with `cat`; join them with `bcftools concat`"
-    elif line.startswith(b"#"):
-        what = f"is a comment among the records ({shown!r}); remove it"
-    elif not line.strip():
-        what = "is blank; remove it"
-    else:
-        what = f"is no record: it does not begin with a contig and a position, tabs between them ({shown!r})"
-    raise NotVcfError(f"line {number} {what}", path=path)
+def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Whole lines in blocks, then what is left at the end and has no end of line."""
+    rest = bytearray()
+    while block := file.read(_BLOCK):
+        whole, newline, begun = block.rpartition(b"\n")
+        if newline:
+            yield bytes(rest) + whole + newline, True
+            rest.clear()
+        rest += begun
+        if len(rest) > _LONGEST_LINE:
+            break
+    if rest:
+        yield bytes(rest), False
+
+
+def _wrong_lines(text: U8Array, n_columns: int) -> BoolArray:
+    """(n,) which of the n lines are no records."""
+    ends = np.flatnonzero(text == _NEWLINE)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    tabs = np.flatnonzero(text == _TAB)
+    first = np.searchsorted(tabs, starts)
+    wrong: BoolArray = np.searchsorted(tabs, ends) - first != n_columns - 1
+    right = np.flatnonzero(~wrong)
+    if len(right):
+        edges = np.column_stack([starts[right] - 1, *(tabs[first[right] + i] for i in range(5))])
+        wrong[right] = _wrong_columns(text, edges)
+    return wrong
+
+
+def _wrong_columns(text: U8Array, edges: I64Array) -> BoolArray:
+    """(n,) where CHROM, POS, ID, REF or ALT cannot be what they are; (n, 6) places of the tabs around them."""
+    widths = np.diff(edges, axis=1) - 1
+    wrong: BoolArray = (widths < 1).any(axis=1) | (text[edges[:, 0] + 1] == _HASH)
+    wrong |= (widths[:, 1] > _LONGEST_POSITION) | (_numbers(text, edges[:, 1] + 1, widths[:, 1]) > _LAST_POSITION)
+    odd = np.flatnonzero((text > 127) | (text == _BLANK))
+    if len(odd):
+        for begin, end in (edges[:, [0, 1]].T, edges[:, [2, 5]].T):
+            wrong |= np.searchsorted(odd, end) > np.searchsorted(odd, begin)
+    return wrong
+
+
+def _numbers(text: U8Array, starts: I64Array, widths: I64Array) -> I64Array:
+    """(n,) numbers that stand in the text, beyond every position where something else than a digit stands."""
+    values = np.zeros(len(starts), dtype=np.int64)
+    for i in range(min(int(widths.max()), _LONGEST_POSITION)):
+        within = i < widths
+        digits = text[starts[within] + i].astype(np.int64) - ord("0")
+        digits[(digits < 0) | (digits > 9)] = 1 << 40
+        values[within] = np.minimum(values[within] * 10 + digits, 1 << 40)
+    return values
+
+
+def _explain(line: bytes, n_columns: int) -> str:
+    """What is wrong with a line, and what to do."""
+    columns = line.split(b"\t")
+    if line.startswith((b"##", b"#CHROM")):
+        return "a second header begins among the records: join files with `bcftools concat`, not with cat"
+    if line.startswith(b"#"):
+        return "a line of comment among the records; remove it"
+    if not line.strip():
+        return "a blank line among the records; remove it"
+    if len(columns) == 1 and len(line.split()) >= _FIXED_COLUMNS:
+        return "its columns are separated by blanks where a VCF has tabs"
+    if len(columns) != n_columns:
+        return f"has {len(columns)} column(s) where the header has {n_columns}; it begins {_shown(line)}"
+    names = ("CHROM", "POS", "ID", "REF", "ALT")
+    for name, value in zip(names, columns, strict=False):
+        if not value:
+            return f"its {name} is empty"
+        if name != "POS" and (b" " in value or not value.isascii()):
+            return f"its {name} {_shown(value)} has a character that a VCF does not allow there"
+    return f"its POS {_shown(columns[1])} is no position between 0 and {_LAST_POSITION}"
+
+
+def _shown(value: bytes) -> str:
+    return repr(value[:_SHOWN]).removeprefix("b") + ("..." if len(value) > _SHOWN else "")
+
+
+def _not_utf8(error: UnicodeDecodeError, path: Path) -> str:
+    line = bytes(error.object)
+    if not line.startswith(b"#CHROM"):
+        return f"the header is not UTF-8; convert it: `iconv -f latin1 -t utf8 {path.name}`"
+    column = line[: error.start].count(b"\t") + 1
+    name = line.rstrip(b"\r\n").split(b"\t")[column - 1]
+    return f"the name in column {column}, {_shown(name)}, is not UTF-8; `bcftools reheader -s NAMES` gives other names"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import mmap
 import zlib
 from pathlib import Path
 
@@ -36,20 +35,6 @@ def check_ends(path: Path) -> None:
         raise EmptyInputError("the file is empty", path=path)
     if start == _BGZF_START and end != EOF_BLOCK:
         raise TruncatedFileError("the file ends early: its closing BGZF block is missing; copy it again", path=path)
-
-
-def check_last_line(path: Path, n_samples: int) -> None:
-    """Refuses a plain VCF that ends within a line; htslib takes a line cut before its calls for one without calls.
-
-    Raises:
-        TruncatedFileError: The last line has no end and fewer columns than the header.
-    """
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:1] != b"#" or content[-1:] == b"\n":
-            return
-        last_line = content[content.rfind(b"\n") + 1 :]
-    if last_line.count(b"\t") != (8 + n_samples if n_samples else 7):
-        raise TruncatedFileError("the file ends in the middle of a line; copy it again", path=path)
 
 
 def is_compressed(path: Path) -> bool:

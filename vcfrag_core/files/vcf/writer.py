@@ -75,6 +75,7 @@ class ImputedWriter:
     ) -> None:
         if self._executor is not None:
             self._executor.shutdown()
+        self._parts.close()
 
     def begin(self, contig: str, identity: Mapping[str, str], *, stretch: int = 0) -> None:
         """Says what the records of a contig's stretch follow from; parts made from anything else are never taken up.

@@ -1,0 +1,81 @@
+"""Outputs of every command: never an input, never another output, told before any work where they cannot be written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+
+from vcfrag_core.errors import ConfigError, OutputError
+from vcfrag_train.cli import app as cli
+from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER, check_outputs, guarded
+
+
+def test_guarded__an_output_that_is_an_input_is_refused_by_whatever_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Path] = []
+
+    @guarded
+    def command(
+        target: list[Path], out: Annotated[Path, OUTPUT], imputed: list[str], qc: Annotated[Path | None, OUTPUT] = None
+    ) -> None:
+        ran.append(out)
+
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "in.vcf"
+    target.write_text("x")
+    os.link(target, tmp_path / "hard.vcf")
+    (tmp_path / "soft.vcf").symlink_to(target)
+    for name in ("in.vcf", "hard.vcf", "soft.vcf", str(target), f"../{tmp_path.name}/in.vcf"):
+        with pytest.raises(ConfigError, match="is --target, too"):
+            command(target=[tmp_path / "other", target], out=Path(name), imputed=[])
+        with pytest.raises(ConfigError, match=r"--qc .* is --imputed, too"):
+            command(target=[], out=Path("o"), imputed=["NAME=in.vcf"], qc=Path(name))
+    with pytest.raises(ConfigError, match=r"--qc new is --out, too"):
+        command(target=[], out=Path("new"), imputed=[], qc=Path("./new"))
+    assert not ran
+    command(target=[target], out=Path("new"), imputed=["NAME=in.vcf"], qc=None)
+    assert ran == [Path("new")]
+    assert target.read_text() == "x"
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "inspect"])
+def test_commands__each_marks_its_outputs(name: str) -> None:
+    loaded = cli._load(name)
+    functions = [c.callback for c in loaded.registered_commands] if isinstance(loaded, typer.Typer) else [loaded]
+    marks = [str(f.__annotations__.values()) for f in functions if f is not None]
+    assert any("OUTPUT" in mark or OUTPUT in mark or OUTPUT_FOLDER in mark for mark in marks)
+
+
+def test_check_outputs__tells_what_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="is a folder; name a file in it"):
+        check_outputs({"--out": (tmp_path, OUTPUT)}, {})
+    with pytest.raises(OutputError, match="is a file; name a folder"):
+        check_outputs({"--out": (tmp_path / "file", OUTPUT_FOLDER)}, {})
+    with pytest.raises(OutputError, match="is a file, no folder"):
+        check_outputs({"--out": (tmp_path / "file" / "deeper" / "x.bcf", OUTPUT)}, {})
+    check_outputs({"--out": (tmp_path / "new" / "deeper" / "x.bcf", OUTPUT), "--keep": (tmp_path, OUTPUT_FOLDER)}, {})
+
+
+def test_check_outputs__tells_of_a_folder_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    if os.access(locked, os.W_OK):  # root may write everywhere but on a read-only disk
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != locked)
+    with pytest.raises(OutputError, match=r"the folder .*locked cannot be written"):
+        check_outputs({"--out": (locked / "x.bcf", OUTPUT)}, {})
+
+
+def test_impute__a_table_named_as_an_input_leaves_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "array.vcf"
+    target.write_text("kept")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["impute", "--panel", "p.bcf", "--target", str(target), "--out", "o.bcf", "--qc", str(target)])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error [CONFIG]: --qc {target} is --target, too")
+    assert target.read_text() == "kept"

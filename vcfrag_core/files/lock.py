@@ -1,0 +1,36 @@
+"""One writer at a time for what several runs would write to."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from vcfrag_core.errors import OutputError
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def sole_writer(path: str | Path) -> Iterator[None]:
+    """Holds a lock beside `path` while the block runs; a file system without locks goes without.
+
+    Raises:
+        OutputError: Another run writes to it.
+    """
+    final = Path(path)
+    beside = final.with_name(f".{final.name}.lock")
+    with beside.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"another run writes {path}; wait for it, or give this one another name") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        try:
+            yield
+        finally:
+            beside.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""What every command holds to for its files: no output is an input, and an output that cannot be written is told first.
+
+A command marks its outputs in their annotations; every other path among its options is an input.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from vcfrag_core.errors import ConfigError, OutputError
+
+OUTPUT: Final = "output file"
+OUTPUT_FOLDER: Final = "output folder"
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, run only where its outputs are apart from its inputs and from each other, and can be written."""
+    kinds = _kinds(command)
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        given = {name: list(_paths(value)) for name, value in options.items()}
+        outputs = {name: kind for name, kind in kinds.items() if kind is not None}
+        check_outputs(
+            {_option(name): (path, kind) for name, kind in outputs.items() for path in given.get(name, ())},
+            {_option(name): given[name] for name in options if name not in outputs},
+        )
+        command(**options)
+
+    return run
+
+
+def check_outputs(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, Iterable[Path]]) -> None:
+    """Refuses outputs that would overwrite something else than an earlier output, or cannot be written.
+
+    Args:
+        outputs: By option, the path and whether it is OUTPUT or OUTPUT_FOLDER.
+        inputs: By option, the paths that are read.
+
+    Raises:
+        ConfigError: An output is an input, by whatever name, or another output.
+        OutputError: An output's folder cannot be written, or a file's path is a folder.
+    """
+    taken: list[tuple[str, Path]] = [(option, path) for option, paths in inputs.items() for path in paths]
+    for option, (path, kind) in outputs.items():
+        for other, there in taken:
+            if _same(path, there):
+                raise ConfigError(f"{option} {path} is {other}, too, which it would overwrite; give it another name")
+        taken.append((option, path))
+        _check_writable(option, path, kind)
+
+
+def _check_writable(option: str, path: Path, kind: str) -> None:
+    if kind == OUTPUT and path.is_dir():
+        raise OutputError(f"{option} {path} is a folder; name a file in it")
+    if kind == OUTPUT_FOLDER and path.exists() and not path.is_dir():
+        raise OutputError(f"{option} {path} is a file; name a folder")
+    folder = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
+    below = path.absolute() if kind == OUTPUT_FOLDER else path.absolute().parent
+    blocking = next((p for p in (below, *below.parents) if p.exists() and not p.is_dir()), None)
+    if blocking is not None:
+        raise OutputError(f"{option} {path}: {blocking} is a file, no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{option} {path}: the folder {folder} cannot be written (permissions, or a read-only disk)")
+
+
+def _same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
+def _kinds(command: Callable[..., None]) -> dict[str, str | None]:
+    hints = typing.get_type_hints(command, include_extras=True)
+    return {
+        name: next((mark for mark in typing.get_args(hints.get(name))[1:] if mark in (OUTPUT, OUTPUT_FOLDER)), None)
+        for name in inspect.signature(command).parameters
+    }
+
+
+def _paths(value: Any) -> Iterable[Path]:
+    """The paths in an option's value, also as `NAME=FILE`, where there is such a file."""
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(item, Path):
+            yield item
+        elif isinstance(item, str):
+            yield from (Path(text) for text in (item, item.partition("=")[2]) if text and _is_there(text))
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

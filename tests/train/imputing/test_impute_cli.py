@@ -259,7 +259,7 @@ def test_impute__a_checkpoint_that_is_not_there_is_refused_before_anything_is_re
 
 def test_impute__output_names(cohort: Cohort, impute: Impute) -> None:
     target = cohort.target(cohort.lines())
-    for out, message in (("o.vcf", "must end in"), ("no/o.bcf", "no folder"), ("target.vcf.gz", "is an input")):
+    for out, message in (("o.vcf", "must end in"), ("no/o.bcf", "no folder"), ("target.vcf.gz", "is --target, too")):
         outcome = impute(target, out=out)
         assert outcome.code == 2
         assert message in outcome.stderr

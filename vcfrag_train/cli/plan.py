@@ -9,12 +9,13 @@ import typer
 
 from vcfrag_train.cli.impute import config_of
 from vcfrag_train.cli.jobs import cut_of, like_impute
+from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.jobs.manifest import job_folder
 
 
 @like_impute(without=("daemon", "resume", "cluster", "report"))
 def command(
-    manifest: Annotated[Path, typer.Option(help="Manifest to write, .json; the job's folder lies beside it.")],
+    manifest: Annotated[Path, typer.Option(help="Manifest to write, .json; the job's folder lies beside it."), OUTPUT],
     **options: Any,
 ) -> None:
     """Plans the imputation of a genome or a cohort: a manifest of chunks for `run-chunk`, then `merge`."""

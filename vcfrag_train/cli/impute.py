@@ -132,7 +132,9 @@ def command(
         typer.Option(help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Report of the run, an HTML page: what was read, and how good it likely is.")
+        Path | None,
+        typer.Option(help="Report of the run, an HTML page: what was read, and how good it likely is."),
+        OUTPUT,
     ] = None,
     windows_per_chunk: Annotated[
         int | None, typer.Option(help="Windows of a chunk; without it about two minutes' work.")

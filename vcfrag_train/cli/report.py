@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli.outputs import OUTPUT
+
 
 def command(
     manifest: Annotated[Path, typer.Argument(help="Manifest, as `plan` writes it.")],
-    out: Annotated[Path, typer.Option(help="Page to write, .html.")],
+    out: Annotated[Path, typer.Option(help="Page to write, .html."), OUTPUT],
     threads: Annotated[int, typer.Option(help="Threads that read.")] = 1,
 ) -> None:
     """Writes what a study would look at first: what was read and dropped, samples, expected accuracy, cost."""

@@ -51,7 +51,6 @@ def _run(task: Task, arguments: argparse.Namespace) -> Evaluation:
     )
     config = ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in arguments.checkpoint),
-        accept=tuple(arguments.accept),
         own=not arguments.peers_only,
         ablations=not arguments.no_ablations,
         threads=arguments.threads,
@@ -72,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=default_data(), help="folder of the shared data")
     parser.add_argument("--work", type=Path, default=Path("bench-out"), help="where everything is left")
     parser.add_argument("--checkpoint", action="append", default=[], help="trained run to add, RUN or NAME=RUN")
-    parser.add_argument("--accept", action="append", default=[], help="as for vcfrag impute")
     parser.add_argument("--peers-only", action="store_true", help="do not run vcfrag")
     parser.add_argument("--no-ablations", action="store_true", help="leave out the baselines")
     parser.add_argument("--threads", type=int, default=2)

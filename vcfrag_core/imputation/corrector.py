@@ -64,6 +64,7 @@ class Corrector:
         network: The trained model.
         name: What it is, for records: its digest and run.
         left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
+        differs: What is not as in training, such as `panel` and `map`.
     """
 
     def __init__(
@@ -72,10 +73,12 @@ class Corrector:
         name: str,
         *,
         left_to_copying: Sequence[tuple[float, float]] = (),
+        differs: Sequence[str] = (),
     ) -> None:
         self.network = network
         self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
         self.left_to_copying = tuple(left_to_copying)
+        self.differs = tuple(differs)
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
 

@@ -37,7 +37,12 @@ def corrector_of(trained: TrainedModel) -> Corrector:
         ConfigError: It needs torch, which is not installed.
         ProvenanceMismatchError: Its tensors are not those of a model of its shape.
     """
-    return Corrector(trained.network(), trained.name, left_to_copying=trained.left_to_copying)
+    return Corrector(
+        trained.network(),
+        trained.name,
+        left_to_copying=trained.left_to_copying,
+        differs=[item.field for item in trained.accepted],
+    )
 
 
 def default_model() -> Path:

@@ -21,9 +21,6 @@ def command(
     checkpoint: Annotated[
         list[str] | None, typer.Option(help="Trained run to add, as RUN or NAME=RUN; repeatable.")
     ] = None,
-    accept: Annotated[
-        list[str] | None, typer.Option(help="Use checkpoints although they were trained with another panel or map.")
-    ] = None,
     own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
     peers: Annotated[bool, typer.Option(help="Run Beagle and Minimac4, default and tuned.")] = True,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
@@ -52,7 +49,6 @@ def command(
     )
     config = comparison.ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
-        accept=tuple(accept or ()),
         own=own,
         peers=PEERS if peers else (),
         ablations=ablations,

@@ -46,9 +46,6 @@ def command(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Run folder of a trained model; without it, the model that ships with vcfrag.")
     ] = None,
-    accept: Annotated[
-        list[str] | None, typer.Option(help="Use a checkpoint although it was trained with another panel or map.")
-    ] = None,
     parameters: Annotated[
         Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; estimated without.")
     ] = None,
@@ -161,7 +158,6 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         out=options["out"],
         map=maps[0] if maps else None,
         checkpoint=options["checkpoint"],
-        accept=tuple(options["accept"] or ()),
         parameters=None if options["parameters"] is None else read_parameters(options["parameters"]).parameters,
         copying_only=options["copying_only"],
         sex=options["sex"],

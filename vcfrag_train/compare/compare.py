@@ -62,7 +62,6 @@ class ComparisonConfig:
 
     Attributes:
         checkpoints: Label and run folder of each trained model to add.
-        accept: Differences of panel or map to a checkpoint's training that are accepted.
         own: Whether to run vcfrag with its default settings and by copying alone.
         peers: The peers to run where they are on the PATH.
         ablations: Whether to compute the baselines, and every trained model with random neighbours.
@@ -72,7 +71,6 @@ class ComparisonConfig:
     """
 
     checkpoints: tuple[tuple[str, Path], ...] = ()
-    accept: tuple[str, ...] = ()
     own: bool = True
     peers: tuple[Peer, ...] = PEERS
     ablations: bool = True
@@ -161,8 +159,7 @@ def _own_methods(
 
 
 def _own_ways(config: ComparisonConfig) -> tuple[_Own, ...]:
-    accept = tuple(word for field in config.accept for word in ("--accept", field))
-    trained = tuple(_Own(name=name, options=("--checkpoint", str(run), *accept)) for name, run in config.checkpoints)
+    trained = tuple(_Own(name=name, options=("--checkpoint", str(run))) for name, run in config.checkpoints)
     if not config.own:
         return trained
     return (*trained, _Own(name="vcfrag", options=()), _Own(name="vcfrag-copying", options=("--copying-only",)))
@@ -218,7 +215,7 @@ def _correctors(files: ComparisonFiles, reference: Panel, config: ComparisonConf
     if config.checkpoints:
         found = {"panel": reference.digest, "map": map_for(reference, files.genetic_map).digest}
         for name, run in config.checkpoints:
-            yield name, named_corrector(run, found, config.accept)
+            yield name, named_corrector(run, found)
     shipped = load_model() if config.own else None
     if shipped is not None:
         yield "vcfrag", shipped

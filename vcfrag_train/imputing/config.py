@@ -40,7 +40,6 @@ class ImputeConfig:
         out: Output, .vcf.gz, .bcf, .bgen or .pgen.
         map: Genetic map; without one 1 cM per Mb is assumed.
         checkpoint: Run folder of a trained model; the model that ships with the package unless given.
-        accept: Fields in which a checkpoint may differ from what it is used with, such as `panel` and `map`.
         parameters: Retrieval and copying; by the density of the typed sites, with estimated rates, unless given.
         copying_only: Imputes by copying alone, whatever model there is.
         sex: Table of who is a man and who a woman; told by the targets' files or by heterozygosity without.
@@ -79,7 +78,6 @@ class ImputeConfig:
     out: Path
     map: Path | None = None
     checkpoint: Path | None = None
-    accept: tuple[str, ...] = ()
     parameters: CopyingParameters | None = None
     copying_only: bool = False
     sex: Path | None = None

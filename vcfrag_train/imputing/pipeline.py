@@ -407,23 +407,19 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
             parameters=config.parameters,
             groups=groups_of_matches(checked.people),
             threads=config.threads,
-            corrector=corrector_for(
-                config.copying_only, config.checkpoint, config.accept, panel.digest, genetic_map.digest
-            ),
+            corrector=corrector_for(config.copying_only, config.checkpoint, panel.digest, genetic_map.digest),
         )
         check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
         yield imputer
 
 
-def corrector_for(
-    copying_only: bool, checkpoint: Path | None, accept: Sequence[str], panel_digest: str, map_digest: str
-) -> Corrector | None:
+def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str, map_digest: str) -> Corrector | None:
     """The model that corrects copying: the one that ships, or a checkpoint's; None by copying alone."""
     if copying_only:
         return None
     if checkpoint is None:
         return load_model()
-    return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest}, tuple(accept))
+    return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})
 
 
 def _way(imputer: Imputer) -> str:
@@ -433,4 +429,5 @@ def _way(imputer: Imputer) -> str:
         return "imputing by copying alone"
     bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
     kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
-    return f"imputing by copying, corrected by the trained model{kept}"
+    other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
+    return f"imputing by copying, corrected by the trained model{other}{kept}"

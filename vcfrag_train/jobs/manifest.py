@@ -98,7 +98,6 @@ class Manifest:
         output: What is written of a genotype.
         min_r2: Least estimated r² of imputed sites that are written.
         checkpoint: Run folder of a trained model; None for the one that ships.
-        accept: Fields in which it may differ.
         copying_only: Whether there is no model at all.
         panel_missing: What missing alleles of the panel are taken for.
         sites_per_piece: Sites that are in memory at once when chunks are joined.
@@ -114,7 +113,6 @@ class Manifest:
     output: OutputFormat
     min_r2: float | None
     checkpoint: str | None
-    accept: tuple[str, ...]
     copying_only: bool
     panel_missing: MissingRule
     sites_per_piece: int
@@ -195,7 +193,6 @@ def _manifest(content: dict[str, Any]) -> Manifest:
                 pgen=PgenValues(output["pgen"]),
                 x_male_dosage=output["x_male_dosage"],
             ),
-            "accept": tuple(content["accept"]),
             "panel_missing": MissingRule(content["panel_missing"]),
             "samples": tuple(content["samples"]),
             "stretches": tuple(_stretch(entry) for entry in content["stretches"]),

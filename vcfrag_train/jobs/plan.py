@@ -143,7 +143,6 @@ def _planned(
         output=config.output_format,
         min_r2=config.min_r2,
         checkpoint=None if config.checkpoint is None else str(config.checkpoint.absolute()),
-        accept=config.accept,
         copying_only=config.copying_only,
         panel_missing=config.panel_missing,
         sites_per_piece=max(_LEAST_PER_PIECE, _CELLS_PER_PIECE // len(samples)),

@@ -11,6 +11,7 @@ import pytest
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_core.model.exported import bins_left_to_copying, read_exported
+from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.models.export import export_model
 from vcfrag_train.models.trained import load_trained
 from vcfrag_train.runs.folder import RunFolder
@@ -52,6 +53,15 @@ def test_load_trained__an_exported_model_is_the_run_s(trained: Path, exported: P
     assert mine.left_to_copying == theirs.left_to_copying
     with pytest.raises(ProvenanceMismatchError, match="the panel differs"):
         load_trained(exported, found={"panel": "another"})
+
+
+def test_named_corrector__serves_any_panel_and_map_and_says_what_differs(exported: Path) -> None:
+    record, _ = read_exported(exported)
+    own = {"panel": record.fields["panel"], "map": record.fields["map"]}
+    assert named_corrector(exported, own).differs == ()
+    other = named_corrector(exported, own | {"panel": "another"})
+    assert other.differs == ("panel",)
+    assert "accepted=panel:another" in other.name
 
 
 @pytest.mark.parametrize("name", ["scores.json", "weights.safetensors"])

@@ -27,6 +27,7 @@ from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.targets import Targets
+from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 
@@ -118,6 +119,10 @@ class CheckedTarget:
         if self.loo is not None:
             values[self.sites] = empirical_r2(self.loo, self.alleles[self.tested][:, self.sites])
         return values
+
+    def groups(self) -> list[TypedGroup]:
+        """Samples by what they were typed at."""
+        return typed_groups(self.alleles, self.observed, self.ploidy)
 
     def phase(self, phaser: Phaser, draws: int) -> None:
         """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus."""

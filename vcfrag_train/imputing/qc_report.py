@@ -15,11 +15,13 @@ from vcfrag_core.targets.cohort import Verdict
 from vcfrag_core.targets.likeness import Likeness
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.site_tests import missing_rates
+from vcfrag_core.targets.typed_groups import TypedGroup
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.likenesses import likeness_lines, likeness_record
 
 _HIGH_MISSING = 0.05
 _NAMED = 3
+_GROUPS_NAMED = 6
 
 
 class QcReport:
@@ -49,6 +51,7 @@ class QcReport:
         rates = missing_rates(target.alleles, target.observed, target.ploidy)
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
+        groups = target.groups()
         self._rows += target.verdicts()
         self._contigs[target.label] = {
             "name_in_target": records.contig,
@@ -89,13 +92,22 @@ class QcReport:
                 }
                 for each in target.discordant
             ],
+            "typed_groups": [
+                {
+                    "samples": len(group.samples),
+                    "first_sample": records.samples[int(group.samples[0])],
+                    "typed": int(group.observed.sum()),
+                    "mask_digest": mask_digest(group.observed),
+                }
+                for group in groups
+            ],
             "left_out": [
                 {"start": int(panel.positions[a]), "stop": int(panel.positions[b - 1]), "sites": b - a}
                 for a, b in target.thin
             ],
             "leave_one_out_samples": len(target.tested_samples) if target.loo is not None else 0,
         }
-        return _lines(target, counts, rates, self._table)
+        return [*_lines(target, counts, rates, self._table), *_group_lines(target, groups)]
 
     def add_foreign(self, records: TargetCalls) -> str:
         """Takes a contig that the panel does not have; returns the line to say."""
@@ -172,6 +184,15 @@ def _lines(
     if rates[worst] > _HIGH_MISSING:
         lines.append(f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
     return lines
+
+
+def _group_lines(target: CheckedTarget, groups: Sequence[TypedGroup]) -> list[str]:
+    """What each group was typed at, where there are several."""
+    if len(groups) < 2:
+        return []
+    each = ", ".join(f"{len(group.samples)} at {int(group.observed.sum())}" for group in groups[:_GROUPS_NAMED])
+    more = f" and {len(groups) - _GROUPS_NAMED} more groups" if len(groups) > _GROUPS_NAMED else ""
+    return [f"{target.label}: samples were typed at different sites, as on several chips: {each} sites{more}"]
 
 
 def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:

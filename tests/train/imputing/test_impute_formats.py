@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, refused
+from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, Outcome, dosage_r2, refused
 from tests.plink_files import write_bed, write_pgen
 from tests.vcf_text import vcf_text, write_vcf
 
@@ -173,3 +173,28 @@ def test_impute__files_of_several_people_and_contigs(cohort: Cohort, impute: Imp
     assert both.format_columns == whole.format_columns
     again = impute(first, "--target", str(first))
     assert "is given as a target twice" in refused(again, "INPUT")
+
+
+def test_impute__chips_merged_are_told_apart_and_imputed_as_well_as_alone(cohort: Cohort, impute: Impute) -> None:
+    names, lines = cohort.truth.samples, cohort.lines()
+    first = cohort.target([line[:12] for line in lines], name="first.vcf.gz", samples=names[:3])
+    second = cohort.target([[*line[:9], *line[12:]] for line in lines[::2]], name="second.vcf.gz", samples=names[3:])
+    both = impute(first, "--target", str(second))
+    assert both.code == 0, both.stderr
+    n = len(lines)
+    assert (
+        f"samples were typed at different sites, as on several chips: 3 at {n}, 3 at {(n + 1) // 2} sites"
+        in both.stderr
+    )
+    groups = both.summary["contigs"]["20"]["typed_groups"]
+    assert [group["typed"] for group in groups] == [n, (n + 1) // 2]  # type: ignore[index]
+    truth = cohort.truth.haplotypes().T.reshape(N_SITES, -1, 2).sum(axis=2)
+    hidden = ~cohort.typed
+
+    def error(outcome: Outcome, people: slice, columns: slice) -> float:
+        dosage = np.array([[float(cell.split(":")[1]) for cell in row[9:]] for row in outcome.rows])
+        return float(((dosage[hidden][:, columns] - truth[hidden][:, people]) ** 2).mean())
+
+    for file, people in ((first, slice(0, 3)), (second, slice(3, 6))):
+        alone = impute(file, out="alone.vcf.gz")
+        assert error(both, people, people) < 1.15 * error(alone, people, slice(0, 3))

@@ -19,6 +19,7 @@ FORMAT_FIELDS = {
     "DS": '##FORMAT=<ID=DS,Number=A,Type=Float,Description="Dosage of ALT, the sum of HDS">',
     "HDS": '##FORMAT=<ID=HDS,Number=2,Type=Float,Description="Dosage of ALT on each haplotype">',
     "GP": '##FORMAT=<ID=GP,Number=G,Type=Float,Description="Probabilities of 0, 1 and 2 copies of ALT">',
+    "PP": '##FORMAT=<ID=PP,Number=1,Type=Float,Description="Probability of the phase against the heterozygote before">',
     "LOO": '##FORMAT=<ID=LOO,Number=1,Type=Float,Description="Dosage of ALT at a typed site had it been hidden">',
 }
 _FILTER = '##FILTER=<ID=PASS,Description="All filters passed">'

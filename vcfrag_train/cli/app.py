@@ -25,6 +25,7 @@ COMMANDS = {
     "panel": "Prepare a reference panel once for all jobs, or look at one.",
     "fit": "Train a model against an index daemon.",
     "impute": "Impute the untyped sites of target samples into a VCF, BCF, BGEN or PGEN file.",
+    "phase": "Phase target samples against a panel, with the probability of each heterozygote's phase.",
     "plan": "Plan the imputation of a genome or a cohort in chunks.",
     "run-chunk": "Impute chunks of a plan, anywhere.",
     "merge": "Join the chunks of a plan.",

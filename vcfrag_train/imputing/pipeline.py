@@ -88,6 +88,16 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
     reporter = reporter or Reporter()
+    target, given = read_inputs(config, reporter)
+    report = QcReport(config.targets, target[0].samples, config.qc_table)
+    try:
+        return Run(config, reporter, report, given).go(target)
+    finally:
+        report.write()
+
+
+def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCalls], CohortRecord | None]:
+    """The targets that are asked for, and what was decided for their cohort before."""
     if config.daemon is not None:
         from vcfrag_train.client.wait import wait_until_answering
 
@@ -102,12 +112,7 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         reporter.say(describe(target[0].samples, everyone))
     if config.phased_input is PhasedInput.REQUIRE:
         refuse_unphased(target)
-    given = None if config.cohort is None else read_cohort(config.cohort)
-    report = QcReport(config.targets, target[0].samples, config.qc_table)
-    try:
-        return Run(config, reporter, report, given).go(target)
-    finally:
-        report.write()
+    return target, None if config.cohort is None else read_cohort(config.cohort)
 
 
 class Run:

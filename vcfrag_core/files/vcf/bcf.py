@@ -55,18 +55,24 @@ class BcfFormatter:
             used = blocks if records.typed[i] else [b for b in blocks if b[0] != "LOO"]
             individual = b"".join(prefix + values[i].tobytes() for _, prefix, values in used)
             info, n_info = self._info(numbers, typed=bool(records.typed[i]))
-            site = _SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
-            made.append((position, len(site.ref), self._record(contig, position, site, individual, len(used), records)))
+            site = SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
+            made.append(
+                (
+                    position,
+                    len(site.ref),
+                    self._record(contig, position, site, individual, len(used), records.n_samples),
+                )
+            )
         if records.kept and "GT" in self._formats:
             made += [(k.position, len(k.ref), self._kept(contig, k, records)) for k in records.kept]
             made.sort(key=lambda item: item[0])
         return made
 
     def _record(
-        self, contig: int, position: int, site: _SiteColumns, individual: bytes, n_format: int, records: OutputRecords
+        self, contig: int, position: int, site: SiteColumns, individual: bytes, n_format: int, n_samples: int
     ) -> bytes:
         n_alleles = 1 + len(site.alts)
-        counts = (site.n_info, n_alleles, n_format << 24 | records.n_samples)
+        counts = (site.n_info, n_alleles, n_format << 24 | n_samples)
         shared = _SITE.pack(contig, position - 1, len(site.ref), _MISSING_FLOAT, *counts)
         shared += _string(site.site_id if site.site_id != "." else "")
         shared += b"".join(_string(allele) for allele in (site.ref, *site.alts))
@@ -106,11 +112,11 @@ class BcfFormatter:
         calls = _phased(kept.ploidy.pairs(kept.alleles, NONE), kept.ploidy.is_haploid)
         if kept.unphased is not None:
             calls[kept.unphased, 1] &= 0xFE
-        site = _SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
-        return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records)
+        site = SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
+        return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records.n_samples)
 
 
-class _SiteColumns(NamedTuple):
+class SiteColumns(NamedTuple):
     """What a record says before its samples."""
 
     site_id: str

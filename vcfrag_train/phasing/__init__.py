@@ -1,0 +1,1 @@
+"""`vcfrag phase` from files to a file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +16,15 @@ from vcfrag_core.errors import (
     UnknownSampleError,
 )
 from vcfrag_core.files.tables.sites import InfoRecord, SiteKey, key_of, records_of
-from vcfrag_core.files.vcf.fields import alleles_of, dosage_of, estimated_r2_of, posterior_of, record_label
-from vcfrag_core.files.vcf.reader import open_vcf
+from vcfrag_core.files.vcf.fields import (
+    alleles_of,
+    dosage_of,
+    estimated_r2_of,
+    order_is_phase,
+    posterior_of,
+    record_label,
+)
+from vcfrag_core.files.vcf.reader import Region, open_vcf
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
@@ -100,6 +107,71 @@ def read_haplotypes(
     for row, found in _alleles(Path(path), contig, rows, samples, threads):
         alleles[row] = found
     return alleles
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PhasedGenotypes:
+    """What a file says of phase.
+
+    Attributes:
+        sites: Row of each site, in the order of their positions.
+        alleles: (V, S, 2) alleles, -1 missing.
+        is_phased: (V, S) whether their order says anything.
+    """
+
+    sites: Mapping[SiteKey, int]
+    alleles: I8Array
+    is_phased: BoolArray
+
+    def at(self, keys: Sequence[SiteKey]) -> tuple[I8Array, BoolArray]:
+        """Alleles and phase at some of the sites."""
+        rows = [self.sites[key] for key in keys]
+        return self.alleles[rows], self.is_phased[rows]
+
+
+def read_phased(
+    path: str | Path,
+    contig: str,
+    samples: Sequence[str],
+    *,
+    within: Region | None = None,
+    sites: Collection[SiteKey] | None = None,
+    threads: int = 1,
+) -> PhasedGenotypes:
+    """Alleles and their phase at biallelic sites; of a site that stands there twice, the first.
+
+    Args:
+        path: VCF or BCF with GT.
+        contig: Name of the contig; `20` and `chr20` are the same.
+        samples: S samples, in the order wanted.
+        within: A stretch; the whole contig unless given.
+        sites: Only these; all unless given.
+        threads: Threads that decompress.
+
+    Raises:
+        UnknownSampleError: A sample is not in the file.
+        PloidyError: A call that is not diploid.
+        InputError: A record without GT.
+    """
+    path = Path(path)
+    columns = _columns(path, samples)
+    found: dict[SiteKey, int] = {}
+    alleles: list[I8Array] = []
+    is_phased: list[BoolArray] = []
+    for record in records_of(path, contig, threads=threads):
+        key = key_of(record)
+        outside = within is not None and not within.holds(within.contig, record.POS)
+        if key is None or key in found or outside or (sites is not None and key not in sites):
+            continue
+        found[key] = len(alleles)
+        alleles.append(alleles_of(record, path)[columns].astype(np.int8))
+        is_phased.append(order_is_phase(record)[columns])
+    shape = (len(alleles), len(samples))
+    return PhasedGenotypes(
+        sites=found,
+        alleles=np.array(alleles, dtype=np.int8).reshape(*shape, 2),
+        is_phased=np.array(is_phased, dtype=np.bool_).reshape(shape),
+    )
 
 
 def read_imputed(

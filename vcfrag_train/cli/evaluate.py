@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -13,11 +13,18 @@ from vcfrag_train.cli.outputs import OUTPUT
 
 def command(
     imputed: Annotated[
-        list[str], typer.Option(help="Imputed VCF or BCF, as FILE or NAME=FILE; repeat it to compare several.")
+        list[str],
+        typer.Option(help="Imputed (or phased) VCF or BCF, as FILE or NAME=FILE; repeat it to compare several."),
     ],
-    truth: Annotated[Path, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")],
-    panel: Annotated[Path, typer.Option(help="Reference panel; its frequencies bin the sites.")],
-    typed: Annotated[Path, typer.Option(help="Typed sites: the target VCF, or a table chrom, pos, ref, alt.")],
+    truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")] = None,
+    panel: Annotated[Path | None, typer.Option(help="Reference panel; its frequencies bin the sites.")] = None,
+    typed: Annotated[
+        Path | None, typer.Option(help="Typed sites: the target VCF, or a table chrom, pos, ref, alt.")
+    ] = None,
+    phase: Annotated[
+        Path | None,
+        typer.Option(help="Compare phase with this true one instead: switches, flips, blockwise errors."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT] = None,
     tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table."), OUTPUT] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file."), OUTPUT] = None,
@@ -31,7 +38,16 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads that decompress.")] = 1,
 ) -> None:
-    """Scores imputed genotypes at the hidden sites, by allele frequency, with paired bootstrap intervals."""
+    """Scores imputed genotypes at the hidden sites, by allele frequency, with paired bootstrap intervals.
+
+    With --phase it compares the phase of GT with a true one instead; of the other options --typed, --region, the
+    outputs, --resamples, --seed and --threads apply.
+    """
+    if phase is not None:
+        _evaluate_phase(imputed, phase, typed, region, Outputs(json, tsv, html), resamples, seed, threads)
+        return
+    if truth is None or panel is None or typed is None:
+        raise ConfigError("--truth, --panel and --typed are needed, or --phase to compare phase")
     from vcfrag_train.evaluation import evaluate as evaluation
     from vcfrag_train.evaluation import output, tables
 
@@ -51,6 +67,44 @@ def command(
     tables.print_evaluation(result, console)
     for path in output.write(result, targets):
         console.print(f"wrote {path}", highlight=False)
+
+
+class Outputs(NamedTuple):
+    """Files to write; none that is not named."""
+
+    json: Path | None
+    tsv: Path | None
+    html: Path | None
+
+
+def _evaluate_phase(
+    phased: list[str],
+    truth: Path,
+    typed: Path | None,
+    region: str | None,
+    outputs: Outputs,
+    resamples: int,
+    seed: int,
+    threads: int,
+) -> None:
+    from vcfrag_core.files.atomic import atomic_path
+    from vcfrag_train.evaluation import output, tables
+    from vcfrag_train.evaluation import phase as evaluation
+    from vcfrag_train.evaluation.truth import EvaluationConfig
+
+    output.Targets(json=outputs.json, tsv=outputs.tsv, html=outputs.html)
+    config = EvaluationConfig(resamples=resamples, seed=seed, threads=threads)
+    files = tuple(labelled(text) for text in phased)
+    with output.progress() as progress:
+        result = evaluation.evaluate_phase(files, truth, config, typed=typed, region=region, progress=progress)
+    console = tables.console()
+    evaluation.print_phase(result, console)
+    makers = (evaluation.as_json, evaluation.as_tsv, evaluation.as_html)
+    for path, make in zip(outputs, makers, strict=True):
+        if path is not None:
+            with atomic_path(path) as temporary:
+                temporary.write_text(make(result), encoding="utf-8")
+            console.print(f"wrote {path}", highlight=False)
 
 
 def labelled(text: str, option: str = "--imputed") -> tuple[str, Path]:

@@ -11,7 +11,7 @@ from vcfrag_core.errors import InputError, PloidyError
 from vcfrag_core.files.tables.sites import InfoRecord, label
 from vcfrag_core.files.vcf.reader import raw_calls
 from vcfrag_core.scoring import accuracy
-from vcfrag_core.types import F64Array, I64Array
+from vcfrag_core.types import BoolArray, F64Array, I64Array
 
 _ESTIMATES: Final = ("R2", "DR2")
 
@@ -74,6 +74,12 @@ def alleles_of(record: InfoRecord, path: Path) -> I64Array:
     if calls.shape[1] != 2 or bool((calls < 0).any()):
         raise PloidyError("a call that is not diploid", path=path, record=record_label(record))
     return (calls.astype(np.int64) >> 1) - 1
+
+
+def order_is_phase(record: InfoRecord) -> BoolArray:
+    """(S,) calls whose alleles are separated by `|`, of a record that `alleles_of` takes."""
+    calls = raw_calls(record)
+    return np.zeros(0, dtype=np.bool_) if calls is None else np.asarray(calls[:, 1] & 1 == 1)
 
 
 def estimated_r2_of(record: InfoRecord) -> float:

@@ -1,0 +1,67 @@
+"""`vcfrag evaluate --phase`: phased files beside a true phase."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.vcf_text import record, vcf_text, write_vcf
+from vcfrag_train.cli import app as cli
+
+SAMPLES = ("A", "B")
+TRUTH = [["0|1", "1|0"], ["0|1", "0|0"], ["1|0", "0|1"], ["0|1", "1|0"], ["1|1", "1|0"], ["0|1", "0|1"]]
+
+
+def vcf(path: Path, calls: list[list[str]], contig: str = "20") -> Path:
+    lines = [record(1000 + 100 * i, row, contig=contig, ref="A", alt="C") for i, row in enumerate(calls)]
+    return write_vcf(path, vcf_text(SAMPLES, lines))
+
+
+def evaluate(*words: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["evaluate", *(str(word) for word in words)])
+    return stop.value.code or 0  # type: ignore[return-value]
+
+
+def test_evaluate_phase__counts_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = vcf(tmp_path / "truth.vcf.gz", TRUTH)
+    same = vcf(tmp_path / "same.vcf.gz", TRUTH)
+    other = [[cell[::-1] if i >= 3 and s == 0 else cell for s, cell in enumerate(row)] for i, row in enumerate(TRUTH)]
+    switched = vcf(tmp_path / "switched.vcf.gz", other)
+    outputs = {name: tmp_path / f"out.{name}" for name in ("json", "tsv", "html")}
+    words = [word for name, path in outputs.items() for word in (f"--{name}", path)]
+    code = evaluate("--phase", truth, "--imputed", f"one={switched}", "--imputed", same, "--resamples", "50", *words)
+    assert code == 0
+    assert "2 samples, 6 sites of contig 20, 8 pairs of neighbouring heterozygotes" in capsys.readouterr().out
+    figures = json.loads(outputs["json"].read_text())
+    one, two = figures["methods"]
+    assert (one["switches"], one["pairs"]) == ([1, 0], [4, 4])
+    assert one["rates"]["switch_error"][0] == pytest.approx(1 / 8)
+    assert two["rates"]["switch_error"][0] == 0
+    rows = [line.split("\t") for line in outputs["tsv"].read_text().splitlines()]
+    assert rows[1][:3] == ["one", "switch_error", "0.125"]
+    html = outputs["html"].read_text()
+    assert "<svg" in html
+    assert "one" in html
+
+
+def test_evaluate_phase__only_common_and_typed_sites(tmp_path: Path) -> None:
+    truth = vcf(tmp_path / "truth.vcf.gz", TRUTH)
+    part = vcf(tmp_path / "part.vcf.gz", TRUTH[:5])
+    typed = tmp_path / "typed.tsv"
+    typed.write_text("chrom\tpos\tref\talt\n" + "".join(f"20\t{1000 + 100 * i}\tA\tC\n" for i in (0, 2, 3, 5)))
+    assert evaluate("--phase", truth, "--imputed", part, "--typed", typed, "--json", tmp_path / "o.json") == 0
+    assert json.loads((tmp_path / "o.json").read_text())["n_sites"] == 3
+
+
+def test_evaluate_phase__refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = vcf(tmp_path / "truth.vcf.gz", TRUTH)
+    assert evaluate("--imputed", truth) == 2
+    assert "--truth, --panel and --typed are needed, or --phase" in capsys.readouterr().err
+    elsewhere = vcf(tmp_path / "other.vcf.gz", [["0|1", "0|1"]], contig="20")
+    far = write_vcf(tmp_path / "far.vcf.gz", vcf_text(SAMPLES, [record(9, ["0|1", "0|1"], contig="20")]))
+    assert evaluate("--phase", truth, "--imputed", far) == 2
+    assert "no site is in the truth and in every phased file" in capsys.readouterr().err
+    assert evaluate("--phase", elsewhere, "--imputed", truth, "--region", "7") == 2

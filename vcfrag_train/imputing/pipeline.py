@@ -29,12 +29,14 @@ from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
+from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array
 from vcfrag_train.imputing.checks import (
     CheckedTarget,
@@ -362,7 +364,8 @@ class Run:
             return
         writing: Future[None] | None = None
         # Closed before the daemon is: what is under way when a run is interrupted still needs it.
-        with ThreadPoolExecutor(1) as background, contextlib.closing(_dosages(checked, imputer, todo)) as imputed:
+        found = dosages_of(imputer, checked.targets, checked.phased, todo)
+        with ThreadPoolExecutor(1) as background, contextlib.closing(found) as imputed:
             for window, dosage, both in imputed:
                 if writing is not None:
                     writing.result()
@@ -383,18 +386,25 @@ class Run:
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
 
 
-def _dosages(
-    checked: CheckedTarget, imputer: Imputer, windows: Sequence[Window]
+def dosages_of(
+    imputer: Imputer, targets: Targets, phased: Phased | None, windows: Sequence[Window]
 ) -> Generator[tuple[Window, F32Array, F32Array | None]]:
-    """Windows, (Q, L) haplotype dosages, and where phase was drawn (S, L) probabilities that both carry ALT."""
-    if checked.phased is not None:
+    """Windows, (Q, L) haplotype dosages, and where phase was drawn (S, L) probabilities that both carry ALT.
+
+    Args:
+        imputer: Imputes.
+        targets: The targets.
+        phased: Their draws, where the phase of any is not known.
+        windows: Those to impute.
+    """
+    if phased is not None:
         with contextlib.closing(
-            cast("Generator[tuple[Window, Integrated]]", imputer.impute_phased(checked.phased, windows))
+            cast("Generator[tuple[Window, Integrated]]", imputer.impute_phased(phased, windows))
         ) as drawn:
             for window, integrated in drawn:
                 yield window, integrated.dosage, integrated.both
         return
-    found = imputer.impute_windows(checked.alleles, checked.observed, checked.names, windows, ploidy=checked.ploidy)
+    found = imputer.impute_windows(targets.alleles, targets.observed, targets.names, windows, ploidy=targets.ploidy)
     with contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found)) as known:
         for window, dosage in known:
             yield window, dosage, None

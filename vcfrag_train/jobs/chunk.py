@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,16 +24,16 @@ from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.output.cohort_sums import N_FEW, CohortSums, sums_at
 from vcfrag_core.output.kernels import N_BASE
-from vcfrag_core.output.records import cells_of
+from vcfrag_core.output.records import both_alt, cells_of, independent_dosage
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.types import BoolArray, F32Array, I8Array, I16Array, I64Array
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import BoolArray, F32Array, I16Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
-from vcfrag_train.imputing.pipeline import corrector_for
+from vcfrag_train.imputing.pipeline import corrector_for, dosages_of
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch
-from vcfrag_train.jobs.targets import StretchTargets, read_targets
+from vcfrag_train.jobs.targets import read_targets
 from vcfrag_train.reporter import SILENT, Reporter
 
 # Most of the time goes into imputing, not into storing.
@@ -42,10 +42,17 @@ _LEVEL: Final = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """What a chunk holds of some sites: (L, S, 2) dosages in thousandths, and what they add to the cohort's sums."""
+    """What a chunk holds of some sites.
+
+    Attributes:
+        dosage: (L, S, 2) dosages in thousandths.
+        sums: What they add to the cohort's sums.
+        both: (L, S) thousandths as `OutputRecords` has them; None where all haplotypes are independent.
+    """
 
     dosage: I16Array
     sums: CohortSums
+    both: I16Array | None = None
 
     @classmethod
     def without_sites(cls, n_samples: int) -> Piece:
@@ -221,35 +228,34 @@ def _pieces(
     manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter
 ) -> Iterator[tuple[int, int, Piece]]:
     targets, imputer = opened.targets, opened.imputer
-    alleles, names, ploidy = targets.of_samples(*chunk.samples)
+    batch, phased = targets.of_samples(*chunk.samples, manifest.samples)
     todo = [w for w in opened.windows[slice(*chunk.windows)] if targets.written[w.start : w.stop].any()]
     total = sum(w.stop - w.start for w in todo)
     mixed = bool((targets.ploidy.counts != targets.ploidy.counts[0]).any())
     done = 0
-    found = imputer.impute_windows(alleles, targets.observed, names, todo, ploidy=ploidy)
-    with contextlib.closing(found) as dosages:  # type: ignore[type-var]
-        for window, dosage in dosages:
-            for piece in pieces_of(window, targets.written, manifest.sites_per_piece):
-                sites = piece.written
-                if len(sites):
-                    some = dosage[:, sites - window.start]
-                    made = _piece(imputer.panel, sites, some, alleles, targets, ploidy, mixed)
-                    yield window.number, piece.number, made
+    found = dosages_of(imputer, batch, phased, todo)
+    with contextlib.closing(found) as dosages:
+        for window, dosage, both in dosages:
+            for place in pieces_of(window, targets.written, manifest.sites_per_piece):
+                if len(place.written):
+                    columns = place.written - window.start
+                    some = None if both is None else both[:, columns]
+                    made = _piece(imputer.panel, place.written, dosage[:, columns], some, batch, mixed)
+                    yield window.number, place.number, made
             done += window.stop - window.start
             reporter.sites(done, total)
 
 
 def _piece(
-    panel: Panel,
-    sites: I64Array,
-    dosage: F32Array,
-    alleles: I8Array,
-    targets: StretchTargets,
-    ploidy: Ploidy,
-    mixed: bool,
+    panel: Panel, sites: I64Array, dosage: F32Array, both: F32Array | None, batch: Targets, mixed: bool
 ) -> Piece:
-    cells = cells_of(dosage, alleles[:, sites], targets.observed[sites], ploidy)
-    return Piece(cells.dosage, sums_at(panel, sites, cells.believed, cells.known, ploidy, mixed=mixed))
+    ploidy = batch.ploidy
+    cells = cells_of(dosage, batch.alleles[:, sites], batch.observed[sites], ploidy)
+    if both is None:
+        return Piece(cells.dosage, sums_at(panel, sites, cells.believed, cells.known, ploidy, mixed=mixed))
+    independent = independent_dosage(cells.believed, cells.known, both, ploidy)
+    sums = sums_at(panel, sites, independent, cells.known, ploidy, mixed=mixed)
+    return Piece(cells.dosage, sums, both_alt(both, cells.dosage, ploidy.every(cells.known)))
 
 
 def _member(window: int, number: int) -> str:
@@ -259,7 +265,10 @@ def _member(window: int, number: int) -> str:
 def _packed(piece: Piece) -> bytes:
     buffer, sums = io.BytesIO(), piece.sums
     counts = np.array([sums.n_samples, sums.n_haplotypes, sums.weight2], dtype=np.int64)
-    np.savez(buffer, dosage=piece.dosage, base=sums.base, few=sums.few, counts=counts)
+    columns: dict[str, Any] = {"dosage": piece.dosage, "base": sums.base, "few": sums.few, "counts": counts}
+    if piece.both is not None:
+        columns["both"] = piece.both
+    np.savez(buffer, **columns)
     return buffer.getvalue()
 
 
@@ -269,7 +278,7 @@ def _unpacked(data: bytes) -> Piece:
         sums = CohortSums(
             n_samples=n_samples, n_haplotypes=n_haplotypes, weight2=weight2, base=table["base"], few=table["few"]
         )
-        return Piece(table["dosage"], sums)
+        return Piece(table["dosage"], sums, table["both"] if "both" in table.files else None)
 
 
 def _mark(manifest: Manifest, chunk: Chunk) -> dict[str, object]:

@@ -12,11 +12,13 @@ import numpy as np
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.output.genotypes import NONE
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records_at
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.types import I16Array
 from vcfrag_train.imputing.selection import with_min_r2
 from vcfrag_train.jobs.chunk import ChunkReader, Piece, chunk_file, is_done, map_of, pieces_of, require_same
 from vcfrag_train.jobs.manifest import Chunk, Manifest
@@ -141,9 +143,19 @@ def _records(
                 typed=targets.observed[place.written],
                 sums=sum(others, start=first),
                 er2=targets.er2[place.written],
+                both=_both(pieces),
                 kept=kept,
             )
             yield with_min_r2(records, manifest.min_r2)
+
+
+def _both(pieces: Sequence[Piece]) -> I16Array | None:
+    """(L, S) thousandths of everybody; None where everybody's haplotypes are independent."""
+    if all(piece.both is None for piece in pieces):
+        return None
+    return np.concatenate(
+        [np.full(p.dosage.shape[:2], NONE, dtype=np.int16) if p.both is None else p.both for p in pieces], axis=1
+    )
 
 
 def _between(kept: Sequence[PassThroughRecord], panel: Panel, start: int, stop: int) -> list[PassThroughRecord]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
+from vcfrag_core.errors import ConfigError, UnknownContigError
 from vcfrag_core.files.outputs import stem_of
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.targets import read_target
@@ -17,7 +17,7 @@ from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_train.imputing.checks import CheckedTarget
-from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
@@ -87,7 +87,8 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
         everyone = len(targets[0].samples)
         targets = [select_samples(calls, config.samples) for calls in targets]
         reporter.say(describe(targets[0].samples, everyone))
-    refuse_unphased(targets)
+    if config.phased_input is PhasedInput.REQUIRE:
+        refuse_unphased(targets)
     report = QcReport(config.targets, targets[0].samples, config.qc_table)
     try:
         return _planned(config, cut, targets, report, reporter)
@@ -178,13 +179,6 @@ def _of_stretch(
     config: ImputeConfig, run: Run, part: TargetStretch, files: ContigFiles, folder: Path, number: int
 ) -> tuple[Stretch, list[int]]:
     with run.checked(part, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
-        if checked.phased is not None:
-            raise TargetError(
-                f"contig {checked.label}: heterozygotes are not phased, and one process alone integrates over their"
-                " phase; leave out what cuts the job into chunks (--jobs, --memory, --cluster, --windows-per-chunk,"
-                " --samples-per-chunk, several panels or maps), contig by contig with --region",
-                path=checked.records.source,
-            )
         targets = StretchTargets(
             ploidy=checked.ploidy,
             observed=checked.observed,
@@ -193,6 +187,7 @@ def _of_stretch(
             alleles=checked.alleles[:, checked.observed],
             names=checked.names,
             kept=tuple(pass_through_records(checked, config.region)) if config.pass_through else (),
+            drawn=None if checked.phased is None else checked.phased.drawn,
         )
         digest = write_targets(targets, folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]

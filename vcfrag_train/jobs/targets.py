@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +14,10 @@ from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.output.records import PassThroughRecord
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval.queries import EXTERNAL, External
-from vcfrag_core.types import BoolArray, F64Array, I8Array
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import BoolArray, F64Array, I8Array, U8Array
 
 _NOBODY: Final = ""
 
@@ -31,6 +34,7 @@ class StretchTargets:
         alleles: (Q, M) alleles at the typed sites, -1 missing.
         names: (Q,) panel samples whose groups are not retrieved, or EXTERNAL.
         kept: Records of the target that are passed through.
+        drawn: For each sample the draws of its phase, as `Phased` has them; None where all phases are known.
     """
 
     ploidy: Ploidy
@@ -40,22 +44,44 @@ class StretchTargets:
     alleles: I8Array
     names: tuple[str | External, ...]
     kept: tuple[PassThroughRecord, ...] = ()
+    drawn: tuple[U8Array | None, ...] | None = None
 
-    def of_samples(self, start: int, stop: int) -> tuple[I8Array, tuple[str | External, ...], Ploidy]:
-        """(q, V) alleles at all sites, names and ploidy of samples `start` to just before `stop`."""
+    def of_samples(self, start: int, stop: int, samples: Sequence[str]) -> tuple[Targets, Phased | None]:
+        """Samples `start` to just before `stop` at all sites, and the draws of their phase.
+
+        Args:
+            start, stop: Numbers of samples.
+            samples: Names of all of them.
+        """
         first, last = (int(self.ploidy.starts[s]) for s in (start, stop))
         dense = np.full((last - first, len(self.observed)), -1, dtype=np.int8)
         dense[:, self.observed] = self.alleles[first:last]
-        return dense, self.names[first:last], self.ploidy.select(np.arange(start, stop))
+        targets = Targets(
+            samples=tuple(samples[start:stop]),
+            ploidy=self.ploidy.select(np.arange(start, stop)),
+            alleles=dense,
+            observed=self.observed,
+            names=self.names[first:last],
+        )
+        if self.drawn is None:
+            return targets, None
+        sites = np.flatnonzero(self.observed)
+        # How sure a phase is does not matter to its draws.
+        unsaid = np.full((stop - start, len(sites)), np.nan, dtype=np.float32)
+        return targets, Phased(targets=targets, sites=sites, probability=unsaid, drawn=self.drawn[start:stop])
 
 
 def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
-    """Writes the two files of a stretch; returns their digest."""
-    table, alleles = _files(folder, number)
+    """Writes the files of a stretch; returns their digest."""
+    table, alleles, draws = _files(folder, number)
     names = [_NOBODY if isinstance(name, External) else name for name in targets.names]
     kept = targets.kept
     with atomic_path(alleles) as temporary, temporary.open("wb") as file:
         np.save(file, targets.alleles)
+    packed = [drawn for drawn in targets.drawn or () if drawn is not None]
+    if packed:
+        with atomic_path(draws) as temporary, temporary.open("wb") as file:
+            np.save(file, np.stack(packed))
     columns: dict[str, Any] = {
         "observed": np.packbits(targets.observed),
         "written": np.packbits(targets.written),
@@ -65,10 +91,13 @@ def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
         "names": np.array("\n".join(names)),
         "kept_sites": np.array("\n".join(f"{k.position}\t{k.site_id}\t{k.ref}\t{','.join(k.alts)}" for k in kept)),
         "kept_alleles": np.array([k.alleles for k in kept], dtype=np.int8),
+        "kept_unphased": np.array([_unphased(k) for k in kept], dtype=np.bool_),
+        "is_drawn": np.array([drawn is not None for drawn in targets.drawn or ()], dtype=np.bool_),
     }
     with atomic_path(table) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
-    return text_digest("targets", targets.alleles.tobytes(), *(column.tobytes() for column in columns.values()))
+    contents = (targets.alleles, *packed, *columns.values())
+    return text_digest("targets", *(content.tobytes() for content in contents))
 
 
 def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
@@ -77,7 +106,7 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
     Raises:
         ProvenanceMismatchError: The files are not those of the manifest.
     """
-    table, alleles = _files(folder, number)
+    table, alleles, draws = _files(folder, number)
     try:
         with np.load(table, allow_pickle=False) as columns:
             if int(columns["n_sites"]) != n_sites:
@@ -87,7 +116,8 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
             er2[observed] = columns["er2"]
             ploidy = Ploidy.parse(str(columns["ploidy"]))
             names = str(columns["names"]).split("\n")
-            kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], ploidy)
+            kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], columns["kept_unphased"], ploidy)
+            drawn = _drawn(columns["is_drawn"], draws)
         mapped = np.load(alleles, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError) as error:
         raise ProvenanceMismatchError(f"{table} and {alleles.name} are not as planned ({error}); plan again") from error
@@ -99,20 +129,34 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
         alleles=mapped,
         names=tuple(name or EXTERNAL for name in names),
         kept=kept,
+        drawn=drawn,
     )
 
 
-def _files(folder: Path, number: int) -> tuple[Path, Path]:
-    return folder / f"targets-{number:04d}.npz", folder / f"targets-{number:04d}.npy"
+def _files(folder: Path, number: int) -> tuple[Path, Path, Path]:
+    """The table, the alleles and the draws of a stretch."""
+    stem = f"targets-{number:04d}"
+    return folder / f"{stem}.npz", folder / f"{stem}.npy", folder / f"{stem}.draws.npy"
+
+
+def _unphased(kept: PassThroughRecord) -> BoolArray:
+    return np.zeros(kept.ploidy.n_samples, dtype=np.bool_) if kept.unphased is None else kept.unphased
+
+
+def _drawn(is_drawn: BoolArray, path: Path) -> tuple[U8Array | None, ...] | None:
+    if not is_drawn.any():
+        return None
+    draws = iter(np.load(path, mmap_mode="r", allow_pickle=False))
+    return tuple(next(draws) if drawn else None for drawn in is_drawn.tolist())
 
 
 def _flags(packed: np.ndarray[tuple[int], np.dtype[np.uint8]], n: int) -> BoolArray:
     return np.unpackbits(packed, count=n).astype(np.bool_)
 
 
-def _kept(text: str, alleles: I8Array, ploidy: Ploidy) -> tuple[PassThroughRecord, ...]:
+def _kept(text: str, alleles: I8Array, unphased: BoolArray, ploidy: Ploidy) -> tuple[PassThroughRecord, ...]:
     made = []
-    for line, row in zip(text.split("\n") if text else [], alleles, strict=True):
+    for line, row, no_phase in zip(text.split("\n") if text else [], alleles, unphased, strict=True):
         position, site_id, ref, alts = line.split("\t")
         made.append(
             PassThroughRecord(
@@ -122,6 +166,7 @@ def _kept(text: str, alleles: I8Array, ploidy: Ploidy) -> tuple[PassThroughRecor
                 alts=tuple(alts.split(",")) if alts else (),
                 alleles=row,
                 ploidy=ploidy,
+                unphased=no_phase if no_phase.any() else None,
             )
         )
     return tuple(made)

@@ -81,6 +81,17 @@ def test_job__says_what_one_process_says(genome: Genome, choices: dict[str, Any]
     assert Path(f"{config.out}.tbi").is_file()
 
 
+def test_job__of_unphased_targets_says_what_one_process_says(genome: Genome) -> None:
+    unphased = genome.without_phase()
+    config = unphased.config("job.vcf.gz", pass_through=True, draws=4)
+    impute_job(config, unphased.cut(samples_per_chunk=7, windows_per_chunk=2))
+    assert any("|" in line and "/" in line.split("\t", 9)[9] for line in body(config.out))
+    for contig, panel, map in zip(("20", "21"), genome.panels, genome.maps, strict=True):
+        one = dataclasses.replace(config, panel=panel, map=map, out=genome.folder / f"one.{contig}.vcf.gz")
+        impute(one)
+        assert body(one.out) == [line for line in body(config.out) if line.startswith(f"{contig}\t")]
+
+
 def body(path: Path) -> list[str]:
     import gzip
 

@@ -20,6 +20,7 @@ from vcfrag_core.files.vcf.fields import (
     alleles_of,
     dosage_of,
     estimated_r2_of,
+    lone_of,
     order_is_phase,
     posterior_of,
     record_label,
@@ -37,11 +38,14 @@ class TrueGenotypes:
 
     Attributes:
         found: (V,) whether the file has the site.
-        genotypes: (V, S) ALT copies; -1 where the call, or the site, is missing.
+        genotypes: (V, S) ALT copies, twice those of a sample with one haplotype; -1 where the call, or the site, is
+            missing.
+        lone: (S,) samples of whom most calls have one allele.
     """
 
     found: BoolArray
     genotypes: I8Array
+    lone: BoolArray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,15 +88,19 @@ def read_truth(
     Raises:
         UnknownSampleError: A sample is not in the file.
         DuplicateRecordError: A wanted site stands there twice.
-        PloidyError: A call that is not diploid.
+        PloidyError: A call of more than two alleles.
         InputError: A record without GT.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
     genotypes = np.full((len(rows), len(samples)), accuracy.MISSING, dtype=np.int8)
-    for row, alleles in _alleles(Path(path), contig, rows, samples, threads):
+    columns, n_lone = _columns(Path(path), samples), np.zeros(len(samples), dtype=np.int64)
+    for row, record in _wanted(Path(path), contig, rows, threads):
+        alleles = alleles_of(record, Path(path))[columns]
         found[row] = True
         genotypes[row] = np.where((alleles < 0).any(axis=1), accuracy.MISSING, alleles.sum(axis=1))
-    return TrueGenotypes(found=found, genotypes=genotypes)
+        if (lone := lone_of(record)) is not None:
+            n_lone += lone[columns]
+    return TrueGenotypes(found=found, genotypes=genotypes, lone=2 * n_lone > int(found.sum()))
 
 
 def read_haplotypes(
@@ -150,7 +158,7 @@ def read_phased(
 
     Raises:
         UnknownSampleError: A sample is not in the file.
-        PloidyError: A call that is not diploid.
+        PloidyError: A call of more than two alleles.
         InputError: A record without GT.
     """
     path = Path(path)
@@ -175,11 +183,18 @@ def read_phased(
 
 
 def read_imputed(
-    path: str | Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], *, threads: int = 1
+    path: str | Path,
+    contig: str,
+    rows: Mapping[SiteKey, int],
+    samples: Sequence[str],
+    *,
+    threads: int = 1,
+    lone: BoolArray | None = None,
 ) -> ImputedGenotypes:
     """Imputed dosages at the sites `rows`: from DS, else HDS, else GP, else GT, whichever a record has first.
 
-    Genotype probabilities come from GP, else from HDS (haplotypes independent), else from GT where there is no DS.
+    Genotype probabilities come from GP, else from HDS (haplotypes independent), else from GT where there is no DS. A
+    sample with one haplotype counts twice, so that everybody's dosages are of one scale.
 
     Args:
         path: VCF or BCF.
@@ -187,17 +202,18 @@ def read_imputed(
         rows: Row of each wanted site; other records are passed over.
         samples: S samples, in the order wanted.
         threads: Threads that decompress.
+        lone: (S,) samples with one haplotype, where a file of DS alone does not say; nobody unless given.
 
     Raises:
         UnknownSampleError: A sample is not in the file.
         DuplicateRecordError: A wanted site stands there twice.
         MissingAlleleError: A wanted site has a missing dosage; names record and sample.
         RangeError: A dosage outside [0, 2].
-        PloidyError: A call that is not diploid.
+        PloidyError: A call of more than two alleles.
         InputError: A record without any of the four fields, or a field of another width.
     """
     path = Path(path)
-    table = _Table(path, contig, len(rows), _columns(path, samples), samples)
+    table = _Table(path, contig, len(rows), _columns(path, samples), samples, lone)
     for row, record in _wanted(path, contig, rows, threads):
         table.add(row, record)
     return table.result()
@@ -217,17 +233,22 @@ def sites_present(path: str | Path, contig: str, rows: Mapping[SiteKey, int], *,
 class _Table:
     """Fills the arrays of `ImputedGenotypes` record by record."""
 
-    def __init__(self, path: Path, contig: str, v: int, columns: I64Array, samples: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, contig: str, v: int, columns: I64Array, samples: Sequence[str], lone: BoolArray | None
+    ) -> None:
         self.found = np.zeros(v, dtype=np.bool_)
         self._path, self._contig, self._columns, self._samples = path, contig, columns, samples
         self._dosage = np.zeros((v, len(columns)), dtype=np.float32)
         self._posterior: F32Array | None = np.zeros((v, len(columns), 3), dtype=np.float32)
         self._estimated_r2 = np.full(v, np.nan)
         self._field = ""
+        self._lone: BoolArray | None = None
+        if lone is not None and bool(lone.any()):
+            self._lone = np.isin(np.arange(len(sample_names(path))), columns[lone])
 
     def add(self, row: int, record: InfoRecord) -> None:
         self.found[row] = True
-        field, dosage = dosage_of(record, self._path)
+        field, dosage = dosage_of(record, self._path, self._lone)
         dosage = dosage[self._columns]
         self._check(dosage, record)
         self._field = self._field or field

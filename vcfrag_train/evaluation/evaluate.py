@@ -36,6 +36,7 @@ from vcfrag_train.evaluation.truth import (
     EvaluationConfig,
     EvaluationFiles,
     EvaluationTruth,
+    by_ploidy,
     load_evaluation_truth,
     refuse_absent,
     super_populations,
@@ -121,7 +122,7 @@ def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | No
     """A method whose genotypes stand in a file."""
 
     def load(hidden: EvaluationTruth) -> ImputedGenotypes:
-        return read_imputed(path, hidden.contig, hidden.rows, hidden.samples, threads=config.threads)
+        return read_imputed(path, hidden.contig, hidden.rows, hidden.samples, threads=config.threads, lone=hidden.lone)
 
     return Method(name=name, load=load, source=str(path), digest=file_blake2b(path), cost=cost)
 
@@ -135,7 +136,7 @@ def evaluate_methods(
 ) -> Evaluation:
     """Scores methods at the hidden sites, one after another, so that one method's arrays are in memory at a time."""
     weights = metric_resampling.bootstrap_weights(len(hidden.samples), config.resamples, config.seed)
-    populations = super_populations(files.samples_table, hidden.samples)
+    populations = super_populations(files.samples_table, hidden.samples) | by_ploidy(hidden.lone)
     results: list[MethodResult] = []
     replicates: list[_Replicates] = []
     for method in methods:

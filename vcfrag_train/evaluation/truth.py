@@ -74,7 +74,8 @@ class EvaluationTruth:
         panel_sites: (V,) index of each site in the panel.
         samples: S targets.
         frequency: (V,) ALT frequency of the reference.
-        truth: (V, S) true ALT copies; -1 missing.
+        truth: (V, S) true ALT copies, twice those of a sample with one haplotype; -1 missing.
+        lone: (S,) samples with one haplotype.
         n_panel: Sites of the panel.
         n_typed: Those typed.
         n_not_shared: EvaluationTruth sites left out, see `SiteCounts`.
@@ -87,6 +88,7 @@ class EvaluationTruth:
     samples: tuple[str, ...]
     frequency: F64Array
     truth: I8Array
+    lone: BoolArray
     n_panel: int
     n_typed: int
     n_not_shared: int
@@ -116,6 +118,7 @@ def load_evaluation_truth(files: EvaluationFiles, config: EvaluationConfig, pane
         samples=samples,
         frequency=reference_frequency(panel, samples)[wanted],
         truth=truth.genotypes,
+        lone=truth.lone,
         n_panel=panel.n_sites,
         n_typed=int((~is_hidden).sum()),
         n_not_shared=int(is_hidden.sum()) - len(wanted),
@@ -171,3 +174,8 @@ def super_populations(table: Path | None, samples: Sequence[str]) -> dict[str, B
     found = [known.get(sample) for sample in samples]
     names = sorted({name for name in found if name is not None})
     return {name: np.array([value == name for value in found], dtype=np.bool_) for name in names}
+
+
+def by_ploidy(lone: BoolArray) -> dict[str, BoolArray]:
+    """(S,) samples with one haplotype and with two, of X men and women; nothing where all have as many."""
+    return {} if bool(lone.all()) or not bool(lone.any()) else {"one haplotype": lone, "two haplotypes": ~lone}

@@ -137,7 +137,7 @@ def test_reading__refuses_unknown_samples_and_says_how_many(world: World, tmp_pa
     ("lines", "error", "match"),
     [
         ([record(100, ["0|1"], fmt="GT"), record(100, ["0|1"], fmt="GT")], DuplicateRecordError, "second record"),
-        ([record(100, ["0"], fmt="GT")], PloidyError, "20:100 A>C"),
+        ([record(100, ["0|1|1"], fmt="GT")], PloidyError, "20:100 A>C"),
         ([record(100, ["."], fmt="DS")], MissingAlleleError, "sample s"),
         ([record(100, ["2.2"], fmt="DS")], RangeError, "2.2"),
         ([record(100, [".|1"], fmt="GT")], MissingAlleleError, "20:100 A>C"),
@@ -196,3 +196,37 @@ def test_read_typed_sites__refuses(tmp_path: Path, text: str, error: type[Except
 def test_read_typed_sites__refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_typed_sites(tmp_path / "none.tsv", "20")
+
+
+@pytest.mark.parametrize(
+    ("fmt", "woman", "man"),
+    [
+        ("GT:DS:HDS:GP", "0|1:0.9:0.1,0.8:0.18,0.74,0.08", "1:0.8:0.8:0.2,0.8"),
+        ("GT:DS:HDS", "0|1:0.9:0.1,0.8", "1:1.6:0.8"),
+        ("GT:DS", "0|1:0.9", "1:0.8"),
+        ("DS:HDS", "0.9:0.1,0.8", "0.8:0.8"),
+        ("HDS", "0.1,0.8", "0.8"),
+        ("GP", "0.18,0.74,0.08", "0.2,0.8"),
+        ("DS", "0.9", "0.8"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
+def test_read_imputed__one_haplotype_counts_twice(tmp_path: Path, fmt: str, woman: str, man: str, suffix: str) -> None:
+    """A man's DS, of 0 to 1 or of 0 to 2, is on the scale of a woman's; alone, it takes somebody who knows."""
+    declared = "".join(f'##FORMAT=<ID={name},Number=.,Type=Float,Description="{name}">\n' for name in ("HDS", "GP"))
+    text = vcf_text(["w", "m"], [record(100, [woman, man], fmt=fmt)]).replace("#CHROM", f"{declared}#CHROM")
+    path = write_vcf(tmp_path / f"a{suffix}", text)
+    lone = np.array([True, False])
+    got = read_imputed(path, "20", {(100, "A", "C"): 0}, ["m", "w"], lone=lone if fmt == "DS" else None)
+    np.testing.assert_allclose(got.dosage, [[1.6, 0.9]], atol=1e-6)
+    if got.posterior is not None:
+        np.testing.assert_allclose(got.posterior, [[[0.2, 0, 0.8], [0.18, 0.74, 0.08]]], atol=1e-6)
+    assert (got.posterior is None) == (fmt in ("GT:DS", "DS"))
+
+
+def test_read_truth__one_haplotype_counts_twice_and_is_told(tmp_path: Path) -> None:
+    lines = [record(100, ["0|1", "1", "0"], fmt="GT"), record(200, ["1|1", "0", "."], fmt="GT")]
+    path = write_vcf(tmp_path / "a.vcf", vcf_text(["w", "m", "n"], lines))
+    got = read_truth(path, "20", {(100, "A", "C"): 0, (200, "A", "C"): 1}, ["w", "m", "n"])
+    assert got.genotypes.tolist() == [[1, 2, 0], [2, 0, -1]]
+    assert got.lone.tolist() == [False, True, True]

@@ -179,3 +179,30 @@ def test_impute__dosage_of_men_for_association(on_x: OnX, impute: Impute, suffix
     np.testing.assert_allclose(two, one * factor, atol=1e-6)
     wrong = impute(target, "--x-male-dosage", "3", panel=panel, map=None, out=f"wrong{suffix}")
     assert "is 1 or 2" in refused(wrong, "CONFIG")
+
+
+def test_evaluate__both_sexes_apart(on_x: OnX, impute: Impute) -> None:
+    """The scores do not depend on how men are written, in the truth or in the imputed file."""
+    from vcfrag_train.evaluation.evaluate import EvaluationConfig, EvaluationFiles, evaluate
+
+    panel, target = on_x.panel(), on_x.target(str)
+    everything = np.ones(len(on_x.positions), dtype=np.bool_)
+    everyone = range(N_PANEL, N_PANEL + N_TARGETS)
+    truth = write_vcf(
+        on_x.folder / "truth.vcf", vcf_text(on_x.targets, on_x.lines(everyone, str, everything), contigs=LENGTHS)
+    )
+    once = impute(target, panel=panel, map=None, out="once.vcf.gz")
+    twice = impute(target, "--x-male-dosage", "2", panel=panel, map=None, out="twice.vcf.gz")
+    files = EvaluationFiles(
+        imputed=(("once", once.out), ("twice", twice.out)),
+        truth=truth,
+        panel=panel,
+        typed=target,
+        region="X:3000000-9000000",
+    )
+    found = evaluate(files, EvaluationConfig(resamples=0))
+    assert found.populations == {"one haplotype": 3, "two haplotypes": 3}
+    first, second = (found.method(name).populations for name in ("once", "twice"))
+    for name in found.populations:
+        assert first[name][-1].value == second[name][-1].value
+        assert first[name][-1].value > 0.5

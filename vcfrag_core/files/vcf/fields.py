@@ -126,7 +126,10 @@ def alleles_of(record: InfoRecord, path: Path) -> I64Array:
 def order_is_phase(record: InfoRecord) -> BoolArray:
     """(S,) calls whose alleles are separated by `|`, of a record that `alleles_of` takes."""
     calls = raw_calls(record)
-    return np.zeros(0, dtype=np.bool_) if calls is None else np.asarray(calls[:, 1] & 1 == 1)
+    if calls is None:
+        return np.zeros(0, dtype=np.bool_)
+    # The separator before the last allele; a lone allele needs none.
+    return np.asarray(calls[:, -1] & 1 == 1) if calls.shape[1] > 1 else np.ones(len(calls), dtype=np.bool_)
 
 
 def estimated_r2_of(record: InfoRecord) -> float:

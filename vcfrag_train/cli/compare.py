@@ -12,8 +12,12 @@ from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel, VCF or BCF.")],
-    target: Annotated[Path, typer.Option(help="Phased targets at the typed sites, VCF or BCF.")],
-    truth: Annotated[Path, typer.Option(help="VCF or BCF with the targets' true genotypes.")],
+    target: Annotated[Path | None, typer.Option(help="Phased targets at the typed sites, VCF or BCF.")] = None,
+    truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the targets' true genotypes.")] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(help="Instead: hold this share of the panel's samples out as targets, typed at --typed."),
+    ] = None,
     map: Annotated[Path | None, typer.Option(help="Genetic map; all programs get it.")] = None,
     typed: Annotated[
         Path | None, typer.Option(help="Typed sites, where they are not all of the target file's.")
@@ -23,6 +27,9 @@ def command(
     ] = None,
     own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
     peers: Annotated[bool, typer.Option(help="Run Beagle and Minimac4, default and tuned.")] = True,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Choose the peers' settings over a grid, on other panel samples; takes long.")
+    ] = False,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
     threads: Annotated[int, typer.Option(help="Threads of every program.")] = 2,
     heap_mb: Annotated[int, typer.Option(help="Java's heap for Beagle, megabytes.")] = 4096,
@@ -37,6 +44,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,
 ) -> None:
     """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
+    from vcfrag_core.errors import ConfigError
     from vcfrag_train.cli.evaluate import labelled
     from vcfrag_train.compare import compare as comparison
     from vcfrag_train.compare.peers import PEERS
@@ -44,13 +52,11 @@ def command(
     from vcfrag_train.evaluation import output, tables
     from vcfrag_train.reporter import LineReporter
 
-    files = comparison.ComparisonFiles(
-        panel=panel, target=target, truth=truth, genetic_map=map, typed=typed, samples_table=samples_table
-    )
     config = comparison.ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
         own=own,
         peers=PEERS if peers else (),
+        tune=tune,
         ablations=ablations,
         threads=threads,
         heap_mb=heap_mb,
@@ -58,6 +64,16 @@ def command(
     )
     targets = output.Targets(json=json, tsv=tsv, html=html)
     with output.progress() as progress, comparison.work_folder(keep) as work:
+        if hold_out is not None and typed is not None and target is None and truth is None:
+            files = comparison.hold_out_share(
+                panel, typed, hold_out, work, genetic_map=map, samples_table=samples_table, seed=seed, threads=threads
+            )
+        elif hold_out is None and target is not None and truth is not None:
+            files = comparison.ComparisonFiles(
+                panel=panel, target=target, truth=truth, genetic_map=map, typed=typed, samples_table=samples_table
+            )
+        else:
+            raise ConfigError("give --target and --truth, or --hold-out and --typed: the targets are the panel's then")
         result = comparison.compare(files, config, work, LineReporter(progress))
     console = tables.console()
     tables.print_evaluation(result, console)

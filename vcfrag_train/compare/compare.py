@@ -17,14 +17,18 @@ from vcfrag_core.files.dosages import ImputedGenotypes, read_haplotypes, sample_
 from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
-from vcfrag_core.files.tables.sites import site_rows
+from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split_design import exclusion_groups
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines, peers
 from vcfrag_train.compare.baselines import Baseline
+from vcfrag_train.compare.hold_out import draw_people, hold_out
 from vcfrag_train.compare.peers import PEERS, Peer
+from vcfrag_train.compare.tuning import TuningInput, grid, tuned_peers
 from vcfrag_train.compare.usage import Usage, run_measured
 from vcfrag_train.evaluation.evaluate import Method, evaluate_methods, file_method
 from vcfrag_train.evaluation.results import Cost, Evaluation
@@ -64,6 +68,7 @@ class ComparisonConfig:
         checkpoints: Label and run folder of each trained model to add.
         own: Whether to run vcfrag with its default settings and by copying alone.
         peers: The peers to run where they are on the PATH.
+        tune: Whether to choose the peers' settings over the grid of `vcfrag_train.compare.tuning`, on panel samples.
         ablations: Whether to compute the baselines, and every trained model with random neighbours.
         threads: Threads of every program.
         heap_mb: Java's heap for Beagle, megabytes.
@@ -73,6 +78,7 @@ class ComparisonConfig:
     checkpoints: tuple[tuple[str, Path], ...] = ()
     own: bool = True
     peers: tuple[Peer, ...] = PEERS
+    tune: bool = False
     ablations: bool = True
     threads: int = 2
     heap_mb: int = 4096
@@ -170,7 +176,11 @@ def _peer_methods(
 ) -> Iterator[Method]:
     if not config.peers:
         return
-    found, missing = peers.available_peers(config.peers)
+    chosen = config.peers
+    if config.tune:
+        chosen = tuple(peer for peer in chosen if not peer.options)
+        chosen += tuple(_tuned(files, config, panel_path, panel, work, reporter))
+    found, missing = peers.available_peers(chosen)
     for program in missing:
         reporter.say(f"{program} is not on the PATH and is left out")
     given = peers.PeerInput(panel=panel_path, target=files.target, genetic_map=map_for(panel, files.genetic_map))
@@ -179,6 +189,59 @@ def _peer_methods(
         output = work / f"{peer.name}.vcf.gz"
         run = peers.run_peer(peer, given, output, threads=config.threads, heap_mb=config.heap_mb)
         yield file_method(peer.name, output, config.evaluation, _cost(run.imputation, run.preparation, config.threads))
+
+
+def _tuned(
+    files: ComparisonFiles, config: ComparisonConfig, panel_path: Path, panel: Panel, work: Path, reporter: Reporter
+) -> list[Peer]:
+    table = None if files.samples_table is None else read_sample_table(files.samples_table)
+    given = TuningInput(
+        path=panel_path,
+        panel=panel,
+        genetic_map=map_for(panel, files.genetic_map),
+        groups=exclusion_groups(panel.samples, table),
+        typed=read_typed_sites(files.typed or files.target, panel.contig, threads=config.evaluation.threads),
+    )
+    folder, seed = work / "tuning", config.evaluation.seed
+    chosen = tuned_peers(
+        given, folder, grid(), threads=config.threads, heap_mb=config.heap_mb, seed=seed, reporter=reporter
+    )
+    for peer in chosen:
+        reporter.say(f"{peer.name}: {' '.join(peer.options)}; {folder / 'tuning.tsv'} lists what was tried")
+    return chosen
+
+
+def hold_out_share(
+    panel_path: Path,
+    typed: Path,
+    share: float,
+    work: Path,
+    *,
+    genetic_map: Path | None = None,
+    samples_table: Path | None = None,
+    seed: int = 1,
+    threads: int = 1,
+) -> ComparisonFiles:
+    """A comparison on a share of the panel's own samples, with their families, held out.
+
+    Raises:
+        ConfigError: The share is not between 0 and 1, or leaves nobody; the panel has none of the typed sites.
+        ProgramError: bcftools is not there.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"--hold-out lies between 0 and 1, got {share}")
+    panel = read_panel(panel_path, threads=threads)
+    groups = exclusion_groups(panel.samples, None if samples_table is None else read_sample_table(samples_table))
+    people = draw_people(panel.samples, groups, max(1, round(share * panel.n_samples)), seed, "targets")
+    sites = read_typed_sites(typed, panel.contig, threads=threads)
+    files = hold_out(panel_path, panel, people, (), sites, work / "held-out")
+    return ComparisonFiles(
+        panel=files.panel,
+        target=files.target,
+        truth=files.truth,
+        genetic_map=genetic_map,
+        samples_table=samples_table,
+    )
 
 
 def _cost(run: Usage, preparation: Sequence[Usage], threads: int) -> Cost:

@@ -15,13 +15,15 @@ from vcfrag_core.files.vcf.text import check_text, line_of
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=20>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tA\n"
 GOOD = b"20\t7\t.\tA\tC\t.\t.\t.\tGT\t0|1"
-FIELDS = st.lists(st.sampled_from([b"20", b"7", b"", b"#", b"A", b" ", b"x y", b"99999999999", b"2147483646", b"\xe9"]))
+FIELDS = st.lists(
+    st.sampled_from([b"20", b"7", b"", b"#", b"A", b" ", b"x y", b"99999999999", b"2147483646", b"\xe9", b"0|1\0"])
+)
 
 
 def is_record(line: bytes) -> bool:
     """What a line must be, one after the other."""
     columns = line.split(b"\t")
-    if len(columns) != 10 or line.startswith(b"#"):
+    if len(columns) != 10 or line.startswith(b"#") or any(byte < 32 and byte not in b"\t\r" for byte in line):
         return False
     chrom, pos, *names = columns[:5]
     if not all((chrom, pos, *names)) or not pos.isdigit() or len(pos) > 10 or int(pos) > 2**31 - 2:

@@ -88,6 +88,8 @@ def read_variants(path: Path, *, any_order: bool = False) -> Variants:
     """
     import pgenlib
 
+    if path.suffix != ".zst":
+        _text(path)
     try:
         table = pgenlib.PvarReader(bytes(path))
     except RuntimeError as error:
@@ -134,4 +136,4 @@ def _text(path: Path) -> str:
 def said(error: Exception) -> str:
     """Pgenlib's message, which comes as bytes."""
     (message,) = error.args
-    return (message.decode() if isinstance(message, bytes) else str(message)).strip().rstrip(".")
+    return (message.decode(errors="replace") if isinstance(message, bytes) else str(message)).strip().rstrip(".")

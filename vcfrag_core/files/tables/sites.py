@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -110,15 +110,21 @@ def _table_sites(path: Path, contig: str) -> Iterator[SiteKey]:
     with _unpacked(path) as file:
         lines = (line.decode("utf-8", errors="replace") for line in file)
         rows = csv.DictReader(lines, delimiter="\t")
-        missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
-            raise InputError(
-                f"neither VCF nor a table with the columns {' '.join(_COLUMNS)}: {missing[0]!r} is missing",
-                path=path,
-            )
-        for row in rows:
-            if contig_alias(row["chrom"] or "", (contig,)) and row.get("typed") != "0":
-                yield _table_key(row, path, rows.line_num)
+        try:
+            _check_columns(rows.fieldnames or (), path)
+            for row in rows:
+                if contig_alias(row["chrom"] or "", (contig,)) and row.get("typed") != "0":
+                    yield _table_key(row, path, rows.line_num)
+        except csv.Error as error:
+            raise InputError(f"line {rows.line_num + 1} is no row of a table: {error}", path=path) from error
+
+
+def _check_columns(names: Sequence[str], path: Path) -> None:
+    missing = [name for name in _COLUMNS if name not in names]
+    if missing:
+        raise InputError(
+            f"neither VCF nor a table with the columns {' '.join(_COLUMNS)}: {missing[0]!r} is missing", path=path
+        )
 
 
 def _table_key(row: Mapping[str, str | None], path: Path, line: int) -> SiteKey:

@@ -126,6 +126,9 @@ def _wrong_lines(text: U8Array, n_columns: int) -> BoolArray:
     tabs = np.flatnonzero(text == _TAB)
     first = np.searchsorted(tabs, starts)
     wrong: BoolArray = np.searchsorted(tabs, ends) - first != n_columns - 1
+    # Of a line htslib takes what stands before a NUL.
+    control = np.flatnonzero((text < _BLANK) & (text != _TAB) & (text != _NEWLINE) & (text != _RETURN))
+    wrong[np.searchsorted(ends, control)] = True
     right = np.flatnonzero(~wrong)
     if len(right):
         edges = np.column_stack([starts[right] - 1, *(tabs[first[right] + i] for i in range(5))])
@@ -169,6 +172,8 @@ def _explain(line: bytes, n_columns: int) -> str:
         return "its columns are separated by blanks where a VCF has tabs"
     if len(columns) != n_columns:
         return f"has {len(columns)} column(s) where the header has {n_columns}; it begins {_shown(line)}"
+    if any(byte < _BLANK and byte not in (_TAB, _RETURN) for byte in line):
+        return f"has a control character; it begins {_shown(line)}"
     names = ("CHROM", "POS", "ID", "REF", "ALT")
     for name, value in zip(names, columns, strict=False):
         if not value:

@@ -45,6 +45,11 @@ class Lane:
         self._running: dict[Job, float] = {}
         self._threads = [Supervised(f"{name}-{i}", self._work) for i in range(threads)]
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that nothing is done for yet."""
+        return len(self._queue)
+
     def start(self) -> None:
         for thread in self._threads:
             thread.start()

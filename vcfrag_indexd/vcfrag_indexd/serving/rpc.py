@@ -53,6 +53,7 @@ class IndexRpc:
         self._observer = observer
         self._limits: LimitsConfig = service.limits
         self._decoding, self._opening, self.searching = Lane("decode", DECODERS), Lane("open"), Lane("search")
+        self._replying = Lane("reply")
         self._inbox = Inbox(
             at_once=RECEIVED_AT_ONCE,
             max_waiting=self._limits.max_queued_calls,
@@ -77,16 +78,19 @@ class IndexRpc:
         return len(self._on_way)
 
     def start(self) -> None:
-        for lane in (self._decoding, self._opening, self.searching):
+        for lane in self._lanes():
             lane.start()
 
     def close(self) -> None:
-        for lane in (self._decoding, self._opening, self.searching):
+        for lane in self._lanes():
             lane.close()
 
     def alive(self) -> bool:
         """Whether all its threads work."""
-        return all(lane.alive() for lane in (self._decoding, self._opening, self.searching))
+        return all(lane.alive() for lane in self._lanes())
+
+    def _lanes(self) -> tuple[Lane, ...]:
+        return self._decoding, self._opening, self.searching, self._replying
 
     def take(self, call: ServerCall, method: str) -> None:
         """Begins to answer a call of the service; returns at once."""
@@ -166,7 +170,11 @@ class IndexRpc:
 
     def _compute(self, handled: Handled, planned: PlannedSearch, seconds: float) -> None:
         answer = self.service.search(planned, handled.wanted, seconds)
-        self._reply(handled, messages.encode_answer(answer))
+        if self.searching.waiting:
+            # The next search need not wait until this one's answer is on its way.
+            handled.queue(self._replying, lambda _: self._reply(handled, messages.encode_answer(answer)))
+        else:
+            self._reply(handled, messages.encode_answer(answer))
 
     def _list(self, handled: Handled, data: bytes) -> None:
         messages.decode_nothing(pb.ListIndexesRequest, data)

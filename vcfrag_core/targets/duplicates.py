@@ -46,6 +46,8 @@ def lend_calls(records: TargetRecords, matching: Matching) -> tuple[TargetRecord
         for i, reason in enumerate(matching.reasons)
         if reason is Reason.DUPLICATE and int(matching.sites[i]) in used_at and not matching.either_strand[i]
     ]
+    if not duplicates:
+        return records, []
     alleles, is_phased = records.alleles.copy(), records.is_phased.copy()
     sets = None if records.phase_sets is None else records.phase_sets.copy()
     found: list[Discordance] = []

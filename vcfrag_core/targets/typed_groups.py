@@ -12,7 +12,7 @@ from vcfrag_core.types import BoolArray, I8Array, I64Array
 
 # Samples of one chip miss a few calls in a hundred at random; chips share half of their sites or fewer.
 MAX_DIFFERENCE: Final = 0.4
-_MAX_SITES: Final = 4096
+_MAX_SITES: Final = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

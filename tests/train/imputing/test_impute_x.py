@@ -206,3 +206,11 @@ def test_evaluate__both_sexes_apart(on_x: OnX, impute: Impute) -> None:
     for name in found.populations:
         assert first[name][-1].value == second[name][-1].value
         assert first[name][-1].value > 0.5
+
+
+def test_impute__x_in_jobs_is_x_at_once(on_x: OnX, impute: Impute) -> None:
+    panel, target = on_x.panel(), on_x.target(str)
+    plain = impute(target, panel=panel, map=None, out="plain.vcf.gz")
+    cut = impute(target, "--jobs", "1", "--samples-per-chunk", "4", panel=panel, map=None)
+    assert plain.code == cut.code == 0, cut.stderr
+    assert cut.format_columns == plain.format_columns

@@ -11,6 +11,7 @@ import typer
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 
 
@@ -19,7 +20,7 @@ def command(
     target: Annotated[
         list[Path], typer.Option(help="Targets, as for impute; write the option again for each of several files.")
     ],
-    out: Annotated[Path, typer.Option(help="Output: .vcf.gz or .bcf; its index is written beside it.")],
+    out: Annotated[Path, typer.Option(help="Output: .vcf.gz or .bcf; its index is written beside it."), OUTPUT],
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
     ] = None,

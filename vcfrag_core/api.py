@@ -12,7 +12,6 @@ from vcfrag_core.files.targets import read_target
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.targets.calls import refuse_unphased
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.targets import Targets, place_targets
 
@@ -28,7 +27,9 @@ def read_targets(
     fix_flips: bool = False,
     threads: int = 1,
 ) -> Targets:
-    """Phased targets at the sites of a panel. What does not fit is left out; `vcfrag impute` also lists it.
+    """Targets at the sites of a panel. What does not fit is left out; `vcfrag impute` also lists it.
+
+    Where `phase_sets` of the targets is not None, `Phaser.phase` comes before `Imputer.impute`.
 
     Args:
         path: VCF or BCF; the contig is the panel's, with or without `chr`.
@@ -48,7 +49,6 @@ def read_targets(
     if name is None:
         there = ", ".join(records.contig for records in contigs)
         raise UnknownContigError(f"has no records of contig {panel.contig}, but of {there}", path=path)
-    refuse_unphased(contigs)
     records, _ = settle_haplotypes(next(calls for calls in contigs if calls.contig == name), panel)
     return place_targets(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
 

@@ -17,7 +17,7 @@ from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
-from vcfrag_core.imputation.integrate import Integrated, batches, integrate, queries_of
+from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.rates import estimated
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -248,8 +248,18 @@ class Imputer:
                     if number + 1 < len(jobs):
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
-                    dosage = self._dosage(queries, made, groups, pool)
-                    parts.append(integrate(phased, samples, dosage, self.cm, window.start))
+                    copied = copy(queries, made, factor=self._switch_factor, pool=pool)
+                    some = corrected_draws(phased, samples)
+                    parts.append(
+                        integrate(
+                            phased,
+                            samples,
+                            copied,
+                            self._corrected(queries, made, groups, some, pool),
+                            self.cm,
+                            window.start,
+                        )
+                    )
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
                         yield (
                             window,
@@ -378,15 +388,32 @@ class Imputer:
     def _dosage(
         self, queries: MaskedWindow, problem: CopyingProblem, groups: Sequence[str | None], pool: ThreadPoolExecutor
     ) -> F32Array:
+        if self.corrector is None:
+            return copy(queries, problem, factor=self._switch_factor, pool=pool)
+        n_samples = queries.ploidy.n_samples
+        parts = [
+            range(first, min(first + SAMPLES_AT_ONCE, n_samples)) for first in range(0, n_samples, SAMPLES_AT_ONCE)
+        ]
+        found = self._corrected(queries, problem, groups, parts, pool)
+        return np.concatenate([part.corrected for part in found])
+
+    def _corrected(
+        self,
+        queries: MaskedWindow,
+        problem: CopyingProblem,
+        groups: Sequence[str | None],
+        parts: Sequence[range],
+        pool: ThreadPoolExecutor,
+    ) -> list[Corrected]:
+        """What the model makes of some samples' dosages, part by part; nothing where there is none."""
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
-            return copy(queries, problem, factor=self._switch_factor, pool=pool)
-
+            return []
         ploidy = queries.ploidy
 
-        def some(first: int) -> F32Array:
-            samples = np.arange(first, min(first + SAMPLES_AT_ONCE, ploidy.n_samples))
-            start, stop = (int(ploidy.starts[s]) for s in (samples[0], samples[-1] + 1))
+        def some(part: range) -> Corrected:
+            samples = np.arange(part.start, part.stop)
+            start, stop = (int(ploidy.starts[s]) for s in (part.start, part.stop))
             evidence = evidence_of(
                 queries,
                 problem.part(start, stop),
@@ -397,11 +424,10 @@ class Imputer:
                 n_candidates=corrector.n_candidates,
                 factor=self._switch_factor,
             )
-            return corrector.correct(evidence)
+            return Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence))
 
         with corrector.network.undisturbed():
-            parts = list(pool.map(some, range(0, ploidy.n_samples, SAMPLES_AT_ONCE)))
-        return np.concatenate(parts)
+            return list(pool.map(some, parts))
 
 
 def imputation_windows(cm: F64Array, flank_cm: float) -> list[Window]:

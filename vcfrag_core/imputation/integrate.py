@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,9 +12,11 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.consensus import heterozygotes, turned_at
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval.queries import External
-from vcfrag_core.types import F32Array, F64Array, I8Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 QUERIES_AT_ONCE = 64
+# What the model changes differs less between draws than what it changes: a few tell its mean.
+DRAWS_CORRECTED = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,14 @@ class Integrated:
 
     dosage: F32Array
     both: F32Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Corrected:
+    """Dosages of some queries, (Q, L) each: of copying, and as the model corrects them."""
+
+    copied: F32Array
+    corrected: F32Array
 
 
 def batches(phased: Phased) -> Iterator[I64Array]:
@@ -59,40 +69,72 @@ def queries_of(phased: Phased, samples: I64Array) -> tuple[I8Array, tuple[str | 
     return alleles, names, ploidy
 
 
-def integrate(phased: Phased, samples: I64Array, dosage: F32Array, cm: F64Array, start: int) -> Integrated:
+def corrected_draws(phased: Phased, samples: I64Array) -> list[range]:
+    """For each sample the draws that the model corrects, among all draws of the samples."""
+    counts = [phased.n_draws(s) for s in samples.tolist()]
+    starts = np.cumsum([0, *counts])
+    return [range(int(start), int(start) + min(n, DRAWS_CORRECTED)) for start, n in zip(starts, counts, strict=False)]
+
+
+def integrate(
+    phased: Phased, samples: I64Array, copied: F32Array, corrected: Sequence[Corrected], cm: F64Array, start: int
+) -> Integrated:
     """Means over the draws of some samples.
+
+    The mean of what the model changes is that over a few draws, added to the mean of copying over all of them.
 
     Args:
         phased: Their phases.
         samples: The samples, as `queries_of` got them.
-        dosage: (Q, L) dosages of all their draws' haplotypes.
+        copied: (Q, L) dosages of copying of all their draws' haplotypes.
+        corrected: For each sample its first draws, as `corrected_draws` says; none without a model.
         cm: (V,) genetic positions.
         start: First site of the window.
 
     Raises:
         RangeError: Not so many queries as the samples have.
     """
-    parts, both = [], []
+    parts: list[Integrated] = []
     at = 0
-    n_sites = dosage.shape[1]
-    for s in samples.tolist():
-        ploidy, n_draws = int(phased.targets.ploidy.counts[s]), phased.n_draws(s)
-        here = dosage[at : at + ploidy * n_draws]
-        at += ploidy * n_draws
+    n_sites = copied.shape[1]
+    for place, s in enumerate(samples.tolist()):
+        n_queries = int(phased.targets.ploidy.counts[s]) * phased.n_draws(s)
+        here = copied[at : at + n_queries]
+        at += n_queries
+        by_model = corrected[place] if corrected else None
         if phased.drawn[s] is None:
-            parts.append(here)
-            both.append(np.full(n_sites, np.nan, dtype=np.float32))
+            known = here if by_model is None else by_model.corrected
+            parts.append(Integrated(dosage=known, both=np.full((1, n_sites), np.nan, dtype=np.float32)))
             continue
-        pairs = here.reshape(n_draws, 2, n_sites)
         turned = _turned(phased, s, cm[start : start + n_sites], cm)
-        parts.append(np.where(turned[:, None], pairs[:, ::-1], pairs).mean(axis=0))
-        both.append((pairs[:, 0] * pairs[:, 1]).mean(axis=0))
-    if at != len(dosage):
-        raise RangeError(f"{len(samples)} samples have {at} queries, got dosages of {len(dosage)}")
-    return Integrated(dosage=np.concatenate(parts).astype(np.float32), both=np.stack(both).astype(np.float32))
+        mean = _mean(here, turned)
+        if by_model is not None:
+            mean = _plus(mean, _mean(by_model.corrected, turned), _mean(by_model.copied, turned))
+        parts.append(mean)
+    if at != len(copied):
+        raise RangeError(f"{len(samples)} samples have {at} queries, got dosages of {len(copied)}")
+    return Integrated(
+        dosage=np.concatenate([part.dosage for part in parts]), both=np.concatenate([part.both for part in parts])
+    )
 
 
-def _turned(phased: Phased, sample: int, cm: F64Array, all_cm: F64Array) -> np.ndarray:
+def _mean(dosage: F32Array, turned: BoolArray) -> Integrated:
+    """Of the first draws' haplotypes, put into the order of the consensus."""
+    pairs = dosage.reshape(-1, 2, dosage.shape[1])
+    ordered = np.where(turned[: len(pairs), None], pairs[:, ::-1], pairs)
+    both = (pairs[:, 0] * pairs[:, 1]).mean(axis=0, keepdims=True)
+    return Integrated(dosage=ordered.mean(axis=0).astype(np.float32), both=both.astype(np.float32))
+
+
+def _plus(mean: Integrated, corrected: Integrated, copied: Integrated) -> Integrated:
+    """The mean, changed by as much as the correction changed that of a few draws."""
+    return Integrated(
+        dosage=np.clip(mean.dosage + (corrected.dosage - copied.dosage), 0, 1),
+        both=np.clip(mean.both + (corrected.both - copied.both), 0, 1),
+    )
+
+
+def _turned(phased: Phased, sample: int, cm: F64Array, all_cm: F64Array) -> BoolArray:
     """(D, L) where a draw's haplotypes stand in the other order than the consensus's."""
     agreed = phased.consensus_of(sample)
     hets = heterozygotes(np.where((agreed < 0).any(axis=0), np.int8(-1), agreed.sum(axis=0)).astype(np.int8))

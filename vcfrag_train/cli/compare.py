@@ -12,7 +12,7 @@ from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER
 
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel, VCF or BCF.")],
-    target: Annotated[Path | None, typer.Option(help="Phased targets at the typed sites, VCF or BCF.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Targets at the typed sites; phased, or see --unphased.")] = None,
     truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the targets' true genotypes.")] = None,
     hold_out: Annotated[
         float | None,
@@ -31,6 +31,13 @@ def command(
         bool, typer.Option("--tune", help="Choose the peers' settings over a grid, on other panel samples; takes long.")
     ] = False,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
+    unphased: Annotated[
+        bool,
+        typer.Option(
+            "--unphased",
+            help="Throw the targets' phase away: Beagle alone and SHAPEIT4 with Minimac4 beside vcfrag, no baselines.",
+        ),
+    ] = False,
     threads: Annotated[int, typer.Option(help="Threads of every program.")] = 2,
     heap_mb: Annotated[int, typer.Option(help="Java's heap for Beagle, megabytes.")] = 4096,
     keep: Annotated[
@@ -47,7 +54,7 @@ def command(
     from vcfrag_core.errors import ConfigError
     from vcfrag_train.cli.evaluate import labelled
     from vcfrag_train.compare import compare as comparison
-    from vcfrag_train.compare.peers import PEERS
+    from vcfrag_train.compare.peers import PEERS, UNPHASED_PEERS
     from vcfrag_train.evaluation import evaluate as evaluation
     from vcfrag_train.evaluation import output, tables
     from vcfrag_train.reporter import LineReporter
@@ -55,7 +62,8 @@ def command(
     config = comparison.ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
         own=own,
-        peers=PEERS if peers else (),
+        peers=(UNPHASED_PEERS if unphased else PEERS) if peers else (),
+        unphased=unphased,
         tune=tune,
         ablations=ablations,
         threads=threads,

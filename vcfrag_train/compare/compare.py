@@ -73,6 +73,7 @@ class ComparisonConfig:
         threads: Threads of every program.
         heap_mb: Java's heap for Beagle, megabytes.
         evaluation: How to score.
+        unphased: Throws the targets' phase away for every program; the baselines, which need it, are left out.
     """
 
     checkpoints: tuple[tuple[str, Path], ...] = ()
@@ -83,10 +84,13 @@ class ComparisonConfig:
     threads: int = 2
     heap_mb: int = 4096
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    unphased: bool = False
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.heap_mb < 64:
             raise ConfigError(f"threads must be >= 1 and heap_mb >= 64, got {self.threads} and {self.heap_mb}")
+        if self.tune and self.unphased:
+            raise ConfigError("--tune chooses settings for phased targets; leave it out with --unphased")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,10 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
     work.mkdir(parents=True, exist_ok=True)
     samples = sample_names(files.target)
     panel_path, panel = _reference(files.panel, samples, work, config.evaluation.threads)
+    if config.unphased:
+        unphased = work / "unphased.vcf.gz"
+        peers.without_phase(files.target, unphased)
+        files = dataclasses.replace(files, target=unphased, typed=files.typed or files.target)
     methods = [
         *_own_methods(files, config, panel_path, work, reporter),
         *_peer_methods(files, config, panel_path, panel, work, reporter),
@@ -129,7 +137,7 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
     )
     reporter.say("reading the truth")
     hidden = load_evaluation_truth(evaluation_files, config.evaluation, panel)
-    if config.ablations:
+    if config.ablations and not config.unphased:
         methods += _ablations(files, panel, samples, config)
     return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, reporter.say)
 

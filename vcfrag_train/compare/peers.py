@@ -27,11 +27,18 @@ class Peer:
         name: Label in tables, such as `beagle-tuned`.
         program: `beagle` or `minimac4`, as it is found on the PATH.
         options: Further arguments of the imputation step.
+        phaser: `shapeit4` where it phases the targets first.
     """
 
     name: str
     program: str
     options: tuple[str, ...] = ()
+    phaser: str | None = None
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """All that it runs."""
+        return (self.program,) if self.phaser is None else (self.phaser, self.program)
 
 
 PEERS: Final = (
@@ -41,6 +48,13 @@ PEERS: Final = (
     Peer(name="minimac4-tuned", program="minimac4", options=("--match-error", "0.001")),
 )
 
+# Of targets without phase. SHAPEIT4 (Delaneau et al., Nat Commun 10:5436, 2019) phases for Minimac4, which cannot.
+UNPHASED_PEERS: Final = (
+    *PEERS[:2],
+    Peer(name="shapeit4-minimac4", program="minimac4", phaser="shapeit4"),
+    Peer(name="shapeit4-minimac4-tuned", program="minimac4", phaser="shapeit4", options=("--match-error", "0.001")),
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PeerInput:
@@ -48,7 +62,7 @@ class PeerInput:
 
     Attributes:
         panel: Reference panel without the targets, VCF or BCF.
-        target: Phased targets at the typed sites, bgzipped VCF or BCF.
+        target: Targets at the typed sites, bgzipped VCF or BCF; phased unless the peer phases.
         genetic_map: The map of the panel's contig.
     """
 
@@ -89,8 +103,9 @@ class PeerRun:
 
 def available_peers(peers: Sequence[Peer] = PEERS) -> tuple[tuple[Peer, ...], tuple[str, ...]]:
     """The peers whose programs are on the PATH, and the names of the programs that are not."""
-    found = tuple(peer for peer in peers if shutil.which(peer.program))
-    missing = {peer.program for peer in peers} - {peer.program for peer in found}
+    found = tuple(peer for peer in peers if all(shutil.which(program) for program in peer.programs))
+    wanted = {program for peer in peers for program in peer.programs}
+    missing = {program for program in wanted if not shutil.which(program)}
     return found, tuple(sorted(missing))
 
 
@@ -108,8 +123,9 @@ def run_peer(peer: Peer, files: PeerInput, output: Path, *, threads: int = 2, he
         ConfigError: The program is none of those known.
         ProgramError: It is not on the PATH, or ended with an error; its log is kept beside `output` as `NAME.log`.
     """
-    if shutil.which(peer.program) is None:
-        raise ProgramError(f"{peer.program} is not on the PATH")
+    for program in peer.programs:
+        if shutil.which(program) is None:
+            raise ProgramError(f"{program} is not on the PATH")
     if peer.program not in _RUNNERS:
         raise ConfigError(f"no way to run {peer.program!r}; known: {', '.join(sorted(_RUNNERS))}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -178,12 +194,13 @@ def _run_minimac4(job: _Job) -> _Outcome:
     )
     map_file = job.folder / "map.tsv"
     write_minimac_map(job.files.genetic_map, map_file)
+    target, phasing = (job.files.target, None) if job.peer.phaser is None else _phase_by_shapeit4(job)
     output = job.folder / "imputed.vcf.gz"
     usage = run_measured(
         [
             "minimac4",
             panel,
-            _indexed(job, job.files.target),
+            _indexed(job, target),
             "--map",
             map_file,
             "--output",
@@ -198,7 +215,35 @@ def _run_minimac4(job: _Job) -> _Outcome:
         ],
         log=job.log,
     )
-    return output, (compress,), usage
+    return output, (compress,), usage if phasing is None else phasing.then(usage)
+
+
+def _phase_by_shapeit4(job: _Job) -> tuple[Path, Usage]:
+    """The targets phased, and what that took."""
+    map_file, phased = job.folder / "map.gmap", job.folder / "phased.vcf.gz"
+    write_shapeit_map(job.files.genetic_map, map_file)
+    usage = run_measured(
+        [
+            "shapeit4",
+            "--input",
+            _indexed(job, job.files.target),
+            "--reference",
+            _indexed(job, job.files.panel),
+            "--map",
+            map_file,
+            "--region",
+            job.files.genetic_map.contig,
+            "--output",
+            phased,
+            "--thread",
+            str(job.threads),
+            "--seed",
+            "1",
+        ],
+        log=job.log,
+    )
+    run_index(phased)
+    return phased, usage
 
 
 _RUNNERS: Final[dict[str, Callable[[_Job], _Outcome]]] = {"beagle": _run_beagle, "minimac4": _run_minimac4}
@@ -230,6 +275,19 @@ def write_minimac_map(genetic_map: GeneticMap, path: Path) -> None:
     """Minimac4's map: a header line with two tabs, then contig, position, cM."""
     lines = (f"{genetic_map.contig}\t{pos}\t{cm:.9g}\n" for pos, cm in _points(genetic_map))
     path.write_text("#chr\tpos\tcM\n" + "".join(lines))
+
+
+def write_shapeit_map(genetic_map: GeneticMap, path: Path) -> None:
+    """SHAPEIT4's map: a header line, then position, contig, cM."""
+    lines = (f"{pos}\t{genetic_map.contig}\t{cm:.9g}\n" for pos, cm in _points(genetic_map))
+    path.write_text("pos\tchr\tcM\n" + "".join(lines))
+
+
+def without_phase(target: Path, output: Path) -> None:
+    """The same targets with their phase thrown away: alleles sorted, `/` between them."""
+    log = output.with_name("unphased.log")
+    run_measured(["bcftools", "+setGT", target, "-Oz", "-o", output, "--", "-t", "a", "-n", "u"], log=log)
+    run_index(output)
 
 
 def _points(genetic_map: GeneticMap) -> zip[tuple[int, float]]:

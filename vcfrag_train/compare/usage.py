@@ -59,6 +59,15 @@ class Usage:
     cpu_seconds: float
     peak_bytes: int
 
+    def then(self, other: Usage) -> Usage:
+        """Both, one after the other."""
+        return Usage(
+            command=f"{self.command} && {other.command}",
+            wall_seconds=self.wall_seconds + other.wall_seconds,
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            peak_bytes=max(self.peak_bytes, other.peak_bytes),
+        )
+
 
 def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None) -> Usage:
     """Runs `command` to its end; what it prints is appended to `log`.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cyvcf2 import VCF
 
 from tests.imputed_text import World, WorldFiles, small_world, write_world
 from tests.vcf_text import need_bcftools
@@ -18,7 +19,7 @@ from vcfrag_core.files.tables.sites import site_rows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.scoring import accuracy
 from vcfrag_train.compare import peers
-from vcfrag_train.compare.peers import PEERS, Peer, PeerInput
+from vcfrag_train.compare.peers import PEERS, UNPHASED_PEERS, Peer, PeerInput
 from vcfrag_train.compare.usage import run_measured
 
 
@@ -38,6 +39,35 @@ def peer_input(world: World, files: WorldFiles) -> PeerInput:
         positions=np.array([positions[0], positions[-1] + 1]), cm=np.array([0.0, 0.4]), contig="20"
     )
     return PeerInput(panel=files.panel, target=files.target, genetic_map=genetic_map)
+
+
+@pytest.mark.parametrize("peer", UNPHASED_PEERS[2:], ids=lambda peer: peer.name)
+def test_run_peer__phases_first_where_it_cannot_impute_unphased_targets(
+    peer: Peer, world: World, files: WorldFiles, tmp_path: Path
+) -> None:
+    need_bcftools()
+    if not all(shutil.which(program) for program in peer.programs):
+        pytest.skip(f"{' or '.join(peer.programs)} is not on the PATH")
+    unphased = tmp_path / "unphased.vcf.gz"
+    peers.without_phase(files.target, unphased)
+    calls = [call for record in VCF(str(unphased)) for call in record.genotypes]
+    assert calls
+    assert all(first <= second and not is_phased for first, second, is_phased in calls)
+    given = dataclasses.replace(peer_input(world, files), target=unphased)
+    run = peers.run_peer(peer, given, tmp_path / "out.vcf.gz", threads=1, heap_mb=256)
+    assert "shapeit4" in run.imputation.command
+    assert "minimac4" in run.imputation.command
+    rows = site_rows(world.reference.positions.tolist(), world.reference.refs, world.reference.alts)
+    assert read_imputed(run.output, "20", rows, sample_names(files.target)).found.all()
+
+
+def test_usage__of_two_programs_one_after_the_other(tmp_path: Path) -> None:
+    once = run_measured([sys.executable, "-c", "print(1)"], log=tmp_path / "log")
+    twice = once.then(once)
+    assert twice.wall_seconds == 2 * once.wall_seconds
+    assert twice.cpu_seconds == 2 * once.cpu_seconds
+    assert twice.peak_bytes == once.peak_bytes
+    assert twice.command == f"{once.command} && {once.command}"
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)

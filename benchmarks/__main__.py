@@ -52,6 +52,12 @@ BENCHMARKS = (
         limit_seconds=120,
     ),
     Benchmark(
+        name="jobs",
+        what="plan, run-chunk and merge beside one process",
+        words=("-m", "benchmarks.jobs", "--samples", "200", "--work", "{work}"),
+        limit_seconds=300,
+    ),
+    Benchmark(
         name="accuracy",
         what="both development tasks beside Beagle and Minimac4: accuracy, time, memory",
         words=(str(FOLDER / "accuracy.py"), "--work", "{work}"),

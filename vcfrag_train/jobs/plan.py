@@ -29,16 +29,16 @@ from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, wri
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
 
-# Measured by benchmarks/jobs.py: one thread, the model that ships, per haplotype and site.
-SECONDS_PER_CELL: Final = 4e-7
+# Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
+SECONDS_PER_CELL: Final = 5.2e-7
 BYTES_OF_A_PROCESS: Final = 350_000_000
 # Dosages of a window, twice, and what is made of them.
-_BYTES_PER_WINDOW_CELL: Final = 24
+_BYTES_PER_WINDOW_CELL: Final = 12
 _SECONDS_PER_CHUNK: Final = 120.0
 _CELLS_PER_PIECE: Final = 200_000
 _LEAST_PER_PIECE: Final = 16
-# What a genotype takes in a chunk, at least.
-_BYTES_PER_GENOTYPE: Final = 0.2
+# What a genotype takes in a chunk, about; in a VCF it takes more.
+_BYTES_PER_GENOTYPE: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.impute_cohort import CM
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
+from vcfrag_core.copying.parameters import parameters_for
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.jobs.plan import PlanConfig
@@ -54,12 +55,17 @@ class Genome:
         return dataclasses.replace(self, target=write_vcf(self.folder / "unphased.vcf.gz", "\n".join(made) + "\n"))
 
     def config(self, out: str, **changes: Any) -> ImputeConfig:
+        """A run by copying alone whose rates are given, and whose typed sites few samples test."""
+        chosen = {"copying_only": True, "parameters": parameters_for(5.0), "loo_samples": 4, **changes}
+        return self.by_default(out, **chosen)
+
+    def by_default(self, out: str, **changes: Any) -> ImputeConfig:
+        """A run as the command makes it, but for what is changed."""
         return ImputeConfig(
             panel=self.panels[0],
             targets=(self.target,),
             out=self.folder / out,
             map=self.maps[0],
-            copying_only=True,
             command="vcfrag impute",
             **changes,
         )

@@ -96,7 +96,9 @@ def test_cluster__no_scheduler(genome: Genome) -> None:
         runner(genome.cut().manifest, [0], print)
 
 
-def test_cluster__local_by_the_command(genome: Genome, undisturbed: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.soak
+def test_cluster__local_by_the_command(genome: Genome, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = impute_job(genome.by_default("w.vcf.gz", copying_only=True), genome.cut()).outputs[0][0]
     words = ["impute", "--panel", genome.folder / "ref.chr{contig}.bcf", "--map", genome.folder / "map.{contig}.gmap"]
     words += ["--target", genome.target, "--out", genome.folder / "o.vcf.gz", "--copying-only"]
     words += ["--cluster", "local", "--jobs", "2", "--samples-per-chunk", "12"]
@@ -105,5 +107,5 @@ def test_cluster__local_by_the_command(genome: Genome, undisturbed: bytes, capsy
     said = capsys.readouterr()
     assert stop.value.code in (0, None), said.err
     assert "on 2 workers of local" in said.err
-    lines = [gzip.decompress(data).decode() for data in (undisturbed, (genome.folder / "o.vcf.gz").read_bytes())]
+    lines = [gzip.decompress(path.read_bytes()).decode() for path in (wanted, genome.folder / "o.vcf.gz")]
     assert len({text[text.index("#CHROM") :] for text in lines}) == 1

@@ -49,8 +49,9 @@ def body(path: Path) -> str:
     return text[text.index("#CHROM") :]
 
 
+@pytest.mark.soak
 def test_slurm__plans_imputes_and_merges(genome: Genome, repository: Path) -> None:
-    wanted = body(impute_job(genome.config("w.vcf.gz"), genome.cut()).outputs[0][0])
+    wanted = body(impute_job(genome.by_default("w.vcf.gz", copying_only=True), genome.cut()).outputs[0][0])
     sbatch = genome.folder / "bin" / "sbatch"
     sbatch.parent.mkdir()
     sbatch.write_text(SBATCH)
@@ -69,9 +70,10 @@ def test_slurm__plans_imputes_and_merges(genome: Genome, repository: Path) -> No
     assert "--dependency=afterok:17" in said
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("snakemake") is None, reason="snakemake is not installed (pip install snakemake)")
 def test_snakemake__plans_imputes_and_merges(genome: Genome, repository: Path) -> None:
-    wanted = body(impute_job(genome.config("w.vcf.gz"), genome.cut()).outputs[0][0])
+    wanted = body(impute_job(genome.by_default("w.vcf.gz", copying_only=True), genome.cut()).outputs[0][0])
     options = "--panel 'ref.chr{contig}.bcf' --map 'map.{contig}.gmap' --copying-only --samples-per-chunk 24"
     (genome.folder / "config.yaml").write_text(
         f'out: o.vcf.gz\nplan: "--target {genome.target.name} {options}"\nthreads: 1\n'

@@ -161,6 +161,12 @@ def test_map_for__refuses_a_map_that_covers_less_than_half_of_the_sites(tmp_path
             map_for(panel_at(*positions), path)
 
 
+def test_map_for__refuses_morgans_of_a_piece_with_many_crossovers(tmp_path: Path) -> None:
+    path = write(tmp_path / "piece.txt", lines_of("plink", [(151_330, 0.00108), (1_099_666, 0.04965)]))
+    with pytest.raises(GeneticMapError, match="are these Morgans"):
+        map_for(panel_at(200_000, 1_000_000), path)
+
+
 @pytest.mark.parametrize("layout", ["plink", "shapeit", "impute2"])
 def test_map_for__refuses_morgans(tmp_path: Path, layout: str) -> None:
     rows = [(1_000_000, 0.0), (2_000_000, 0.011), (4_000_000, 0.039)]

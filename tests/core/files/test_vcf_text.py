@@ -57,6 +57,16 @@ def test_check_text__finds_the_first_line_that_is_no_record(
             check_text(path)
 
 
+def test_check_text__a_blank_line_of_the_header_hides_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "blank.vcf"
+    path.write_bytes(HEADER.replace("##contig", "\n##contig").encode() + GOOD + b"\n\n" + GOOD + b"\n")
+    with pytest.raises(NotVcfError, match="record line 6: a blank line"):
+        check_text(path)
+    path.write_bytes(HEADER.rpartition("#CHROM")[0].encode() + GOOD)
+    with pytest.raises(NotVcfError, match="no line #CHROM stands before the records"):
+        check_text(path)
+
+
 def test_check_text__a_last_line_cut_short_is_told_from_a_wrong_one(tmp_path: Path) -> None:
     path = tmp_path / "cut.vcf"
     path.write_bytes(HEADER.encode() + GOOD + b"\n" + GOOD[:12])

@@ -27,8 +27,8 @@ from vcfrag_core.types import FloatArray, IntArray
 
 MIN_COVERED_SHARE = 0.5
 # Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
-MIN_CM_PER_MB = 0.05
-_MIN_MB = 1.0
+MIN_CM_PER_MB = 0.1
+_MIN_MB = 0.5
 
 # A line's number and fields. The garbage collector goes through lists of strings again and again, but not tuples.
 _Row = tuple[int, tuple[str, ...]]
@@ -122,7 +122,7 @@ def _check_units(path: str | Path, genetic_map: GeneticMap) -> None:
     if mb >= _MIN_MB and cm < MIN_CM_PER_MB * mb:
         raise GeneticMapError(
             f"has {cm:.3g} cM in {mb:.3g} Mb of {genetic_map.contig}, {cm / mb:.2g} per Mb: are these Morgans?"
-            " Multiply them by 100",
+            " Multiply them by 100; where they are none, give the map of the whole contig",
             path=path,
         )
 

@@ -39,9 +39,11 @@ def check_header(path: Path) -> None:
         with _open(path) as file:
             for line in file:
                 number += 1
-                if not line.startswith(b"#"):
+                if line[:1] not in (b"#", b"\r", b"\n"):
                     return
                 line.decode()
+                if line.startswith(b"#CHROM"):
+                    return
     except UnicodeDecodeError as error:
         raise NotVcfError(_not_utf8(error, path), path=path, record=f"line {number}") from None
     except (OSError, EOFError, zlib.error):
@@ -58,8 +60,9 @@ def check_text(path: Path) -> None:
     try:
         with _open(path) as file:
             n_header, n_columns = _header(file)
-            if n_columns:
-                _check_lines(path, file, n_header, n_columns)
+            if not n_columns:
+                raise NotVcfError("its header is not whole: no line #CHROM stands before the records", path=path)
+            _check_lines(path, file, n_header, n_columns)
     except (OSError, EOFError, zlib.error):
         return  # What reads on says what is wrong.
 
@@ -84,7 +87,8 @@ def _header(file: BinaryIO) -> tuple[int, int]:
     for number, line in enumerate(iter(file.readline, b""), start=1):
         if line.startswith(b"#CHROM"):
             return number, line.count(b"\t") + 1
-        if not line.startswith(b"#"):
+        # htslib goes over blank lines of a header.
+        if not line.startswith(b"#") and line.strip(b"\r\n"):
             break
     return 0, 0
 

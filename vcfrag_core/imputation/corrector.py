@@ -65,6 +65,7 @@ class Corrector:
         name: What it is, for records: its digest and run.
         left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
         differs: What is not as in training, such as `panel` and `map`.
+        reference_samples: Samples of the reference in training, where that is known.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Corrector:
         *,
         left_to_copying: Sequence[tuple[float, float]] = (),
         differs: Sequence[str] = (),
+        reference_samples: int | None = None,
     ) -> None:
         self.network = network
         self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
         self.left_to_copying = tuple(left_to_copying)
         self.differs = tuple(differs)
+        self.reference_samples = reference_samples
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
 

@@ -42,6 +42,7 @@ def corrector_of(trained: TrainedModel) -> Corrector:
         trained.name,
         left_to_copying=trained.left_to_copying,
         differs=[item.field for item in trained.accepted],
+        reference_samples=trained.reference_samples,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,6 +79,12 @@ class TrainedModel:
             folder=folder,
             left_to_copying=bins_left_to_copying(scores),
         )
+
+    @property
+    def reference_samples(self) -> int | None:
+        """Samples of the reference in training; None where the record does not say."""
+        said = re.match(r"(\d+) reference\b", self.provenance.described.get("split", ""))
+        return None if said is None else int(said[1])
 
     @property
     def name(self) -> str:

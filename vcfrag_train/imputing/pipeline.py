@@ -28,6 +28,7 @@ from vcfrag_core.imputation.load import load_model
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
@@ -61,6 +62,8 @@ from vcfrag_train.retrievers import retriever_for
 
 # Windows of one stretch; those of the next have higher numbers.
 MAX_WINDOWS: Final = 1_000_000
+# A panel so many times smaller or larger than that of a model's training is told.
+OTHER_SIZE: Final = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,4 +448,15 @@ def _way(imputer: Imputer) -> str:
     bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
     kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
     other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
-    return f"imputing by copying, corrected by the trained model{other}{kept}"
+    return f"imputing by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
+
+
+def _other_size(panel: Panel, corrector: Corrector) -> str:
+    """What to say where the panel is much smaller or larger than that of the model's training."""
+    trained = corrector.reference_samples
+    if trained is None or trained / OTHER_SIZE <= panel.n_samples <= trained * OTHER_SIZE:
+        return ""
+    return (
+        f"; it was trained with {trained} reference samples and this panel has {panel.n_samples}:"
+        " --copying-only imputes without it, and `vcfrag compare --hold-out` tells which is better"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,7 @@ from vcfrag_core.evidence.evidence import CANDIDATE_FEATURES, SITE_FEATURES, Evi
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.imputation.corrector import SITES_PER_CALL, Corrector
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.load import default_model, load_model
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.one_layer import OneLayer
@@ -206,3 +208,10 @@ def test_imputer_with_a_model__outside_samples_are_corrected_too(
     imputer = Imputer(panel, genetic_map, corrector=corrector(model_of()))
     dosages = [dosage for _, dosage in imputer.impute_windows(alleles, observed, [EXTERNAL] * 2)]
     assert all(bool(np.isfinite(dosage).all()) for dosage in dosages)
+
+
+def test_load_model__knows_the_size_of_its_training_panel() -> None:
+    record = json.loads((default_model() / "provenance.json").read_text(encoding="utf-8"))
+    trained = load_model()
+    assert record["described"]["split"].startswith(f"{trained.reference_samples} reference")
+    assert trained.differs == ()

@@ -27,8 +27,11 @@ from vcfrag_core.types import FloatArray, IntArray
 
 MIN_COVERED_SHARE = 0.5
 # Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
-MIN_CM_PER_MB = 0.1
-_MIN_MB = 0.5
+MIN_CM_PER_MB = 0.05
+_MIN_MB = 1.0
+# In a piece, the stretch before it tells, too: a map in centimorgan begins where the contig does.
+_MIN_CM_PER_MB_OF_PIECE = 0.1
+_MIN_MB_OF_PIECE = 0.5
 
 # A line's number and fields. The garbage collector goes through lists of strings again and again, but not tuples.
 _Row = tuple[int, tuple[str, ...]]
@@ -119,7 +122,10 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
 def _check_units(path: str | Path, genetic_map: GeneticMap) -> None:
     mb = float(genetic_map.positions[-1] - genetic_map.positions[0]) / 1e6
     cm = float(genetic_map.cm[-1] - genetic_map.cm[0])
-    if mb >= _MIN_MB and cm < MIN_CM_PER_MB * mb:
+    least_at_end = _MIN_CM_PER_MB_OF_PIECE * float(genetic_map.positions[-1]) / 1e6
+    is_low = mb >= _MIN_MB and cm < MIN_CM_PER_MB * mb
+    is_low_piece = mb >= _MIN_MB_OF_PIECE and cm < _MIN_CM_PER_MB_OF_PIECE * mb and genetic_map.cm[-1] < least_at_end
+    if is_low or is_low_piece:
         raise GeneticMapError(
             f"has {cm:.3g} cM in {mb:.3g} Mb of {genetic_map.contig}, {cm / mb:.2g} per Mb: are these Morgans?"
             " Multiply them by 100; where they are none, give the map of the whole contig",

@@ -106,10 +106,13 @@ def test_impute__resumed_with_other_choices_is_refused(cohort: Cohort, impute: I
 
     target = cohort.target(cohort.lines())
     out = cohort.folder / "out.vcf.gz"
-    parts = PartsFolder(out, ["20"], {"formats": "GT,DS,HDS,GP"}, resume=False)
+    made_from = {"formats": "GT,DS,HDS,GP", "x_male_dosage": "1"}
+    # Closed, as by a run that ended: an open one would be another run's.
+    PartsFolder(out, ["20"], made_from, resume=False).close()
     assert impute(target, "--min-r2", "0.3", "--resume").code == 0
-    parts = PartsFolder(out, ["20"], {"formats": "GT,DS,HDS,GP"}, resume=False)
+    parts = PartsFolder(out, ["20"], made_from, resume=False)
     parts.begin("20", {"written": "all 0.3"})
+    parts.close()
     outcome = impute(target, "--min-r2", "0.5", "--resume")
     assert outcome.code == 2
     assert "PROVENANCE_MISMATCH" in outcome.stderr

@@ -18,7 +18,7 @@ MISSING: Final = -1
 UNPHASED: Final = -1
 # Stands where a second allele would, in a call of one.
 NONE: Final = -2
-PHASING_TOOLS: Final = "Beagle, SHAPEIT5 or Eagle"
+PHASING_TOOLS: Final = "vcfrag phase, Beagle, SHAPEIT5 or Eagle"
 # Where men have one haplotype, and a heterozygous call of theirs is no matter of phase.
 _SEX_LINKED: Final = ("X", "Y", "MT")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from development_tasks import TASKS, Task, build_task, default_data
 
-from vcfrag_train.cli.evaluate import labelled
+from vcfrag_train.cli.commands.evaluate import labelled
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
 from vcfrag_train.evaluation import output, tables
 from vcfrag_train.evaluation.evaluate import EvaluationConfig

@@ -29,8 +29,8 @@ def exit_code(*arguments: str) -> object:
 
 @pytest.fixture
 def fake_command(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module in the place of `vcfrag_train.cli.inspect`, whose `command` a test replaces."""
-    module = types.ModuleType("vcfrag_train.cli.inspect")
+    """A module in the place of `vcfrag_train.cli.commands.inspect`, whose `command` a test replaces."""
+    module = types.ModuleType("vcfrag_train.cli.commands.inspect")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return module
 

@@ -1,1 +1,1 @@
-"""One module per command of `vcfrag`, each with a function `command`; `vcfrag_train.cli.app` registers them."""
+"""The command line: what all commands share, and `commands`, one module each."""

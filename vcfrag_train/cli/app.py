@@ -1,4 +1,4 @@
-"""The command line `vcfrag`, also called `vcfrag-train`: registers one module of `vcfrag_train.cli` per command.
+"""The command line `vcfrag`, also called `vcfrag-train`; `vcfrag_train.cli.commands` has a module for each command.
 
 Only the module of the command that was asked for is imported, so that `--help` answers at once.
 """
@@ -144,7 +144,7 @@ def _options(
 
 def _load(name: str) -> Callable[..., None] | typer.Typer:
     """The function of a command, or the application of a command that has commands of its own."""
-    module = importlib.import_module(f"vcfrag_train.cli.{name.replace('-', '_')}")
+    module = importlib.import_module(f"vcfrag_train.cli.commands.{name.replace('-', '_')}")
     if hasattr(module, "command"):
         return guarded(module.command)
     for registered in module.app.registered_commands:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_train.cli import impute
+from vcfrag_train.cli.commands import impute
 from vcfrag_train.jobs.plan import PlanConfig
 
 F = TypeVar("F", bound=Callable[..., None])

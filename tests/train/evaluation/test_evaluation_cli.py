@@ -16,7 +16,7 @@ from tests.vcf_text import need_bcftools, panel_text, write_vcf
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.cli.app import main
-from vcfrag_train.cli.evaluate import labelled
+from vcfrag_train.cli.commands.evaluate import labelled
 from vcfrag_train.compare import compare as comparison
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles
 from vcfrag_train.compare.peers import PEERS

@@ -52,7 +52,7 @@ def command(
 ) -> None:
     """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
     from vcfrag_core.errors import ConfigError
-    from vcfrag_train.cli.evaluate import labelled
+    from vcfrag_train.cli.commands.evaluate import labelled
     from vcfrag_train.compare import compare as comparison
     from vcfrag_train.compare.peers import PEERS, UNPHASED_PEERS
     from vcfrag_train.evaluation import evaluate as evaluation

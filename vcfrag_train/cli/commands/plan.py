@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vcfrag_train.cli.impute import config_of
+from vcfrag_train.cli.commands.impute import config_of
 from vcfrag_train.cli.jobs import cut_of, like_impute
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.jobs.manifest import job_folder

@@ -1,0 +1,1 @@
+"""One module per command of `vcfrag`, each with a function `command`, or with an `app` of several."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import pytest
 import typer
 
+import vcfrag_core
 from vcfrag_core.errors import ConfigError, OutputError
 from vcfrag_train.cli import app as cli
 from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER, check_outputs, guarded
@@ -79,3 +83,13 @@ def test_impute__a_table_named_as_an_input_leaves_the_input(tmp_path: Path, caps
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"error [CONFIG]: --qc {target} is --target, too")
     assert target.read_text() == "kept"
+
+
+def test_impute__goes_on_where_standard_error_is_closed(tmp_path: Path) -> None:
+    folder, out = vcfrag_core.example(), tmp_path / "imputed.vcf.gz"
+    files = {"panel": folder / "panel.vcf.gz", "target": folder / "array.vcf.gz", "map": folder / "map.txt", "out": out}
+    words = [sys.executable, "-c", "from vcfrag_train.cli.app import main; main()", "impute", "--copying-only"]
+    words += [word for name, path in files.items() for word in (f"--{name}", str(path))]
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} 2>&-"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert out.stat().st_size > 1000

@@ -267,7 +267,7 @@ def test_prepare__refusals(stub, search) -> None:
 
 
 def test_status_tables__cover_every_error_that_crosses_the_wire() -> None:
-    local = {"CONFIG", "INPUT", "PROVENANCE_MISSING", "PROVENANCE_MISMATCH", "TRAINING", "PROGRAM", "VCFRAG"}
+    local = {"CONFIG", "INPUT", "OUTPUT", "PROVENANCE_MISSING", "PROVENANCE_MISMATCH", "TRAINING", "PROGRAM", "VCFRAG"}
     crossing = set()
     todo = [errors.VcfragError]
     while todo:

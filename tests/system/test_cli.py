@@ -126,8 +126,8 @@ def test_fault_of_ours__is_one_line_and_keeps_its_traceback_for_debug(
     said = capsys.readouterr().err
     assert said.startswith("error [INTERNAL]: ZeroDivisionError: of two lines.")
     assert said.count("\n") == 1
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["inspect", "--debug"])
+    assert exit_code("inspect", "--debug") == 70
+    assert "Traceback (most recent call last):" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

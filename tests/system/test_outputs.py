@@ -41,6 +41,17 @@ def test_guarded__an_output_that_is_an_input_is_refused_by_whatever_name(
             command(target=[], out=Path("o"), imputed=["NAME=in.vcf"], qc=Path(name))
     with pytest.raises(ConfigError, match=r"--qc new is --out, too"):
         command(target=[], out=Path("new"), imputed=[], qc=Path("./new"))
+    for name in ("in.vcf.tbi", "in.vcf.csi"):
+        with pytest.raises(ConfigError, match="is --target, too"):
+            command(target=[target], out=Path(name), imputed=[])
+    for name in ("set.bim", "set.fam", "set.bed"):
+        with pytest.raises(ConfigError, match="is --target, too"):
+            command(target=[Path("set.bed")], out=Path(name), imputed=[])
+        with pytest.raises(ConfigError, match="is --target, too"):
+            command(target=[Path("set")], out=Path(name), imputed=[])
+    (tmp_path / "cohort.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"the summary of --qc .*cohort\.json is --imputed, too"):
+        command(target=[], out=Path("o"), imputed=["cohort.json"], qc=Path("cohort.tsv"))
     assert not ran
     command(target=[target], out=Path("new"), imputed=["NAME=in.vcf"], qc=None)
     assert ran == [Path("new")]

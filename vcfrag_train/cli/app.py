@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, NoReturn
 
@@ -79,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with _process_of_its_own() if arguments is None else contextlib.nullcontext():
         try:
             _run(chosen, words)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the user gets one line
             if len(words) < len(given):
-                raise
+                traceback.print_exc()
             _leave_with(error)
 
 

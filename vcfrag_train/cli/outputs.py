@@ -17,6 +17,8 @@ from vcfrag_core.errors import ConfigError, OutputError
 
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
+_INDEXES: Final = (".tbi", ".csi")
+_PLINK: Final = (".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam")
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,8 +30,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         given = {name: list(_paths(value)) for name, value in options.items()}
         outputs = {name: kind for name, kind in kinds.items() if kind is not None}
         check_outputs(
-            {_option(name): (path, kind) for name, kind in outputs.items() for path in given.get(name, ())},
-            {_option(name): given[name] for name in options if name not in outputs},
+            {**_implied(given), **_with_kinds(given, outputs)},
+            {_option(name): [*_belonging(given[name])] for name in options if name not in outputs},
         )
         command(**options)
 
@@ -82,6 +84,25 @@ def _kinds(command: Callable[..., None]) -> dict[str, str | None]:
         name: next((mark for mark in typing.get_args(hints.get(name))[1:] if mark in (OUTPUT, OUTPUT_FOLDER)), None)
         for name in inspect.signature(command).parameters
     }
+
+
+def _with_kinds(given: Mapping[str, list[Path]], kinds: Mapping[str, str]) -> dict[str, tuple[Path, str]]:
+    return {_option(name): (path, kind) for name, kind in kinds.items() for path in given.get(name, ())}
+
+
+def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
+    """What is written beside an output that was named: the summary of a QC table."""
+    tables = given.get("qc", [])
+    return {"the summary of --qc": (tables[0].with_suffix(".json"), OUTPUT)} if tables else {}
+
+
+def _belonging(paths: Iterable[Path]) -> Iterable[Path]:
+    """The paths, and what is read beside them: indexes, and the other files of a PLINK set."""
+    for path in paths:
+        yield path
+        yield from (path.with_name(path.name + suffix) for suffix in _INDEXES)
+        stem = path.stem if path.suffix in _PLINK else path.name
+        yield from (path.with_name(stem + suffix) for suffix in _PLINK if stem + suffix != path.name)
 
 
 def _paths(value: Any) -> Iterable[Path]:

@@ -102,8 +102,10 @@ def check_report(path: Path) -> None:
     """Refuses before any work a report that could not be written.
 
     Raises:
-        ConfigError: Its folder does not exist, or the packages that it needs are not installed.
+        ConfigError: It is not called .html, its folder does not exist, or the packages that it needs are not installed.
     """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--report {path}: the name of a page ends in .html")
     extras.require("matplotlib", "jinja2")
     if not path.parent.is_dir():
         raise ConfigError(f"--report {path}: there is no folder {path.parent}")

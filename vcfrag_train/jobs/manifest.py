@@ -141,7 +141,7 @@ class Manifest:
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Writes it, whole or not at all."""
     with atomic_path(path) as temporary:
-        content = {"kind": KIND, **_content(manifest)}
+        content = {"kind": KIND, "digest": _digest(_content(manifest)), **_content(manifest)}
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest of a file.
 
     Raises:
-        InputError: No such file, or it holds something else, or part of it.
+        InputError: No such file, or it holds something else, or part of it, or was changed after it was written.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -159,6 +159,8 @@ def read_manifest(path: Path) -> Manifest:
         raise InputError(f"not a manifest: {error}", path=path) from error
     if not isinstance(content, dict) or content.pop("kind", None) != KIND:
         raise InputError(f"not a manifest: its `kind` must be {KIND!r}; `vcfrag plan` writes one", path=path)
+    if content.pop("digest", None) != _digest(content):
+        raise InputError("the manifest is not as `vcfrag plan` wrote it; plan again with what is wanted", path=path)
     try:
         return _manifest(content)
     except (KeyError, TypeError, ValueError, ConfigError, RangeError) as error:
@@ -169,6 +171,10 @@ def read_manifest(path: Path) -> Manifest:
 def job_folder(path: Path) -> Path:
     """The folder that goes with a manifest."""
     return path.with_name(f"{path.name.removesuffix('.json')}.job")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return text_digest("plan", json.dumps(content, sort_keys=True))
 
 
 def _content(manifest: Manifest) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_budget__the_estimate_covers_what_a_search_takes(described: Callable) ->
     engine.search("index", made.task(made.own(panel.samples[:1], 0, 200), 16), lambda: None)
     task = made.task(made.own(panel.samples[:50]), 16)
     process, done, most = psutil.Process(), threading.Event(), 0
-    gc.collect()
+    give_back_freed_memory()
     before = process.memory_info().rss
 
     def sample() -> None:

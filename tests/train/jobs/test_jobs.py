@@ -186,17 +186,20 @@ def test_manifest__round_trip_and_refusals(genome: Genome) -> None:
     path = genome.cut().manifest
     assert read_manifest(path) == manifest
     content = json.loads(path.read_text())
+    changed = "is not as `vcfrag plan` wrote it; plan again"
     for damage, message in (
         ({"kind": "another"}, "its `kind` must be"),
-        ({"chunks": 5}, "not a manifest"),
-        ({"extra": 1}, "not a manifest"),
+        ({"chunks": 5}, changed),
+        ({"chunks": content["chunks"][:1]}, changed),
+        ({"sites_per_piece": 0}, changed),
+        ({"extra": 1}, changed),
     ):
         path.write_text(json.dumps({**content, **damage}))
         with pytest.raises(InputError, match=message):
             read_manifest(path)
     del content["samples"]
     path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="'samples' is missing"):
+    with pytest.raises(InputError, match=changed):
         read_manifest(path)
 
 

@@ -161,6 +161,12 @@ def test_map_for__refuses_a_map_that_covers_less_than_half_of_the_sites(tmp_path
             map_for(panel_at(*positions), path)
 
 
+def test_read_genetic_map__a_position_beyond_every_contig_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "far.txt", ["20 . 0.1 1000", f"20 . 0.2 {10**30}"])
+    with pytest.raises(GeneticMapError, match="is not a position, a whole number"):
+        read_genetic_map(path, "20")
+
+
 def test_map_for__refuses_morgans_of_a_piece_with_many_crossovers(tmp_path: Path) -> None:
     path = write(tmp_path / "piece.txt", lines_of("plink", [(151_330, 0.00108), (1_099_666, 0.04965)]))
     with pytest.raises(GeneticMapError, match="are these Morgans"):

@@ -196,6 +196,11 @@ LINE = record(5, ["0|1", "0|0"]) + "\n"
         ((HEADER + LINE.replace("\t", " ")).encode(), NotVcfError, "separated by blanks where a VCF has tabs"),
         ((HEADER + LINE + HEADER + LINE).encode(), NotVcfError, "line 7: a second header begins among the records"),
         ((HEADER + LINE + "# note\n" + LINE).encode(), NotVcfError, "line 7: a line of comment among the records"),
+        (
+            (HEADER + LINE.replace("20", "21").replace("0|1", "0|")).encode(),
+            NotVcfError,
+            "the call '0|' is none".replace("|", "[|]"),
+        ),
         ((HEADER + LINE.replace("20", "2 0")).encode(), NotVcfError, "its CHROM '2 0' has a character"),
         ((HEADER + LINE.replace("0|1", "|0|1")).encode(), NotVcfError, "line 6: has calls that begin with their phase"),
         (

@@ -191,7 +191,7 @@ def _assembled(path: str | Path, rows: list[_Row], columns: _Columns, contig: st
 def _numbers(path: str | Path, rows: list[_Row], column: int, kind: type[int] | type[float]) -> IntArray | FloatArray:
     values: list[float] = []
     try:
-        values.extend(kind(row[column]) for _, row in rows)
+        values.extend(_number(row[column], kind) for _, row in rows)
         unusable = np.flatnonzero(~np.isfinite(values))
         first_wrong = int(unusable[0]) if len(unusable) else None
     except ValueError:
@@ -201,6 +201,13 @@ def _numbers(path: str | Path, rows: list[_Row], column: int, kind: type[int] | 
         what = "a position, a whole number" if kind is int else "a number of cM"
         raise GeneticMapError(f"{row[column]!r} is not {what}", path=path, record=f"line {line}")
     return np.array(values)
+
+
+def _number(field: str, kind: type[int] | type[float]) -> float:
+    value = kind(field)
+    if kind is int and abs(value) >= 1 << 31:
+        raise ValueError("no position")
+    return value
 
 
 def _is_number(field: str) -> bool:

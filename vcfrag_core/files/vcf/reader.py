@@ -27,7 +27,7 @@ from vcfrag_core.errors import (
     UnknownContigError,
 )
 from vcfrag_core.files.kinds import Kind, kind_of, refuse_other
-from vcfrag_core.files.vcf.text import check_header, check_text, line_of
+from vcfrag_core.files.vcf.text import check_first_calls, check_header, check_text, line_of
 from vcfrag_core.files.vcf.wholeness import check_ends, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
@@ -214,6 +214,7 @@ class VcfReader:
         """Looks at the whole text where a contig was never declared: what stands there may be no record at all."""
         if self._is_text:
             check_text(self.path)
+            check_first_calls(self.path, contig)
         self._known.add(contig)
 
     def _read_failure(self, last: Record | None, n_before: int) -> InputError:

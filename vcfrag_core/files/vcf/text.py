@@ -8,6 +8,7 @@ columns it drops the last ones, and a position beyond 2^31 comes out as another 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ _TAB, _NEWLINE, _HASH, _RETURN, _BLANK = b"\t\n#\r "
 _LAST_POSITION: Final = (1 << 31) - 2
 _LONGEST_POSITION: Final = 10
 _FIXED_COLUMNS: Final = 8
+_CALL: Final = re.compile(rb"(\.|[0-9]+)([|/](\.|[0-9]+))*")
 _SHOWN: Final = 40
 
 
@@ -65,6 +67,32 @@ def check_text(path: Path) -> None:
             _check_lines(path, file, n_header, n_columns)
     except (OSError, EOFError, zlib.error):
         return  # What reads on says what is wrong.
+
+
+def check_first_calls(path: Path, contig: str) -> None:
+    """Refuses a text of which the first record of a contig has calls that are none.
+
+    Of a contig that the header does not declare, htslib hands that record on as if its calls had been read.
+
+    Raises:
+        NotVcfError: Names the line.
+    """
+    start = contig.encode() + b"\t"
+    with _open(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.startswith(start):
+                columns = line.rstrip(b"\r\n").split(b"\t")
+                names = columns[_FIXED_COLUMNS].split(b":") if len(columns) > _FIXED_COLUMNS else []
+                if b"GT" in names:
+                    _check_calls(path, number, columns[_FIXED_COLUMNS + 1 :], names.index(b"GT"))
+                return
+
+
+def _check_calls(path: Path, number: int, cells: list[bytes], at: int) -> None:
+    for cell in cells:
+        values = cell.split(b":")
+        if at < len(values) and _CALL.fullmatch(values[at]) is None:
+            raise NotVcfError(f"the call {_shown(cell)} is none", path=path, record=f"line {number}")
 
 
 def line_of(path: Path, n_records: int) -> tuple[int, bytes]:

@@ -128,6 +128,7 @@ class VcfReader:
         self.contigs = tuple(re.findall(r"^##contig=<(?:[^>]*,)?ID=([^,>]+)", self.header, re.MULTILINE))
         self.region = region
         self._known = set(self.contigs)
+        self._is_checked = False
         self._vcf = vcf
         self._indexed = indexed
         if region is not None and self.contigs:
@@ -157,8 +158,7 @@ class VcfReader:
         """
         if self.region is not None and self._indexed:
             return self._from_index(self.region)
-        if self._is_text:
-            check_text(self.path)
+        self._check_text()
         if self.region is None:
             return self._sequence(None)
         return self._from_start(self.region)
@@ -212,10 +212,16 @@ class VcfReader:
 
     def _meet(self, contig: str) -> None:
         """Looks at the whole text where a contig was never declared: what stands there may be no record at all."""
+        self._check_text()
         if self._is_text:
-            check_text(self.path)
             check_first_calls(self.path, contig)
         self._known.add(contig)
+
+    def _check_text(self) -> None:
+        """Looks at the whole text, once."""
+        if self._is_text and not self._is_checked:
+            check_text(self.path)
+            self._is_checked = True
 
     def _read_failure(self, last: Record | None, n_before: int) -> InputError:
         where = self._place_after(last)

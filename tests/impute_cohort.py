@@ -155,3 +155,24 @@ def dosage_r2(outcome: Outcome, cohort: Cohort) -> float:
     hidden = [s for s in np.flatnonzero(~cohort.typed) if int(cohort.panel.positions[s]) in imputed]
     ds = [[float(c.split(":")[1]) for c in imputed[int(cohort.panel.positions[s])][9:]] for s in hidden]
     return float(np.corrcoef(np.ravel(ds), truth[:, hidden].T.ravel())[0, 1] ** 2)
+
+
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def unambiguous(lines: list[list[str]]) -> list[int]:
+    return [i for i, line in enumerate(lines) if line[3].translate(COMPLEMENT) != line[4]]
+
+
+def swapped(line: list[str]) -> None:
+    line[3], line[4] = line[4], line[3]
+    line[9:] = [cell.translate(str.maketrans("01", "10")) for cell in line[9:]]
+
+
+def flipped(line: list[str]) -> None:
+    line[3], line[4] = line[3].translate(COMPLEMENT), line[4].translate(COMPLEMENT)
+
+
+def invert(lines: list[list[str]], chosen: Sequence[int]) -> None:
+    for i in chosen:
+        lines[i][9:] = [cell.translate(str.maketrans("01", "10")) for cell in lines[i][9:]]

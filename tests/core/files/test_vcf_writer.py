@@ -6,7 +6,6 @@ import gzip
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.imputed_output import IDENTITY, TWO, Imputed, lines_of, mosaic
 from tests.vcf_text import need_bcftools, panels
-from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ShapeError
+from vcfrag_core.errors import ConfigError, ShapeError
 from vcfrag_core.files.outputs import check_output
-from vcfrag_core.files.parts import parts_folder
-from vcfrag_core.files.vcf import bgzf
-from vcfrag_core.files.vcf import index as vcf_index
 from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.output.cohort_sums import estimated_r2
@@ -27,96 +24,12 @@ from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import (
     DEFAULT_FORMATS,
     FORMATS,
-    OutputRecords,
     PassThroughRecord,
     parse_formats,
     site_records,
 )
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-
-IDENTITY = {"panel": "p", "mask": "m"}
-TWO = Ploidy.diploid(2)
-
-
-class Imputed:
-    """Random dosages of a few samples at a panel's sites, some of them typed."""
-
-    def __init__(self, panel: Panel, *, n_samples: int = 4, seed: int = 1, ploidy: Ploidy | None = None) -> None:
-        rng = np.random.default_rng(seed)
-        self.ploidy = ploidy or Ploidy.diploid(n_samples)
-        shape = (self.ploidy.n_haplotypes, panel.n_sites)
-        self.panel = panel
-        self.samples = [f"T{i}" for i in range(self.ploidy.n_samples)]
-        self.dosage = np.where(rng.random(shape) < 0.5, rng.beta(0.1, 0.4, shape), 0).astype(np.float32)
-        self.typed = rng.random(panel.n_sites) < 0.3
-        self.alleles = np.where(self.typed, rng.integers(-1, 2, shape), np.int8(-1)).astype(np.int8)
-        self.loo = np.where(self.typed, rng.random(shape), np.nan).astype(np.float32)
-        self.er2 = np.where(self.typed, rng.random(panel.n_sites), np.nan)
-
-    def write(
-        self,
-        path: Path,
-        *,
-        formats: Sequence[str] = DEFAULT_FORMATS,
-        windows: int = 3,
-        pieces: int = 2,
-        threads: int = 1,
-        kept: Sequence[PassThroughRecord] = (),
-        length: int | None = 63_025_520,
-    ) -> Path:
-        """The whole output."""
-        contig = self.panel.contig
-        with ImputedWriter(path, formats=formats, contigs=[contig], threads=threads) as writer:
-            writer.begin(contig, IDENTITY)
-            for number, sites in enumerate(np.array_split(np.arange(self.panel.n_sites), windows)):
-                parts = np.array_split(sites, pieces)
-                given = kept if number == 0 else ()
-                parts = [(part, given if i == 0 else ()) for i, part in enumerate(np.array_split(sites, pieces))]
-                assert not writer.has(contig, number)
-                writer.write(contig, number, (self.records(part, formats, own) for part, own in parts))
-                assert writer.has(contig, number)
-            assert writer.finish(self.header(formats, length)) == self.panel.n_sites + len(kept)
-        return path
-
-    def records(
-        self, sites: np.ndarray, formats: Sequence[str] = DEFAULT_FORMATS, kept: Sequence[PassThroughRecord] = ()
-    ) -> OutputRecords:
-        """The records of some sites."""
-        return site_records(
-            self.panel,
-            sites,
-            dosage=self.dosage[:, sites],
-            alleles=self.alleles[:, sites],
-            typed=self.typed[sites],
-            er2=self.er2[sites],
-            loo=self.loo[:, sites] if "LOO" in formats else None,
-            kept=kept,
-            ploidy=self.ploidy,
-        )
-
-    def header(self, formats: Sequence[str], length: int | None = 63_025_520) -> Header:
-        provenance = [
-            ("version", "1.0"),
-            ("command", "vcfrag impute\n--out x"),
-            ("input", "<ID=20,panel=p,mask=m>"),
-        ]
-        return Header(samples=self.samples, contigs={self.panel.contig: length}, formats=formats, provenance=provenance)
-
-
-def mosaic(n_sites: int = 300, *, step: int = 5000) -> Panel:
-    rng = np.random.default_rng(9)
-    return Panel.from_haplotypes(
-        rng.integers(0, 2, (6, n_sites)), contig="20", positions=60_000 + step * np.arange(n_sites)
-    )
-
-
-def lines_of(path: Path, *options: str) -> list[list[str]]:
-    """The records as bcftools reads them."""
-    text = subprocess.run(
-        [need_bcftools(), "view", "-H", *options, str(path)], check=True, capture_output=True, text=True
-    ).stdout
-    return [line.split("\t") for line in text.splitlines()]
 
 
 @given(panel=panels(max_sites=20), seed=st.integers(0, 2**16))
@@ -319,82 +232,6 @@ def test_imputed_writer__header(tmp_path: Path) -> None:
         assert "ID=LOO" not in reader.header
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_imputed_writer__interrupted_run_leaves_no_output_and_can_go_on(tmp_path: Path, threads: int) -> None:
-    imputed = Imputed(mosaic(90))
-    whole = imputed.write(tmp_path / "whole.vcf.gz")
-    path = tmp_path / "o.vcf.gz"
-    windows = np.array_split(np.arange(90), 3)
-
-    with pytest.raises(KeyboardInterrupt):
-        break_off(path, imputed, windows, threads)
-    assert sorted(p.name for p in tmp_path.glob("o.*")) == []
-    assert not list(parts_folder(path).glob(".partial-*"))
-    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], resume=True) as writer:
-        writer.begin("20", IDENTITY)
-        assert [writer.has("20", number) for number in range(3)] == [True, False, False]
-        for number in (1, 2):
-            writer.write("20", number, [imputed.records(windows[number])])
-        writer.finish(imputed.header(DEFAULT_FORMATS))
-    assert path.read_bytes() == whole.read_bytes()
-    assert not parts_folder(path).exists()
-
-
-def break_off(path: Path, imputed: Imputed, windows: Sequence[np.ndarray], threads: int) -> None:
-    """Writes the first window and is interrupted in the second."""
-
-    def pieces() -> Iterator[OutputRecords]:
-        yield imputed.records(windows[1][:10])
-        raise KeyboardInterrupt
-
-    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], threads=threads) as writer:
-        writer.begin("20", IDENTITY)
-        writer.write("20", 0, [imputed.records(windows[0])])
-        writer.write("20", 1, pieces())
-
-
-def interrupted(path: Path, imputed: Imputed) -> None:
-    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"]) as writer:
-        writer.begin("20", IDENTITY)
-        writer.write("20", 0, [imputed.records(np.arange(5))])
-
-
-def test_imputed_writer__parts_of_another_input_are_never_taken_up(tmp_path: Path) -> None:
-    imputed = Imputed(mosaic(10))
-    path = tmp_path / "o.vcf.gz"
-    interrupted(path, imputed)
-    with (
-        ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], resume=True) as writer,
-        pytest.raises(ProvenanceMismatchError, match="made with mask m, this run has other"),
-    ):
-        writer.begin("20", {**IDENTITY, "mask": "other"})
-    with pytest.raises(ProvenanceMismatchError, match="made with formats GT,DS,HDS,GP, this run has GT"):
-        ImputedWriter(path, formats=("GT",), contigs=["20"], resume=True)
-
-
-def test_imputed_writer__without_resume_a_run_starts_anew(tmp_path: Path) -> None:
-    imputed = Imputed(mosaic(10))
-    path = tmp_path / "o.vcf.gz"
-    interrupted(path, imputed)
-    with ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"]) as writer:
-        writer.begin("20", {"panel": "another"})
-        assert not writer.has("20", 0)
-
-
-def test_imputed_writer__a_damaged_part_is_noticed(tmp_path: Path) -> None:
-    imputed = Imputed(mosaic(10))
-    path = tmp_path / "o.vcf.gz"
-    interrupted(path, imputed)
-    (part,) = parts_folder(path).glob("*.part")
-    part.write_bytes(part.read_bytes()[:-3])
-    with (
-        ImputedWriter(path, formats=DEFAULT_FORMATS, contigs=["20"], resume=True) as writer,
-        pytest.raises(ProvenanceMismatchError, match="not as it was written"),
-    ):
-        writer.finish(imputed.header(DEFAULT_FORMATS))
-    assert not path.exists()
-
-
 def test_imputed_writer__several_contigs_in_their_order(tmp_path: Path) -> None:
     panels_ = [Panel.from_haplotypes(np.zeros((2, 30)), contig=contig) for contig in ("21", "20", "22")]
     both = [Imputed(panel) for panel in panels_]
@@ -431,34 +268,6 @@ def test_output_records__refuses_other_shapes() -> None:
             alleles=np.full((4, 2), -1, np.int8),
             typed=np.zeros(2, np.bool_),
         )
-
-
-@given(data=st.binary(max_size=200_000), cut=st.integers(1, 1000))
-def test_bgzf__is_gzip_and_its_offsets_lead_back(data: bytes, cut: int) -> None:
-    packed, blocks = bgzf.compress(data)
-    whole = packed + bgzf.EOF_BLOCK
-    assert gzip.decompress(whole) == data
-    assert b"".join(bgzf.decompress(whole)) == data
-    offsets = np.arange(0, len(data) + 1, cut, dtype=np.int64)
-    for offset, place in zip(offsets.tolist(), bgzf.virtual_offsets(offsets, blocks, 0).tolist(), strict=True):
-        rest = gzip.decompress(whole[place >> 16 :])
-        assert rest[place & 0xFFFF :] == data[offset:]
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**29 - 2), st.integers(1, 10**6)), min_size=1, max_size=30))
-def test_vcf_index__bins_are_those_of_the_specification(intervals: list[tuple[int, int]]) -> None:
-    def reg2bin(begin: int, end: int) -> int:
-        """The function of the SAM specification, section 5.3."""
-        end -= 1
-        for shift, first in ((14, 4681), (17, 585), (20, 73), (23, 9), (26, 1)):
-            if begin >> shift == end >> shift:
-                return first + (begin >> shift)
-        return 0
-
-    begins = np.array([b for b, _ in intervals], dtype=np.int64)
-    ends = np.minimum(begins + np.array([n for _, n in intervals]), 2**29)
-    wanted = [reg2bin(b, e) for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
-    assert vcf_index.bins_of(begins, ends, vcf_index.TBI_DEPTH).tolist() == wanted
 
 
 @pytest.mark.parametrize("suffix", ["vcf.gz", "bcf"])

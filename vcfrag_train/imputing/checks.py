@@ -294,8 +294,17 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
         )
 
 
-def check_thin(target: CheckedTarget, cm: F64Array, flank_cm: float, config: ImputeConfig) -> None:
+def check_thin(
+    target: CheckedTarget, cm: F64Array, flank_cm: float, config: ImputeConfig, *, typed_only: bool = False
+) -> None:
     """Finds stretches with too few typed sites; they are left out of the output, or refused.
+
+    Args:
+        target: The target, whose `thin` is set.
+        cm: (V,) genetic positions.
+        flank_cm: How far from a site typed sites count.
+        config: The run.
+        typed_only: Whether a stretch without any typed site is nobody's concern, since only those are written.
 
     Raises:
         TargetError: There are such stretches and the run is not to go on, or they leave nothing.
@@ -304,6 +313,8 @@ def check_thin(target: CheckedTarget, cm: F64Array, flank_cm: float, config: Imp
         thin = target_qc.thin_stretches(cm, target.observed, flank_cm=flank_cm, least=config.least_typed)
         low, high = target.inside
         target.thin = [(max(a, low), min(b, high)) for a, b in thin if a < high and b > low]
+        if typed_only:
+            target.thin = [(a, b) for a, b in target.thin if target.observed[a:b].any()]
         if not target.thin:
             return
         if KeepGoing.SPARSE not in config.keep_going or not bool(target.written.any()):
@@ -321,7 +332,7 @@ def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig) -
     more = len(target.thin) - len(named)
     n_sites = sum(b - a for a, b in target.thin)
     if target.written.any():
-        advice = "leave them out of the output with --keep-going sparse, or impute the rest with --region"
+        advice = "leave them out with --keep-going sparse, or take the rest with --region"
     else:
         advice = f"no stretch has enough ({int(target.observed.sum())} in all): the targets need denser typing"
         advice += ", or a map in which these sites lie closer, or a lower --least-typed, which is less accurate"

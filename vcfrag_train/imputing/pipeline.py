@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 import numpy as np
 
@@ -129,6 +129,9 @@ class Run:
         report: Takes what is found out about the targets.
         given: What was decided for their cohort before, or None.
     """
+
+    # Whether sites that nobody is typed at are not written, so that none needs typed sites around it.
+    _typed_only: ClassVar[bool] = False
 
     def __init__(self, config: ImputeConfig, reporter: Reporter, report: QcReport, given: CohortRecord | None) -> None:
         self._config = config
@@ -256,7 +259,7 @@ class Run:
                     checked.leave_out(self._likenesses.same_people())
             with open_imputer(config, checked, genetic_map) as imputer:
                 flank_cm = imputer.parameters(checked.observed).flank_cm
-                check_thin(checked, imputer.cm, flank_cm, config)
+                check_thin(checked, imputer.cm, flank_cm, config, typed_only=self._typed_only)
                 phaser = Phaser(panel, genetic_map, groups=groups_of_matches(checked.people), threads=config.threads)
                 if given is None:
                     # What the frequencies tell of the strand must not mislead the phase.
@@ -265,14 +268,14 @@ class Run:
                 self._reporter.stage("estimating the rates of copying and testing the typed sites")
                 phased_as = (checked.observed, checked.matching.exchanged)
                 decided = decide(checked, imputer, config, given)
-                check_thin(checked, imputer.cm, flank_cm, config)
+                check_thin(checked, imputer.cm, flank_cm, config, typed_only=self._typed_only)
                 if not all(map(np.array_equal, phased_as, (checked.observed, checked.matching.exchanged))):
                     # A damaged site misled the phase around it, one on the other strand is coded anew.
                     self._phase(checked, phaser)
                 self._decided.append(record_of(checked, decided, genetic_map.digest))
                 self._tell(checked, decided)
                 imputer = decided.imputer
-                self._reporter.say(_way(imputer))
+                self._tell_way(checked, imputer)
                 yield checked, imputer, self._identity(checked, imputer, genetic_map)
         except TargetError:
             self._report.add(checked)
@@ -306,12 +309,16 @@ class Run:
             self._reporter.say(f"{contig}: {decided.rates}")
         for line in self._report.add(checked):
             self._reporter.say(line)
+
+    def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
+        """Says how the sites are imputed."""
         if checked.phased is not None:
             n_samples = sum(drawn is not None for drawn in checked.phased.drawn)
             self._reporter.say(
-                f"{contig}: {n_samples} of {len(checked.phased.drawn)} samples are not phased; what is imputed is the"
-                f" mean over {self._config.draws} draws of the phase of each"
+                f"{checked.label}: {n_samples} of {len(checked.phased.drawn)} samples are not phased; what is imputed"
+                f" is the mean over {self._config.draws} draws of the phase of each"
             )
+        self._reporter.say(_way(imputer))
 
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""

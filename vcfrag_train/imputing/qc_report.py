@@ -155,8 +155,8 @@ def _lines(
     if records.contig != panel.contig:
         lines.append(f"contig {records.contig} of the target is {panel.contig} of the panel")
     lines.append(
-        f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records are typed panel sites,"
-        f" {panel.n_sites - int(target.observed.sum())} sites to impute in {len(records.samples)} samples"
+        f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records are typed sites of the"
+        f" panel's {panel.n_sites}, in {len(records.samples)} samples"
     )
     inside = target.inside[1] - target.inside[0]
     if inside < panel.n_sites:

@@ -75,12 +75,17 @@ def phase(config: ImputeConfig, reporter: Reporter | None = None) -> PhaseResult
 class _PhasingRun(Run):
     """A run that ends with the phase."""
 
+    _typed_only = True
     phased_samples: set[str]
 
     def _writer(self, contigs: Sequence[str]) -> RecordWriter:
         self.phased_samples = set()
         config = self._config
         return PhasedWriter(config.out, formats=PHASED_FORMATS, contigs=contigs, threads=config.threads)
+
+    def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
+        n_used, n_records = len(checked.matching.used()), checked.records.n_records
+        self._reporter.say(f"{checked.label}: phasing at {n_used} of {n_records} records; the others keep their calls")
 
     def _impute(
         self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: RecordWriter, stretch: int

@@ -119,3 +119,16 @@ def test_phase__other_suffixes_are_refused(cohort: Cohort) -> None:
     code, out = phase(cohort, cohort.target(cohort.lines()), out="phased.bgen")
     assert code == 2
     assert not out.exists()
+
+
+def test_phase__panel_that_reaches_beyond_the_targets(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = without_phase(cohort.lines())
+    some = [line for line in lines if 300_000 <= int(line[1]) <= 700_000]
+    alone = [line[1] for line in some]
+    code, out = phase(cohort, cohort.target(some, "u.vcf.gz"))
+    assert code == 0
+    assert [row[1] for row in rows_of(out)] == alone
+    assert all("|" in cell for row in rows_of(out) for cell in row[9:])
+    said = capsys.readouterr()
+    assert f"phasing at {len(some)} of {len(some)} records" in said.err
+    assert "imput" not in said.out + said.err

@@ -78,6 +78,6 @@ def command(
     with showing() as reporter:
         result = phase(config, reporter)
     typer.echo(
-        f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples, of which {result.n_phased} were"
-        f" phased; QC in {result.qc}"
+        f"wrote {result.out}: {result.n_records} records; {result.n_phased} of {result.n_samples} samples were not"
+        f" phased before; QC in {result.qc}"
     )

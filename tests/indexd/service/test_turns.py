@@ -87,6 +87,18 @@ def test_lane__a_client_waits_for_one_of_anothers_jobs_and_not_for_all() -> None
     assert order.index("small") <= 1
 
 
+def test_lane__only_those_next_in_turn_are_taken_along() -> None:
+    lane = Lane("test")
+    for client, subject in ((A1, "x"), (A1, "x"), (A1, "x"), (B, "x"), (B, "y")):
+        lane.put(client, lambda seconds: None, subject=subject)
+    taken = lane.take_along(lambda job: job.subject == "x")
+    # The other client's second is its next turn, and nobody overtakes it.
+    assert [job.client for job in taken] == [A1, B, A1]
+    assert lane.take_along(lambda job: job.subject == "x") == []
+    assert [job.subject for job in lane.take_along(lambda job: True)] == ["y", "x"]
+    assert lane.take_along(lambda job: True) == []
+
+
 def test_lane__one_that_is_stuck_is_told_from_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     lane, call, go_on, entered = Lane("test"), Call(), threading.Event(), threading.Event()
     lane.start()

@@ -24,6 +24,8 @@ RECEIVED_AT_ONCE = 4
 COPIES_OF_A_REPLY = 3
 # What every gRPC peer of this contract takes; less than 2 GiB by far, and a margin for the fields beside the arrays.
 MAX_REPLY_BYTES = 63 * MIB
+# Queries and replies of searches that are computed as one: some dozens of usual ones.
+MAX_JOINED_BYTES = 16 * MIB
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,11 @@ class LimitsConfig:
     def reply_bytes(self) -> int:
         """The largest reply, by its arrays."""
         return min(self.queue_bytes // COPIES_OF_A_REPLY, MAX_REPLY_BYTES)
+
+    @property
+    def joined_bytes(self) -> int:
+        """Queries and replies of searches that are computed as one."""
+        return min(self.queue_bytes // (2 * COPIES_OF_A_REPLY), MAX_JOINED_BYTES)
 
     @property
     def identity_bytes(self) -> int:

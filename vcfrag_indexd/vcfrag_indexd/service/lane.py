@@ -6,6 +6,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from vcfrag_indexd.service.call import Call, Client
 from vcfrag_indexd.service.turns import FairQueue
@@ -18,11 +19,20 @@ STUCK_SECONDS = 600.0
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Job:
-    """Something to be done for a client, told how many seconds it waited, and the call that it is for."""
+    """Something to be done for a client, told how many seconds it waited.
+
+    Attributes:
+        client: Whose it is.
+        run: Does it.
+        call: The call that it is for.
+        subject: What it is about, for who may take it along.
+        since: Since when it waits.
+    """
 
     client: Client
     run: Callable[[float], None]
     call: Call | None = None
+    subject: Any = None
     since: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
@@ -60,13 +70,21 @@ class Lane:
         stuck = [job for job, since in list(self._running.items()) if max(since, job.progressed) < last]
         return not stuck and all(thread.alive() for thread in self._threads)
 
-    def put(self, client: Client, run: Callable[[float], None], call: Call | None = None) -> Job:
+    def put(self, client: Client, run: Callable[[float], None], call: Call | None = None, subject: Any = None) -> Job:
         """Queues a job; its `run` must see to its own errors."""
-        job = Job(client, run, call)
+        job = Job(client, run, call, subject)
         with self._ready:
             self._queue.push(client, job)
             self._ready.notify()
         return job
+
+    def take_along(self, wanted: Callable[[Job], bool]) -> list[Job]:
+        """The jobs that are next in turn, as long as they are wanted; whoever asks does them, from within a job."""
+        taken: list[Job] = []
+        with self._ready:
+            while (job := self._queue.peek()) is not None and wanted(job):
+                taken.append(self._queue.pop())
+        return taken
 
     def discard(self, job: Job) -> bool:
         """Takes back a job; whether it waited still, and so never runs."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from vcfrag_core.errors import OutOfBudgetError, RangeError, UnavailableError
+from vcfrag_core.errors import OutOfBudgetError, RangeError, UnavailableError, VcfragError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.consistency import check_range, check_search
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.cache import Holding
-from vcfrag_core.search.engine import Engine, SearchTask
+from vcfrag_core.search.engine import Answer, Engine
 from vcfrag_core.search.index import HeldPanel, OpenIndex, search_task
 from vcfrag_indexd import __version__
-from vcfrag_indexd.config.config import LimitsConfig
+from vcfrag_indexd.config.config import GPU_ENGINES, LimitsConfig
 from vcfrag_indexd.service.admission import Admission
 from vcfrag_indexd.service.call import Call
+from vcfrag_indexd.service.joined import PlannedSearch, Waiting, apart, checkpoint_of, joined
 from vcfrag_indexd.service.registry import Registry
 from vcfrag_indexd.service.requests import (
     DaemonInfo,
@@ -34,34 +34,9 @@ from vcfrag_indexd.service.requests import (
 )
 
 PREPARE_SEGMENTS = 64
-# A neighbour's id and distance.
-BYTES_OF_A_NEIGHBOUR = 8
 
 # What observers (metrics, tests) are told of every search: queries, and the queue, search and build seconds.
 SearchObserver = Callable[[int, float, float, float], None]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PlannedSearch:
-    """A search that was checked and can be computed.
-
-    Attributes:
-        index: The index.
-        task: The queries.
-        work: Queries x segments x k.
-    """
-
-    index: OpenIndex
-    task: SearchTask
-    work: int
-
-    @property
-    def task_bytes(self) -> int:
-        return self.task.alleles.nbytes + self.task.called.nbytes + self.task.excluded.nbytes
-
-    @property
-    def reply_bytes(self) -> int:
-        return BYTES_OF_A_NEIGHBOUR * self.work
 
 
 class Preparation:
@@ -167,6 +142,15 @@ class IndexService:
             )
         return planned
 
+    def joins(self, first: PlannedSearch, other: PlannedSearch, n_bytes: int) -> bool:
+        """Whether a search is computed with one before it, where so many bytes are joined already.
+
+        On a device a search of few queries takes about as long as one of many. On the host it does not, and who came
+        first would wait for the others.
+        """
+        within = n_bytes + other.task_bytes + other.reply_bytes <= self.limits.joined_bytes
+        return within and self.engine.name in GPU_ENGINES and first.fits(other)
+
     def search(self, planned: PlannedSearch, call: Call, queue_seconds: float) -> SearchAnswer:
         """
         Raises:
@@ -178,8 +162,41 @@ class IndexService:
         before = time.perf_counter()
         answer = self.engine.search(planned.index.handle, planned.task, call.checkpoint)
         seconds = time.perf_counter() - before
-        planned.index.searches += 1
         self.admission.note_speed(planned.work, seconds)
+        return self._answered(planned, answer, queue_seconds, seconds)
+
+    def search_together(self, searches: Sequence[Waiting]) -> list[SearchAnswer | VcfragError]:
+        """Searches that `joins` allows, as one; for each its answer, or why it has none.
+
+        Raises:
+            UnavailableError: The engine's worker is away.
+            DeadlineError: None of the calls is wanted any more.
+        """
+        self.require_engine()
+        tasks = [search.planned.task for search in searches]
+        before = time.perf_counter()
+        try:
+            answer = self.engine.search(
+                searches[0].planned.index.handle, joined(tasks), lambda: checkpoint_of(searches)
+            )
+        except (OutOfBudgetError, MemoryError):
+            return [self._alone(search) for search in searches]
+        seconds = time.perf_counter() - before
+        self.admission.note_speed(sum(search.planned.work for search in searches), seconds)
+        return [
+            search.failed
+            or self._answered(search.planned, Answer(part, answer.build_seconds), search.queue_seconds, seconds)
+            for search, part in zip(searches, apart(answer.result, tasks), strict=True)
+        ]
+
+    def _alone(self, search: Waiting) -> SearchAnswer | VcfragError:
+        try:
+            return self.search(search.planned, search.call, search.queue_seconds)
+        except VcfragError as error:
+            return error
+
+    def _answered(self, planned: PlannedSearch, answer: Answer, queue_seconds: float, seconds: float) -> SearchAnswer:
+        planned.index.searches += 1
         if self._on_search is not None:
             self._on_search(planned.task.n_queries, queue_seconds, seconds, answer.build_seconds)
         return SearchAnswer(

@@ -44,6 +44,10 @@ class FairQueue(Generic[T]):
         waiting.append(item)
         self._length += 1
 
+    def peek(self) -> T | None:
+        """What is next; None where nothing waits."""
+        return next((waiting[0] for connections in self._hosts.values() for waiting in connections.values()), None)
+
     def pop(self) -> T:
         """Takes what is next.
 

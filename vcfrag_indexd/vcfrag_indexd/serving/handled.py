@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from vcfrag_core.errors import InternalError, OverloadedError, VcfragError
 from vcfrag_indexd.logs import get_log
@@ -86,13 +86,22 @@ class Handled:
         if self._ticket is not None:
             self._admission.change(self._ticket, work=work, n_bytes=n_bytes)
 
-    def queue(self, lane: Lane, step: Callable[[float], None]) -> None:
+    def queue(self, lane: Lane, step: Callable[[float], None], subject: Any = None) -> None:
         """Does `step` when it is this client's turn, told how many seconds that took; errors end the call."""
+
+        def run(seconds: float) -> None:
+            self.guard(lambda: self._step(step, seconds))
+
         with self._lock:
-            job = lane.put(self.client, lambda seconds: self.guard(lambda: self._step(step, seconds)), self.wanted)
+            job = lane.put(self.client, run, self.wanted, subject)
             self._place = (lane, job)
         if self.call.over:
             self._over()
+
+    def taken_along(self) -> None:
+        """It is this client's turn, and what was queued is done with another's; errors end the call."""
+        with self._lock:
+            self._place = None
 
     def guard(self, step: Callable[[], None]) -> None:
         """Does `step`; an error of the tree is the call's refusal, any other is logged and is INTERNAL."""
@@ -160,8 +169,7 @@ class Handled:
         )
 
     def _step(self, step: Callable[[float], None], seconds: float) -> None:
-        with self._lock:
-            self._place = None
+        self.taken_along()
         self.wanted.checkpoint()
         step(seconds)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 
@@ -14,8 +15,10 @@ from vcfrag_indexd.logs import get_log
 from vcfrag_indexd.security.authorizer import Authorizer
 from vcfrag_indexd.service import messages
 from vcfrag_indexd.service.call import Client
-from vcfrag_indexd.service.lane import Lane
-from vcfrag_indexd.service.service import IndexService, PlannedSearch, Preparation
+from vcfrag_indexd.service.joined import PlannedSearch, Waiting
+from vcfrag_indexd.service.lane import Job, Lane
+from vcfrag_indexd.service.requests import SearchAnswer
+from vcfrag_indexd.service.service import IndexService, Preparation
 from vcfrag_indexd.serving.handled import CallObserver, Handled
 from vcfrag_indexd.telemetry.tracing import Tracer
 from vcfrag_indexd.transport.inbox import Inbox
@@ -166,15 +169,49 @@ class IndexRpc:
             + messages.BYTES_OF_A_QUERY * planned.task.n_queries
             + COPIES_OF_A_REPLY * planned.reply_bytes,
         )
-        handled.queue(self.searching, lambda seconds: self._compute(handled, planned, seconds))
+        handled.queue(
+            self.searching, lambda seconds: self._compute(handled, planned, seconds), subject=(handled, planned)
+        )
 
     def _compute(self, handled: Handled, planned: PlannedSearch, seconds: float) -> None:
-        answer = self.service.search(planned, handled.wanted, seconds)
+        others = self._taken_along(planned)
+        if not others:
+            self._answer(handled, self.service.search(planned, handled.wanted, seconds))
+            return
+        each = [(handled, Waiting(planned, handled.wanted, seconds)), *others]
+        try:
+            outcomes: Sequence[SearchAnswer | Exception] = self.service.search_together([one for _, one in each])
+        except Exception as error:  # noqa: BLE001  whatever it is, every peer must get an answer
+            outcomes = [error] * len(each)
+        for (whose, _), outcome in zip(each, outcomes, strict=True):
+            whose.guard(functools.partial(self._answer, whose, outcome))
+
+    def _taken_along(self, planned: PlannedSearch) -> list[tuple[Handled, Waiting]]:
+        """The searches next in turn that are computed together with this one."""
+        n_bytes = planned.task_bytes + planned.reply_bytes
+
+        def joins(job: Job) -> bool:
+            nonlocal n_bytes
+            if job.subject is None or not self.service.joins(planned, job.subject[1], n_bytes):
+                return False
+            n_bytes += job.subject[1].task_bytes + job.subject[1].reply_bytes
+            return True
+
+        found = []
+        for job in self.searching.take_along(joins):
+            handled, other = job.subject
+            handled.taken_along()
+            found.append((handled, Waiting(other, handled.wanted, time.monotonic() - job.since)))
+        return found
+
+    def _answer(self, handled: Handled, outcome: SearchAnswer | Exception) -> None:
+        if isinstance(outcome, Exception):
+            raise outcome
         if self.searching.waiting:
             # The next search need not wait until this one's answer is on its way.
-            handled.queue(self._replying, lambda _: self._reply(handled, messages.encode_answer(answer)))
+            handled.queue(self._replying, lambda _: self._reply(handled, messages.encode_answer(outcome)))
         else:
-            self._reply(handled, messages.encode_answer(answer))
+            self._reply(handled, messages.encode_answer(outcome))
 
     def _list(self, handled: Handled, data: bytes) -> None:
         messages.decode_nothing(pb.ListIndexesRequest, data)

@@ -194,6 +194,24 @@ def test_search__room_is_made_on_a_device_that_others_fill(on_host: Make, oracle
 
 
 @needs_compiler
+def test_search__the_last_ones_scratch_memory_makes_room(on_host: Make, oracle: Engine, described: Callable) -> None:
+    panel = few_haplotypes(6, 6000, 7, 20)
+    made = described(panel, wanted=(2000,))
+    many, wide = made.task(made.own(panel.samples, 0, 200), 3), made.task(made.own(panel.samples[:1]), 3)
+    used = []
+    for task in (many, wide):
+        engine = on_host()
+        engine.open(made.source())
+        engine.search("index", task, go_on)
+        used.append(engine.usage().peak_bytes)
+    small = on_host(max(used))
+    small.open(made.source())
+    small.search("index", many, go_on)
+    same(small.search("index", wide, go_on).result, answer(oracle, made.source(), wide))
+    assert small.usage().peak_bytes <= max(used)
+
+
+@needs_compiler
 def test_search__a_full_device_is_out_of_budget_and_then_serves_again(on_host: Make, index) -> None:
     engine = on_host()
     engine.open(index.source())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from vcfrag_core.errors import ConfigError, OutOfBudgetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.cli.app import app
-from vcfrag_indexd.engines import bench, measured
+from vcfrag_indexd.engines import bench, create, measured
 from vcfrag_indexd.engines.create import engine_for_daemon
 from vcfrag_indexd.engines.measured import Measurement
 
@@ -82,6 +82,15 @@ def test_auto__is_the_fastest_that_was_measured_here() -> None:
     kept(bitscan=2.0, faiss_cpu=1.0).store()
     assert auto() == "faiss-cpu"
     kept(bitscan=1.0, faiss_cpu=2.0).store()
+    assert auto() == "bitscan"
+
+
+def test_auto__is_the_fastest_that_is_still_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept(bitscan=3.0, faiss_cpu=2.0, faiss_gpu=1.0).store()
+    assert auto() == "faiss-cpu"
+    monkeypatch.setattr(create, "installed_faiss", lambda: None)
+    assert auto() == "bitscan"
+    kept(faiss_gpu=1.0).store()
     assert auto() == "bitscan"
 
 

@@ -13,13 +13,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vcfrag_core.errors import OutOfBudgetError, UnknownIndexError
 from vcfrag_core.retrieval.layout import Segment
-from vcfrag_core.search.cache import SegmentCache
+from vcfrag_core.search.cache import Key, SegmentCache
 from vcfrag_core.search.engine import Answer, Checkpoint, IndexSource, SearchTask, Usage
 from vcfrag_core.search.tiled import result_of
 from vcfrag_core.types import U8Array
@@ -31,6 +31,7 @@ from vcfrag_indexd.engines.cuda.passes import THREADS, Passes, u32, u64
 MAX_UPLOAD_THREADS = 8
 RECENT_CONTEXTS = 64
 TILE_BYTES = TILE_SITES // 8  # of a haplotype
+T = TypeVar("T")
 ContextKey = tuple[str, int, int, tuple[int, int]]
 
 
@@ -127,7 +128,7 @@ class BitscanGpuEngine:
                 passes = Passes(self.device, context, task, rows, len(source.rows))
                 scratch = self._room(passes.scratch_bytes)
                 addresses = np.array([tile.address for tile in tiles], dtype=np.uint64)
-                passes.run(scratch, addresses, len(source.packed), checkpoint, ids, near)
+                self._with_room(lambda: passes.run(scratch, addresses, len(source.packed), checkpoint, ids, near))
         return Answer(result_of(context.segments, ids, near), self._build_seconds)
 
     def _source(self, handle: str) -> IndexSource:
@@ -152,7 +153,7 @@ class BitscanGpuEngine:
             return _References(self._uploaded(source.rows), self._uploaded(source.keys))
 
         size = source.rows.nbytes + source.keys.nbytes
-        found: _References = get((source.handle, "references", 0, 0), size, lambda: self._timed(build))
+        found: _References = self._held(get, (source.handle, "references", 0, 0), size, build)
         return found
 
     def _tiles(self, source: IndexSource, start: int, stop: int, get: Callable[..., Any]) -> list[DeviceArray]:
@@ -161,7 +162,7 @@ class BitscanGpuEngine:
 
         def piece(tile: int) -> DeviceArray:
             key = (_panel_key(source), "tile", tile, tile + 1)
-            found: DeviceArray = get(key, size, lambda: self._timed(lambda: self._tile(source.packed, tile)))
+            found: DeviceArray = self._held(get, key, size, lambda: self._tile(source.packed, tile))
             return found
 
         return [piece(tile) for tile in range(start // TILE_SITES, (stop - 1) // TILE_SITES + 1)]
@@ -176,15 +177,25 @@ class BitscanGpuEngine:
             rows[begin:end, : given.shape[1]] = given[begin:end]
 
         list(self._pool.map(copy, bounds[:-1], bounds[1:]))
-        by_haplotype, by_word = self._uploaded(rows), self._allocated(rows.nbytes)
+        by_haplotype, by_word = self._uploaded(rows), DeviceArray(self.device, rows.nbytes)
         arguments = (u64(by_haplotype.address), u64(by_word.address), u32(len(packed)))
         self.device.launch(Launch("transpose", (-(-len(packed) // THREADS), 1, 1), THREADS, arguments))
         return by_word
 
+    def _held(self, get: Callable[..., Any], key: Key, n_bytes: int, build: Callable[[], Any]) -> Any:
+        """A value of the cache, for which the last search's scratch memory goes if it must."""
+        try:
+            return get(key, n_bytes, lambda: self._timed(build))
+        except OutOfBudgetError:
+            if self._scratch is None:
+                raise
+            self._free_scratch()
+        return get(key, n_bytes, lambda: self._timed(build))
+
     def _timed(self, build: Callable[[], Any]) -> Any:
         before = time.perf_counter()
         try:
-            return build()
+            return self._with_room(build)
         finally:
             self._build_seconds += time.perf_counter() - before
 
@@ -194,7 +205,7 @@ class BitscanGpuEngine:
             self._free_scratch()
             self._scratch_room.enter_context(self._cache.reserve(n_bytes))
             try:
-                self._scratch = self._allocated(n_bytes)
+                self._scratch = self._with_room(lambda: DeviceArray(self.device, n_bytes))
             except BaseException:
                 self._scratch_room.close()
                 raise
@@ -205,26 +216,26 @@ class BitscanGpuEngine:
         self._scratch_room.close()
 
     def _uploaded(self, array: AnyArray) -> DeviceArray:
-        made = self._allocated(array.nbytes)
+        made = DeviceArray(self.device, array.nbytes)
         self.device.upload(made.address, np.ascontiguousarray(array))
         return made
 
-    def _allocated(self, n_bytes: int) -> DeviceArray:
-        """Memory of the device, for which everything that is not in use goes if it must.
+    def _with_room(self, work: Callable[[], T]) -> T:
+        """The work's result; where the device has no room for it, what is not in use goes and it is tried again.
 
         Raises:
-            OutOfBudgetError: Others have so much of the device that this much cannot be had.
+            OutOfBudgetError: Others have so much of the device that there is no room even so.
         """
         try:
-            return DeviceArray(self.device, n_bytes)
+            return work()
         except DeviceMemoryError:
             self._cache.evict_unpinned()
         try:
-            return DeviceArray(self.device, n_bytes)
+            return work()
         except DeviceMemoryError as error:
             raise OutOfBudgetError(
-                f"{error}, of which {self.device.free_bytes()} are free: search a shorter range or fewer queries, "
-                "or leave more of the device to the daemon"
+                f"{self.device.name}: {error}, {self.device.free_bytes()} bytes are free: search a shorter range or "
+                "fewer queries, or leave more of the device to the daemon"
             ) from error
 
 

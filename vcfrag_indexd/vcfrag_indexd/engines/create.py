@@ -126,11 +126,14 @@ def _devices(name: str, wanted: Sequence[int]) -> Sequence[int]:
 
 def _chosen() -> str:
     """The engine of `auto`."""
-    found = measured.stored()
+    found, faiss = measured.stored(), installed_faiss()
     if found is not None:
-        log.info("the fastest engine of this machine searches", engine=found.fastest, seconds=found.seconds)
-        return found.fastest
-    if installed_faiss() is None:
+        # What was measured may have been uninstalled since.
+        there = [name for name in found.by_speed if not name.startswith("faiss-") or name == f"faiss-{faiss}"]
+        if there:
+            log.info("the fastest engine of this machine searches", engine=there[0], seconds=found.seconds)
+            return there[0]
+    if faiss is None:
         log.info("FAISS is not installed, bitscan searches", for_a_gpu=GPU_LINE, for_faiss_cpu=CPU_LINE)
     else:
         log.info("bitscan searches: no engines were measured here", to_measure="vcfrag-indexd bench --panel NAME=FILE")

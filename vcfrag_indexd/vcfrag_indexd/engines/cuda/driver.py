@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ KERNELS = (
     "transpose",
 )  # fmt: skip
 PINNED_BYTES = 1 << 20
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
 
 
 class CudaDevice:
@@ -35,7 +37,7 @@ class CudaDevice:
         self._number = number
         self._device = _checked(driver.cuDeviceGet(number))
         self._context = _checked(driver.cuDevicePrimaryCtxRetain(self._device))
-        self._checked(driver.cuCtxSetCurrent(self._context))
+        _checked(driver.cuCtxSetCurrent(self._context))
         attribute = driver.CUdevice_attribute
         major, minor, self._shared = (
             _checked(driver.cuDeviceGetAttribute(what, self._device))
@@ -45,11 +47,11 @@ class CudaDevice:
                 attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
             )
         )
-        self._stream = self._checked(driver.cuStreamCreate(int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)))
+        self._stream = _checked(driver.cuStreamCreate(int(driver.CUstream_flags.CU_STREAM_NON_BLOCKING)))
         code, _ = compile_kernels(SOURCE.read_text(), f"sm_{major}{minor}")
-        self._module = self._checked(driver.cuModuleLoadData(code))
+        self._module = _checked(driver.cuModuleLoadData(code))
         self._kernels = {name: self._kernel(name) for name in KERNELS}
-        self._pinned = [_Pinned(driver, PINNED_BYTES)]
+        self._pinned = [_Pinned(driver, PINNED_BYTES) for _ in range(2)]  # up and down
         self._uploaded = 0
         self._closed = False
 
@@ -62,17 +64,13 @@ class CudaDevice:
         return int(self._shared)
 
     def use(self) -> None:
-        self._checked(self._driver.cuCtxSetCurrent(self._context))
+        _checked(self._driver.cuCtxSetCurrent(self._context))
 
     def free_bytes(self) -> int:
-        return int(self._checked(self._driver.cuMemGetInfo())[0])
+        return int(_checked(self._driver.cuMemGetInfo())[0])
 
     def allocate(self, n_bytes: int) -> int:
-        error, address = self._driver.cuMemAlloc(n_bytes)
-        if error == self._driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-            raise DeviceMemoryError(f"{self.name} has no room for {n_bytes} bytes")
-        _raise_for(error)
-        return int(address)
+        return int(_checked(self._driver.cuMemAlloc(n_bytes)))
 
     def free(self, address: int) -> None:
         if not self._closed:
@@ -82,38 +80,45 @@ class CudaDevice:
     def upload(self, address: int, array: AnyArray) -> None:
         # By way of pinned memory, so that the copy runs beside the host and the array is free at once.
         view = array.reshape(-1).view(np.uint8)
-        if self._uploaded + len(view) > len(self._pinned[0].view):
-            self.synchronise()
-            if len(view) > len(self._pinned[0].view):
-                self._pinned[0].free()
-                self._pinned[0] = _Pinned(self._driver, 2 * len(view))
-        place = slice(self._uploaded, self._uploaded + len(view))
-        self._pinned[0].view[place] = view
-        self._checked(
-            self._driver.cuMemcpyHtoDAsync(address, self._pinned[0].address + place.start, len(view), self._stream)
-        )
-        self._uploaded += -(-len(view) // 256) * 256
+        pinned = self._room_in_pinned(0, len(view))
+        for begin in range(0, len(view), len(pinned.view)):
+            part = view[begin : begin + len(pinned.view)]
+            if self._uploaded + len(part) > len(pinned.view):
+                self.synchronise()
+            place = slice(self._uploaded, self._uploaded + len(part))
+            pinned.view[place] = part
+            _checked(
+                self._driver.cuMemcpyHtoDAsync(address + begin, pinned.address + place.start, len(part), self._stream)
+            )
+            self._uploaded += -(-len(part) // 256) * 256
 
     def download(self, address: int, array: AnyArray) -> None:
         view = array.reshape(-1).view(np.uint8)
-        if len(self._pinned) == 1:
-            self._pinned.append(_Pinned(self._driver, max(len(view), PINNED_BYTES)))
-        if len(self._pinned[1].view) < len(view):
+        pinned = self._room_in_pinned(1, len(view))
+        for begin in range(0, len(view), len(pinned.view)):
+            part = view[begin : begin + len(pinned.view)]
+            _checked(self._driver.cuMemcpyDtoHAsync(pinned.address, address + begin, len(part), self._stream))
             self.synchronise()
-            self._pinned[1].free()
-            self._pinned[1] = _Pinned(self._driver, 2 * len(view))
-        self._checked(self._driver.cuMemcpyDtoHAsync(self._pinned[1].address, address, len(view), self._stream))
-        self.synchronise()
-        view[:] = self._pinned[1].view[: len(view)]
+            part[:] = pinned.view[: len(part)]
+
+    def _room_in_pinned(self, which: int, n_bytes: int) -> _Pinned:
+        """Page-locked memory for so many bytes; less where the host has no more of it, for one part after another."""
+        if n_bytes > len(self._pinned[which].view):
+            self.synchronise()
+            with contextlib.suppress(DeviceMemoryError):
+                more = _Pinned(self._driver, 2 * n_bytes)
+                self._pinned[which].free()
+                self._pinned[which] = more
+        return self._pinned[which]
 
     def fill(self, address: int, value: int, n_bytes: int) -> None:
-        self._checked(self._driver.cuMemsetD8Async(address, value, n_bytes, self._stream))
+        _checked(self._driver.cuMemsetD8Async(address, value, n_bytes, self._stream))
 
     def launch(self, launch: Launch) -> None:
         pointers = (ctypes.c_void_p * len(launch.arguments))(
             *(ctypes.cast(ctypes.pointer(argument), ctypes.c_void_p).value for argument in launch.arguments)
         )
-        self._checked(
+        _checked(
             self._driver.cuLaunchKernel(
                 self._kernels[launch.kernel], *launch.grid, launch.threads, 1, 1, launch.shared_bytes, self._stream,
                 ctypes.addressof(pointers), 0,
@@ -122,7 +127,7 @@ class CudaDevice:
 
     def synchronise(self) -> None:
         """Waits for everything that was asked for."""
-        self._checked(self._driver.cuStreamSynchronize(self._stream))
+        _checked(self._driver.cuStreamSynchronize(self._stream))
         self._uploaded = 0
 
     def close(self) -> None:
@@ -137,15 +142,12 @@ class CudaDevice:
         self._driver.cuDevicePrimaryCtxRelease(self._device)
 
     def _kernel(self, name: str) -> Any:
-        kernel = self._checked(self._driver.cuModuleGetFunction(self._module, name.encode()))
+        kernel = _checked(self._driver.cuModuleGetFunction(self._module, name.encode()))
         attribute = self._driver.CUfunction_attribute
-        fixed = self._checked(self._driver.cuFuncGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel))
+        fixed = _checked(self._driver.cuFuncGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel))
         most = attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        self._checked(self._driver.cuFuncSetAttribute(kernel, most, self._shared - fixed))
+        _checked(self._driver.cuFuncSetAttribute(kernel, most, self._shared - fixed))
         return kernel
-
-    def _checked(self, result: tuple[Any, ...]) -> Any:
-        return _checked(result)
 
 
 class _Pinned:
@@ -228,14 +230,18 @@ def _nvrtc() -> Any:
     return nvrtc
 
 
-def _raise_for(error: Any) -> None:
+def _checked(result: tuple[Any, ...]) -> Any:
+    """What the driver gave.
+
+    Raises:
+        DeviceMemoryError: It has no memory, of whichever kind it was asked for.
+        RuntimeError: Any other error of its.
+    """
+    error, *values = result
+    if int(error) == OUT_OF_MEMORY:
+        raise DeviceMemoryError("CUDA has no memory left")
     if int(error):
         raise RuntimeError(f"CUDA: {error.name}")
-
-
-def _checked(result: tuple[Any, ...]) -> Any:
-    error, *values = result
-    _raise_for(error)
     return values[0] if len(values) == 1 else tuple(values)
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vcfrag_core.errors import DeadlineError, OverloadedError, VcfragError
 from vcfrag_indexd.service.call import Client
@@ -31,6 +31,7 @@ class Entry:
         then: Given the message; None when there is none to come.
         refuse: Told why it is waited for no longer.
         since: When it came, and then when its message was first asked for.
+        refused: Whether it has been told to leave.
     """
 
     call: ServerCall
@@ -38,6 +39,7 @@ class Entry:
     then: Callable[[bytes | None], None]
     refuse: Callable[[VcfragError], None]
     since: float = dataclasses.field(default_factory=time.monotonic)
+    refused: bool = False
 
     def heard_seconds(self, now: float) -> float:
         """How long its message has been waited for, less what it may have waited for us."""
@@ -89,23 +91,33 @@ class Inbox:
             return
         call.when_over(lambda: self._withdraw(entry))
         self._go_on()
+        # The clock may be late where the machine has much to do.
+        self._refuse_slow()
 
     def tick(self) -> None:
         """Lets go of messages that take too long."""
         now = time.monotonic()
         with self._lock:
-            late = [entry for entry in self._receiving if now - entry.since > self._limit_seconds]
-            slow = [entry for entry in self._receiving if entry.heard_seconds(now) > self._grace_seconds]
-            slow = [entry for entry in slow if entry not in late][: len(self._waiting)]
+            late = _leave(entry for entry in self._receiving if now - entry.since > self._limit_seconds)
             never = [entry for entry in self._waiting if now - entry.since > self._limit_seconds]
             for entry in never:
                 self._waiting.discard(entry.client, entry)
         for entry in late:
             entry.refuse(DeadlineError(f"the message did not arrive within {now - entry.since:.1f} s"))
-        for entry in slow:
-            entry.refuse(OverloadedError(f"the message took {now - entry.since:.1f} s while others waited"))
         for entry in never:
             entry.refuse(OverloadedError(f"the message was not received within {now - entry.since:.1f} s"))
+        self._refuse_slow()
+
+    def _refuse_slow(self) -> None:
+        """Those that keep others waiting leave."""
+        if not len(self._waiting):
+            return
+        now = time.monotonic()
+        with self._lock:
+            slow = [entry for entry in self._receiving if entry.heard_seconds(now) > self._grace_seconds]
+            slow = _leave(slow[: len(self._waiting)])
+        for entry in slow:
+            entry.refuse(OverloadedError(f"the message took {now - entry.since:.1f} s while others waited"))
 
     def _go_on(self) -> None:
         with self._lock:
@@ -132,3 +144,11 @@ class Inbox:
             waited = self._waiting.discard(entry.client, entry)
         if waited:
             entry.then(None)
+
+
+def _leave(entries: Iterable[Entry]) -> list[Entry]:
+    """Those of them that have not been told to leave, which now they have."""
+    leaving = [entry for entry in entries if not entry.refused]
+    for entry in leaving:
+        entry.refused = True
+    return leaving

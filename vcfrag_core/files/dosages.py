@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from vcfrag_core.files.tables.sites import InfoRecord, SiteKey, key_of, records_
 from vcfrag_core.files.vcf.fields import (
     alleles_of,
     dosage_of,
+    doubtful_ds,
     estimated_r2_of,
     lone_of,
     order_is_phase,
@@ -194,7 +196,8 @@ def read_imputed(
     """Imputed dosages at the sites `rows`: from DS, else HDS, else GP, else GT, whichever a record has first.
 
     Genotype probabilities come from GP, else from HDS (haplotypes independent), else from GT where there is no DS. A
-    sample with one haplotype counts twice, so that everybody's dosages are of one scale.
+    sample with one haplotype counts twice, so that everybody's dosages are of one scale. Where nothing but DS tells of
+    such samples, theirs is of 0 to 2 if the file was made so or one of them is above 1, else of 0 to 1.
 
     Args:
         path: VCF or BCF.
@@ -242,6 +245,7 @@ class _Table:
         self._posterior: F32Array | None = np.zeros((v, len(columns), 3), dtype=np.float32)
         self._estimated_r2 = np.full(v, np.nan)
         self._field = ""
+        self._doubtful: dict[int, BoolArray] = {}
         self._lone: BoolArray | None = None
         if lone is not None and bool(lone.any()):
             self._lone = np.isin(np.arange(len(sample_names(path))), columns[lone])
@@ -250,9 +254,14 @@ class _Table:
         self.found[row] = True
         field, dosage = dosage_of(record, self._path, self._lone)
         dosage = dosage[self._columns]
-        self._check(dosage, record)
+        doubtful = doubtful_ds(record, self._lone)
+        if doubtful is not None and bool((doubtful := doubtful[self._columns]).any()):
+            self._doubtful[row] = doubtful
+            self._check(np.where(doubtful, dosage / 2, dosage), record)
+        else:
+            self._check(dosage, record)
         self._field = self._field or field
-        self._dosage[row] = np.clip(dosage, 0, 2)
+        self._dosage[row] = dosage
         self._estimated_r2[row] = estimated_r2_of(record)
         self._add_posterior(row, record, field)
 
@@ -276,14 +285,28 @@ class _Table:
                 f"dosage {dosage[outside[0]]:g} is outside [0, 2]"
             )
 
+    def _settle_doubtful(self) -> None:
+        """Halves the doubtful, which were doubled, if they are of 0 to 2 as they stand in the file."""
+        most = max((float(self._dosage[row, mine].max()) for row, mine in self._doubtful.items()), default=0.0)
+        if most > 2 + 2 * _TOLERANCE or (self._doubtful and _has_doubled_ds(self._path)):
+            for row, mine in self._doubtful.items():
+                self._dosage[row, mine] /= 2
+
     def result(self) -> ImputedGenotypes:
+        self._settle_doubtful()
         return ImputedGenotypes(
             found=self.found,
-            dosage=self._dosage,
+            dosage=np.clip(self._dosage, 0, 2),
             posterior=self._posterior if bool(self.found.any()) else None,
             estimated_r2=self._estimated_r2,
             field=self._field,
         )
+
+
+def _has_doubled_ds(path: Path) -> bool:
+    """Whether the command that the file says it was made by asks for a DS of 0 to 2 for one haplotype."""
+    with open_vcf(path) as reader:
+        return re.search(r"^##vcfrag_command=.*--x-male-dosage[ =]2\b", reader.header, re.MULTILINE) is not None
 
 
 def _alleles(

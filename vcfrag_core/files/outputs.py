@@ -15,7 +15,7 @@ from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_core.output.writer import RecordWriter
 
 SUFFIXES: Final = (".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen")
-_PACKAGES: Final = {".bgen": ("bgen", "bgen"), ".pgen": ("pgenlib", "pgen")}
+_WITHOUT_FIELDS: Final = (".bgen", ".pgen")
 
 
 class BgenValues(enum.StrEnum):
@@ -85,12 +85,9 @@ def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
     path, suffix = Path(path), suffix_of(path)
     if not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no folder {path.parent}")
-    if suffix not in _PACKAGES:
-        return path
-    package, extra = _PACKAGES[suffix]
-    if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"--out {path}: {package} is not installed; run: pip install 'vcfrag[{extra}]'")
-    if chosen is not None and chosen.formats != DEFAULT_FORMATS:
+    if suffix == ".bgen" and importlib.util.find_spec("bgen") is None:
+        raise ConfigError(f"--out {path}: bgen is not installed; run: pip install 'vcfrag[bgen]'")
+    if suffix in _WITHOUT_FIELDS and chosen is not None and chosen.formats != DEFAULT_FORMATS:
         raise ConfigError(f"--out {path}: {suffix} has no FORMAT fields; leave --format out")
     return path
 

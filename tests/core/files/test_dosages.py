@@ -204,10 +204,13 @@ def test_read_typed_sites__refuses_a_file_that_is_not_there(tmp_path: Path) -> N
         ("GT:DS:HDS:GP", "0|1:0.9:0.1,0.8:0.18,0.74,0.08", "1:0.8:0.8:0.2,0.8"),
         ("GT:DS:HDS", "0|1:0.9:0.1,0.8", "1:1.6:0.8"),
         ("GT:DS", "0|1:0.9", "1:0.8"),
+        ("GT:DS", "0|1:0.9", "1:1.6"),
+        ("DS:GP", "0.9:0.18,0.74,0.08", "1.6:0.2,0.8"),
         ("DS:HDS", "0.9:0.1,0.8", "0.8:0.8"),
         ("HDS", "0.1,0.8", "0.8"),
         ("GP", "0.18,0.74,0.08", "0.2,0.8"),
         ("DS", "0.9", "0.8"),
+        ("DS", "0.9", "1.6"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".vcf", ".bcf"])
@@ -217,11 +220,35 @@ def test_read_imputed__one_haplotype_counts_twice(tmp_path: Path, fmt: str, woma
     text = vcf_text(["w", "m"], [record(100, [woman, man], fmt=fmt)]).replace("#CHROM", f"{declared}#CHROM")
     path = write_vcf(tmp_path / f"a{suffix}", text)
     lone = np.array([True, False])
-    got = read_imputed(path, "20", {(100, "A", "C"): 0}, ["m", "w"], lone=lone if fmt == "DS" else None)
+    got = read_imputed(
+        path, "20", {(100, "A", "C"): 0}, ["m", "w"], lone=lone if "DS" in fmt and "GT" not in fmt else None
+    )
     np.testing.assert_allclose(got.dosage, [[1.6, 0.9]], atol=1e-6)
     if got.posterior is not None:
         np.testing.assert_allclose(got.posterior, [[[0.2, 0, 0.8], [0.18, 0.74, 0.08]]], atol=1e-6)
     assert (got.posterior is None) == (fmt in ("GT:DS", "DS"))
+
+
+@pytest.mark.parametrize(
+    ("command", "values", "expected"),
+    [
+        ("impute --x-male-dosage 2", ["0.4", "0.8"], [0.4, 0.8]),
+        ("impute --x-male-dosage=2", ["0.4", "0.8"], [0.4, 0.8]),
+        ("impute --x-male-dosage 1", ["0.4", "0.8"], [0.8, 1.6]),
+        ("impute", ["0.4", "1.8"], [0.4, 1.8]),
+        ("impute", ["0.4", "0.99"], [0.8, 1.98]),
+    ],
+)
+def test_read_imputed__a_mans_ds_is_of_one_scale_in_all_of_a_file(
+    tmp_path: Path, command: str, values: list[str], expected: list[float]
+) -> None:
+    """By the file's own word, or since a man's DS of 0 to 1 is never above 1 anywhere."""
+    records = [record(100 + i, [f"1:{value}", "0|1:1.2"], fmt="GT:DS") for i, value in enumerate(values)]
+    text = vcf_text(["m", "w"], records).replace("#CHROM", f"##vcfrag_command=vcfrag {command} --out x\n#CHROM")
+    rows = {(100 + i, "A", "C"): i for i in range(len(values))}
+    got = read_imputed(write_vcf(tmp_path / "a.vcf", text), "20", rows, ["m", "w"])
+    np.testing.assert_allclose(got.dosage[:, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(got.dosage[:, 1], 1.2, atol=1e-6)
 
 
 def test_read_truth__one_haplotype_counts_twice_and_is_told(tmp_path: Path) -> None:

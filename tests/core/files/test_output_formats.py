@@ -199,6 +199,8 @@ def test_records__round_trip_and_damage(tmp_path: Path) -> None:
 def test_check_output__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"\.bgen has no FORMAT fields; leave --format out"):
         check_output(tmp_path / "o.bgen", OutputFormat(formats=("GT",)))
+    with pytest.raises(ConfigError, match=r"\.pgen has no FORMAT fields; leave --format out"):
+        check_output(tmp_path / "o.pgen", OutputFormat(formats=("GT",)))
     with pytest.raises(ConfigError, match="must end in"):
         check_output(tmp_path / ".bgen")
     with pytest.raises(ConfigError, match="--bgen-bits is 8 or 16, got 12"):
@@ -206,8 +208,7 @@ def test_check_output__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"bgen is not installed; run: pip install 'vcfrag\[bgen\]'"):
         check_output(tmp_path / "o.bgen")
-    with pytest.raises(ConfigError, match=r"pgenlib is not installed; run: pip install 'vcfrag\[pgen\]'"):
-        check_output(tmp_path / "o.pgen")
+    assert check_output(tmp_path / "o.pgen") == tmp_path / "o.pgen"
 
 
 def test_pgen__without_a_record(tmp_path: Path) -> None:

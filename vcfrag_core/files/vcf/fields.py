@@ -31,9 +31,10 @@ def lone_of(record: InfoRecord) -> BoolArray | None:
 
 
 def dosage_of(record: InfoRecord, path: Path, lone: BoolArray | None = None) -> tuple[str, F64Array]:
-    """The first of HDS, DS, GP and GT that the record has, and (S,) ALT copies from it; NaN where missing.
+    """The first of DS, HDS, GP and GT that the record has, and (S,) ALT copies from it; NaN where missing.
 
-    Those of a sample with one haplotype count twice, so that everybody's lie in [0, 2].
+    Those of a sample with one haplotype count twice, so that everybody's lie in [0, 2]. A DS of theirs for which no
+    other field speaks is taken to be one of 0 to 1; see `doubtful_ds`.
 
     Args:
         record: The record.
@@ -49,15 +50,34 @@ def dosage_of(record: InfoRecord, path: Path, lone: BoolArray | None = None) -> 
     if (values := _values(record, "DS", 1, path)) is not None:
         if lone is None or not bool(lone.any()):
             return "DS", values[:, 0]
-        # DS of a lone haplotype is 0 to 1 or, for association tools, 0 to 2; HDS says which.
-        haplotypes = _values(record, "HDS", 2, path)
-        twice = 2 * (values[:, 0] if haplotypes is None else haplotypes[:, 0])
-        return "DS", np.where(lone, twice, values[:, 0])
+        # DS of a lone haplotype is 0 to 1 or, for association tools, 0 to 2; HDS or GP say which.
+        return "DS", np.where(lone, 2 * _lone_dosage(record, values[:, 0], path), values[:, 0])
     if (values := _values(record, "HDS", 2, path)) is not None:
         return "HDS", np.where(np.isnan(values[:, 1]), 2 * values[:, 0], values.sum(axis=1))
     if (values := _values(record, "GP", 3, path)) is not None:
         return "GP", np.where(np.isnan(values[:, 2]), 2 * values[:, 1], values[:, 1] + 2 * values[:, 2])
     return "GT", _copies(record, path)
+
+
+def _lone_dosage(record: InfoRecord, ds: F64Array, path: Path) -> F64Array:
+    if (haplotypes := _values(record, "HDS", 2, path)) is not None:
+        return np.asarray(haplotypes[:, 0])
+    if (posterior := _values(record, "GP", 3, path)) is not None:
+        return np.asarray(posterior[:, 1])
+    return ds
+
+
+def doubtful_ds(record: InfoRecord, lone: BoolArray | None = None) -> BoolArray | None:
+    """(S,) samples with one haplotype whose DS may be one of 0 to 1 or of 0 to 2; None where all is clear.
+
+    Args:
+        record: The record.
+        lone: (S,) samples with one haplotype, where the record itself does not say.
+    """
+    if "DS" not in record.FORMAT or "HDS" in record.FORMAT or "GP" in record.FORMAT:
+        return None
+    own = lone_of(record)
+    return own if own is not None else lone
 
 
 def posterior_of(record: InfoRecord, dosage_field: str, path: Path) -> F64Array | None:

@@ -18,6 +18,7 @@ from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.merging import join_records, merge_targets
+from vcfrag_core.targets.splitting import split_records
 
 _GENOTYPES: Final = (".pgen", ".bed")
 _TABLES: Final = (".bim", ".fam", ".pvar", ".pvar.zst", ".psam")
@@ -53,7 +54,7 @@ def read_target(
     if len(files) < len(paths):
         raise InputError("is given as a target twice", path=next(p for i, p in enumerate(paths) if p in paths[:i]))
     wanted = None if region is None else parse_region(region)
-    contigs = merge_targets([_one_x(_read(file, wanted, threads, progress)) for file in files])
+    contigs = merge_targets([_split(_one_x(_read(file, wanted, threads, progress))) for file in files])
     if not any(calls.n_records for calls in contigs):
         raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=paths[0])
     build = told_build([(calls.contig, calls.contig_length, calls.positions) for calls in contigs])
@@ -86,6 +87,10 @@ def _read(file: Path, region: Region | None, threads: int, progress: Callable[[i
         return read_vcf_target(file, region, threads=threads, progress=progress)
     contigs = read_plink_target(file, None if region is None else region.contig)
     return [calls if region is None else _within(calls, region) for calls in contigs]
+
+
+def _split(contigs: list[TargetCalls]) -> list[TargetCalls]:
+    return [split_records(calls) for calls in contigs]
 
 
 def _within(calls: TargetCalls, region: Region) -> TargetCalls:

@@ -23,6 +23,11 @@ PHASING_TOOLS: Final = "vcfrag phase, Beagle, SHAPEIT5 or Eagle"
 _SEX_LINKED: Final = ("X", "Y", "MT")
 
 
+def nowhere() -> I32Array:
+    """No position."""
+    return np.zeros(0, dtype=np.int32)
+
+
 class Sex(enum.StrEnum):
     """How many X chromosomes a sample has."""
 
@@ -49,6 +54,7 @@ class TargetCalls:
             all calls of each sample are in one.
         contig_length: Base pairs of the contig where the header says so.
         build: The assembly of the human genome that the whole file tells, `genome.markers.told_build`.
+        split_at: Positions of records that had several ALT alleles, once for each; see `splitting.split_records`.
         source: The file.
     """
 
@@ -65,6 +71,7 @@ class TargetCalls:
     phase_sets: I32Array | None = None
     contig_length: int | None = None
     build: str | None = None
+    split_at: I32Array = dataclasses.field(default_factory=nowhere)
     source: str = ""
 
     def __post_init__(self) -> None:

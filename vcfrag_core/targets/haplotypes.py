@@ -102,6 +102,7 @@ def _records(calls: TargetCalls, ploidy: Ploidy) -> TargetRecords:
         phase_sets=calls.phase_sets,
         contig_length=calls.contig_length,
         build=calls.build,
+        split_at=calls.split_at,
         source=calls.source,
     )
 

@@ -142,6 +142,7 @@ def match_records(
     lows = np.searchsorted(panel.positions, records.positions, side="left").tolist()
     highs = np.searchsorted(panel.positions, records.positions, side="right").tolist()
     found: list[Found] = []
+    is_split = np.isin(records.positions, records.split_at)
     ref_found = np.zeros(records.n_records, dtype=np.bool_)
     for i, (low, high) in enumerate(zip(lows, highs, strict=True)):
         here = {(panel.refs[s].upper(), panel.alts[s].upper()): s for s in range(high - 1, low - 1, -1)}
@@ -149,9 +150,12 @@ def match_records(
         # A file without REF has the reference's allele where it has either of the panel's, on whichever strand.
         ref_found[i] = any(ref == records.refs[i] for ref, _ in here)
         found.append(find_record(records.refs[i], records.alts[i], here, ref_is_known=known))
+        if is_split[i] and found[i].exchanged:
+            # REF stands for several alleles here, so that it cannot be the panel's ALT.
+            found[i] = Found(Reason.MULTIALLELIC)
         ref_found[i] |= not known and found[i].reason.is_used
     sites = np.array([each.site for each in found], dtype=np.int64)
-    build = _build_check(records, panel, [each.reason for each in found], lows, highs, ref_found)
+    build = _build_check(records, panel, [each.reason for each in found], lows, highs, ref_found, is_split)
     reasons = [repaired(each.reason, fix_swaps, fix_flips) for each in found]
     _drop_repeats(records, sites, reasons)
     return Matching(
@@ -209,15 +213,16 @@ def _build_check(
     lows: list[int],
     highs: list[int],
     ref_found: BoolArray,
+    is_split: BoolArray,
 ) -> BuildCheck:
     inside = np.zeros(records.n_records, dtype=np.bool_)
     if panel.n_sites:
         inside = (records.positions >= panel.positions[0]) & (records.positions <= panel.positions[-1])
     there = inside & (np.array(highs, dtype=np.int64) > np.array(lows, dtype=np.int64))
-    # A multi-allelic record says nothing either way.
-    neutral = {Reason.MULTIALLELIC, Reason.NO_ALT, Reason.WITHOUT_ALT, Reason.INDEL_CODE}
+    neutral = {Reason.NO_ALT, Reason.WITHOUT_ALT, Reason.INDEL_CODE}
     explained = [reason is not Reason.OTHER_ALLELES and reason not in neutral for reason in reasons]
-    counted = there & np.array([reason not in neutral for reason in reasons], dtype=np.bool_)
+    # Of several ALT alleles the panel may have some, which says nothing either way.
+    counted = there & ~is_split & np.array([reason not in neutral for reason in reasons], dtype=np.bool_)
     return BuildCheck(
         n_records=int(inside.sum()),
         n_positions=int(there.sum()),

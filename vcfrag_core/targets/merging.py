@@ -73,6 +73,7 @@ def _merged(contig: str, parts: Sequence[TargetCalls], samples: tuple[str, ...])
         ref_is_known=np.array([key[3] for key in chosen], dtype=np.bool_),
         phase_sets=_phase_sets(parts, [rank[own] for own in rows], columns, (len(keys), len(samples))),
         contig_length=next((part.contig_length for part in parts if part.contig_length is not None), None),
+        split_at=np.unique(np.concatenate([part.split_at for part in parts])),
         source=", ".join(dict.fromkeys(part.source for part in parts)),
     )
 
@@ -146,4 +147,5 @@ def join_records(parts: Sequence[TargetCalls]) -> TargetCalls:
         ref_is_known=np.concatenate([part.ref_is_known for part in parts])[order],
         phase_sets=None if all(none) else np.concatenate(sets)[order],
         contig_length=next((part.contig_length for part in parts if part.contig_length is not None), None),
+        split_at=np.unique(np.concatenate([part.split_at for part in parts])),
     )

@@ -48,12 +48,10 @@ def find_record(ref: str, alts: tuple[str, ...], here: Sites, *, ref_is_known: b
 
     Args:
         ref: Its REF, or one of its alleles.
-        alts: Its other alleles.
+        alts: Its other allele, if it has one.
         here: REF and ALT of the panel's sites at its position, and their indices.
         ref_is_known: Whether REF is the reference genome's.
     """
-    if len(alts) > 1:
-        return Found(Reason.MULTIALLELIC)
     if not _INDEL_CODES.isdisjoint((ref, *alts)):
         return Found(Reason.INDEL_CODE)
     if not alts:

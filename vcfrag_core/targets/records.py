@@ -9,7 +9,7 @@ import numpy as np
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.calls import refuse_where
+from vcfrag_core.targets.calls import nowhere, refuse_where
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 
@@ -69,7 +69,7 @@ MEANING = {
     Reason.NOT_IN_PANEL: "no such site in the panel",
     Reason.OTHER_ALLELES: "the panel has other alleles at this position",
     Reason.DUPLICATE: "another record of the site has more calls; it lends its own where that one has none",
-    Reason.MULTIALLELIC: "several ALT alleles",
+    Reason.MULTIALLELIC: "one of several ALT alleles of a record whose REF is not the panel's",
     Reason.NO_ALT: "no ALT allele and not one site that it must be, or an ALT that is no sequence",
     Reason.INDEL_CODE: "an insertion or deletion without its sequence (I, D or -)",
     Reason.NO_CALLS: "no sample has a call",
@@ -99,6 +99,7 @@ class TargetRecords:
         phase_sets: (R, S) phase set of each call, as `TargetCalls` has it; or None.
         contig_length: Base pairs of the contig where the header says so.
         build: The assembly of the human genome that the whole file tells, `genome.markers.told_build`.
+        split_at: Positions of records that had several ALT alleles, as `TargetCalls` has them.
         source: The file.
     """
 
@@ -115,6 +116,7 @@ class TargetRecords:
     phase_sets: I32Array | None = None
     contig_length: int | None = None
     build: str | None = None
+    split_at: I32Array = dataclasses.field(default_factory=nowhere)
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -61,6 +61,7 @@ class QcReport:
             "typed_and_used": n_typed,
             "panel_sites": panel.n_sites,
             "panel_records": dict(panel.counts),
+            "records_with_several_alts": _n_split(target),
             "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
             "positions_in_panel_share": round(build.position_share, 6),
             "ref_match_share": round(build.ref_share, 6),
@@ -164,6 +165,8 @@ def _lines(
     if panel.counts:
         done = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in panel.counts.items())
         lines.append(f"{target.label}: of the panel: {done}")
+    if n_split := _n_split(target):
+        lines.append(f"{target.label}: {n_split} records with several ALT alleles are split, one record for each")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:
         lines.append(f"{target.label}: {', '.join(others)}; {table} lists them{_ways_to_mend(counts)}")
@@ -184,6 +187,14 @@ def _lines(
     if rates[worst] > _HIGH_MISSING:
         lines.append(f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
     return lines
+
+
+def _n_split(target: CheckedTarget) -> int:
+    """Records that had several ALT alleles, between the first and the last of the stretch."""
+    positions = target.records.positions
+    if not len(positions):
+        return 0
+    return int(((target.records.split_at >= positions[0]) & (target.records.split_at <= positions[-1])).sum())
 
 
 def _group_lines(target: CheckedTarget, groups: Sequence[TypedGroup]) -> list[str]:

@@ -78,7 +78,6 @@ def of_panel(panel: Panel) -> TargetRecords:
         ((100, "T", "G"), Reason.FLIPPED, Reason.FLIP_REPAIRED),
         ((100, "G", "T"), Reason.FLIPPED_SWAPPED, Reason.BOTH_REPAIRED),
         ((100, "A", "G"), Reason.OTHER_ALLELES, Reason.OTHER_ALLELES),
-        ((100, "A", "C,G"), Reason.MULTIALLELIC, Reason.MULTIALLELIC),
         ((100, "A", "."), Reason.WITHOUT_ALT, Reason.WITHOUT_ALT),
         ((100, "C", "."), Reason.NO_ALT, Reason.NO_ALT),
         ((100, "I", "D"), Reason.INDEL_CODE, Reason.INDEL_CODE),
@@ -104,6 +103,23 @@ def test_match_records__every_kind(line: Line, plain: Reason, repaired: Reason) 
     if repaired.is_used:
         site = int(fixed.sites[0])
         assert panel.positions[site] == line[0]
+
+
+def test_match_records__of_several_alts_the_panels_is_used_and_ref_is_never_taken_for_alt() -> None:
+    lines = [(100, "A", "C"), (100, "A", "G"), (200, "T", "A"), (200, "T", "G"), (400, "G", "A"), (400, "G", "T")]
+    split = np.array([100, 200, 400], dtype=np.int32)
+    records = dataclasses.replace(target_of(lines), split_at=split)
+    matching = match_records(records, small_panel(), fix_swaps=True, fix_flips=True)
+    assert matching.reasons == (
+        Reason.USED,
+        Reason.OTHER_ALLELES,
+        Reason.AMBIGUOUS,
+        Reason.OTHER_ALLELES,
+        Reason.MULTIALLELIC,
+        Reason.OTHER_ALLELES,
+    )
+    # Records of which the panel has one ALT allele and not the others do not speak for another build.
+    assert matching.build.explained_share == 1
 
 
 def test_match_records__one_fix_does_not_mend_both() -> None:

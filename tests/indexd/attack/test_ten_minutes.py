@@ -22,6 +22,7 @@ MOST_MISSED = 1
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(SECONDS + 300)
 def test_attacks__for_ten_minutes(attack, attacked_index, repository: Path) -> None:
     attacked = attack()
     block = attacked_index.own(["S0004", "S0017"], 500, 2500)

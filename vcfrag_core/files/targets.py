@@ -11,8 +11,8 @@ import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, InputError
 from vcfrag_core.files.kinds import Kind, kind_of
-from vcfrag_core.files.pgen.reader import read_plink_target
-from vcfrag_core.files.vcf.reader import Region, parse_region
+from vcfrag_core.files.pgen.reader import plink_samples, read_plink_target
+from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 from vcfrag_core.files.vcf.targets import read_vcf_target
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
@@ -80,6 +80,19 @@ def target_file(path: str | Path) -> Path:
             f"which one, {' or '.join(file.name for file in found)}? Give the file's whole name", path=path
         )
     return found[0]
+
+
+def target_samples(path: str | Path) -> tuple[str, ...]:
+    """The samples of a target, without reading its records.
+
+    Raises:
+        InputError and its kinds: See `target_file`; the file is not one of targets.
+    """
+    file = target_file(path)
+    if kind_of(file) in (Kind.PLINK1, Kind.PLINK2):
+        return plink_samples(file)
+    with open_vcf(file) as reader:
+        return reader.samples
 
 
 def _read(file: Path, region: Region | None, threads: int, progress: Callable[[int], None] | None) -> list[TargetCalls]:

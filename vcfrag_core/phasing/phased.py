@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,8 +34,7 @@ class Phased:
     @property
     def digest(self) -> str:
         """Of the consensus and the draws."""
-        parts = [b"" if drawn is None else drawn.tobytes() for drawn in self.drawn]
-        return text_digest("phased", self.targets.alleles[:, self.sites].tobytes(), *parts)
+        return phase_digest(self.targets.alleles[:, self.sites], self.drawn)
 
     @property
     def is_drawn(self) -> bool:
@@ -61,3 +61,13 @@ class Phased:
         missing = (agreed < 0).any(axis=0)
         pairs = np.stack([first, agreed.sum(axis=0) - first], axis=1)
         return np.where(missing, agreed, pairs).astype(np.int8)
+
+
+def phase_digest(alleles: I8Array, drawn: Sequence[U8Array | None]) -> str:
+    """Of a consensus and the draws.
+
+    Args:
+        alleles: (Q, M) alleles at the typed sites, in consensus phase.
+        drawn: Each sample's draws.
+    """
+    return text_digest("phased", alleles.tobytes(), *(b"" if each is None else each.tobytes() for each in drawn))

@@ -20,6 +20,8 @@ _MAX_SEARCHED_SITES: Final = 512
 MIN_SITES: Final = 20
 _COMMON: Final = 0.05
 _PAIRS_AT_ONCE: Final = 256
+# Targets times panel samples whose likeness is in memory.
+_CELLS_AT_ONCE: Final = 5_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def likest_samples(
 
     Args:
         samples: S target samples.
-        alleles: (Q, V) target alleles, -1 missing.
+        alleles: (Q, M) target alleles at the typed sites, -1 missing.
         observed: (V,) typed sites.
         panel: The panel.
         cm: (V,) genetic positions.
@@ -83,13 +85,20 @@ def likest_samples(
     apart = sites_apart(cm, sites)
     if not (len(apart) >= MIN_SITES and ploidy.is_diploid and panel.ploidy.is_diploid):
         return []
+    typed = np.flatnonzero(observed)
     searched = _evenly(sites, _MAX_SEARCHED_SITES)
-    concordance = genotype_concordance(alleles[:, searched], panel, searched, ploidy)
+    columns, apart_columns = np.searchsorted(typed, searched), np.searchsorted(typed, apart)
     names = {name: i for i, name in enumerate(panel.samples)}
-    pairs = [(s, p) for s, name in enumerate(samples) for p in _compared(concordance[s], names.get(name))]
+    at_once = max(_PAIRS_AT_ONCE, _CELLS_AT_ONCE // panel.n_samples)
     found: list[Likeness] = []
-    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
-        found += _likenesses(pairs[start : start + _PAIRS_AT_ONCE], samples, alleles, panel, cm, ploidy, apart)
+    for first in range(0, len(samples), at_once):
+        block = np.arange(first, min(first + at_once, len(samples)))
+        rows = ploidy.rows(block)
+        concordance = genotype_concordance(alleles[rows[:, None], columns], panel, searched, ploidy.select(block))
+        pairs = [(s, p) for s in block.tolist() for p in _compared(concordance[s - first], names.get(samples[s]))]
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            some = pairs[start : start + _PAIRS_AT_ONCE]
+            found += _likenesses(some, samples, alleles, panel, cm, ploidy, apart, apart_columns)
     return found
 
 
@@ -110,10 +119,12 @@ def _likenesses(
     cm: F64Array,
     ploidy: Ploidy,
     sites: I64Array,
+    columns: I64Array,
 ) -> list[Likeness]:
+    """What is known of pairs at some sites, which are these columns of the alleles."""
     targets, others = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
     rows = panel.ploidy.rows(others)
-    first = _copies(alleles[ploidy.rows(targets)][:, sites], ploidy.select(targets))
+    first = _copies(alleles[ploidy.rows(targets)[:, None], columns], ploidy.select(targets))
     second = panel.ploidy.select(others).copies(panel.haplotypes(rows)[:, sites].astype(np.int8)).astype(np.int8)
     logs = log_likelihoods(first, second, frequency_at(panel, sites), cm[sites])
     known = first >= 0

@@ -16,7 +16,7 @@ from vcfrag_core.targets.duplicates import lend_calls
 from vcfrag_core.targets.matching import check_build, match_records
 from vcfrag_core.targets.people import match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
-from vcfrag_core.targets.site_tests import target_alleles, target_phase_sets, without_calls
+from vcfrag_core.targets.site_tests import target_alleles, typed_phase_sets, without_calls
 from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
 
 
@@ -104,6 +104,10 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         raise TargetError(
             f"contig {records.contig}: none of {records.n_records} records can be used ({counts})", path=records.source
         )
+    sets = typed_phase_sets(records, matching, np.flatnonzero(observed))
+    phase_sets = None if sets is None else np.zeros((len(records.samples), panel.n_sites), dtype=np.int32)
+    if phase_sets is not None and sets is not None:
+        phase_sets[:, observed] = sets
     people = match_samples(records.samples, panel, {})
     found = {match.sample: match.panel_samples[0] for match in people}
     return Targets(
@@ -112,5 +116,5 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         alleles=alleles,
         observed=observed,
         names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
-        phase_sets=target_phase_sets(records, matching, panel.n_sites),
+        phase_sets=phase_sets,
     )

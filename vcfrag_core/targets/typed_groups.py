@@ -35,12 +35,12 @@ def typed_groups(alleles: I8Array, observed: BoolArray, ploidy: Ploidy) -> list[
     a founder has a call are called in one of the two only; it joins the founder that it differs least from otherwise.
 
     Args:
-        alleles: (Q, V) alleles, -1 missing.
+        alleles: (Q, M) alleles at the typed sites, -1 missing.
         observed: (V,) typed sites of anybody.
         ploidy: Which queries are one sample.
     """
     sites = np.flatnonzero(observed)
-    some = sites if len(sites) <= _MAX_SITES else sites[np.arange(_MAX_SITES) * len(sites) // _MAX_SITES]
+    some = slice(None) if len(sites) <= _MAX_SITES else np.arange(_MAX_SITES) * len(sites) // _MAX_SITES
     called = ploidy.every(alleles[:, some] >= 0)
     groups = _assigned(called)
     if len(groups) == 1:
@@ -48,8 +48,7 @@ def typed_groups(alleles: I8Array, observed: BoolArray, ploidy: Ploidy) -> list[
     made = []
     for samples in groups:
         of_group = np.zeros(len(observed), dtype=np.bool_)
-        rows = ploidy.rows(samples)
-        of_group[sites] = (alleles[np.ix_(rows, sites)] >= 0).mean(axis=0) >= 0.5
+        of_group[sites] = (alleles[ploidy.rows(samples)] >= 0).mean(axis=0) >= 0.5
         made.append(TypedGroup(samples=samples, observed=of_group))
     return sorted(made, key=lambda group: -int(group.observed.sum()))
 

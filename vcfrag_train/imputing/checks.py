@@ -20,6 +20,7 @@ from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
+from vcfrag_core.targets.calls import MISSING
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
 from vcfrag_core.targets.duplicates import Discordance, lend_calls
 from vcfrag_core.targets.haplotypes import SexReport
@@ -28,10 +29,12 @@ from vcfrag_core.targets.people import SampleMatch, match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U8Array
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 
 _NAMED = 5
+# Samples that are phased at a time: the phaser takes them at all sites.
+_PHASED_AT_ONCE = 1024
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -44,8 +47,8 @@ class CheckedTarget:
         matching: What each of them is.
         people: Target samples that the panel holds.
         names: (Q,) what each query is called when neighbours are searched.
-        alleles: (Q, V) alleles, -1 where not typed or missing.
-        observed: (V,) typed and used sites.
+        alleles: (Q, M) alleles at the observed sites, -1 missing. Those of all sites of a large cohort have no room.
+        observed: (V,) typed and used sites, M of them.
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         inside: Range of the sites that were asked for; those around it are context.
         label: What the contig, or this stretch of it, is called.
@@ -54,8 +57,9 @@ class CheckedTarget:
         thin: Ranges of sites that are left out of the output.
         tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
-        phase_sets: (S, V) phase sets of the heterozygotes as they were read, see `Targets`.
-        phased: Everybody's phase, once somebody was phased.
+        phase_sets: (S, M) phase sets of the heterozygotes as they were read, see `Targets`.
+        drawn: Draws of everybody's phase, as `Phased` has them, once somebody was phased.
+        probability: (S, M) how sure the phase is, as `Phased` has it.
     """
 
     panel: Panel
@@ -74,7 +78,8 @@ class CheckedTarget:
     tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
     phase_sets: I32Array | None = None
-    phased: Phased | None = None
+    drawn: tuple[U8Array | None, ...] | None = None
+    probability: F32Array | None = None
 
     @property
     def ploidy(self) -> Ploidy:
@@ -83,15 +88,45 @@ class CheckedTarget:
 
     @property
     def targets(self) -> Targets:
-        """As imputation takes them."""
+        """As imputation takes them: at all sites, made anew each time."""
+        return self.of_samples(np.arange(len(self.records.samples)))
+
+    def of_samples(self, chosen: I64Array, *, as_read: bool = False) -> Targets:
+        """Some samples as imputation takes them, at all sites.
+
+        Args:
+            chosen: Which, in the order wanted.
+            as_read: Whether their phase is what was read, and not that of the consensus.
+        """
+        rows = self.ploidy.rows(chosen)
+        dense = np.full((len(rows), self.panel.n_sites), MISSING, dtype=np.int8)
+        dense[:, self.observed] = self.alleles[rows]
+        sets = None
+        if self.phase_sets is not None and (as_read or self.drawn is None):
+            sets = np.zeros((len(chosen), self.panel.n_sites), dtype=np.int32)
+            sets[:, self.observed] = self.phase_sets[chosen]
         return Targets(
-            samples=self.records.samples,
-            ploidy=self.ploidy,
-            alleles=self.alleles,
+            samples=tuple(self.records.samples[i] for i in chosen.tolist()),
+            ploidy=self.ploidy.select(chosen),
+            alleles=dense,
             observed=self.observed,
-            names=self.names,
-            phase_sets=self.phase_sets if self.phased is None else None,
+            names=tuple(self.names[i] for i in rows.tolist()),
+            phase_sets=sets,
         )
+
+    def alleles_at(self, sites: I64Array) -> I8Array:
+        """(Q, L) alleles at any sites, -1 where not typed or missing."""
+        typed = self.observed[sites]
+        made = np.full((len(self.alleles), len(sites)), MISSING, dtype=np.int8)
+        made[:, typed] = self.alleles[:, np.searchsorted(self.sites, sites[typed])]
+        return made
+
+    @property
+    def phased(self) -> Phased | None:
+        """Everybody's phase at all sites, made anew each time; None where nobody was phased."""
+        if self.drawn is None or self.probability is None:
+            return None
+        return Phased(targets=self.targets, sites=self.sites, probability=self.probability, drawn=self.drawn)
 
     @property
     def tested(self) -> I64Array:
@@ -117,7 +152,7 @@ class CheckedTarget:
         """(V,) leave-one-out r² at typed sites, NaN elsewhere."""
         values = np.full(self.panel.n_sites, np.nan)
         if self.loo is not None:
-            values[self.sites] = empirical_r2(self.loo, self.alleles[self.tested][:, self.sites])
+            values[self.sites] = empirical_r2(self.loo, self.alleles[self.tested])
         return values
 
     def groups(self) -> list[TypedGroup]:
@@ -128,24 +163,34 @@ class CheckedTarget:
         """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus."""
         if self.phase_sets is None:
             return
-        made = phaser.phase(dataclasses.replace(self.targets, phase_sets=self.phase_sets), draws=draws)
-        if made.is_drawn:
-            self.phased, self.alleles = made, made.targets.alleles
+        n_samples = len(self.records.samples)
+        drawn: list[U8Array | None] = []
+        probability = np.empty(self.phase_sets.shape, dtype=np.float32)
+        for start in range(0, n_samples, _PHASED_AT_ONCE):
+            some = np.arange(start, min(start + _PHASED_AT_ONCE, n_samples))
+            made = phaser.phase(self.of_samples(some, as_read=True), draws=draws)
+            drawn += made.drawn
+            probability[some] = made.probability
+            self.alleles[self.ploidy.rows(some)] = made.targets.alleles[:, self.observed]
+        if any(each is not None for each in drawn):
+            self.drawn, self.probability = tuple(drawn), probability
 
     def apply(self, changed: dict[int, Reason]) -> None:
         """Gives used records other reasons, and takes those no longer used out of the alleles."""
         self.matching = self.matching.with_reasons(changed)
         gone = self.matching.sites[[i for i, reason in changed.items() if not reason.is_used]]
+        kept = np.isin(self.sites, gone, invert=True)
         self.observed = self.observed.copy()
         self.observed[gone] = False
-        self.alleles[:, gone] = -1
+        self.alleles = np.ascontiguousarray(self.alleles[:, kept])
+        self.phase_sets = None if self.phase_sets is None else self.phase_sets[:, kept]
 
     def turn(self, records: Set[int]) -> None:
         """Codes used records of either strand the other way round."""
         self.matching = self.matching.turn(records)
-        sites = self.matching.sites[sorted(records)]
-        there = self.alleles[:, sites]
-        self.alleles[:, sites] = np.where(there >= 0, 1 - there, there)
+        columns = np.searchsorted(self.sites, self.matching.sites[sorted(records)])
+        there = self.alleles[:, columns]
+        self.alleles[:, columns] = np.where(there >= 0, 1 - there, there)
 
     def leave_out(self, same: Mapping[str, Sequence[str]]) -> None:
         """Lets nobody copy from the panel sample of the same name, nor from those that are `same`."""
@@ -191,24 +236,24 @@ def match_target(
         _refuse_other("panel", given.panel, panel.digest, config)
         matching = apply_verdicts(records, matching, given.verdicts)
         matching = matching.with_reasons(beyond(matching, given.typed))
-    alleles, observed = target_qc.target_alleles(records, matching, panel.n_sites)
-    observed = observed if given is None else given.typed
+    observed = target_qc.used_sites(matching, panel.n_sites) if given is None else given.typed
+    sites = np.flatnonzero(observed)
     frequency = np.full(panel.n_sites, np.nan)
-    frequency[observed] = frequency_at(panel, np.flatnonzero(observed))
+    frequency[sites] = frequency_at(panel, sites)
     checked = CheckedTarget(
         panel=panel,
         records=records,
         matching=matching,
         people=[],
         names=(EXTERNAL,) * records.ploidy.n_haplotypes,
-        alleles=alleles,
+        alleles=target_qc.typed_alleles(records, matching, sites),
         observed=observed,
         frequency=frequency,
         inside=_inside(panel, config),
         label=label,
         sexes=sexes,
         discordant=discordant,
-        phase_sets=target_qc.target_phase_sets(records, matching, panel.n_sites),
+        phase_sets=target_qc.typed_phase_sets(records, matching, sites),
     )
     if not config.allow_panel_samples:
         checked.leave_out({} if given is None else given.people)
@@ -272,19 +317,18 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
     """
     panel = target.panel
     for window in windows:
-        context = slice(window.context_start, window.context_stop)
-        typed = target.observed[context]
-        missing = (target.alleles[:, context][:, typed] < 0).sum(axis=1)
+        first, last = np.searchsorted(target.sites, (window.context_start, window.context_stop)).tolist()
+        missing = (target.alleles[:, first:last] < 0).sum(axis=1)
         worst = int(missing.argmax())
-        if missing[worst] and missing[worst] > most * typed.sum():
+        if missing[worst] and missing[worst] > most * (last - first):
             raise TargetError(
-                f"misses {missing[worst]} of {typed.sum()} typed alleles in {panel.contig}:"
+                f"misses {missing[worst]} of {last - first} typed alleles in {panel.contig}:"
                 f"{panel.positions[window.context_start]}-{panel.positions[window.context_stop - 1]}; the daemon allows"
                 f" {most:.0%} (its limits.max_missing_share). Impute without --daemon, or leave the sample out",
                 path=target.records.source,
                 sample=target.records.samples[int(target.ploidy.sample_of[worst])],
             )
-    empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.observed, target.ploidy) == 1)
+    empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.ploidy) == 1)
     if len(empty):
         others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(

@@ -49,7 +49,7 @@ def _evidence(target: CheckedTarget) -> SiteEvidence:
     odds = matching.strand_odds()
     prior = np.where(matching.either_strand[used], np.where(matching.is_turned[used], -odds, odds), np.nan)
     return site_evidence(
-        target.alleles[:, sites],
+        target.alleles,
         target.frequency[sites],
         panel.n_haplotypes,
         ambiguous_sites(panel, sites),

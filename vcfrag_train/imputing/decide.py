@@ -16,7 +16,6 @@ from vcfrag_core.imputation.rates import (
     drawn_samples,
     estimate,
     estimation_cohort,
-    select_targets,
 )
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
@@ -70,7 +69,7 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
         target.tested_samples = np.arange(len(target.records.samples))
         target.loo = None
     if target.loo is None:
-        left_out = _left_out(select_targets(target.targets, target.tested_samples), imputer, config)
+        left_out = _left_out(target.of_samples(target.tested_samples), imputer, config)
         target.loo = None if left_out is None else left_out.dosages(imputer)
     return Decided(imputer=imputer, rates=rates, tested=tested)
 
@@ -101,7 +100,8 @@ def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig)
     estimation = EstimationConfig(min_samples=max(1, config.loo_samples))
     for _ in range(_ROUNDS):
         rates, fitted = None, imputer
-        cohort, n_targets = estimation_cohort(target.panel, target.targets, estimation)
+        some = target.of_samples(drawn_samples(target.records.samples, estimation.max_samples))
+        cohort, n_targets = estimation_cohort(target.panel, some, estimation)
         left_out = _left_out(cohort, imputer, config)
         if config.parameters is None:
             rates = estimate(imputer, left_out, n_targets, estimation)

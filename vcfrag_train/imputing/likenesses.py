@@ -18,7 +18,7 @@ class Likenesses:
     """Gathers the evidence contig by contig."""
 
     def __init__(self) -> None:
-        self._found: list[Likeness] = []
+        self._pairs: list[Likeness] = []
         self._contigs: list[str] = []
 
     def add(self, checked: CheckedTarget, cm: F64Array) -> None:
@@ -31,11 +31,12 @@ class Likenesses:
         )
         if found:
             self._contigs.append(panel.contig)
-            self._found += found
+            # Pairs that were not the likeliest on every contig so far never will be.
+            self._pairs = total_likeness([*self._pairs, *found], self._contigs)
 
     def total(self) -> list[Likeness]:
         """What all contigs together say of pairs that are more than strangers, or could be."""
-        return [pair for pair in total_likeness(self._found, self._contigs) if _is_notable(pair)]
+        return [pair for pair in self._pairs if _is_notable(pair)]
 
     def same_people(self) -> dict[str, tuple[str, ...]]:
         """Panel samples that are a target sample, by its name."""

@@ -60,7 +60,7 @@ class WindowPieces:
                 target.panel,
                 sites,
                 dosage=dosage[:, sites - window.start],
-                alleles=target.alleles[:, sites],
+                alleles=target.alleles_at(sites),
                 typed=target.observed[sites],
                 er2=self._er2[sites],
                 loo=self._loo(sites) if self._with_loo else None,

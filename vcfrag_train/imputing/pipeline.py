@@ -30,7 +30,7 @@ from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phased import Phased, phase_digest
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
@@ -50,6 +50,7 @@ from vcfrag_train.imputing.checks import (
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, record_of
+from vcfrag_train.imputing.finished import mark_finished
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
@@ -96,9 +97,11 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     target, given = read_inputs(config, reporter)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:
-        return Run(config, reporter, report, given).go(target)
+        result = Run(config, reporter, report, given).go(target)
     finally:
         report.write()
+    mark_finished(config.qc_table, config.command, [(result.out, result.n_records)], result.n_samples)
+    return result
 
 
 def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCalls], CohortRecord | None]:
@@ -312,10 +315,10 @@ class Run:
 
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
-        if checked.phased is not None:
-            n_samples = sum(drawn is not None for drawn in checked.phased.drawn)
+        if checked.drawn is not None:
+            n_samples = sum(drawn is not None for drawn in checked.drawn)
             self._reporter.say(
-                f"{checked.label}: {n_samples} of {len(checked.phased.drawn)} samples are not phased; what is imputed"
+                f"{checked.label}: {n_samples} of {len(checked.drawn)} samples are not phased; what is imputed"
                 f" is the mean over {self._config.draws} draws of the phase of each"
             )
         self._reporter.say(_way(imputer))
@@ -340,7 +343,7 @@ class Run:
             "map": genetic_map.digest,
             "model": model,
             "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
-            "phase": "known" if checked.phased is None else checked.phased.digest,
+            "phase": "known" if checked.drawn is None else phase_digest(checked.alleles, checked.drawn),
             "left out": text_digest("written", checked.written.tobytes()),
             "passed through": str(self._config.pass_through),
             "written": f"{self._config.sites} {self._config.min_r2}",

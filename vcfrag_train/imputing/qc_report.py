@@ -48,7 +48,7 @@ class QcReport:
         records, panel, build = target.records, target.panel, target.matching.build
         counts = Counter(target.matching.reasons)
         n_typed = int(target.observed.sum())
-        rates = missing_rates(target.alleles, target.observed, target.ploidy)
+        rates = missing_rates(target.alleles, target.ploidy)
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
         groups = target.groups()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,6 +14,7 @@ from typing import Final
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.finished import mark_finished, what_is_done
 from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
@@ -22,7 +22,6 @@ from vcfrag_train.jobs.plan import PlanConfig, plan
 from vcfrag_train.reporter import Reporter
 
 _TRIES: Final = 3
-_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report")
 # Runs the chunks of these numbers: (manifest's file, numbers, told of each one done).
 Runner = Callable[[Path, Sequence[int], Callable[[int], None]], None]
 
@@ -93,6 +92,7 @@ def impute_job(
     if report is not None:
         report_job(manifest, folder, report, threads=config.threads)
     outputs = merge(manifest, folder, threads=config.threads, reporter=reporter)
+    mark_finished(config.qc_table, config.command, outputs, len(manifest.samples))
     shutil.rmtree(folder)
     cut.manifest.unlink()
     return JobResult(outputs=tuple(outputs), qc=config.qc_table, n_samples=len(manifest.samples))
@@ -126,24 +126,11 @@ def report_job(manifest: Manifest, folder: Path, path: Path, *, threads: int = 1
 
 def _refuse_other(manifest: Manifest, config: ImputeConfig, cut: PlanConfig) -> None:
     """Refuses to take up what another command has begun, but for how it was run."""
-    if _what(manifest.command) != _what(config.command):
+    if what_is_done(manifest.command) != what_is_done(config.command):
         raise ProvenanceMismatchError(
             f"--resume: {cut.manifest} was planned by `{manifest.command}`; give the same options, or run without"
             " --resume to start anew"
         )
-
-
-def _what(command: str) -> list[str]:
-    """The words of a command that say what is done, not how it is run."""
-    words = [part for word in shlex.split(command) for part in word.split("=", 1)]
-    kept = []
-    while words:
-        word = words.pop(0)
-        if word in _HOW:
-            del words[:1]
-        elif word != "--resume":
-            kept.append(word)
-    return kept
 
 
 def local_runner(jobs: int, threads: int) -> Runner:

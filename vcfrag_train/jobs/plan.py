@@ -32,6 +32,8 @@ from vcfrag_train.reporter import Reporter
 # Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
 SECONDS_PER_CELL: Final = 5.2e-7
 BYTES_OF_A_PROCESS: Final = 350_000_000
+# What a process may need where nobody says.
+CHUNK_BYTES: Final = 2 * 2**30
 # Dosages of a window, twice, and what is made of them.
 _BYTES_PER_WINDOW_CELL: Final = 12
 _SECONDS_PER_CHUNK: Final = 120.0
@@ -50,7 +52,7 @@ class PlanConfig:
         panels: Files of the panel.
         maps: Files of the genetic map.
         jobs: Chunks that will be imputed at a time.
-        memory_bytes: What all of them may need together; not looked at without.
+        memory_bytes: What all of them may need together; `CHUNK_BYTES` each without.
         windows_per_chunk: Windows of a chunk; about two minutes' work unless given.
         samples_per_chunk: Samples of a chunk; as many as memory has room for unless given.
     """
@@ -184,10 +186,10 @@ def _of_stretch(
             observed=checked.observed,
             written=checked.written & chosen_sites(checked.panel, checked.observed, config.sites),
             er2=checked.er2,
-            alleles=checked.alleles[:, checked.observed],
+            alleles=checked.alleles,
             names=checked.names,
             kept=tuple(pass_through_records(checked, config.region)) if config.pass_through else (),
-            drawn=None if checked.phased is None else checked.phased.drawn,
+            drawn=checked.drawn,
         )
         digest = write_targets(targets, folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
@@ -276,11 +278,12 @@ def _memory(stretch: Stretch, window: int, n_samples: int) -> int:
 
 
 def _samples_that_fit(stretch: Stretch, sizes: Sequence[int], cut: PlanConfig, n_samples: int) -> int:
-    if cut.memory_bytes is None:
-        return n_samples
     window = max(sizes)
-    room = cut.memory_bytes // cut.jobs - _memory(stretch, window, 0)
+    each = CHUNK_BYTES if cut.memory_bytes is None else cut.memory_bytes // cut.jobs
+    room = each - _memory(stretch, window, 0)
     fits = room // (_memory(stretch, window, 1) - _memory(stretch, window, 0))
+    if cut.memory_bytes is None:
+        fits = max(1, fits)
     if fits < 1:
         needed = cut.jobs * _memory(stretch, window, 1)
         raise ConfigError(

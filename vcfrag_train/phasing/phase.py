@@ -90,8 +90,8 @@ class _PhasingRun(Run):
     def _impute(
         self, checked: CheckedTarget, imputer: Imputer, identity: dict[str, str], writer: RecordWriter, stretch: int
     ) -> None:
-        if checked.phased is not None:
-            drawn = zip(checked.records.samples, checked.phased.drawn, strict=True)
+        if checked.drawn is not None:
+            drawn = zip(checked.records.samples, checked.drawn, strict=True)
             self.phased_samples |= {name for name, draws in drawn if draws is not None}
         contig = checked.panel.contig
         writer.begin(contig, identity, stretch=stretch)
@@ -127,11 +127,9 @@ class _Phases:
         self._site = np.full(checked.records.n_records, -1, dtype=np.int64)
         self._site[used] = checked.matching.sites[used]
         self._site[(self._site >= 0) & ~checked.observed[self._site]] = -1
-        phased = checked.phased
         self._column = np.cumsum(checked.observed) - 1
-        n_samples = len(checked.records.samples)
-        drawn = [False] * n_samples if phased is None else [draws is not None for draws in phased.drawn]
-        self._drawn = np.array(drawn, dtype=np.bool_)
+        drawn = checked.drawn or (None,) * len(checked.records.samples)
+        self._drawn = np.array([draws is not None for draws in drawn], dtype=np.bool_)
 
     def of(self, chosen: I64Array) -> PhasedRecords:
         """The records of these numbers."""
@@ -139,7 +137,7 @@ class _Phases:
         alleles = records.alleles[chosen].copy()
         site = self._site[chosen]
         used = site >= 0
-        coded = self._checked.alleles[:, site[used]].T
+        coded = self._checked.alleles[:, self._column[site[used]]].T
         exchanged = self._checked.matching.exchanged[chosen[used], None] & (coded >= 0)
         alleles[used] = np.where(exchanged, 1 - coded, coded)
         pairs = ploidy.pairs(np.ascontiguousarray(alleles.T), NONE).transpose(2, 0, 1)
@@ -159,6 +157,6 @@ class _Phases:
 
     def _probability(self, site: I64Array, used: BoolArray) -> F32Array:
         made = np.full((len(site), len(self._drawn)), np.nan, dtype=np.float32)
-        if self._checked.phased is not None:
-            made[used] = self._checked.phased.probability[:, self._column[site[used]]].T
+        if self._checked.probability is not None:
+            made[used] = self._checked.probability[:, self._column[site[used]]].T
         return made

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.impute_cohort import Cohort
 from tests.train.jobs.conftest import N_SAMPLES, Genome
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.haplotypes import SexReport
+from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_train.cli import app
+from vcfrag_train.imputing.checks import match_target
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.finished import find_finished
+from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
 from vcfrag_train.jobs.chunk import chunk_file, is_done, run_chunk
@@ -270,3 +281,85 @@ def test_impute__a_panel_pattern_without_files(cohort: Cohort, run: Callable[...
     )  # fmt: skip
     assert code == 2
     assert "there is no such file" in said
+
+
+@pytest.mark.parametrize("how", [[], ["--jobs", "1", "--samples-per-chunk", "12"]], ids=["one process", "job"])
+def test_resume__of_a_finished_run_imputes_nothing(
+    genome: Genome, run: Callable[..., tuple[int, str]], how: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["impute", "--panel", genome.panels[0], "--map", genome.maps[0], "--target", genome.target]
+    words += ["--copying-only", "--out", genome.folder / "o.vcf.gz", *how]
+    monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, words)])
+    assert run(*words)[0] == 0
+    written = (genome.folder / "o.vcf.gz").stat()
+    monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, words), "--resume"])
+    code, said = run(*words, "--resume")
+    assert (code, "is whole already: 260 records of 24 samples; nothing is left to do" in said) == (0, True)
+    assert (genome.folder / "o.vcf.gz").stat().st_mtime_ns == written.st_mtime_ns
+    # Not where the output is not as it was, another thing is asked for, or an input was changed since.
+    data = (genome.folder / "o.vcf.gz").read_bytes()
+    (genome.folder / "o.vcf.gz").write_bytes(data[:-28])
+    assert "is whole already" not in run(*words, "--resume")[1]
+    assert (genome.folder / "o.vcf.gz").read_bytes() == data
+    assert (
+        find_finished(genome.folder / "o.qc.tsv", shlex.join(["vcfrag", *map(str, words), "--min-r2", "0.3"]), [])
+        is None
+    )
+    newer = genome.folder / "newer"
+    newer.touch()
+    command = shlex.join(["vcfrag", *map(str, words)])
+    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is not None
+    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target, newer]) is None
+
+
+def test_impute__a_large_cohort_is_cut_into_chunks(
+    genome: Genome, run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["impute", "--panel", genome.panels[0], "--map", genome.maps[0], "--target", genome.target]
+    words += ["--copying-only", "--out", genome.folder / "o.vcf.gz"]
+    assert run(*words)[0] == 0
+    data = (genome.folder / "o.vcf.gz").read_bytes()
+    monkeypatch.setattr("vcfrag_train.cli.commands.impute.SAMPLES_OF_ONE_PROCESS", N_SAMPLES - 1)
+    cut = []
+    monkeypatch.setattr("vcfrag_train.jobs.plan.CHUNK_BYTES", 350_020_000)
+    monkeypatch.setattr(
+        "vcfrag_train.jobs.genome.missing_chunks", lambda m, f: cut.extend(m.chunks) or missing_chunks(m, f)
+    )
+    assert run(*words)[0] == 0
+    assert len({chunk.samples for chunk in cut}) >= 3
+    assert (genome.folder / "o.vcf.gz").read_bytes() == data
+
+
+def test_match_target__holds_typed_sites_only(make_panel: Callable[..., Panel]) -> None:
+    """Planning takes memory by typed sites, not by those of the panel."""
+    panel = make_panel(n_samples=30, n_sites=20_000, seed=3)
+    typed = np.arange(0, 20_000, 100)
+    alleles = panel.haplotypes()[:, typed].astype(np.int8)
+    n_samples = 1500
+    rows = np.random.default_rng(1).integers(len(alleles), size=2 * n_samples)
+    records = TargetRecords(
+        contig=panel.contig,
+        samples=tuple(f"T{i}" for i in range(n_samples)),
+        ploidy=Ploidy.diploid(n_samples),
+        positions=panel.positions[typed],
+        refs=tuple(panel.refs[i] for i in typed),
+        alts=tuple((panel.alts[i],) for i in typed),
+        site_ids=(".",) * len(typed),
+        alleles=np.ascontiguousarray(alleles[rows].T),
+        is_phased=np.ones((len(typed), n_samples), dtype=np.bool_),
+        ref_is_known=np.ones(len(typed), dtype=np.bool_),
+    )
+    config = ImputeConfig(panel=Path("p"), targets=(Path("t"),), out=Path("o.vcf.gz"))
+    tracemalloc.start()
+    checked = match_target(records, panel, config, None, label="20", sexes=SexReport())
+    Likenesses().add(checked, panel.positions * 1e-6)
+    checked.apply({5: Reason.INVERTED})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert checked.alleles.shape == (2 * n_samples, len(typed) - 1)
+    assert peak < 2 * n_samples * panel.n_sites / 2
+    some = checked.of_samples(np.array([7, 3]))
+    wanted = alleles[rows[[14, 15, 6, 7]]]
+    wanted[:, 5] = -1
+    assert np.array_equal(some.alleles[:, typed], wanted)
+    assert np.array_equal(checked.alleles_at(typed + 1), np.full((2 * n_samples, len(typed)), -1))

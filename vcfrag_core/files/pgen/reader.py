@@ -17,6 +17,8 @@ from vcfrag_core.targets.calls import MISSING, Sex, TargetCalls
 from vcfrag_core.types import BoolArray, I8Array, I64Array
 
 _BLOCK: Final = 2048
+# Genotypes that are read at a time: of a large cohort fewer records.
+_MAX_GENOTYPES: Final = 4_000_000
 _MAX_ALLELES: Final = 126
 # The third byte of a .bed says how it is laid out.
 _BY_SAMPLE: Final = b"\x6c\x1b\x00"
@@ -77,6 +79,15 @@ def read_plink_target(genotypes: Path, contig: str | None = None) -> list[Target
             _contig(reader, name, samples, sexes, variants, rows, str(genotypes))
             for name, rows in _by_contig(variants, contig)
         ]
+
+
+def plink_samples(genotypes: Path) -> tuple[str, ...]:
+    """The samples of a PLINK set.
+
+    Raises:
+        InputError: A table is missing or not what it should be.
+    """
+    return read_samples(plink_files(genotypes).samples)[0]
 
 
 def _start(path: Path) -> bytes:
@@ -141,8 +152,9 @@ def _genotypes(reader: Any, rows: I64Array, n_samples: int, source: str) -> tupl
     """(R, S, 2) alleles, and (R, S) whether their phase is known."""
     alleles = np.empty((len(rows), n_samples, 2), dtype=np.int8)
     is_phased = np.empty((len(rows), n_samples), dtype=np.bool_)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK].astype(np.uint32)
+    n_records = max(1, min(_BLOCK, _MAX_GENOTYPES // n_samples))
+    for start in range(0, len(rows), n_records):
+        block = rows[start : start + n_records].astype(np.uint32)
         read = np.empty((len(block), 2 * n_samples), dtype=np.int32)
         phased = np.empty((len(block), n_samples), dtype=np.uint8)
         try:

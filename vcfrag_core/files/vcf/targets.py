@@ -17,6 +17,8 @@ from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 _NO_ALLELE = -2147483647
 _BLOCK = 2048
+# Calls that wait to be turned into alleles: of a large cohort fewer records.
+_MAX_WAITING = 4_000_000
 _MAX_ALLELES = 126
 # PLINK 1 writes the commoner allele as REF, and says so.
 _PHASE_SETS = re.compile(r"^##FORMAT=<ID=PS,Number=1,Type=Integer", re.MULTILINE)
@@ -143,7 +145,7 @@ class _Contig:
         self._ids.append(record.ID or ".")
         self._ref_is_known.append(not self._is_provisional(record))
         self._labels.append(label)
-        if len(self._calls) == _BLOCK:
+        if len(self._calls) >= min(_BLOCK, _MAX_WAITING // len(self._reader.samples)):
             self._flush()
 
     def finish(self) -> TargetCalls:

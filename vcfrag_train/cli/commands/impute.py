@@ -6,19 +6,24 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from vcfrag_core.files.outputs import BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
+from vcfrag_core.files.targets import target_file, target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
+from vcfrag_train.imputing.finished import find_finished
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.inputs import PLACE, expand
+
+# Above it a job is made of a run: its memory does not grow with the samples.
+SAMPLES_OF_ONE_PROCESS: Final = 2000
 
 
 def command(
@@ -143,7 +148,9 @@ def command(
     """Imputes target samples against a panel into a VCF, BCF, BGEN or PGEN file."""
     options = dict(locals())
     config = config_of(options)
-    if _is_job(options):
+    if resume and _is_finished(config, options):
+        return
+    if _is_job(options) or is_large(config):
         _run_job(config, options)
     else:
         _run(config)
@@ -188,7 +195,8 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         pass_through=options["pass_through"],
         allow_panel_samples=options["allow_panel_samples"],
         exclude_same_person=options["exclude_same_person"],
-        command=shlex.join(["vcfrag", *sys.argv[1:]]),
+        # A run that was interrupted leaves what an undisturbed one does.
+        command=shlex.join(["vcfrag", *(word for word in sys.argv[1:] if word != "--resume")]),
     )
 
 
@@ -209,6 +217,29 @@ def _is_job(options: Mapping[str, Any]) -> bool:
     )
     several = len(panels) > 1 or len(maps) > 1 or PLACE in str(options["out"])
     return several or options["jobs"] != 1 or any(value is not None for value in cut)
+
+
+def is_large(config: ImputeConfig) -> bool:
+    """Whether there are so many samples that they are imputed some at a time, so that memory does not grow with them.
+
+    Leave-one-out dosages of everybody and a daemon are for one process alone.
+    """
+    if "LOO" in config.formats or config.daemon is not None:
+        return False
+    return len({name for path in config.targets for name in target_samples(path)}) > SAMPLES_OF_ONE_PROCESS
+
+
+def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
+    """Says so where the run that is resumed has ended."""
+    panels, maps = files_of(options)
+    chosen = (config.sex, config.samples, config.cohort, options["parameters"], config.sites)
+    inputs = [*panels, *maps, *map(target_file, config.targets), *(path for path in chosen if isinstance(path, Path))]
+    found = find_finished(config.qc_table, config.command, inputs)
+    if found is None:
+        return False
+    for path, n_records in found.outputs:
+        typer.echo(f"{path} is whole already: {n_records} records of {found.n_samples} samples; nothing is left to do")
+    return True
 
 
 def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:

@@ -136,10 +136,12 @@ def impute(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> Impute:
         map: Path | None = cohort.map_file,
         by_copying: bool = True,
         panel: Path | None = None,
+        cohort_record: Path | None = None,
     ) -> Outcome:
         words = ["impute", "--panel", panel or cohort.panel_file, "--target", target, "--out", cohort.folder / out]
         words += [] if map is None else ["--map", map]
         words += ["--copying-only"] if by_copying else []
+        words += [] if cohort_record is None else ["--cohort", cohort_record]
         with pytest.raises(SystemExit) as stop:
             cli.main([str(word) for word in (*words, *options)])
         code = stop.value.code

@@ -19,7 +19,8 @@ from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
-from vcfrag_core.imputation.rates import estimated
+from vcfrag_core.imputation.model_check import check_model
+from vcfrag_core.imputation.rates import estimate, estimation_cohort, left_out_of
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -129,7 +130,9 @@ class Imputer:
         return imputation_windows(self.cm, self.parameters(observed).flank_cm)
 
     def impute(self, targets: Targets | Phased) -> Imputed:
-        """All sites of the panel for all targets, in memory; the rates of copying are estimated unless given.
+        """All sites of the panel for all targets, in memory.
+
+        Unless parameters were given, the rates of copying are estimated and the model is judged on these targets.
 
         What `Phaser.phase` made of targets is imputed as the mean over their draws.
 
@@ -142,7 +145,7 @@ class Imputer:
             return self._integrated(targets)
         if targets.phase_sets is not None:
             raise UnphasedError("the phase of the targets is not known; impute what Phaser.phase makes of them")
-        imputer = self if self._parameters is not None else estimated(self, targets)[0]
+        imputer = self._fitted_to(targets)
         windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
             panel=self.panel,
@@ -152,7 +155,7 @@ class Imputer:
         )
 
     def _integrated(self, phased: Phased) -> Imputed:
-        imputer = self if self._parameters is not None else estimated(self, phased.targets)[0]
+        imputer = self._fitted_to(phased.targets)
         parts = [part for _, part in imputer.impute_phased(phased)]
         return Imputed(
             panel=self.panel,
@@ -161,6 +164,18 @@ class Imputer:
             both=np.concatenate([part.both for part in parts], axis=1),
             method=imputer.method(phased.targets.observed),
         )
+
+    def _fitted_to(self, targets: Targets) -> Self:
+        """Under the rates that these targets ask for, unless they were given, and without a model that does no good."""
+        if self._parameters is not None:
+            return self
+        cohort, n_targets = estimation_cohort(self.panel, targets)
+        left_out = left_out_of(cohort, self.cm)
+        rates = estimate(self, left_out, n_targets)
+        fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
+        if self.corrector is None or check_model(fitted, left_out, n_targets).used:
+            return fitted
+        return fitted.without_model()
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""
@@ -323,7 +338,8 @@ class Imputer:
 
         def at(window: Window, wanted: I64Array) -> HiddenSites:
             queries = masked.over(window)
-            problem = copying_problem(queries, self._context, retrieve(queries, masked.index), wanted=wanted)
+            candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
+            problem = copying_problem(queries, self._context, candidates, wanted=wanted)
             return HiddenSites(sites=wanted, queries=queries, problem=problem)
 
         try:
@@ -338,10 +354,25 @@ class Imputer:
         queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
         return copy(queries, hidden.problem, factor=self._switch_factor, pool=pool)
 
+    def corrected(self, hidden: HiddenSites, n_samples: int, pool: ThreadPoolExecutor) -> list[Corrected]:
+        """What copying and the model make of the first samples at hidden sites, part by part, under these rates."""
+        parameters = self._parameters or hidden.queries.parameters
+        weights = site_weights.quantise(self._weights(parameters))
+        queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
+        groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
+        parts = _parts(range(n_samples))
+        return self._corrected(queries, hidden.problem, groups, parts, pool)
+
     def with_parameters(self, parameters: CopyingParameters) -> Self:
         """The same under other parameters."""
         other = shallow.copy(self)
         other._parameters = parameters
+        return other
+
+    def without_model(self) -> Self:
+        """The same by copying alone."""
+        other = shallow.copy(self)
+        other.corrector = other._reference = None
         return other
 
     def _checked(
@@ -390,11 +421,7 @@ class Imputer:
     ) -> F32Array:
         if self.corrector is None:
             return copy(queries, problem, factor=self._switch_factor, pool=pool)
-        n_samples = queries.ploidy.n_samples
-        parts = [
-            range(first, min(first + SAMPLES_AT_ONCE, n_samples)) for first in range(0, n_samples, SAMPLES_AT_ONCE)
-        ]
-        found = self._corrected(queries, problem, groups, parts, pool)
+        found = self._corrected(queries, problem, groups, _parts(range(queries.ploidy.n_samples)), pool)
         return np.concatenate([part.corrected for part in found])
 
     def _corrected(
@@ -428,6 +455,11 @@ class Imputer:
 
         with corrector.network.undisturbed():
             return list(pool.map(some, parts))
+
+
+def _parts(samples: range) -> list[range]:
+    """As many samples at once as a thread takes."""
+    return [samples[first : first + SAMPLES_AT_ONCE] for first in range(0, len(samples), SAMPLES_AT_ONCE)]
 
 
 def imputation_windows(cm: F64Array, flank_cm: float) -> list[Window]:

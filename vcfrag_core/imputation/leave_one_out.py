@@ -123,6 +123,11 @@ class LeaveOneOut:
             self._kept[self._key(imputer, *place)] = hidden
         return [found[place.fold, place.window.number] for place in places]
 
+    def kept(self, imputer: HidesSites) -> list[HiddenSites]:
+        """What is remembered of retrieval under these parameters, whatever the rates."""
+        wanted = self._key(imputer, 0, 0)[2]
+        return [hidden for (_, _, parameters), hidden in self._kept.items() if parameters == wanted]
+
     def dosages(self, imputer: HidesSites) -> F32Array:
         """(Q, M) probabilities of ALT at the typed sites, under the imputer's parameters."""
         out = np.empty((self.targets.ploidy.n_haplotypes, len(self.sites)), dtype=np.float32)

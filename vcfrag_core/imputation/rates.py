@@ -139,10 +139,14 @@ def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig |
 def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None = None) -> tuple[Hides, RateEstimate]:
     """The imputer under the rates that these targets ask for, and the estimate."""
     cohort, n_targets = estimation_cohort(imputer.panel, targets, config)
-    folds = folds_for(targets.observed, imputer.cm)
-    left_out = None if folds < 2 else LeaveOneOut(cohort, folds=folds)
-    found = estimate(imputer, left_out, n_targets, config)
+    found = estimate(imputer, left_out_of(cohort, imputer.cm), n_targets, config)
     return imputer.with_parameters(found.applied(imputer.parameters(targets.observed))), found
+
+
+def left_out_of(cohort: Targets, cm: F64Array) -> LeaveOneOut | None:
+    """The typed sites of some samples hidden in folds by their density; None where there is no second site."""
+    folds = folds_for(cohort.observed, cm)
+    return None if folds < 2 else LeaveOneOut(cohort, folds=folds)
 
 
 def estimate(

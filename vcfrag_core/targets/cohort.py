@@ -44,6 +44,7 @@ class ContigDecisions:
         people: Panel samples that a target sample does not copy from, by its name; the best match first.
         rates: What the rates of copying were estimated from; empty where they were given.
         tested: Samples by which the typed sites were tested.
+        model: What the model did for these targets, and under `used` whether it corrects; empty where there is none.
     """
 
     contig: str
@@ -55,6 +56,7 @@ class ContigDecisions:
     people: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     rates: Mapping[str, object] = dataclasses.field(default_factory=dict)
     tested: tuple[str, ...] = ()
+    model: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ def evidence_of(
     factor: float = 1.0,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
-    """Copies and says what the candidates of the masked, uncertain sites of the whole window are like.
+    """Copies and says what the candidates of the problem's masked, uncertain sites are like.
 
     Args:
         queries: All queries of the window.
@@ -159,7 +159,12 @@ def evidence_of(
         factor: What to multiply the switch rate by.
         pool: Threads.
     """
-    window = queries.window
+    window, sites = queries.window, problem.sites.sites
+    changes = reference.changes_for(groups, window.start, window.stop)
+    shown_frequency = reference.frequency_for(groups, window.start, window.stop)
+    if len(sites) < window.stop - window.start:
+        changes = np.ascontiguousarray(changes[:, :, sites - window.start])
+        shown_frequency = np.ascontiguousarray(shown_frequency[:, sites - window.start])
     return gather_evidence(
         problem,
         ploidy,
@@ -167,9 +172,9 @@ def evidence_of(
         switches(queries, problem, factor=factor),
         cm=context.cm,
         frequency=reference.frequency,
-        wanted=~queries.observed[window.start : window.stop],
-        changes=reference.changes_for(groups, window.start, window.stop),
-        shown_frequency=reference.frequency_for(groups, window.start, window.stop),
+        wanted=~queries.observed[sites],
+        changes=changes,
+        shown_frequency=shown_frequency,
         n_candidates=n_candidates,
         certain=certain_dosage(density(queries.observed, context.cm)),
         pool=pool,

@@ -1,4 +1,4 @@
-"""What depends on the cohort, decided once: the rates of copying, and which typed sites are damaged."""
+"""What depends on the cohort, decided once: rates of copying, damaged typed sites, and whether a model corrects."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from vcfrag_core.errors import TargetError
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
+from vcfrag_core.imputation.model_check import ModelCheck, check_model
 from vcfrag_core.imputation.rates import (
     EstimationConfig,
     RateEstimate,
@@ -35,15 +36,19 @@ class Decided:
         imputer: Imputes under the parameters decided.
         rates: What the rates of copying were estimated from; None where they were given.
         tested: Samples by which the typed sites were tested.
+        model: What the model did for these targets; None where there is none, or others decided.
     """
 
     imputer: Imputer
     rates: RateEstimate | None
     tested: tuple[str, ...]
+    model: ModelCheck | None
 
 
 def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given: ContigDecisions | None) -> Decided:
-    """Estimates the rates and tests the typed sites, round by round until no damaged one is found; or takes both.
+    """Estimates rates and tests typed sites, round by round until no damaged one is found, and judges the model.
+
+    What was decided before is taken as it is.
 
     Afterwards the target's `loo` holds the dosages for the sites that are left, of everybody where the output shows
     them.
@@ -59,19 +64,23 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
     """
     target.tested_samples = drawn_samples(target.records.samples, config.loo_samples)
     rates: RateEstimate | None = None
+    model: ModelCheck | None = None
     tested: tuple[str, ...] = ()
     if given is None:
-        imputer, rates = _decided_here(target, imputer, config)
+        imputer, rates, model = _decided_here(target, imputer, config)
         tested = () if target.loo is None else _names(target)
-    elif config.parameters is None:
-        imputer = imputer.with_parameters(given.parameters)
+    else:
+        if config.parameters is None:
+            imputer = imputer.with_parameters(given.parameters)
+        if given.model.get("used") is False:
+            imputer = imputer.without_model()
     if "LOO" in config.formats:
         target.tested_samples = np.arange(len(target.records.samples))
         target.loo = None
     if target.loo is None:
         left_out = _left_out(target.of_samples(target.tested_samples), imputer, config)
         target.loo = None if left_out is None else left_out.dosages(imputer)
-    return Decided(imputer=imputer, rates=rates, tested=tested)
+    return Decided(imputer=imputer, rates=rates, tested=tested, model=model)
 
 
 def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> ContigDecisions:
@@ -86,6 +95,7 @@ def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> Conti
         people={person.sample: person.panel_samples for person in target.people},
         rates={} if decided.rates is None else decided.rates.record(),
         tested=decided.tested,
+        model={} if decided.model is None else decided.model.record(),
     )
 
 
@@ -93,7 +103,9 @@ def _names(target: CheckedTarget) -> tuple[str, ...]:
     return tuple(target.records.samples[s] for s in target.tested_samples.tolist())
 
 
-def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig) -> tuple[Imputer, RateEstimate | None]:
+def _decided_here(
+    target: CheckedTarget, imputer: Imputer, config: ImputeConfig
+) -> tuple[Imputer, RateEstimate | None, ModelCheck | None]:
     n_typed = int(target.observed.sum())
     damaged: dict[int, Reason] = {}
     turnable = turn_by_frequency(target)
@@ -122,7 +134,10 @@ def _decided_here(target: CheckedTarget, imputer: Imputer, config: ImputeConfig)
         target.apply(dropped)
         target.loo = None
     _check_share(target, damaged, n_typed, config)
-    return fitted, rates
+    if imputer.corrector is None:
+        return fitted, rates, None
+    model = check_model(fitted, left_out, n_targets)
+    return fitted if model.used else fitted.without_model(), rates, model
 
 
 def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> LeaveOneOut | None:

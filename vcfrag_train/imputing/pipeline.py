@@ -146,6 +146,7 @@ class Run:
         self._inputs: list[str] = []
         self._models: dict[str, None] = {}
         self._rates: list[str] = []
+        self._checks: list[str] = []
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
 
@@ -310,7 +311,10 @@ class Run:
         if decided.rates is not None:
             self._rates.append(f"<ID={contig},{decided.rates.fields()}>")
             self._reporter.say(f"{contig}: {decided.rates}")
-        for line in self._report.add(checked):
+        if decided.model is not None:
+            self._checks.append(f"<ID={contig},{decided.model.fields()}>")
+            self._reporter.say(f"{contig}: {decided.model}")
+        for line in self._report.add(checked, None if decided.model is None else decided.model.record()):
             self._reporter.say(line)
 
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
@@ -326,7 +330,8 @@ class Run:
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""
         start = f"<ID={contig},"
-        found = [("rates", line) for line in self._rates] + [("input", line) for line in self._inputs]
+        found = [("rates", line) for line in self._rates] + [("model_check", line) for line in self._checks]
+        found += [("input", line) for line in self._inputs]
         return tuple((key, line) for key, line in found if line.startswith(start))
 
     def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
@@ -395,6 +400,7 @@ class Run:
         provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
         provenance += [("model", model) for model in self._models]
         provenance += [("rates", line) for line in self._rates]
+        provenance += [("model_check", line) for line in self._checks]
         provenance += [("input", line) for line in self._inputs]
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,8 @@ class QcReport:
         self._typed = 0
         self._likeness: list[dict[str, object]] = []
 
-    def add(self, target: CheckedTarget) -> list[str]:
-        """Takes a contig; returns what should be said about it, a line each."""
+    def add(self, target: CheckedTarget, model: Mapping[str, object] | None = None) -> list[str]:
+        """Takes a contig, and how its model was judged; returns what should be said about it, a line each."""
         records, panel, build = target.records, target.panel, target.matching.build
         counts = Counter(target.matching.reasons)
         n_typed = int(target.observed.sum())
@@ -107,6 +107,7 @@ class QcReport:
                 for a, b in target.thin
             ],
             "leave_one_out_samples": len(target.tested_samples) if target.loo is not None else 0,
+            "model": model,
         }
         return [*_lines(target, counts, rates, self._table), *_group_lines(target, groups)]
 

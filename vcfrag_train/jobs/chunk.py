@@ -92,7 +92,7 @@ class OpenedStretch:
         genetic_map = map_of(stretch, panel)
         self.targets = read_targets(folder, number, panel.n_sites)
         checkpoint = None if manifest.checkpoint is None else Path(manifest.checkpoint)
-        corrector = corrector_for(manifest.copying_only, checkpoint, panel.digest, genetic_map.digest)
+        corrector = corrector_for(stretch.copying_only, checkpoint, panel.digest, genetic_map.digest)
         self.imputer = Imputer(
             panel,
             genetic_map,

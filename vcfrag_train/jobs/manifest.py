@@ -36,6 +36,7 @@ class Stretch:
         map: The genetic map's file; None without one.
         map_digest: Digest of the map.
         parameters: Retrieval and copying.
+        copying_only: Whether no model corrects it.
         method: Parameters and model in one line, for the header.
         ploidy: Of all samples, as `Ploidy` writes it.
         n_sites: Panel sites.
@@ -54,6 +55,7 @@ class Stretch:
     map: str | None
     map_digest: str
     parameters: CopyingParameters
+    copying_only: bool
     method: str
     ploidy: str
     n_sites: int
@@ -98,7 +100,6 @@ class Manifest:
         output: What is written of a genotype.
         min_r2: Least estimated r² of imputed sites that are written.
         checkpoint: Run folder of a trained model; None for the one that ships.
-        copying_only: Whether there is no model at all.
         panel_missing: What missing alleles of the panel are taken for.
         sites_per_piece: Sites that are in memory at once when chunks are joined.
         samples: S names.
@@ -113,7 +114,6 @@ class Manifest:
     output: OutputFormat
     min_r2: float | None
     checkpoint: str | None
-    copying_only: bool
     panel_missing: MissingRule
     sites_per_piece: int
     samples: tuple[str, ...]

@@ -170,7 +170,7 @@ def _header(manifest: Manifest, numbers: Sequence[int]) -> Header:
     lines = [line for stretch in stretches for line in stretch.lines]
     provenance = [("version", manifest.version), ("command", manifest.command)]
     provenance += [("model", method) for method in dict.fromkeys(stretch.method for stretch in stretches)]
-    provenance += [line for key in ("rates", "input") for line in lines if line[0] == key]
+    provenance += [line for key in ("rates", "model_check", "input") for line in lines if line[0] == key]
     return Header(
         samples=manifest.samples,
         contigs={stretch.contig: stretch.contig_length for stretch in stretches},

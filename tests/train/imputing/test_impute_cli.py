@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, dosage_r2, refused
+from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, Outcome, dosage_r2, refused
 from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import site_records
@@ -129,6 +130,31 @@ def test_impute__against_a_daemon_with_another_panel(cohort: Cohort, impute: Imp
     assert f"chr20 ({other.digest})" in line
 
 
+def with_the_model(outcome: Outcome) -> Path:
+    """The run's cohort record, overruled: the model is used."""
+    path = outcome.out.with_name(outcome.out.name.replace(".vcf.gz", ".cohort.json"))
+    record = json.loads(path.read_text())
+    record["contigs"][0]["model"]["used"] = True
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_impute__leaves_out_a_model_that_does_these_targets_no_good(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines())
+    by_copying = impute(target, out="copying.vcf.gz")
+    judged = impute(target, by_copying=False)
+    assert "20: the model is left out: at 200 hidden typed sites of 6 targets" in judged.stderr
+    assert judged.stderr.splitlines()[-1] == by_copying.stderr.splitlines()[-1] == "imputing by copying alone"
+    assert judged.format_columns == by_copying.format_columns
+    assert any(line.startswith("##vcfrag_model_check=<ID=20,used=no,change_of_loss=") for line in judged.header)
+    assert judged.summary["contigs"]["20"]["model"]["used"] is False  # type: ignore[index, call-overload]
+    record = judged.out.with_name("out.cohort.json")
+    again = impute(target, by_copying=False, cohort_record=record, out="again.vcf.gz")
+    assert again.format_columns == judged.format_columns
+    overruled = impute(target, by_copying=False, cohort_record=with_the_model(judged), out="overruled.vcf.gz")
+    assert overruled.format_columns != judged.format_columns
+
+
 @pytest.mark.parametrize("by_copying", [True, False], ids=["copying", "default model"])
 def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
     cohort: Cohort, impute: Impute, by_copying: bool
@@ -136,6 +162,10 @@ def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
     impute = functools.partial(impute, by_copying=by_copying)
     lines = cohort.lines()
     lines[6][9 + 1] = ".|."
+    if not by_copying:
+        # Left to itself the run would find that the model does these samples no good.
+        record = with_the_model(impute(cohort.target(lines), out="decides.vcf.gz"))
+        impute = functools.partial(impute, cohort_record=record)
     together = impute(cohort.target(lines))
     assert ("reference samples and this panel has 60: --copying-only" in together.stderr) != by_copying
     threaded = impute(cohort.target(lines), "--threads", "2", out="threads.vcf.gz")
@@ -144,13 +174,13 @@ def test_impute__columns_depend_neither_on_threads_nor_on_order_nor_on_company(
     names = [cohort.truth.samples[s] for s in order]
     shuffled_lines = [[*line[:9], *(line[9 + s] for s in order)] for line in lines]
     shuffled = impute(cohort.target(shuffled_lines, "shuffled.vcf.gz", names), out="shuffled-out.vcf.gz")
-    decided = str(together.out.with_name("out.cohort.json"))
+    decided = record if not by_copying else together.out.with_name("out.cohort.json")
     for row, other in zip(together.format_columns, shuffled.format_columns, strict=True):
         assert other == row[:6] + [row[6 + s] for s in order]
     for s in (1, 3):
         alone_lines = [[*line[:9], line[9 + s]] for line in lines]
         target = cohort.target(alone_lines, f"alone{s}.vcf.gz", [cohort.truth.samples[s]])
-        alone = impute(target, "--cohort", decided, out=f"alone{s}-out.vcf.gz")
+        alone = impute(target, cohort_record=decided, out=f"alone{s}-out.vcf.gz")
         assert alone.format_columns == [[*row[:6], row[6 + s]] for row in together.format_columns]
 
 

@@ -17,7 +17,7 @@ from vcfrag_core.targets.records import Reason
 KIND: Final = "vcfrag cohort record 1"
 _KEYS: Final = ("kind", "version", "contigs")
 _CONTIG_KEYS: Final = (
-    "contig", "panel", "map", "parameters", "rates", "tested", "people", "verdicts", "typed",
+    "contig", "panel", "map", "parameters", "rates", "model", "tested", "people", "verdicts", "typed",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def _contig(decided: ContigDecisions) -> dict[str, Any]:
         "map": decided.genetic_map,
         "parameters": to_table(decided.parameters),
         "rates": dict(decided.rates),
+        "model": dict(decided.model),
         "tested": list(decided.tested),
         "people": {sample: list(others) for sample, others in decided.people.items()},
         "verdicts": [[v.contig, v.position, v.ref, v.alt, v.reason.value] for v in decided.verdicts],
@@ -82,8 +83,15 @@ def _decisions(entry: Any) -> ContigDecisions:
         ),
         people=people,
         rates=entry["rates"],
+        model=_model(entry.get("model", {})),
         tested=tuple(map(str, entry["tested"])),
     )
+
+
+def _model(table: Any) -> dict[str, object]:
+    if not isinstance(table, dict) or (table and not isinstance(table.get("used"), bool)):
+        raise ConfigError(f"model must say under `used` true or false, got {table!r}")
+    return dict(table)
 
 
 def _refuse_others(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -1,0 +1,126 @@
+"""Whether a model is used: judged at hidden typed sites, against the long way round and models whose worth is known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from vcfrag_core.copying.estimation import log_loss
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.leave_one_out import LeaveOneOut
+from vcfrag_core.imputation.load import load_model
+from vcfrag_core.imputation.model_check import ModelCheck, check_model
+from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import F32Array
+
+N_SITES = 300
+FOLDS = 3
+
+
+class Shifting:
+    """A model that pulls every probability towards the likelier allele, or away from it."""
+
+    config = ModelConfig(candidates=4)
+    eta = 0.0
+    learned_copying = None
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        posterior = candidates_FTN[0] * candidates_FTN[1]
+        return np.float32(self.by) * np.sign(posterior.sum(axis=0)).astype(np.float32)
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        yield
+
+
+@pytest.fixture(scope="module")
+def panel(make_panel: Callable[..., Panel]) -> Panel:
+    return make_panel(n_samples=40, n_sites=N_SITES, seed=6)
+
+
+@pytest.fixture(scope="module")
+def targets(make_panel: Callable[..., Panel]) -> Targets:
+    """More of the population that the panel is of, typed at all of its sites."""
+    everyone = make_panel(n_samples=52, n_sites=N_SITES, seed=6)
+    return Targets.from_haplotypes(everyone.haplotypes()[80:].astype(np.int8))
+
+
+def imputer_of(panel: Panel, corrector: Corrector | None) -> Imputer:
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 6.0]), contig=panel.contig)
+    return Imputer(panel, genetic_map, corrector=corrector)
+
+
+def checked(imputer: Imputer, targets: Targets) -> ModelCheck:
+    left_out = LeaveOneOut(targets, folds=FOLDS)
+    left_out.keep(imputer, left_out.places(imputer))
+    return check_model(imputer, left_out, len(targets.samples))
+
+
+def test_check_model__equals_imputing_the_hidden_sites_outright(panel: Panel, targets: Targets) -> None:
+    imputer = imputer_of(panel, Corrector(Shifting(0.7), "some"))
+    imputer = imputer.with_parameters(imputer.parameters(targets.observed))
+    totals = []
+    for way in (imputer.without_model(), imputer):
+        total = 0.0
+        for fold in range(FOLDS):
+            kept = targets.observed.copy()
+            kept[fold::FOLDS] = False
+            windows = way.impute_windows(targets.alleles, kept, targets.names, ploidy=targets.ploidy)
+            dosage = np.concatenate([part for _, part in windows], axis=1)[:, ~kept]
+            total += float(log_loss(dosage, targets.alleles[:, ~kept], panel.alt_frequency()[~kept]).sum())
+        totals.append(total)
+    found = checked(imputer, targets)
+    assert found.change == pytest.approx(totals[1] / totals[0] - 1, abs=1e-6)
+    assert found.change != 0
+    assert (found.n_sites, found.n_alleles) == (N_SITES, N_SITES * 2 * len(targets.samples))
+
+
+def test_check_model__a_model_that_spoils_is_left_out(panel: Panel, targets: Targets) -> None:
+    spoilt = imputer_of(panel, Corrector(Shifting(-3.0), "spoils"))
+    found = checked(spoilt, targets)
+    assert found.change > 0.1
+    assert not found.used
+    assert "left out" in str(found)
+    by_copying = imputer_of(panel, None).impute(targets)
+    assert np.array_equal(spoilt.impute(targets).probabilities, by_copying.probabilities)
+    assert spoilt.impute(targets).method == by_copying.method
+
+
+def test_check_model__a_model_that_changes_nothing_is_left_out(panel: Panel, targets: Targets) -> None:
+    found = checked(imputer_of(panel, Corrector(Shifting(0.0), "none")), targets)
+    assert found.change == pytest.approx(0, abs=1e-5)
+    assert not found.used
+
+
+def test_check_model__is_the_same_for_any_number_of_threads(panel: Panel, targets: Targets) -> None:
+    one = imputer_of(panel, load_model())
+    many = Imputer(panel, GeneticMap(positions=panel.positions[[0, -1]].astype(np.int64), cm=np.array([0.0, 6.0]),
+                                     contig=panel.contig), corrector=load_model(), threads=3)  # fmt: skip
+    assert checked(one, targets) == checked(many, targets)
+
+
+def test_model_check__trusts_the_model_where_nothing_tells() -> None:
+    assert ModelCheck().used
+    assert check_model(None, None, 0) == ModelCheck()  # type: ignore[arg-type]
+    lone = ModelCheck(change=0.5, targets=("a",), n_sites=9, n_alleles=18)
+    assert lone.used
+    assert lone.record()["standard_error"] is None
+
+
+@pytest.mark.parametrize(("change", "error", "used"), [(-0.05, 0.01, True), (0.01, 0.005, False), (0.01, 0.1, True)])
+def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: float, used: bool) -> None:
+    found = ModelCheck(change=change, standard_error=error, targets=("a",) * 16, n_sites=99, n_alleles=999)
+    assert found.used is used
+    assert min(change, -0.03) <= found.believed <= max(change, -0.03)
+    assert f"used={'yes' if used else 'no'}," in found.fields()

@@ -1,0 +1,151 @@
+"""Whether a trained model does these targets any good: it is judged at typed sites that are hidden, beside copying."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import numpy as np
+
+from vcfrag_core.copying.estimation import log_loss
+from vcfrag_core.imputation.integrate import Corrected
+from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut
+from vcfrag_core.panel.panel import frequency_at
+from vcfrag_core.types import F64Array
+
+# What the model changes of the loss of copying on most panels (docs/decisions/model-by-the-targets.md), how far that
+# varies, and how far what it does for single samples does.
+_EXPECTED: Final = -0.03
+_SPREAD: Final = 0.03
+_SPREAD_OF_SAMPLES: Final = 0.02
+# Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
+_NEEDED: Final = -0.01
+
+
+class Corrects(HidesSites, Protocol):
+    """What is needed of an `Imputer` with a model."""
+
+    def corrected(self, hidden: HiddenSites, n_samples: int, pool: ThreadPoolExecutor) -> list[Corrected]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCheck:
+    """What a model did for hidden typed alleles, and what follows.
+
+    Attributes:
+        change: Of the loss of copying by the model's correction, as a share of it; NaN where nothing was hidden.
+        standard_error: Of the change, over samples; infinite for a single one.
+        targets: Samples.
+        n_sites: Typed sites that were hidden.
+        n_alleles: Called alleles at them.
+    """
+
+    change: float = math.nan
+    standard_error: float = math.inf
+    targets: tuple[str, ...] = ()
+    n_sites: int = 0
+    n_alleles: int = 0
+
+    @property
+    def believed(self) -> float:
+        """The change, given what it was on other panels and targets."""
+        if not math.isfinite(self.change) or not math.isfinite(self.standard_error):
+            return _EXPECTED
+        error = max(self.standard_error, _SPREAD_OF_SAMPLES / math.sqrt(len(self.targets)))
+        here, before = 1 / error**2, 1 / _SPREAD**2
+        return (here * self.change + before * _EXPECTED) / (here + before)
+
+    @property
+    def used(self) -> bool:
+        """Whether the model corrects copying."""
+        return self.believed < _NEEDED
+
+    def record(self) -> dict[str, object]:
+        """As the cohort record and the QC summary keep it."""
+        return {
+            "used": self.used,
+            "change_of_loss": _finite(self.change),
+            "standard_error": _finite(self.standard_error),
+            "believed": round(self.believed, 6),
+            "targets": list(self.targets),
+            "n_sites": self.n_sites,
+            "n_alleles": self.n_alleles,
+        }
+
+    def fields(self) -> str:
+        """`key=value` pairs for the header of an output."""
+        return (
+            f"used={'yes' if self.used else 'no'},change_of_loss={self.change:.4g},"
+            f"standard_error={self.standard_error:.4g},believed={self.believed:.4g},targets={len(self.targets)},"
+            f"sites={self.n_sites},alleles={self.n_alleles}"
+        )
+
+    def __str__(self) -> str:
+        if not self.n_alleles:
+            return "the model could not be judged on these targets, as no typed site could be hidden"
+        judged = (
+            f"at {self.n_sites} hidden typed sites of {len(self.targets)} targets it changes the loss of copying by"
+            f" {self.change:+.1%} (standard error {self.standard_error:.1%})"
+        )
+        return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
+
+
+def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int) -> ModelCheck:
+    """Judges the model where sites were hidden to estimate the rates.
+
+    It is shown hidden sites alone, so that what it sees of a candidate's alleles nearby is of farther sites than in
+    imputation. On the panels tried that moved the change by less than half of its standard error, at a fortieth of the
+    cost of imputing all sites.
+
+    Args:
+        imputer: Under the rates found; with a model.
+        left_out: Remembers what was retrieved with sites hidden.
+        n_targets: How many of its samples are targets; panel samples that stand in tell nothing of the targets.
+    """
+    places = [] if left_out is None or not n_targets else left_out.kept(imputer)
+    if left_out is None or not places:
+        return ModelCheck()
+    ploidy = left_out.targets.ploidy.select(np.arange(n_targets))
+    losses = np.zeros((2, n_targets))
+    n_alleles = 0
+    with ThreadPoolExecutor(imputer.threads) as pool:
+        for hidden in places:
+            alleles = hidden.queries.alleles[: ploidy.n_haplotypes, hidden.sites]
+            n_alleles += int((alleles >= 0).sum())
+            frequency = frequency_at(imputer.panel, hidden.sites)
+            parts = imputer.corrected(hidden, n_targets, pool)
+            for way, dosages in zip(losses, _ways(parts), strict=True):
+                way += ploidy.sums(log_loss(dosages, alleles, frequency))
+    change, error = _change(losses[0], losses[1])
+    return ModelCheck(
+        change=change,
+        standard_error=error,
+        targets=left_out.targets.samples[:n_targets],
+        n_sites=sum(len(hidden.sites) for hidden in places),
+        n_alleles=n_alleles,
+    )
+
+
+def _ways(parts: Sequence[Corrected]) -> tuple[F64Array, F64Array]:
+    copied = np.concatenate([part.copied for part in parts])
+    corrected = np.concatenate([part.corrected for part in parts])
+    return np.asarray(copied, dtype=np.float64), np.asarray(corrected, dtype=np.float64)
+
+
+def _change(copied: F64Array, corrected: F64Array) -> tuple[float, float]:
+    """The second (S,) losses against the first as a share of them, and its standard error as a ratio of sums."""
+    total, n = float(copied.sum()), len(copied)
+    if total <= 0:
+        return math.nan, math.inf
+    change = float(corrected.sum()) / total - 1
+    if n < 2:
+        return change, math.inf
+    residual = corrected - (1 + change) * copied
+    return change, math.sqrt(n / (n - 1) * float(residual @ residual)) / total
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

@@ -55,6 +55,7 @@ checkpoint_steps = 1000
 prefetch_batches = 16
 prefetch_threads = 6
 copying_threads = 2
+copying_on_device = {on_device}
 validation_samples = 8
 validation_windows = 2
 progress_seconds = 5
@@ -65,13 +66,16 @@ threads = 4
 
 
 def run(note: Callable[[str, Any], None], *, brief: bool) -> None:
-    """Two epochs of 25 visits of four batches with copying trained, and of 12 without."""
+    """Two epochs of 25 visits of four batches with copying trained, and of 10 without, by host and device."""
     measured(note, "copying trained, too", visits=25, learn=True)
     if not brief:
-        measured(note, "copying as it is", visits=12, learn=False)
+        measured(note, "copying as it is", visits=10, learn=False)
+        measured(note, "copying as it is, on the device", visits=10, learn=False, on_device=True)
 
 
-def measured(note: Callable[[str, Any], None], name: str, *, visits: int, learn: bool, epochs: int = 2) -> None:
+def measured(
+    note: Callable[[str, Any], None], name: str, *, visits: int, learn: bool, on_device: bool = False, epochs: int = 2
+) -> None:
     """Both epochs are told; the first compiles."""
     from vcfrag_train.training.config import load_config
     from vcfrag_train.training.session import fit
@@ -79,7 +83,8 @@ def measured(note: Callable[[str, Any], None], name: str, *, visits: int, learn:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.toml"
         data = os.environ.get("VCFRAG_DATA") or default_data()
-        file.write_text(CONFIG.format(data=data, visits=visits, epochs=epochs, learn=str(learn).lower()))
+        chosen = {"learn": str(learn).lower(), "on_device": str(on_device).lower()}
+        file.write_text(CONFIG.format(data=data, visits=visits, epochs=epochs, **chosen))
         torch.cuda.reset_peak_memory_stats()
         begun = time.perf_counter()
         out = fit(load_config(file), Path(folder) / "run")

@@ -88,7 +88,7 @@ def _training(found: dict[str, Any]) -> Iterator[Goal]:
     steps = found.get("step", {})
     baseline, ours = (steps.get(name, {}).get("seconds_per_haplotype") for name in (BASELINE, "together, bfloat16"))
     yield Goal(name="training step, times the baseline", figure=_ratio(baseline, ours), least=4.0)
-    for name in ("copying trained, too", "copying as it is"):
+    for name in ("copying trained, too", "copying as it is", "copying as it is, on the device"):
         epochs = found.get("fit", {}).get(name, {}).get("epochs", [])
         share = float(epochs[-1]["waiting_for_index_share"]) if epochs else None
         yield Goal(name=f"share of the last epoch waiting for the index, {name}", figure=share, most=0.02)

@@ -90,6 +90,37 @@ def certain_dosage(observed_per_cm: float) -> float:
     return CERTAIN_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else CERTAIN_WHERE_DENSE
 
 
+class OtherWay(NamedTuple):
+    """A way to copy beside that of the problem, whose dosages are features of the sites.
+
+    Attributes:
+        candidates: Q arrays of panel rows.
+        mismatch: (M,) float32 probabilities of an error of copying.
+        switch: (M,) float32 switch probabilities.
+    """
+
+    candidates: Sequence[I32Array]
+    mismatch: FloatArray
+    switch: FloatArray
+
+
+def other_ways(problem: CopyingProblem, weights: FloatArray, switch: FloatArray) -> list[OtherWay]:
+    """The ways whose dosages are the features from `middle_dosage` on, in their order."""
+    mismatch = np.exp(-weights)
+    # A switch that is certain in single precision stays so at any rate.
+    stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
+    by_scale = [OtherWay(candidates, mismatch, switch) for candidates in problem.longer_scales]
+    by_rate = [
+        OtherWay(
+            problem.candidates,
+            np.minimum(errors * mismatch, 1).astype(np.float32),
+            -np.expm1(switches * stay).astype(np.float32),
+        )
+        for switches, errors in OTHER_RATES
+    ]
+    return by_scale + by_rate
+
+
 def gather_evidence(
     problem: CopyingProblem,
     ploidy: Ploidy,
@@ -103,6 +134,7 @@ def gather_evidence(
     shown_frequency: F32Array | None = None,
     n_candidates: int,
     certain: float = CERTAIN_WHERE_DENSE,
+    copy_otherwise: bool = True,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
@@ -123,6 +155,7 @@ def gather_evidence(
         wanted: (L,) sites of interest: those that are not observed.
         n_candidates: T.
         certain: Dosages nearer than this to 0 or 1 are left out.
+        copy_otherwise: Whether to copy in the `other_ways`, too; without, their features are NaN, for who makes them.
         pool: Threads to use.
 
     Raises:
@@ -139,7 +172,7 @@ def gather_evidence(
         shown_frequency = np.broadcast_to(frequency[problem.sites.sites].astype(np.float32), (n_queries, length))
     reading = _Reading(
         problem, ploidy.partner_of, weights, switch, cm, frequency, wanted, shown_frequency,
-        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain,
+        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain, copy_otherwise,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
     made: dict[int, _Part] = {}
@@ -189,6 +222,7 @@ class _Reading:
         changes: F32Array,
         n_candidates: int,
         certain: float,
+        copy_otherwise: bool,
     ) -> None:
         self.problem, self.wanted, self.shown_frequency, self.changes = problem, wanted, shown_frequency, changes
         self.partners, self.n_candidates = partners, n_candidates
@@ -198,12 +232,7 @@ class _Reading:
         self.mismatch, self.switch = np.exp(-weights), switch
         self.site_cm, self.observed_cm = cm[sites.sites], cm[sites.observed]
         self.log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
-        # A switch that is certain in single precision stays so at any rate.
-        stay = np.log(np.maximum(1 - switch.astype(np.float64), 1e-12))
-        self.other_rates = [
-            (np.minimum(errors * self.mismatch, 1).astype(np.float32), -np.expm1(switches * stay).astype(np.float32))
-            for switches, errors in OTHER_RATES
-        ]
+        self.ways = other_ways(problem, weights, switch) if copy_otherwise else []
 
     def of_query(self, q: int, dosage: F32Array) -> _Part:
         """What copying says of query q, whose (L,) dosages it fills."""
@@ -229,9 +258,7 @@ class _Reading:
         )  # fmt: skip
         of_sites = self._sites(q, dosage, chosen, effective)
         if len(chosen):
-            ways = [(scale[q], self.mismatch, self.switch) for scale in problem.longer_scales]
-            ways += [(problem.candidates[q], *rates) for rates in self.other_rates]
-            _copy_otherwise(problem, q, ways, chosen, of_sites[:, FIRST_VARIANT:])
+            _copy_otherwise(problem, q, self.ways, chosen, of_sites[:, FIRST_VARIANT:])
         used = effective > 0
         mass = float(before[used].sum(axis=1).mean()) if used.any() else float("nan")
         return _Part(chosen, candidates, of_sites, mass)
@@ -252,7 +279,7 @@ class _Reading:
         """(N, F) features of the chosen sites, but for the other haplotype's dosage and the other ways to copy."""
         left = self.problem.sites.left[chosen]
         right = np.minimum(left + 1, len(self.observed_cm) - 1)
-        out = np.empty((len(chosen), len(SITE_FEATURES)), dtype=np.float32)
+        out = np.full((len(chosen), len(SITE_FEATURES)), np.nan, dtype=np.float32)
         out[:, DOSAGE_FEATURE] = dosage[chosen]
         out[:, FREQUENCY_FEATURE] = shown = self.shown_frequency[q, chosen]
         out[:, 2] = effective[left]
@@ -266,19 +293,19 @@ class _Reading:
 def _copy_otherwise(
     problem: CopyingProblem,
     q: int,
-    ways: Sequence[tuple[I32Array, FloatArray, FloatArray]],
+    ways: Sequence[OtherWay],
     chosen: I64Array,
     out: F32Array,
 ) -> None:
-    """Fills (N, ways) dosages of one query at its chosen sites, by each one's candidates, mismatch and switch."""
+    """Fills (N, ways) dosages of one query at its chosen sites."""
     sites = problem.sites
     wanted = np.zeros(len(sites.sites), dtype=np.bool_)
     wanted[chosen] = True
     wanted_bits = np.packbits(wanted, bitorder="little")
     dosage = np.empty(len(wanted), dtype=np.float32)
-    for number, (candidates, mismatch, switch) in enumerate(ways):
+    for number, way in enumerate(ways):
         copying_kernels.copy_dosage(
-            problem.observed, problem.alleles, candidates, problem.queries[q], mismatch, switch,
+            problem.observed, problem.alleles, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
             sites.left, sites.fraction, wanted_bits, dosage,
         )  # fmt: skip
         out[:, number] = dosage[chosen]

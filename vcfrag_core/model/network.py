@@ -21,9 +21,11 @@ from torch.utils.checkpoint import checkpoint
 
 from vcfrag_core.copying.layer import copy_dosage
 from vcfrag_core.copying.problem import CopyingProblem
+from vcfrag_core.evidence.evidence import OtherWay
 from vcfrag_core.evidence.inputs import ALLELE_INPUT, N_CANDIDATE_INPUTS, N_SITE_INPUTS
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.embedding import AlleleEmbedding
+from vcfrag_core.model.other_ways import copied_otherwise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class ModelInput:
         observed_frequency: (M,) float32 ALT frequency at the observed sites.
         gaps_cm: (M,) float32 distances between observed sites.
         switch_per_cm: Switch rate that the rule gives for this mask.
-        problem: The copying problem, where copying itself is trained.
+        problem: The copying problem, where copying itself is trained or done in other ways here.
+        ways: Ways to copy whose dosages the inputs of the sites lack; they are made on the batch's device.
     """
 
     truth: Tensor
@@ -57,6 +60,7 @@ class ModelInput:
     gaps_cm: Tensor
     switch_per_cm: float
     problem: CopyingProblem | None = None
+    ways: tuple[OtherWay, ...] = ()
 
     def to(self, device: torch.device) -> Self:
         """The same with its tensors on a device."""
@@ -173,6 +177,7 @@ class ImputationModel(nn.Module):
 
     def forward(self, batch: ModelInput) -> ModelOutput:
         """Log-odds of ALT at every site of the window."""
+        batch = copied_otherwise(batch)
         copying_QL = self._copy(batch)
         logits_QL = self.prior(copying_QL, batch.frequency)
         if len(batch.query):

@@ -11,7 +11,7 @@ import numpy as np
 from vcfrag_core.copying.parameters import CopyingParameters, density
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.copying.reference import copying_sites, switch_probabilities
-from vcfrag_core.evidence.evidence import Evidence, certain_dosage, gather_evidence
+from vcfrag_core.evidence.evidence import Evidence, OtherWay, certain_dosage, gather_evidence, other_ways
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
@@ -144,6 +144,7 @@ def evidence_of(
     *,
     n_candidates: int,
     factor: float = 1.0,
+    copy_otherwise: bool = True,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies and says what the candidates of the problem's masked, uncertain sites are like.
@@ -157,6 +158,7 @@ def evidence_of(
         groups: Exclusion group of each query of the problem, of which it is told nothing.
         n_candidates: Candidates described at every site.
         factor: What to multiply the switch rate by.
+        copy_otherwise: As for `gather_evidence`.
         pool: Threads.
     """
     window, sites = queries.window, problem.sites.sites
@@ -177,5 +179,11 @@ def evidence_of(
         shown_frequency=shown_frequency,
         n_candidates=n_candidates,
         certain=certain_dosage(density(queries.observed, context.cm)),
+        copy_otherwise=copy_otherwise,
         pool=pool,
     )
+
+
+def ways_of(queries: MaskedWindow, problem: CopyingProblem) -> list[OtherWay]:
+    """The ways to copy that `evidence_of` uses beside the problem's own."""
+    return other_ways(problem, queries.weights[problem.sites.observed], switches(queries, problem))

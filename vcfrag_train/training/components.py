@@ -98,6 +98,7 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
             reference=GroupExcludedReference(panel, panel.rows_of(train.reference), groups),
             n_candidates=model.config.candidates,
             pool=pool if threads > 1 else None,
+            copy_otherwise=not config.trainer.copying_on_device,
         )
         source = RetrievalSource(
             context,
@@ -106,7 +107,7 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
             retrieval=config.retrieval,
             flank_cm=config.windows.flank_cm,
             seed=config.masks.validation_seed,
-            keep_problem=model.config.learn_copying,
+            keep_problem=model.config.learn_copying or config.trainer.copying_on_device,
             max_uncertain=config.optimiser.uncertain_sites,
         )
         yield TrainingComponents(

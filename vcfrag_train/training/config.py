@@ -202,6 +202,8 @@ class TrainerConfig:
         progress_seconds: Least time between lines of progress; 0 prints none.
         sites_at_once: Most uncertain sites whose activations are kept for the backward pass; those of more are made
             again, a part at a time. As many as fit into a CUDA device's free memory unless given, all elsewhere.
+        copying_on_device: Whether the model copies in other ways where it trains, by other candidates and rates: four
+            of five copies of every query that it is shown. On the host the threads that prepare batches do.
         compile: Let `torch.compile` make the network's kernels, which takes about half a minute at the start.
     """
 
@@ -221,6 +223,7 @@ class TrainerConfig:
     validation_windows: int | None = None
     progress_seconds: float = 5.0
     sites_at_once: int | None = None
+    copying_on_device: bool = False
     compile: bool = False
 
     def __post_init__(self) -> None:

@@ -11,10 +11,11 @@ import torch
 
 from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.parameters import CopyingParameters
-from vcfrag_core.evidence.evidence import CERTAIN_WHERE_SPARSE
+from vcfrag_core.evidence.evidence import CERTAIN_WHERE_SPARSE, FIRST_VARIANT
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
-from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, inputs_by_site
+from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, N_TOGETHER, inputs_by_site
 from vcfrag_core.model.network import ModelInput
+from vcfrag_core.model.other_ways import copied_otherwise
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
@@ -112,6 +113,23 @@ def test_model_input__hidden_alleles_are_truth_and_nothing_else(
     for name in ("copying", "query", "site", "candidates", "sites"):
         assert torch.equal(getattr(one, name), getattr(two, name))
     assert not torch.equal(one.truth, two.truth)
+
+
+def test_model_input__what_is_copied_where_the_model_is_is_what_the_host_copies(
+    context: BatchContext, alleles: I8Array, observed: BoolArray, candidates: list[I32Array]
+) -> None:
+    weights = np.linspace(3, 7, 150).astype(np.float32)
+    scales = Candidates(all_scales=candidates, longer_scales=[[row[::2] for row in candidates], candidates[::-1]])
+    asked = queries(alleles, observed, weights), scales, STRANGERS
+    by_host, _ = model_input(context, *asked, max_uncertain=7)
+    without, evidence = model_input(dataclasses.replace(context, copy_otherwise=False), *asked, max_uncertain=7)
+    assert np.isnan(evidence.sites[:, FIRST_VARIANT:]).all()
+    assert without.sites.isnan().any(dim=0).sum() == 2 * len(without.ways)
+    by_model = copied_otherwise(without)
+    torch.testing.assert_close(by_model.sites, by_host.sites, rtol=1e-4, atol=1e-5)
+    assert len({tuple(row) for row in by_model.sites[:, N_TOGETHER:].T.tolist()}) == 2 * len(without.ways)
+    assert copied_otherwise(by_model) is by_model
+    assert torch.equal(without.candidates, by_host.candidates)
 
 
 def test_model_input__unknown_truth_becomes_zero(

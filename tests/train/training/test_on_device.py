@@ -15,6 +15,7 @@ import torch
 
 from tests.core.model.test_model import SMALL, model_input
 from vcfrag_core.errors import TrainingError
+from vcfrag_core.evidence.evidence import other_ways
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
 from vcfrag_core.model.memory import bytes_per_site
@@ -48,6 +49,14 @@ def test_fit__a_bound_on_sites_changes_no_loss(fit_config: Make, tmp_path: Path)
     np.testing.assert_allclose(losses(bound), losses(free), rtol=1e-5)
 
 
+def test_fit__copying_where_the_model_is_changes_no_loss(fit_config: Make, tmp_path: Path) -> None:
+    here, there = (
+        fit(fit_config(model={"dropout": 0.0}, trainer={"copying_on_device": on_device}), tmp_path / str(on_device))
+        for on_device in (False, True)
+    )
+    np.testing.assert_allclose(losses(there), losses(here), rtol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_fit__fused_steps_are_clipped_and_skip_what_is_not_finite(
     fit_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
@@ -71,11 +80,14 @@ def test_fused_step__takes_none_where_it_is_told_that_the_loss_is_not_finite() -
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("learn_copying", [False, True])
-def test_fit__on_a_device_has_the_hosts_losses(fit_config: Make, tmp_path: Path, learn_copying: bool) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_fit__on_a_device_has_the_hosts_losses(
+    fit_config: Make, tmp_path: Path, learn_copying: bool, on_device: bool
+) -> None:
     model = {"dropout": 0.0, "learn_copying": learn_copying}
     here, there = (
-        fit(fit_config(model=model, trainer={"accelerator": accelerator}), tmp_path / accelerator)
-        for accelerator in ("cpu", "gpu")
+        fit(fit_config(model=model, trainer={"accelerator": place, "copying_on_device": on_device}), tmp_path / place)
+        for place in ("cpu", "gpu")
     )
     np.testing.assert_allclose(losses(there), losses(here), rtol=2e-3)
 
@@ -103,11 +115,18 @@ def test_fit__a_loss_that_is_not_finite_on_a_device_stops_with_the_batch(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("learn_copying", [False, True])
-def test_step__waits_for_nothing_on_a_device(learn_copying: bool) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_step__waits_for_nothing_on_a_device(learn_copying: bool, on_device: bool) -> None:
     config = dataclasses.replace(SMALL, learn_copying=learn_copying)
     model = ImputationModel(config).to(CUDA)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3, fused=True)
     batch = model_input().pinned()
+    if on_device:
+        n = len(batch.observed_frequency)
+        switch = np.full(n, 0.01, dtype=np.float32)
+        batch = dataclasses.replace(
+            batch, ways=tuple(other_ways(batch.problem, np.full(n, 6.9, dtype=np.float32), switch))
+        )
 
     def step() -> Outcome:
         moved = batch.to(CUDA)

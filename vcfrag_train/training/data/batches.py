@@ -14,7 +14,7 @@ from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.network import ModelInput
 from vcfrag_core.window.context import PanelContext
-from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem, evidence_of
+from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem, evidence_of, ways_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,14 @@ class BatchContext:
         reference: What queries are told of the training reference.
         n_candidates: Candidates shown to the model at every site.
         pool: Threads for copying.
+        copy_otherwise: Whether they copy in the `other_ways`, too, or the model does where it is.
     """
 
     panel_context: PanelContext
     reference: GroupExcludedReference
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
+    copy_otherwise: bool = True
 
 
 def model_input(
@@ -64,6 +66,7 @@ def model_input(
         reference,
         groups,
         n_candidates=context.n_candidates,
+        copy_otherwise=context.copy_otherwise,
         pool=context.pool,
     )
     if max_uncertain is not None:
@@ -82,6 +85,7 @@ def model_input(
         gaps_cm=torch.from_numpy(sites.gaps_cm.astype(np.float32)),
         switch_per_cm=queries.parameters.switch_per_cm,
         problem=problem,
+        ways=() if context.copy_otherwise else tuple(ways_of(queries, problem)),
     )
     return given, evidence
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from vcfrag_core.errors import OutOfBudgetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.search.cache import SegmentCache
-from vcfrag_indexd.engines import faiss_gpu
+from vcfrag_indexd.engines import faiss_gpu, flat
 from vcfrag_indexd.engines.budgets import HostAndDevice
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
@@ -103,7 +104,7 @@ def test_faiss_gpu__other_errors_are_what_they_are() -> None:
 
 
 def faiss_without_a_device(reserved: dict[str, int]) -> SimpleNamespace:
-    """FAISS whose flat indexes lie on the host, and that tells what is set aside."""
+    """FAISS whose flat indexes lie on the host, and that tells what is set aside, and how many indexes it made."""
     faiss = pytest.importorskip("faiss")
 
     class Resources:
@@ -114,6 +115,7 @@ def faiss_without_a_device(reserved: dict[str, int]) -> SimpleNamespace:
             reserved["host"] = n_bytes
 
     def flat(_resources: Any, width: int, _config: Any) -> Any:
+        reserved["indexes"] = reserved.get("indexes", 0) + 1
         return faiss.IndexFlatIP(width)
 
     return SimpleNamespace(
@@ -142,4 +144,51 @@ def test_faiss_gpu__a_small_budget_leaves_room_for_a_search(
     np.testing.assert_array_equal(answers[0].ids, answers[1].ids)
     assert 0 < reserved["host"] < faiss_gpu.PINNED_BYTES
     assert 0 < reserved["device"] < faiss_gpu.TEMPORARY_BYTES
-    assert small.usage().budget_bytes == faiss_gpu.PINNED_BYTES + faiss_gpu.TEMPORARY_BYTES - sum(reserved.values())
+    assert (
+        small.usage().budget_bytes
+        == faiss_gpu.PINNED_BYTES + faiss_gpu.TEMPORARY_BYTES - reserved["host"] - reserved["device"]
+    )
+
+
+@pytest.mark.parametrize("most_queries", [1, 20, 1024])
+def test_faiss_gpu__segments_share_indexes_and_calls(
+    described: Callable, panel: Panel, monkeypatch: pytest.MonkeyPatch, most_queries: int
+) -> None:
+    reserved: dict[str, int] = {}
+    monkeypatch.setattr(faiss_gpu, "import_faiss", lambda: faiss_without_a_device(reserved))
+    monkeypatch.setattr(flat, "MAX_CALL_QUERIES", most_queries)
+    made = described(panel, wanted=(8, 32))
+    task, source = made.task(made.own(panel.samples[:4]), 3), made.source()
+    segments = source.layout.segments_within(0, panel.n_sites, source.observed)
+    together = FaissGpuEngine(threads=1, budget_bytes=1 << 28, device_bytes=1 << 28)
+    together.open(source)
+    together.prepare("index", segments, lambda: None)
+    asked: list[int] = []
+    search = together._nearest_rows
+    monkeypatch.setattr(together, "_nearest_rows", lambda i, q, n: (asked.append(len(q)), search(i, q, n))[1])
+    alone = create_engine("bitscan", threads=1, budget_bytes=1 << 26)
+    alone.open(source)
+    found, expected = (engine.search("index", task, lambda: None).result for engine in (together, alone))
+    np.testing.assert_array_equal(found.ids, expected.ids)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    assert reserved["indexes"] == 3 < len(segments) / 4
+    assert sum(asked) >= len(segments) * task.n_queries
+    assert len(asked) == {1: len(segments), 20: 15, 1024: 3}[most_queries]
+    assert max(asked) <= max(most_queries, task.n_queries)
+    together.shutdown()
+    alone.shutdown()
+
+
+def test_faiss_gpu__fewer_segments_share_where_more_would_cost_more_than_calls(described: Callable) -> None:
+    engine = object.__new__(FaissGpuEngine)
+    engine._on_device = SegmentCache(80 << 30)
+    made = described(Panel.from_haplotypes(np.zeros((4, 2000), dtype=np.int8)), wanted=(32, 128, 512)).source()
+
+    def together(n_rows: int) -> list[int]:
+        source = dataclasses.replace(made, rows=np.zeros(n_rows, dtype=np.int32))
+        return [engine._together(source, scale) for scale in range(3)]
+
+    assert together(5008) == [16, 16, 11]
+    assert together(200_000) == [6, 3, 1]
+    engine._on_device = SegmentCache(1 << 20)
+    assert together(5008) == [1, 1, 1]

@@ -16,10 +16,11 @@ from vcfrag_core.errors import DeadlineError, OutOfBudgetError, UnknownIndexErro
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import EXTERNAL, SearchResult
-from vcfrag_core.search.engine import Engine, SearchTask
+from vcfrag_core.search.engine import Engine, IndexSource, SearchTask
 from vcfrag_indexd.config.config import GPU_ENGINES
 from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
 from vcfrag_indexd.engines.create import create_engine
+from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
 from vcfrag_indexd.engines.sharded import ShardedEngine
 from vcfrag_indexd.engines.worker import WorkerEngine
 from vcfrag_indexd.testing import serve
@@ -52,11 +53,19 @@ def sharded() -> Engine:
     return ShardedEngine([fresh("bitscan"), fresh("faiss-cpu")])
 
 
+class Together(FaissCpuEngine):
+    """FAISS with some segments to an index and a call, as on a GPU."""
+
+    def _together(self, source: IndexSource, scale: int) -> int:
+        return 5 - scale
+
+
 @pytest.fixture(
     scope="module",
     params=[
         "bitscan",
         "faiss-cpu",
+        "faiss together",
         "worker",
         "sharded",
         "bitscan-gpu on the host",
@@ -64,9 +73,12 @@ def sharded() -> Engine:
     ],
 )
 def engine(request: pytest.FixtureRequest, eventually: Callable) -> Iterator[Engine]:
-    made = {"worker": in_worker, "sharded": sharded, "bitscan-gpu on the host": on_host}.get(
-        request.param, lambda: fresh(request.param)
-    )()
+    made = {
+        "worker": in_worker,
+        "sharded": sharded,
+        "bitscan-gpu on the host": on_host,
+        "faiss together": functools.partial(Together, threads=1, budget_bytes=BUDGET),
+    }.get(request.param, lambda: fresh(request.param))()
     eventually(made.available, "the engine is there")
     yield made
     made.shutdown()

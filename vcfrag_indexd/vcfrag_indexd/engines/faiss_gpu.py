@@ -2,8 +2,8 @@
 
 GPU indexes ignore id selectors silently and are unsafe even for concurrent reads, so excluded groups are left out by
 over-fetching and filtering, and one process with one lane of calls owns each device (`vcfrag_indexd.engines.worker`);
-several devices are several such engines (`sharded`). A flat index is searched by a call of its own, so that segments
-go one after the other, and what it fetches is ranked on the host: see docs/decisions/gpu-engine.md for what that costs.
+several devices are several such engines (`sharded`). Neighbouring segments share an index and a call; what it fetches
+is ranked on the host: see docs/decisions/gpu-engine.md for what that costs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from vcfrag_core.errors import ConfigError, OutOfBudgetError
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.cache import SegmentCache
+from vcfrag_core.search.engine import IndexSource
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_indexd.engines.budgets import HostAndDevice, device_budget
 from vcfrag_indexd.engines.faiss_cpu import checked
@@ -23,11 +24,14 @@ from vcfrag_indexd.engines.installed import GPU_LINE, import_faiss
 # FAISS takes this much for itself on the device, and page-locked memory of the host.
 TEMPORARY_BYTES = 512 * 1024 * 1024
 PINNED_BYTES = 64 * 1024 * 1024
+# Segments of a call: as many as cost the device less than some tenths of a millisecond of products for so many queries.
+MAX_SEGMENTS, CALL_PRODUCTS, CALL_QUERIES = 16, 1e10, 64
+INDEX_SHARE = 1 / 16  # of the device's budget, at most, for an index of several segments
 T = TypeVar("T")
 
 
 class FaissGpuEngine(FlatEngine):
-    """One GpuIndexFlatIP per segment, all on one device.
+    """One GpuIndexFlatIP for some segments, all on one device.
 
     Args:
         threads: Threads of the host.
@@ -57,6 +61,14 @@ class FaissGpuEngine(FlatEngine):
         self._config = self._faiss.GpuIndexFlatConfig()
         self._config.device = device
         self._config.useFloat16 = False
+
+    def _together(self, source: IndexSource, scale: int) -> int:
+        # Half-overlapping segments: n of width w cover (n + 1) / 2 w sites.
+        width = source.layout.lengths[scale] * float(source.observed.mean())
+        row = max(1.0, len(source.rows) * width)
+        squared = 2 * CALL_PRODUCTS / (CALL_QUERIES * row)
+        held = 2 * INDEX_SHARE * self._on_device.budget_bytes / (4 * row) - 1
+        return int(max(1, min(MAX_SEGMENTS, squared**0.5, held)))
 
     def _make_index(self, segment: Segment, vectors: F32Array) -> Any:
         def make() -> Any:

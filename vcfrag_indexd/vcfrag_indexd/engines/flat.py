@@ -4,14 +4,17 @@ Reference coordinates are a - 1/2 and query coordinates w (a - 1/2), 0 where the
 depend on the metric and all references have one norm. With W the sum of the weights at called observed sites,
 distance = W / 2 - 2 <query, reference>. Inner products are multiples of 2**-12 and at most W / 4: as long as
 W <= 2**14 every partial sum is exact in float32, in any order and any batch. Beyond that the fetched distances are
-trusted only to an error bound. Either way what is returned is re-scored in whole steps, and a query is resolved only
-when the last fetched distance is certainly greater than its k-th; otherwise more is fetched, in the end everything.
+trusted only to an error bound. Several segments may share an index over all of their sites, where a query's
+coordinates are 0 beyond its own segment: that adds zeros, which round nothing. Either way what is returned is re-scored
+in whole steps, and a query is resolved only when the last fetched distance is certainly greater than its k-th;
+otherwise more is fetched, in the end everything.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ import numpy as np
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.retrieval.site_weights import STEPS_PER_UNIT
 from vcfrag_core.search.bitscan import scan_bytes, scan_segments, scan_threads
-from vcfrag_core.search.engine import IndexSource, SearchTask
+from vcfrag_core.search.engine import Checkpoint, IndexSource, SearchTask
 from vcfrag_core.search.scan import rank_fetched
 from vcfrag_core.search.strips import Strip, StripMap, costs
 from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
@@ -31,6 +34,21 @@ FETCH_GROWTH = 4
 EXACT_UNITS = 2**14
 FLOAT32_ROUNDING = 2.0**-24
 BUILD_ROWS = 1024
+# Queries of several segments that go into one call; fewer segments go, or one with all of its queries.
+MAX_CALL_QUERIES = 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stretch:
+    """Neighbouring segments of one scale that share an index.
+
+    Attributes:
+        numbers: Their numbers among a search's segments.
+        sites: From the first one's start to the last one's stop.
+    """
+
+    numbers: list[int]
+    sites: Segment
 
 
 class FlatEngine(TiledEngine):
@@ -42,6 +60,10 @@ class FlatEngine(TiledEngine):
     def _nearest_rows(self, index: Any, queries: F32Array, n: int) -> tuple[F32Array, I64Array]:
         """(Q, n) inner products, falling, and row numbers."""
         raise NotImplementedError
+
+    def _together(self, source: IndexSource, scale: int) -> int:
+        """How many segments of a scale share an index and a call."""
+        return 1
 
     def _most_fetched(self, n_rows: int) -> int:
         return min(n_rows, LAST_FETCH)
@@ -62,6 +84,25 @@ class FlatEngine(TiledEngine):
         key = (source.handle, "flat", segment.start, segment.stop)
         return get(key, size, lambda: self._timed(lambda: self._make_index(segment, vectors_of(strip(), segment))))
 
+    def prepare(self, handle: str, segments: Sequence[Segment], checkpoint: Checkpoint) -> None:
+        source, _ = self._source(handle)
+        super().prepare(handle, [stretch.sites for stretch in self._stretches(source, segments)], checkpoint)
+
+    def _stretches(self, source: IndexSource, segments: Sequence[Segment]) -> list[Stretch]:
+        """Segments in groups whose borders do not depend on the range that was asked for, but where it ends."""
+
+        def group(number: int) -> tuple[int, int]:
+            segment = segments[number]
+            half = source.layout.lengths[segment.scale] // 2
+            return segment.scale, segment.start // half // self._together(source, segment.scale)
+
+        found = []
+        for (scale, _), some in itertools.groupby(range(len(segments)), group):
+            numbers = list(some)
+            stop = max(segments[number].stop for number in numbers)
+            found.append(Stretch(numbers, Segment(scale, segments[numbers[0]].start, stop)))
+        return found
+
     def _build_segment(self, source: IndexSource, where: StripMap, segment: Segment, get: Callable[..., Any]) -> None:
         def tile(number: int) -> Any:
             return self._tile(source, where, number, get)
@@ -75,37 +116,55 @@ class FlatEngine(TiledEngine):
     def _scratch_bytes(
         self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment], threads: int
     ) -> int:
-        widest = max((where.observed_within(s.start, s.stop) for s in segments), default=slice(0, 0), key=_width)
-        vectors = 8 * _width(widest) * (len(source.rows) + task.n_queries)
-        fetched = 28 * task.n_queries * self._most_fetched(len(source.rows))
+        stretches = self._stretches(source, segments)
+        widest = max((_width(where.observed_within(s.sites.start, s.sites.stop)) for s in stretches), default=0)
+        queries = max((len(part) for s in stretches for part in self._calls(s, task)), default=0) * task.n_queries
+        vectors = 8 * widest * (len(source.rows) + queries)
+        fetched = 28 * queries * self._most_fetched(len(source.rows))
         fallback = scan_bytes(threads, source, where, task)
         return super()._scratch_bytes(source, where, task, segments, threads) + vectors + fetched + fallback
+
+    def _calls(self, stretch: Stretch, task: SearchTask) -> list[list[int]]:
+        """The segments of a stretch, call by call."""
+        n = max(1, MAX_CALL_QUERIES // max(1, task.n_queries))
+        return [stretch.numbers[begin : begin + n] for begin in range(0, len(stretch.numbers), n)]
 
     def _search_segments(self, work: SegmentSearch) -> None:
         search = _FlatSearch(work.source, work.strip, work.task, work.segments)
         where = self._source(work.source.handle)[1]
-        for g, segment in enumerate(work.segments):
-            work.checkpoint()
-            with self.cache.pinned() as get:
-                index = self._flat(work.source, where, segment, lambda: work.strip, get)
-                left = self._search_segment(search, index, g, work.ids[g], work.distances[g])
-            if len(left):
-                self._scan_rest(work, search.task_of(left), g, left)
+        for stretch in self._stretches(work.source, work.segments):
+            for numbers in self._calls(stretch, work.task):
+                work.checkpoint()
+                with self.cache.pinned() as get:
+                    index = self._flat(work.source, where, stretch.sites, lambda: work.strip, get)
+                    left = self._search_together(search, index, stretch.sites, numbers, work)
+                for g, queries in zip(numbers, left, strict=True):
+                    if len(queries):
+                        self._scan_rest(work, search.task_of(queries), g, queries)
 
-    def _search_segment(self, search: _FlatSearch, index: Any, g: int, ids: I32Array, distances: F32Array) -> I64Array:
-        """Fetches and ranks, more and more for those that need it; the queries that stay unresolved."""
-        n_rows = len(search.source.rows)
-        left: I64Array = np.arange(search.task.n_queries, dtype=np.int64)
-        vectors, half, error = search.query_vectors(g)
+    def _search_together(
+        self, search: _FlatSearch, index: Any, sites: Segment, numbers: list[int], work: SegmentSearch
+    ) -> list[I64Array]:
+        """Fetches and ranks, more and more for those that need it; each segment's queries that stay unresolved."""
+        n_rows, n_queries = len(search.source.rows), search.task.n_queries
+        vectors, half, error = search.query_vectors(sites, numbers)
+        left: I64Array = np.arange(len(vectors), dtype=np.int64)
         n = min(self._first_fetched(search.task.k), self._most_fetched(n_rows))
         while True:
             products, rows = self._nearest_rows(index, vectors[left], n)
             beyond = half[left] - 2 * products[:, -1].astype(np.float64) - error[left]
             steps = np.floor(beyond * STEPS_PER_UNIT + 0.5 * (error[left] == 0)).astype(np.int64)
-            resolved = self._rank(search, g, left, rows, steps, ids, distances)
+            resolved = np.zeros(len(left), dtype=np.bool_)
+            for place, g in enumerate(numbers):
+                mine = np.flatnonzero(left // n_queries == place)
+                if len(mine):
+                    queries = left[mine] % n_queries
+                    resolved[mine] = self._rank(
+                        search, g, queries, rows[mine], steps[mine], work.ids[g], work.distances[g]
+                    )
             left = np.asarray(left[~resolved], dtype=np.int64)
             if not len(left) or n >= self._most_fetched(n_rows):
-                return left
+                return [left[left // n_queries == place] % n_queries for place in range(len(numbers))]
             n = min(FETCH_GROWTH * n, self._most_fetched(n_rows))
 
     def _rank(
@@ -147,15 +206,22 @@ class _FlatSearch:
         weights = strip.byte_weights(source.steps).reshape(-1, 2, 4)
         self.halves = costs(weights.reshape(-1, 4), 4).reshape(-1, 2, 16)
 
-    def query_vectors(self, g: int) -> tuple[F32Array, F64Array, F64Array]:
-        """(Q, n) coordinates, (Q,) W / 2, and (Q,) how far a fetched distance may be off."""
-        a, b = np.searchsorted(self.strip.sites, [self.segments[g].start, self.segments[g].stop])
-        weights = self.source.steps[self.strip.sites[a:b]] / STEPS_PER_UNIT
-        called = self.task.called[:, a:b]
-        vectors = ((self.task.alleles[:, a:b] - 0.5) * called * weights).astype(np.float32)
-        total = called @ weights
-        error = np.where(total <= EXACT_UNITS, 0.0, (b - a + 2) * FLOAT32_ROUNDING * total)
-        return np.ascontiguousarray(vectors), total / 2, error
+    def query_vectors(self, sites: Segment, numbers: Sequence[int]) -> tuple[F32Array, F64Array, F64Array]:
+        """For Q queries in each of some segments, one segment after another: (., n) coordinates at the n observed
+        sites of a stretch, 0 beyond the segment's, (.,) W / 2, and (.,) how far a fetched distance may be off."""
+        n_queries = self.task.n_queries
+        first, last = np.searchsorted(self.strip.sites, [sites.start, sites.stop])
+        vectors = np.zeros((len(numbers), n_queries, last - first), dtype=np.float32)
+        half, error = np.empty((2, len(numbers), n_queries))
+        for place, g in enumerate(numbers):
+            a, b = np.searchsorted(self.strip.sites, [self.segments[g].start, self.segments[g].stop])
+            weights = self.source.steps[self.strip.sites[a:b]] / STEPS_PER_UNIT
+            called = self.task.called[:, a:b]
+            vectors[place, :, a - first : b - first] = (self.task.alleles[:, a:b] - 0.5) * called * weights
+            total = called @ weights
+            half[place] = total / 2
+            error[place] = np.where(total <= EXACT_UNITS, 0.0, (b - a + 2) * FLOAT32_ROUNDING * total)
+        return vectors.reshape(-1, last - first), half.ravel(), error.ravel()
 
     def task_of(self, queries: I64Array) -> SearchTask:
         parts = [excluded_of(self.task, slice(int(q), int(q) + 1))[0] for q in queries]

@@ -18,8 +18,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . ./vcfrag_indexd
 FROM python:${PYTHON}-slim-bookworm AS base
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin vcfrag \
     && install -d -o vcfrag -g vcfrag /panels /cache
-ENV PYTHONUNBUFFERED=1 \
-    NUMBA_CACHE_DIR=/cache/numba
+ENV PYTHONUNBUFFERED=1
 EXPOSE 50510 50511 50512
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["vcfrag-indexd", "health", "--address", "127.0.0.1:50511"]
@@ -28,12 +27,14 @@ CMD ["serve", "--config", "/etc/vcfrag/indexd.toml"]
 
 FROM base AS cpu
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --no-cache-dir /wheels/vcfrag-*.whl "$(echo /wheels/vcfrag_indexd-*.whl)[cpu]"
+    pip install --no-cache-dir /wheels/vcfrag-*.whl "$(echo /wheels/vcfrag_indexd-*.whl)[cpu]" \
+    && vcfrag compile
 USER vcfrag
 
 FROM base AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --no-cache-dir /wheels/vcfrag-*.whl "$(echo /wheels/vcfrag_indexd-*.whl)[gpu]"
+    pip install --no-cache-dir /wheels/vcfrag-*.whl "$(echo /wheels/vcfrag_indexd-*.whl)[gpu]" \
+    && vcfrag compile
 USER vcfrag

@@ -20,11 +20,11 @@ ARG ENGINE=
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin vcfrag \
     && install -d -o vcfrag -g vcfrag /data /cache
 ENV PYTHONUNBUFFERED=1 \
-    MPLCONFIGDIR=/cache/matplotlib \
-    NUMBA_CACHE_DIR=/cache/numba
+    MPLCONFIGDIR=/cache/matplotlib
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir "$(echo /wheels/vcfrag-*.whl)[train]" \
-    && if [ -n "$ENGINE" ]; then pip install --no-cache-dir "$(echo /wheels/vcfrag_indexd-*.whl)[$ENGINE]"; fi
+    && if [ -n "$ENGINE" ]; then pip install --no-cache-dir "$(echo /wheels/vcfrag_indexd-*.whl)[$ENGINE]"; fi \
+    && vcfrag compile
 USER vcfrag
 WORKDIR /data
 ENTRYPOINT ["vcfrag"]

@@ -1,37 +1,119 @@
-"""Where compiled kernels are kept when neither the package's folder nor the user's can be written, as in containers.
+"""Where compiled kernels are kept: those prepared for all jobs, numba's own places, or a folder of this process.
 
-Numba refuses to load a kernel that it can keep nowhere; then a folder of this process, which goes with it, serves.
+`vcfrag compile` publishes a folder of kernels, whole and by one renaming. A process that finds one sees it through a
+folder of links of its own: it reads what was published and writes elsewhere, so that any number of jobs on a shared
+file system never write to one place, and what is installed may be read-only. Without one, numba keeps kernels beside
+the source or in the user's cache; it refuses to load a kernel that it can keep nowhere, and then a folder of this
+process serves, too.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import hashlib
+import importlib.metadata
 import os
 import shutil
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 NAME = "NUMBA_CACHE_DIR"
+# Every module that numba compiles a kernel of.
+KERNEL_MODULES = (
+    "copying/gradient.py",
+    "copying/kernels.py",
+    "evidence/kernels.py",
+    "evidence/pbwt.py",
+    "model/one_layer.py",
+    "output/kernels.py",
+    "phasing/kernels.py",
+    "phasing/pairs.py",
+    "phasing/ranking.py",
+    "search/scan.py",
+    "search/select.py",
+)
 _PREFIX = "vcfrag-kernels-"
+_PACKAGE = Path(__file__).parent
+# What was published before stays for the jobs that read it.
+_KEPT = 2
 
 
 def provide() -> None:
-    """Sets NUMBA_CACHE_DIR to a temporary folder where numba would find no place of its own; else changes nothing."""
-    if NAME in os.environ or any(_writable(folder) for folder in _own_places()):
+    """Sets NUMBA_CACHE_DIR where kernels were prepared, or where numba would find no place of its own.
+
+    The folder goes with this process. Whoever set the variable has chosen, and nothing is changed.
+    """
+    if NAME in os.environ:
         return
-    folder = tempfile.mkdtemp(prefix=_PREFIX)
-    os.environ[NAME] = folder
+    prepared = published()
+    if prepared is None and any(_writable(folder) for folder in _own_places()):
+        return
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     atexit.register(_remove, folder, os.getpid())
+    if prepared is not None:
+        link_all(prepared, folder)
+    os.environ[NAME] = str(folder)
 
 
 def note() -> str | None:
     """What a user should know once: that kernels are compiled anew by every process, and how that is spared."""
-    if not Path(os.environ.get(NAME, "")).name.startswith(_PREFIX):
+    if not is_temporary(os.environ.get(NAME, "")) or published() is not None:
         return None
     return (
         "neither the installed package nor the home folder can be written: kernels are compiled anew in every run;"
-        f" {NAME} names a folder that keeps them"
+        f" `vcfrag compile` where one of them can be written spares that, or {NAME} with a folder that keeps them"
     )
+
+
+def published() -> Path | None:
+    """The newest folder that `publish` left for these sources, this Python and this numba; None where there is none."""
+    found = [folder for place in _places() for folder in _published_in(place)]
+    return max(found, key=_when, default=None)
+
+
+def publish(kernels: Path) -> Path:
+    """Makes a folder of compiled kernels that of all later processes, by one renaming.
+
+    Args:
+        kernels: What numba left; nothing is written to it.
+
+    Returns:
+        The folder, beside the package where that can be written and else in the user's cache.
+
+    Raises:
+        OSError: Neither can be written.
+    """
+    hidden = _hidden_folder()
+    place = hidden.parent
+    try:
+        whole = hidden / "kernels"
+        shutil.copytree(kernels, whole, ignore=shutil.ignore_patterns("*.tmp.*"))
+        for path in (whole, *whole.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        final = place / f"{_key()}.{time.time_ns()}"
+        whole.rename(final)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    for old in sorted(_published_in(place), key=_when)[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def link_all(kernels: Path, folder: Path) -> None:
+    """Makes `folder` show the kernels: folders of its own, whose files are links; what is written replaces a link."""
+    for inner in os.scandir(kernels):
+        own = folder / inner.name
+        own.mkdir()
+        for file in os.scandir(inner.path):
+            (own / file.name).symlink_to(file.path)
+
+
+def is_temporary(folder: str) -> bool:
+    """Whether a folder goes with the process that made it."""
+    return Path(folder).name.startswith(_PREFIX)
 
 
 def user_cache() -> Path:
@@ -42,11 +124,48 @@ def user_cache() -> Path:
     return Path(home if home.startswith("/") else os.devnull) / ".cache"
 
 
+def _places() -> tuple[Path, Path]:
+    """Where prepared kernels may lie: those of the installation, and the user's."""
+    return _PACKAGE / "__pycache__" / "kernels", user_cache() / "vcfrag" / "kernels"
+
+
+def _hidden_folder() -> Path:
+    """A new folder in the first place that can be written."""
+    *others, last = _places()
+    for place in others:
+        with contextlib.suppress(OSError):
+            return _hidden_folder_in(place)
+    return _hidden_folder_in(last)
+
+
+def _hidden_folder_in(place: Path) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".", dir=place))
+
+
+def _published_in(place: Path) -> list[Path]:
+    return list(place.glob(f"{_key()}.*")) if place.is_dir() else []
+
+
+def _when(folder: Path) -> int:
+    return int(folder.suffix[1:])
+
+
+def _key() -> str:
+    """Of all that compiled kernels follow from but the processor, which numba asks for itself.
+
+    Numba looks at the file of a kernel alone, and not at those of the kernels that are compiled into it.
+    """
+    made_from = hashlib.sha256(f"{sys.version} {importlib.metadata.version('numba')} {_PACKAGE}".encode())
+    for name in KERNEL_MODULES:
+        made_from.update((_PACKAGE / name).read_bytes())
+    return made_from.hexdigest()[:16]
+
+
 def _own_places() -> tuple[Path, Path]:
     """The folders that numba tries: beside the source, and the user's cache."""
-    package = Path(__file__).parent
-    cached = package / "__pycache__"
-    return (cached if cached.is_dir() else package), user_cache() / "numba"
+    cached = _PACKAGE / "__pycache__"
+    return (cached if cached.is_dir() else _PACKAGE), user_cache() / "numba"
 
 
 def _writable(folder: Path) -> bool:
@@ -54,6 +173,6 @@ def _writable(folder: Path) -> bool:
     return os.access(there, os.W_OK | os.X_OK)
 
 
-def _remove(folder: str, process: int) -> None:
+def _remove(folder: Path, process: int) -> None:
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +24,18 @@ folder = os.environ.get("NUMBA_CACHE_DIR")
 print(kernel_cache.note())
 print(folder)
 print(select.keep._cache.cache_path if folder else None)
+"""
+PUBLISH = """
+import pathlib, sys
+from vcfrag_core import kernel_cache
+kernel_cache.publish(pathlib.Path(sys.argv[1]))
+"""
+LOOK = """
+import json, os, pathlib
+from vcfrag_core import kernel_cache
+folder = pathlib.Path(os.environ.get("NUMBA_CACHE_DIR", "/nowhere"))
+shown = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("*/*")}
+print(json.dumps([str(kernel_cache.published()), kernel_cache.note(), shown]))
 """
 
 
@@ -55,3 +70,94 @@ def test_user_cache__someone_without_a_home_has_none(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     with pytest.raises(OSError, match="directory"):
         (kernel_cache.user_cache() / "numba").mkdir(parents=True)
+
+
+@pytest.fixture
+def read_only_package(repository: Path, tmp_path: Path) -> Path:
+    """A copy of the library in a folder of its own, in whose __pycache__ nothing can be made, whoever asks."""
+    package = tmp_path / "library"
+    shutil.copytree(
+        repository / "vcfrag_core", package / "vcfrag_core", ignore=shutil.ignore_patterns("__pycache__", "*.nb?")
+    )
+    (package / "vcfrag_core" / "__pycache__").mkdir()
+    (package / "vcfrag_core" / "__pycache__" / "kernels").touch()
+    return package
+
+
+def start(code: str, package: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if name != kernel_cache.NAME}
+    environment |= {"PYTHONPATH": str(package), "XDG_CACHE_HOME": str(package / "cache"), "TMPDIR": str(package)}
+    return subprocess.Popen(
+        [sys.executable, "-B", "-c", code, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=package,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return output
+
+
+def write_kernels(folder: Path, text: str) -> Path:
+    (folder / "room_1").mkdir(parents=True)
+    for number in range(40):
+        (folder / "room_1" / f"kernel.{number}.nbc").write_text(text)
+    return folder
+
+
+def test_prepared_kernels__each_of_many_processes_sees_all_of_one_publication(
+    read_only_package: Path, tmp_path: Path
+) -> None:
+    folders = [write_kernels(tmp_path / name, name) for name in ("a", "b", "c", "d")]
+    finish(start(PUBLISH, read_only_package, str(folders[0])))
+    processes = [start(PUBLISH, read_only_package, str(folder)) for folder in folders]
+    looking = [start(LOOK, read_only_package) for _ in range(6)]
+    for process in processes:
+        finish(process)
+    for process in looking:
+        found, note, shown = json.loads(finish(process))
+        assert Path(found).is_relative_to(read_only_package / "cache")
+        assert note is None
+        # A publication that was cleared away meanwhile is compiled anew; none is seen beside another.
+        assert len(shown) in (0, 40)
+        assert len(set(shown.values())) <= 1
+    found, _, shown = json.loads(finish(start(LOOK, read_only_package)))
+    assert len(shown) == 40
+    places = list((read_only_package / "cache" / "vcfrag" / "kernels").iterdir())
+    assert len(places) == 2, "what was published before the last one is gone, and nothing is left half made"
+    assert not list(read_only_package.glob("vcfrag-kernels-*")), "the folders of links go with their processes"
+
+
+def test_prepared_kernels__what_a_process_compiles_stays_out_of_them(tmp_path: Path) -> None:
+    prepared = write_kernels(tmp_path / "prepared", "published")
+    own = tmp_path / "own"
+    own.mkdir()
+    kernel_cache.link_all(prepared, own)
+    (own / "new").write_text("compiled here")
+    (own / "new").replace(own / "room_1" / "kernel.0.nbc")
+    assert (prepared / "room_1" / "kernel.0.nbc").read_text() == "published"
+    assert (own / "room_1" / "kernel.1.nbc").read_text() == "published"
+
+
+def test_kernel_modules__are_those_that_compile_kernels(repository: Path) -> None:
+    core = repository / "vcfrag_core"
+    compiling = [
+        str(path.relative_to(core))
+        for path in sorted(core.rglob("*.py"))
+        if re.search(r"^(import|from) numba\b", path.read_text(), re.MULTILINE)
+    ]
+    assert compiling == list(kernel_cache.KERNEL_MODULES)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2400)
+def test_compile__leaves_nothing_to_compile(read_only_package: Path) -> None:
+    code = "from vcfrag_train.kernels.compile import compile_kernels as c; r = c(); print(r.n_compiled, r.n_kernels)"
+    compiled, there = map(int, finish(start(code, read_only_package)).split())
+    assert compiled == there > 50
+    assert finish(start(code, read_only_package)).split() == ["0", str(there)]

@@ -23,6 +23,7 @@ from vcfrag_train import extras
 from vcfrag_train.cli.outputs import guarded
 
 COMMANDS = {
+    "compile": "Compile what jobs need, once for an installation.",
     "panel": "Prepare a reference panel once for all jobs, or look at one.",
     "fit": "Train a model against an index daemon.",
     "impute": "Impute the untyped sites of target samples into a VCF, BCF, BGEN or PGEN file.",

@@ -1,0 +1,1 @@
+"""Kernels compiled before any job needs them."""

@@ -1,0 +1,80 @@
+"""Every kernel that jobs need, compiled once and published for all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from vcfrag_core import kernel_cache
+from vcfrag_core.errors import ProgramError
+
+_TAIL_LINES: Final = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledKernels:
+    """What there is now.
+
+    Attributes:
+        folder: Where the kernels are kept.
+        n_compiled: Those that were not there before.
+        n_kernels: All of them, one for each kernel and the types that it takes.
+    """
+
+    folder: Path
+    n_compiled: int
+    n_kernels: int
+
+
+def compile_kernels() -> CompiledKernels:
+    """Compiles what is not there yet for this processor, and publishes it; nothing else is done if all is there.
+
+    Kernels go to the folder that NUMBA_CACHE_DIR names where that is set, else to where every later process finds
+    them. Others may do the same at the same time.
+
+    Raises:
+        ProgramError: A small job failed.
+        OSError: Neither the installed package's folder nor the user's cache can be written.
+    """
+    prepared = kernel_cache.published()
+    # What this process was given is a copy of what is published.
+    chosen = os.environ.get(kernel_cache.NAME, "")
+    own = chosen if chosen and not kernel_cache.is_temporary(chosen) else None
+    with tempfile.TemporaryDirectory() as scratch:
+        kernels = Path(own or Path(scratch) / "kernels")
+        kernels.mkdir(parents=True, exist_ok=True)
+        if own is None and prepared is not None:
+            kernel_cache.link_all(prepared, kernels)
+        before = _number_in(kernels)
+        _run_small_jobs(kernels, Path(scratch))
+        n_kernels = _number_in(kernels)
+        if own is not None:
+            folder = kernels
+        elif prepared is not None and n_kernels == before:
+            folder = prepared
+        else:
+            folder = kernel_cache.publish(kernels)
+    return CompiledKernels(folder=folder, n_compiled=n_kernels - before, n_kernels=n_kernels)
+
+
+def _number_in(kernels: Path) -> int:
+    return sum(1 for _ in kernels.glob("*/*.nbc"))
+
+
+def _run_small_jobs(kernels: Path, scratch: Path) -> None:
+    """Runs them in a process of its own, since one that has loaded numba keeps to the place that it began with."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vcfrag_train.kernels.small_jobs", str(scratch)],
+        env={**os.environ, kernel_cache.NAME: str(kernels), "VCFRAG_CACHE_DIR": str(scratch / "panels")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        said = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
+        raise ProgramError(f"compiling ended with exit status {done.returncode}:\n{said}")

@@ -1,0 +1,85 @@
+"""Small jobs of every kind on drawn data: what they compile is what jobs of any size need.
+
+A kernel is compiled for the types of its arguments, such as arrays that may not be written; real jobs tell them best.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.types import I8Array
+from vcfrag_train.client.process import running_daemon
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.pipeline import impute
+from vcfrag_train.phasing.phase import phase
+from vcfrag_train.simulate.files import write_phased_vcf
+
+N_SITES: Final = 300
+TYPED_EVERY: Final = 3
+N_REFERENCE: Final = 40
+N_TARGETS: Final = 4
+N_FOUNDERS: Final = 12
+BASES_APART: Final = 5_000
+
+
+def main(folder: Path) -> None:
+    """Runs them in a folder that exists."""
+    panel, phased, unphased = _write_inputs(folder)
+
+    def job(target: Path, *, copying_only: bool = False, daemon: str | None = None) -> ImputeConfig:
+        return ImputeConfig(
+            panel=panel,
+            targets=(target,),
+            out=folder / "out.vcf.gz",
+            copying_only=copying_only,
+            daemon=daemon,
+            threads=2,
+        )
+
+    # Twice: a panel that was just read may be written to, one from the cache may not.
+    for _ in range(2):
+        for target in (phased, unphased):
+            for copying_only in (False, True):
+                impute(job(target, copying_only=copying_only))
+        phase(job(unphased, copying_only=True))
+    if importlib.util.find_spec("vcfrag_indexd") is not None:
+        with running_daemon({"panel": panel}, log=folder / "indexd.log", threads=1) as address:
+            for copying_only in (False, True):
+                impute(job(phased, copying_only=copying_only, daemon=address))
+
+
+def _write_inputs(folder: Path) -> tuple[Path, Path, Path]:
+    """Files of a panel, of phased targets and of the same without phase."""
+    alleles, positions = _haplotypes(2 * (N_REFERENCE + N_TARGETS)), BASES_APART * np.arange(1, N_SITES + 1)
+    typed = np.arange(0, N_SITES, TYPED_EVERY)
+    panel, phased, unphased = folder / "panel.vcf.gz", folder / "phased.vcf.gz", folder / "unphased.vcf"
+    reference, targets = alleles[: 2 * N_REFERENCE], alleles[2 * N_REFERENCE :]
+    write_phased_vcf(Panel.from_haplotypes(reference, positions=positions), panel)
+    names = [f"T{i}" for i in range(N_TARGETS)]
+    write_phased_vcf(Panel.from_haplotypes(targets[:, typed], positions=positions[typed], samples=names), phased)
+    with gzip.open(phased, "rt") as text:
+        unphased.write_text(text.read().replace("|", "/"))
+    return panel, phased, unphased
+
+
+def _haplotypes(count: int) -> I8Array:
+    """(count, V) mosaics of a few founders with a little noise: rare sites and common ones, and doubt about both."""
+    rng = np.random.default_rng(1)
+    frequency = rng.beta(0.3, 1.0, N_SITES)
+    founders = rng.random((N_FOUNDERS, N_SITES)) < frequency
+    switches = rng.random((count, N_SITES)) < 0.05
+    copied = np.maximum.accumulate(np.where(switches, np.arange(N_SITES), 0), axis=1)
+    source = np.take_along_axis(rng.integers(0, N_FOUNDERS, (count, N_SITES)), copied, axis=1)
+    noise = rng.random((count, N_SITES)) < 0.01
+    return (founders[source, np.arange(N_SITES)] ^ noise).astype(np.int8)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -14,6 +14,8 @@ from vcfrag_core.files.bgen.probabilities import BITS
 from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_core.output.writer import RecordWriter
 
+# Stands for a contig's name in the name of an output that is one of several, or of an input.
+PLACE: Final = "{contig}"
 SUFFIXES: Final = (".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen")
 _WITHOUT_FIELDS: Final = (".bgen", ".pgen")
 
@@ -71,8 +73,8 @@ def suffix_of(path: str | Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """The output's name without its suffix."""
-    return path.name.removesuffix(suffix_of(path))
+    """The output's name without its suffix; `genome` stands where each contig's name would."""
+    return path.name.removesuffix(suffix_of(path)).replace(PLACE, "genome")
 
 
 def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, OutputError
+from vcfrag_core.files.outputs import stem_of
+from vcfrag_core.files.tables.qc import summary_path
 
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
@@ -91,9 +93,19 @@ def _with_kinds(given: Mapping[str, list[Path]], kinds: Mapping[str, str]) -> di
 
 
 def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
-    """What is written beside an output that was named: the summary of a QC table."""
-    tables = given.get("qc", [])
-    return {"the summary of --qc": (tables[0].with_suffix(".json"), OUTPUT)} if tables else {}
+    """What is written beside an output that was named: QC table and summary, and the cohort record."""
+    if "qc" not in given or not given.get("out"):
+        return {}
+    out = given["out"][0]
+    stem = out.with_name(stem_of(out))
+    named = given["qc"][0] if given["qc"] else None
+    table = named or stem.with_name(f"{stem.name}.qc.tsv")
+    implied = {"the summary of --qc" if named else "the QC summary of --out": (summary_path(table), OUTPUT)}
+    if named is None:
+        implied["the QC table of --out"] = (table, OUTPUT)
+    if "cohort" in given and not given["cohort"]:
+        implied["the cohort record of --out"] = (stem.with_name(f"{stem.name}.cohort.json"), OUTPUT)
+    return implied
 
 
 def _belonging(paths: Iterable[Path]) -> Iterable[Path]:

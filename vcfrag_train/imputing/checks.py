@@ -286,7 +286,7 @@ def _inside(panel: Panel, config: ImputeConfig) -> tuple[int, int]:
     return start, panel.n_sites if region.stop is None else int(np.searchsorted(panel.positions, region.stop, "right"))
 
 
-def refuse_unusable(target: CheckedTarget) -> None:
+def refuse_unusable(target: CheckedTarget, config: ImputeConfig) -> None:
     """Refuses a contig of which nothing can be used.
 
     Raises:
@@ -295,7 +295,13 @@ def refuse_unusable(target: CheckedTarget) -> None:
     records, panel, matching = target.records, target.panel, target.matching
     check_build(records, panel, matching.build)
     if target.inside[0] >= target.inside[1]:
-        raise TargetError("the panel has no site in the region", path=records.source)
+        region = parse_region(config.region or "")
+        one = (
+            f"; this is one position, write {config.region}- for all from there on"
+            if region.start == region.stop
+            else ""
+        )
+        raise TargetError(f"the panel has no site in region {config.region}{one}", path=records.source)
     if not target.observed.any():
         counts = ", ".join(f"{n} {MEANING[reason]}" for reason, n in Counter(matching.reasons).most_common())
         raise TargetError(

@@ -10,6 +10,7 @@ from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.tables.sites import check_sites
 from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_train.imputing.selection import SiteChoice
 
@@ -162,5 +163,7 @@ class ImputeConfig:
         for option, file in (("--sites", self.sites), ("--samples", self.samples), ("--sex", self.sex)):
             if isinstance(file, Path) and not file.is_file():
                 raise ConfigError(f"{option} {file}: there is no such file")
+        if isinstance(self.sites, Path):
+            check_sites(self.sites)
         if self.pass_through and self.out.suffix in (".bgen", ".pgen"):
             raise ConfigError(f"--pass-through: {self.out.suffix} holds imputed records only; write a VCF or BCF")

@@ -55,7 +55,7 @@ from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
-from vcfrag_train.imputing.selection import describe, select_samples
+from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import Reporter
@@ -149,6 +149,7 @@ class Run:
         self._checks: list[str] = []
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
+        self._some_written = False
 
     def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
@@ -177,9 +178,12 @@ class Run:
             for records in todo:
                 for stretch in self.stretches(records, sources[records.contig]):
                     with self.checked(stretch) as (checked, imputer, identity):
+                        if not self._some_written:
+                            continue
                         # Not before the first one passed its checks: a refused run touches no file of an earlier one.
                         writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
                         self._impute(checked, imputer, identity, writer, stretch.number)
+            self.refuse_nothing_written()
             n_records = 0 if writer is None else writer.finish(self.header(todo[0].samples))
         self.write_cohort()
         self.tell_people()
@@ -201,7 +205,7 @@ class Run:
             panel, label = stretch.panel, stretch.label
             records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
             checked = match_target(records, panel, config, None, label=label, sexes=sexes)
-            refuse_unusable(checked)
+            refuse_unusable(checked, config)
             self._likenesses.add(checked, map_for(panel, config.map).at(panel.positions))
 
     def tell_people(self) -> None:
@@ -215,6 +219,24 @@ class Run:
         if panel_file is None:
             return self._config
         return dataclasses.replace(self._config, panel=panel_file, map=map_file)
+
+    def refuse_nothing_written(self) -> None:
+        """Refuses a file of sites that names none of the panel's.
+
+        Raises:
+            ConfigError: No contig has any of them.
+        """
+        if not self._some_written:
+            contigs = name_contigs([decided.contig for decided in self._decided])
+            raise ConfigError(f"--sites {self._config.sites}: names no site of the panel on {contigs}; see its alleles")
+
+    def _look_at_sites(self, checked: CheckedTarget) -> None:
+        """Says where a file of sites names none of the panel's."""
+        config = self._config
+        if not isinstance(config.sites, Path) or chosen_sites(checked.panel, checked.observed, config.sites).any():
+            self._some_written = True
+        else:
+            self._reporter.say(f"{checked.label}: --sites {config.sites} names no panel site here; none is written")
 
     def write_cohort(self) -> None:
         """Writes what was decided for the contigs, unless it was given."""
@@ -254,7 +276,8 @@ class Run:
         records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
         checked = match_target(records, panel, config, given, label=stretch.label, sexes=sexes)
         try:
-            refuse_unusable(checked)
+            refuse_unusable(checked, config)
+            self._look_at_sites(checked)
             genetic_map = map_for(panel, config.map)
             refuse_other_map(given, genetic_map.digest, config)
             if given is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcfrag_core.errors import ProgramError, UnavailableError
+from vcfrag_core.errors import ConfigError, ProgramError, UnavailableError
 from vcfrag_train import extras
 from vcfrag_train.jobs.genome import Runner, Worker
 from vcfrag_train.reporter import Reporter
@@ -62,6 +62,8 @@ def _client(where: str, jobs: int) -> Iterator[Client]:
             address = stack.enter_context(cluster).scheduler_address
         try:
             client = Client(address, set_as_default=False)
+        except ValueError as error:
+            raise ConfigError(f"--cluster {where}: neither local nor HOST:PORT of a scheduler ({error})") from error
         except (OSError, TimeoutError) as error:
             raise UnavailableError(f"--cluster {where}: no scheduler answers there ({error})") from error
         stack.enter_context(client)

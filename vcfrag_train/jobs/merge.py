@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,9 @@ def _merge_one(
     manifest: Manifest, folder: Path, path: Path, numbers: Sequence[int], threads: int, reporter: Reporter
 ) -> int:
     contigs = list(dict.fromkeys(manifest.stretches[number].contig for number in numbers))
-    with open_writer(path, manifest.output, contigs=contigs, threads=threads, resume=True) as writer:
+    begun_before = _read_mark(_begun_file(folder, path)) == {"manifest": manifest.decisions}
+    with open_writer(path, manifest.output, contigs=contigs, threads=threads, resume=begun_before) as writer:
+        _begun_file(folder, path).write_text(json.dumps({"manifest": manifest.decisions}))
         begun: dict[str, int] = {}
         for number in numbers:
             contig = manifest.stretches[number].contig
@@ -179,17 +182,28 @@ def _header(manifest: Manifest, numbers: Sequence[int]) -> Header:
     )
 
 
+def _begun_file(folder: Path, path: Path) -> Path:
+    """Says that the parts of an output are those of this job, and not of a run before."""
+    return folder / f"merging-{path.name}.json"
+
+
+def _read_mark(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def _mark_file(folder: Path, path: Path) -> Path:
     return folder / f"merged-{path.name}.json"
 
 
 def _merged(manifest: Manifest, folder: Path, path: Path) -> int | None:
     """Records of an output that is there as it was merged; None where it is not."""
-    try:
-        mark = json.loads(_mark_file(folder, path).read_text())
-        status = path.stat()
-    except (OSError, ValueError):
+    mark = _read_mark(_mark_file(folder, path))
+    if not isinstance(mark, dict) or not path.is_file():
         return None
+    status = path.stat()
     same = mark.get("manifest") == manifest.decisions and mark.get("bytes") == status.st_size
     return int(mark["records"]) if same and mark.get("changed") == status.st_mtime_ns else None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
-from vcfrag_core.files.outputs import stem_of
+from vcfrag_core.files.outputs import PLACE, stem_of
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
@@ -24,7 +24,7 @@ from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch
-from vcfrag_train.jobs.inputs import PLACE, ContigFiles, find_files
+from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, write_manifest
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
@@ -136,6 +136,7 @@ def _planned(
         for stretch, sites in _stretches(config, run, calls, files[calls.contig], folder, len(stretches)):
             stretches.append(stretch)
             windows.append(sites)
+    run.refuse_nothing_written()
     run.write_cohort()
     run.tell_people()
     manifest = Manifest(
@@ -313,4 +314,4 @@ def output_of(manifest: Manifest, contig: str) -> Path:
 
 def default_manifest(out: Path) -> Path:
     """Where a manifest is written unless told: beside the output."""
-    return out.with_name(f"{stem_of(out).replace(PLACE, 'genome')}.manifest.json")
+    return out.with_name(f"{stem_of(out)}.manifest.json")

@@ -13,6 +13,7 @@ import numpy as np
 
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.scoring.accuracy import GROUPS, N_BINS
+from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.targets.records import MEANING, Reason
 from vcfrag_core.types import F64Array
 from vcfrag_train.jobs import report_plots
@@ -20,6 +21,7 @@ from vcfrag_train.jobs.summary import JobSummary, SampleSummary
 
 _TEMPLATE: Final = "job.html.j2"
 _MOST_SAMPLES: Final = 25
+_AGAINST: Final = (Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER)
 _LOW_CALL_RATE: Final = 0.95
 # Robust standard deviations beyond which a sample is named.
 _FAR: Final = 5.0
@@ -58,7 +60,7 @@ def render(summary: JobSummary) -> str:
         headline=headline(summary),
         facts=_facts(summary),
         plots=_plots(summary),
-        tables=[_reasons(summary), _contigs(summary), _frequencies(summary), _samples(summary)],
+        tables=[_reasons(summary), _contigs(summary), _frequencies(summary), _samples(summary), _likeness(summary)],
         details=_details(summary),
     )
 
@@ -93,6 +95,8 @@ def flagged(people: SampleSummary) -> list[tuple[int, str]]:
     for sample, name in enumerate(people.names):
         if name in people.in_panel:
             found.setdefault(sample, []).append(f"in the panel as {people.in_panel[name]}")
+        if name in people.relatives:
+            found.setdefault(sample, []).append(people.relatives[name])
     ordered = sorted(found, key=lambda sample: (np.nan_to_num(people.call_rate[sample], nan=1.0), sample))
     return [(sample, "; ".join(found[sample])) for sample in ordered]
 
@@ -117,6 +121,7 @@ def _facts(summary: JobSummary) -> list[tuple[str, str]]:
         ("sites imputed", f"{sum(len(s.positions) for s in stretches) - n_typed:,}"),
         ("sites typed", f"{n_typed:,}"),
         ("samples in the panel", f"{len(summary.samples.in_panel):,}"),
+        ("relatives in the panel", f"{len(summary.samples.relatives):,}"),
         ("processor time", f"{cpu:.2g} s" if cpu < 100 else f"{cpu / 3600:.2g} h"),
         ("most memory of a process", f"{max(cost.peak_bytes for cost in summary.costs) / 1e9:.2g} GB"),
     ]
@@ -221,6 +226,31 @@ def _samples(summary: JobSummary) -> Table:
     more = f" {len(found) - _MOST_SAMPLES} more are not shown." if len(found) > _MOST_SAMPLES else ""
     note = f"{len(found)} of {len(people.names):,} samples stand out.{more}"
     return Table("Samples to look at", note, ("sample", "call rate", "heterozygosity", "estimated r²", "why"), rows)
+
+
+def _likeness(summary: JobSummary) -> Table:
+    pairs = summary.qc.get("likeness", [])
+    rows = [
+        (
+            pair["sample"],
+            pair["panel_sample"],
+            pair["relation"].replace("_", " "),
+            f"{len(pair['contigs'])}",
+            f"{pair['cm']:.4g}",
+            _share(pair["concordance"]),
+            *(f"{pair['log10_odds_of_same_person'][relation]:+.1f}" for relation in _AGAINST),
+        )
+        for pair in pairs[:_MOST_SAMPLES]
+    ]
+    more = f" {len(pairs) - _MOST_SAMPLES} more are not shown." if len(pairs) > _MOST_SAMPLES else ""
+    note = (
+        "Targets that genotypes tell to be a panel sample of another name, or its relative, or too like it to say. A"
+        " relative is a good reference; in a comparison with a truth it must not be one. Odds are decimal logarithms"
+        f" of the same person against each other relation.{more}"
+    )
+    against = (f"against {relation.replace('_', ' ')}" for relation in _AGAINST)
+    heads = ("sample", "panel sample", "relation", "contigs", "cM compared", "equal genotypes", *against)
+    return Table("Relatives in the panel", note, heads, rows)
 
 
 def _details(summary: JobSummary) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from vcfrag_core.files.tables.qc import summary_path
 from vcfrag_core.output.genotypes import NONE, ONE
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import External
+from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.types import BoolArray, F64Array, I16Array, I32Array, I64Array
 from vcfrag_train.jobs.chunk import ChunkCost, ChunkReader, Piece, chunk_file, pieces_of
 from vcfrag_train.jobs.manifest import Manifest
@@ -25,6 +26,11 @@ from vcfrag_train.jobs.targets import StretchTargets, read_targets
 
 # Sites by which samples are judged: at rarer ones nobody's dosages say much.
 COMMON: Final = 0.01
+_RELATIVES: Final = {
+    Relation.SAME: "the person",
+    Relation.PARENT_CHILD: "parent or child",
+    Relation.SIBLING: "sibling",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,7 @@ class SampleSummary:
         heterozygosity: (S,) heterozygous ones among those called, as a share of what panel frequencies foretell.
         accuracy: (S,) estimated r² over imputed sites with MAF of 1 % and more.
         in_panel: Panel samples that are the same person, by name.
+        relatives: What the genotypes say a sample is to panel samples of other names, by its name.
     """
 
     names: tuple[str, ...]
@@ -65,6 +72,7 @@ class SampleSummary:
     heterozygosity: F64Array
     accuracy: F64Array
     in_panel: Mapping[str, str]
+    relatives: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +112,24 @@ def summarise(manifest: Manifest, folder: Path, *, threads: int = 1) -> JobSumma
     for chunk in manifest.chunks:
         with ChunkReader(chunk_file(folder, chunk), manifest, chunk) as reader:
             costs.append(reader.cost())
+    qc = _qc(Path(manifest.qc))
     return JobSummary(
         manifest=manifest,
         stretches=tuple(stretches),
-        samples=samples.summary(manifest.samples),
+        samples=dataclasses.replace(samples.summary(manifest.samples), relatives=_relatives(qc)),
         costs=tuple(costs),
-        qc=_qc(Path(manifest.qc)),
+        qc=qc,
     )
+
+
+def _relatives(qc: Mapping[str, Any]) -> dict[str, str]:
+    """What each sample is to panel samples of other names, as far as the genotypes tell."""
+    found: dict[str, list[str]] = {}
+    for pair in qc.get("likeness", ()):
+        if pair["relation"] != Relation.UNDECIDED:
+            what = _RELATIVES[pair["relation"]]
+            found.setdefault(pair["sample"], []).append(f"{what} of panel sample {pair['panel_sample']}")
+    return {sample: ", ".join(each) for sample, each in found.items()}
 
 
 def _qc(table: Path) -> Mapping[str, Any]:

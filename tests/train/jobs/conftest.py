@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.impute_cohort import CM
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.copying.parameters import parameters_for
 from vcfrag_core.panel.panel import Panel
+from vcfrag_train.cli import app
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.jobs.plan import PlanConfig
 
@@ -110,3 +111,16 @@ def genome_files(tmp_path_factory: pytest.TempPathFactory, make_panel: Callable[
 def genome(genome_files: Genome, tmp_path: Path) -> Genome:
     """The files, and a folder of the test's own to write to."""
     return genome_files.linked(tmp_path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs a command: its exit and what it said."""
+
+    def command(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as stop:
+            app.main([str(word) for word in words])
+        said = capsys.readouterr()
+        return (stop.value.code if isinstance(stop.value.code, int) else 0), said.out + said.err
+
+    return command

@@ -7,7 +7,7 @@ import json
 import shlex
 import shutil
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.records import Reason, TargetRecords
-from vcfrag_train.cli import app
 from vcfrag_train.imputing.checks import match_target
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import find_finished
@@ -234,19 +233,6 @@ def test_plan__refusals(genome: Genome) -> None:
         plan(genome.config("o.vcf.gz"), both)
     with pytest.raises(ConfigError, match="1 or more"):
         genome.cut(jobs=0)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str]]]:
-    """Runs a command: its exit and what it said."""
-
-    def command(*words: object) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as stop:
-            app.main([str(word) for word in words])
-        said = capsys.readouterr()
-        return (stop.value.code if isinstance(stop.value.code, int) else 0), said.out + said.err
-
-    return command
 
 
 def test_commands__plan_run_chunk_and_merge_give_what_impute_gives(

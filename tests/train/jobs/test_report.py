@@ -59,6 +59,19 @@ def test_summary__says_what_the_output_says(reported: tuple[Genome, JobSummary],
     np.testing.assert_allclose(summary.samples.accuracy, wanted, atol=1e-9)
 
 
+def test_report__relatives_in_the_panel(reported: tuple[Genome, JobSummary]) -> None:
+    _, summary = reported
+    odds = {"parent_or_child": -12.0, "sibling": -3.5, "stranger": 40.25}
+    pair = {"sample": "P41", "panel_sample": "P07", "relation": "parent_or_child", "contigs": ["20", "21"], "cm": 120.0}
+    pair |= {"concordance": 0.75, "log10_odds_of_same_person": odds}
+    samples = dataclasses.replace(summary.samples, relatives={"P41": "parent or child of panel sample P07"})
+    page = render(dataclasses.replace(summary, samples=samples, qc={**summary.qc, "likeness": [pair]}))
+    cells = re.sub(r"<[^>]+>", "\n", page).split("\n")
+    for cell in ("P07", "parent or child", "120", "75.00%", "-12.0", "-3.5", "+40.2"):
+        assert cell in cells
+    assert "parent or child of panel sample P07" in page
+
+
 def target_calls(genome: Genome) -> list[list[str]]:
     text = gzip.decompress(genome.target.read_bytes()).decode()
     rows = [line.split("\t") for line in text.splitlines() if line[0] != "#"]

@@ -49,6 +49,19 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
     return sites
 
 
+def check_sites(path: Path) -> None:
+    """Refuses before any work a file of sites that cannot be used; of a VCF what its header tells.
+
+    Raises:
+        InputError and its kinds: See `read_typed_sites`.
+    """
+    if _is_vcf(path):
+        with open_vcf(path):
+            return
+    for _ in _table_sites(path, None):
+        pass
+
+
 def records_of(path: Path, contig: str, *, threads: int = 1) -> Iterator[InfoRecord]:
     """The records of a contig, whether the file calls it `20` or `chr20`.
 
@@ -106,14 +119,16 @@ def _unpacked(path: Path) -> Any:
     return gzip.open(path) if compressed else path.open("rb")
 
 
-def _table_sites(path: Path, contig: str) -> Iterator[SiteKey]:
+def _table_sites(path: Path, contig: str | None) -> Iterator[SiteKey]:
+    """The sites of a contig, or of all of them."""
     with _unpacked(path) as file:
         lines = (line.decode("utf-8", errors="replace") for line in file)
         rows = csv.DictReader(lines, delimiter="\t")
         try:
             _check_columns(rows.fieldnames or (), path)
             for row in rows:
-                if contig_alias(row["chrom"] or "", (contig,)) and row.get("typed") != "0":
+                here = contig is None or contig_alias(row["chrom"] or "", (contig,)) is not None
+                if here and row.get("typed") != "0":
                     yield _table_key(row, path, rows.line_num)
         except csv.Error as error:
             raise InputError(f"line {rows.line_num + 1} is no row of a table: {error}", path=path) from error

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from vcfrag_core.files.outputs import BgenValues, PgenValues
+from vcfrag_core.files.outputs import PLACE, BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.files.targets import target_file, target_samples
@@ -20,7 +20,7 @@ from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.finished import find_finished
 from vcfrag_train.imputing.selection import parse_sites
-from vcfrag_train.jobs.inputs import PLACE, expand
+from vcfrag_train.jobs.inputs import expand
 
 # Above it a job is made of a run: its memory does not grow with the samples.
 SAMPLES_OF_ONE_PROCESS: Final = 2000

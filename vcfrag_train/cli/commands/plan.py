@@ -30,6 +30,13 @@ def command(
     memory = max(chunk.memory_bytes for chunk in made.chunks)
     typer.echo(
         f"wrote {manifest}: {len(made.chunks)} chunks (0 to {len(made.chunks) - 1}) of {len(made.stretches)} contigs"
-        f" for {len(made.samples)} samples; about {seconds / 3600:.2g} core hours, {memory / 1e9:.2g} GB each;"
+        f" for {len(made.samples)} samples; about {_duration(seconds)} of one core, {memory / 1e9:.2g} GB each;"
         f" {job_folder(manifest)} goes with it"
     )
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit that one would say them in."""
+    if seconds < 120:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.2g} hours"

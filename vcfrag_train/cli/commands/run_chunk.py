@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vcfrag_core.errors import ConfigError
+
+
+def parse_numbers(words: Sequence[str]) -> list[int]:
+    """Chunk numbers from `4`, and from `0-3`, which has both ends.
+
+    Raises:
+        ConfigError: A word is neither.
+    """
+    numbers: list[int] = []
+    for word in words:
+        found = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", word)
+        if found is None or (found[2] is not None and int(found[2]) < int(found[1])):
+            raise ConfigError(f"{word!r}: name chunks by their numbers, or by ranges such as 0-3, which has both ends")
+        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return numbers
+
 
 def command(
     manifest: Annotated[Path, typer.Argument(help="Manifest, as `plan` writes it.")],
-    numbers: Annotated[list[int], typer.Argument(metavar="N...", help="Which chunks, from 0.")],
+    numbers: Annotated[
+        list[str], typer.Argument(metavar="N...", help="Which chunks, from 0: numbers, or ranges such as 0-3.")
+    ],
     threads: Annotated[int, typer.Option(help="Threads that search and copy.")] = 1,
 ) -> None:
     """Imputes chunks of a job; those that are there and whole are left alone."""
     from vcfrag_train.jobs.genome import Worker
 
+    chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)
-    for number in numbers:
+    for number in chosen:
         done = worker.run(number)
         typer.echo(f"chunk {number}: {'done' if done else 'is there already'}")

@@ -1,0 +1,95 @@
+"""What the commands of jobs take and say."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.train.jobs.conftest import Genome
+from vcfrag_core.errors import ConfigError
+from vcfrag_train.cli.commands.run_chunk import parse_numbers
+from vcfrag_train.jobs.manifest import read_manifest
+
+Run = Callable[..., tuple[int, str]]
+
+
+def words(genome: Genome, **options: Any) -> list[object]:
+    """Options of a run over chromosome 20."""
+    given = {"panel": genome.panels[0], "map": genome.maps[0], "target": genome.target, **options}
+    given.setdefault("out", genome.folder / "o.vcf.gz")
+    return ["--copying-only", *(word for name, value in given.items() for word in (f"--{name}", value))]
+
+
+def test_parse_numbers() -> None:
+    assert parse_numbers(["4", "0-2", "7-7"]) == [4, 0, 1, 2, 7]
+    for word in ("3-0", "x", "1-", "-1", "1-2-3"):
+        with pytest.raises(ConfigError, match="name chunks by their numbers, or by ranges such as 0-3"):
+            parse_numbers([word])
+
+
+def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run) -> None:
+    manifest = genome.folder / "m.json"
+    code, said = run("plan", *words(genome), "--manifest", manifest, "--samples-per-chunk", 8)
+    assert code == 0, said
+    assert "; about 1 s of one core, 0.35 GB each;" in said
+    n_chunks = len(read_manifest(manifest).chunks)
+    code, said = run("run-chunk", manifest, f"0-{n_chunks - 1}")
+    assert (code, said.count(": done")) == (0, n_chunks)
+
+
+def test_impute__one_qc_table_for_all_outputs(genome: Genome, run: Run) -> None:
+    code, said = run("impute", *words(genome, out=genome.folder / "o.{contig}.bcf"))
+    assert code == 0, said
+    assert (genome.folder / "o.genome.qc.tsv").is_file()
+    assert (genome.folder / "o.genome.cohort.json").is_file()
+    assert not list(genome.folder.glob("*{contig}*"))
+
+
+@pytest.mark.parametrize("name", ["o.qc.json", "o.cohort.json", "o.qc.tsv"])
+def test_plan__a_manifest_that_the_run_would_overwrite(genome: Genome, run: Run, name: str) -> None:
+    code, said = run("plan", *words(genome), "--manifest", genome.folder / name)
+    assert code == 2
+    assert f"{name} is the " in said
+    assert "which it would overwrite; give it another name" in said
+
+
+def test_impute__a_cluster_that_is_no_address(genome: Genome, run: Run) -> None:
+    code, said = run("impute", *words(genome), "--cluster", "banana")
+    assert code == 2
+    assert "--cluster banana: neither local nor HOST:PORT" in said
+
+
+def test_impute__sites_of_a_file(genome: Genome, run: Run) -> None:
+    table = genome.folder / "sites.tsv"
+    table.write_text("chrom\tpos\tref\talt\n20\t1x\tA\tC\n")
+    code, said = run("impute", *words(genome), "--sites", table)
+    assert (code, "'1x' is no position" in said, "reading" in said) == (2, True, False)
+    for job in ([], ["--samples-per-chunk", 12]):
+        table.write_text("chrom\tpos\tref\talt\n20\t1\tA\tC\n")
+        code, said = run("impute", *words(genome), "--sites", table, *job)
+        assert code == 2
+        assert f"--sites {table}: names no site of the panel on 20" in said
+        assert not (genome.folder / "o.vcf.gz").exists()
+    both = words(genome, panel=genome.folder / "ref.chr{contig}.bcf", map=genome.folder / "map.{contig}.gmap")
+    first = first_site(genome.target)
+    table.write_text("chrom\tpos\tref\talt\n" + "\t".join(first) + "\n")
+    code, said = run("impute", *both, "--sites", table)
+    assert code == 0, said
+    assert f"21: --sites {table} names no panel site here; none is written" in said
+    assert ": 1 records of" in said
+
+
+def first_site(target: Path) -> list[str]:
+    lines = gzip.decompress(target.read_bytes()).decode().splitlines()
+    cells = next(line for line in lines if line[0] != "#").split("\t")
+    return [cells[0], cells[1], cells[3], cells[4]]
+
+
+def test_impute__a_region_that_is_one_position(genome: Genome, run: Run) -> None:
+    code, said = run("impute", *words(genome), "--region", "20:1")
+    assert code == 2
+    assert "the panel has no site in region 20:1; this is one position, write 20:1- for all from there on" in said

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, OutputError
-from vcfrag_core.files.outputs import stem_of
+from vcfrag_core.files.outputs import SUFFIXES, stem_of
 from vcfrag_core.files.tables.qc import summary_path
 
 OUTPUT: Final = "output file"
@@ -94,17 +94,17 @@ def _with_kinds(given: Mapping[str, list[Path]], kinds: Mapping[str, str]) -> di
 
 def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
     """What is written beside an output that was named: QC table and summary, and the cohort record."""
-    if "qc" not in given or not given.get("out"):
+    if "qc" not in given:
         return {}
-    out = given["out"][0]
-    stem = out.with_name(stem_of(out))
-    named = given["qc"][0] if given["qc"] else None
-    table = named or stem.with_name(f"{stem.name}.qc.tsv")
-    implied = {"the summary of --qc" if named else "the QC summary of --out": (summary_path(table), OUTPUT)}
-    if named is None:
-        implied["the QC table of --out"] = (table, OUTPUT)
-    if "cohort" in given and not given["cohort"]:
-        implied["the cohort record of --out"] = (stem.with_name(f"{stem.name}.cohort.json"), OUTPUT)
+    out = next((path for path in given.get("out", ()) if path.name.endswith(SUFFIXES)), None)
+    implied = {}
+    if given["qc"]:
+        implied["the summary of --qc"] = (summary_path(given["qc"][0]), OUTPUT)
+    elif out is not None:
+        table = out.with_name(f"{stem_of(out)}.qc.tsv")
+        implied = {"the QC table of --out": (table, OUTPUT), "the QC summary of --out": (summary_path(table), OUTPUT)}
+    if out is not None and "cohort" in given and not given["cohort"]:
+        implied["the cohort record of --out"] = (out.with_name(f"{stem_of(out)}.cohort.json"), OUTPUT)
     return implied
 
 

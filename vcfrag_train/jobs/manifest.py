@@ -16,7 +16,7 @@ from typing import Any, Final
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError, InputError, RangeError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues
+from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.settings import from_table, to_table
@@ -171,6 +171,11 @@ def read_manifest(path: Path) -> Manifest:
 def job_folder(path: Path) -> Path:
     """The folder that goes with a manifest."""
     return path.with_name(f"{path.name.removesuffix('.json')}.job")
+
+
+def default_manifest(out: Path) -> Path:
+    """Where a manifest is written unless told: beside the output."""
+    return out.with_name(f"{stem_of(out)}.manifest.json")
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
-from vcfrag_core.files.outputs import PLACE, stem_of
+from vcfrag_core.files.outputs import PLACE
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
@@ -310,8 +310,3 @@ def _check_room(manifest: Manifest, folder: Path) -> None:
 def output_of(manifest: Manifest, contig: str) -> Path:
     """The output that a contig goes to."""
     return Path(manifest.out.replace(PLACE, contig))
-
-
-def default_manifest(out: Path) -> Path:
-    """Where a manifest is written unless told: beside the output."""
-    return out.with_name(f"{stem_of(out)}.manifest.json")

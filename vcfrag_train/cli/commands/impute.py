@@ -21,6 +21,7 @@ from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.finished import find_finished
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.inputs import expand
+from vcfrag_train.jobs.manifest import default_manifest
 
 # Above it a job is made of a run: its memory does not grow with the samples.
 SAMPLES_OF_ONE_PROCESS: Final = 2000
@@ -231,6 +232,8 @@ def is_large(config: ImputeConfig) -> bool:
 
 def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
     """Says so where the run that is resumed has ended."""
+    if parts_folder(config.out).is_dir() or default_manifest(config.out).is_file():
+        return False
     panels, maps = files_of(options)
     chosen = (config.sex, config.samples, config.cohort, options["parameters"], config.sites)
     inputs = [*panels, *maps, *map(target_file, config.targets), *(path for path in chosen if isinstance(path, Path))]
@@ -247,7 +250,6 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.jobs import cluster
     from vcfrag_train.jobs.genome import impute_job
-    from vcfrag_train.jobs.plan import default_manifest
 
     where = options["cluster"]
     if where is not None:

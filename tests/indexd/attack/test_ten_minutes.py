@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -27,7 +28,7 @@ def test_attacks__for_ten_minutes(attack, attacked_index, repository: Path) -> N
     attacked = attack()
     block = attacked_index.own(["S0004", "S0017"], 500, 2500)
     giant = attacked_index.block(queries(attacked_index, 8), None, 0, 2000)
-    with IndexClient(attacked.address, timeout_seconds=60) as client:
+    with IndexClient(attacked.address, timeout_seconds=60) as client, contextlib.ExitStack() as started:
         opened = client.open_index(**attacked_index.opening())
         expected = client.search(opened, block, 16).ids
         here = (sys.executable, "-m")
@@ -45,6 +46,8 @@ def test_attacks__for_ten_minutes(attack, attacked_index, repository: Path) -> N
             )
             for name, address in (("probe port", attacked.health_address), ("service port", attacked.address))
         }
+        for child in (attackers, *probers.values()):
+            started.callback(child.kill)
         answered = refused = 0
         while time.monotonic() < end:
             try:

@@ -70,6 +70,8 @@ def target_file(path: str | Path) -> Path:
     path = Path(path)
     if path.is_file() and not path.name.endswith(_TABLES):
         return path
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError("is a pipe or a device, and a target is read more than once; write it to a file", path=path)
     ending = next((end for end in _TABLES if path.name.endswith(end)), "")
     stem = path.name.removesuffix(ending)
     found = [file for end in _GENOTYPES if (file := path.with_name(stem + end)).is_file()]

@@ -138,3 +138,8 @@ def test_load_panels__refuses_a_damaged_prepared_panel(files: list[Path], tmp_pa
     out.write_bytes(content)
     with pytest.raises(CacheError, match=r"this version|damaged|cut short"):
         load_panels(out, region="20")
+
+
+def test_read_table__says_what_the_file_is_instead(files: list[Path]) -> None:
+    with pytest.raises(CacheError, match=r"no prepared panel, but BCF; `vcfrag panel build` makes one"):
+        read_table(files[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -248,3 +249,9 @@ def test_read_target__real_edge_cases(data_dir: Path) -> None:
     assert len(records.split_at) > 0
     assert all(len(alts) <= 1 for alts in records.alts)
     assert records.alleles.max() == 1
+
+
+def test_read_target__a_pipe_cannot_be_read_twice(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is a pipe or a device, and a target is read more than once"):
+        read_target(tmp_path / "pipe")

@@ -22,6 +22,7 @@ import numpy as np
 
 from vcfrag_core.errors import CacheError, UnknownContigError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.panel.binary import (
     PAGE,
     Key,
@@ -160,6 +161,10 @@ def _entry(panel: Panel, offset: int) -> Entry:
 
 def _table(path: Path, file: BinaryIO) -> tuple[dict[str, Any], list[Entry]]:
     prefix, size = file.read(_PREFIX_BYTES), os.fstat(file.fileno()).st_size
+    kind = kind_of(path)
+    if kind is not Kind.PREPARED:
+        what = "" if kind is None else f", but {kind.value}"
+        raise CacheError(f"no prepared panel{what}; `vcfrag panel build` makes one of a VCF or BCF", path=path)
     if len(prefix) < _PREFIX_BYTES:
         raise CacheError("cut short", path=path)
     if prefix[: len(MAGIC)] != MAGIC:

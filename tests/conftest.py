@@ -11,6 +11,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,28 @@ def mosaic_panel(*, n_samples: int, n_sites: int, seed: int, n_founders: int = 8
     rows = np.take_along_axis(ancestor, piece, axis=1)
     haplotypes = founders[rows, np.arange(n_sites)] ^ (rng.random((2 * n_samples, n_sites)) < 0.002)
     return Panel.from_haplotypes(haplotypes, contig=contig)
+
+
+# What a machine may lack that runs the tests marked gpu; nothing else may be missing.
+OPTIONAL = frozenset({"torch", "triton", "lightning", "cuda", "faiss"})
+
+
+class SkippingModule(pytest.Module):
+    """A file of tests, skipped where it imports an optional package that is not installed."""
+
+    def _getobj(self) -> Any:
+        try:
+            return super()._getobj()
+        except self.CollectError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if missing not in OPTIONAL:
+                raise
+            pytest.skip(f"{missing} is not installed", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """A file whose imports may be missing."""
+    return SkippingModule.from_parent(parent, path=module_path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

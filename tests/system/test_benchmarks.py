@@ -153,6 +153,30 @@ def required(names: Iterable[str]) -> set[str]:
     return found
 
 
+LACKING = """
+import sys
+import pytest
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.exit(pytest.main(["-m", "gpu", "-v", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+
+
+def test_gpu_tests__skip_where_a_package_is_missing(repository: Path) -> None:
+    files = ("tests/core/copying/test_triton.py", "tests/train/training/test_on_device.py")
+    command = [sys.executable, "-c", LACKING, "torch", *files]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.count("torch is not installed") == 1, done.stdout
+    assert "SKIPPED [2]" in done.stdout
+    # 5: no test was left to run.
+    assert done.returncode in (0, 5), done.stdout
+
+
 def test_gpu_bundle__brings_all_that_a_node_with_torch_lacks(repository: Path) -> None:
     lines = (repository / "scripts" / "gpu_wheels.txt").read_text().splitlines()
     brought = {canonicalize_name(line) for line in lines if not line.startswith("#")}

@@ -124,10 +124,12 @@ def _embedded(config: FitConfig, data: TrainingData) -> contextlib.AbstractConte
         {config.panel.name: data.panel},
         threads=config.daemon.threads,
         memory_budget_bytes=config.daemon.memory_budget_bytes,
-        devices=_own_device(config),
+        devices=own_device(config),
     )
 
 
-def _own_device(config: FitConfig) -> tuple[int, ...]:
+def own_device(config: FitConfig) -> tuple[int, ...]:
     """Of several processes on a machine each one's daemon keeps to the device that it trains on; else all."""
-    return (int(os.environ.get("LOCAL_RANK", "0")),) if config.trainer.devices > 1 else ()
+    # As torchrun and Lightning's own launcher say it, or SLURM.
+    rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0"
+    return (int(rank),) if config.trainer.devices > 1 else ()

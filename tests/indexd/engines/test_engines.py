@@ -21,6 +21,7 @@ from vcfrag_indexd.config.config import GPU_ENGINES
 from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
 from vcfrag_indexd.engines.create import create_engine
 from vcfrag_indexd.engines.faiss_cpu import FaissCpuEngine
+from vcfrag_indexd.engines.installed import installed_faiss
 from vcfrag_indexd.engines.sharded import ShardedEngine
 from vcfrag_indexd.engines.worker import WorkerEngine
 from vcfrag_indexd.testing import serve
@@ -31,6 +32,14 @@ BUDGET = 64 * 1024 * 1024
 
 def go_on() -> None:
     """A checkpoint that never objects."""
+
+
+def needed_for(name: str) -> None:
+    """Skips where a GPU's engine is not installed."""
+    if name == "faiss-gpu" and installed_faiss() != "gpu":
+        pytest.skip("FAISS for a GPU is not installed")
+    if name == "bitscan-gpu":
+        pytest.importorskip("cuda.bindings", reason="CUDA's Python bindings are not installed")
 
 
 def fresh(name: str, threads: int = 1, budget: int = BUDGET) -> Engine:
@@ -73,6 +82,7 @@ class Together(FaissCpuEngine):
     ],
 )
 def engine(request: pytest.FixtureRequest, eventually: Callable) -> Iterator[Engine]:
+    needed_for(request.param)
     made = {
         "worker": in_worker,
         "sharded": sharded,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from vcfrag_core.panel.windows import lay_windows
 from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
 from vcfrag_train.training.callbacks.metric_gate import MetricGate, change
 from vcfrag_train.training.callbacks.recorder import Totals, changed_share
-from vcfrag_train.training.config import MetricConfig, OptimiserConfig
+from vcfrag_train.training.components import own_device
+from vcfrag_train.training.config import FitConfig, MetricConfig, OptimiserConfig, PanelConfig, TrainerConfig
 from vcfrag_train.training.data.plan import TrainingPlan
 from vcfrag_train.training.data.prefetch import Prefetcher, WaitClock
 from vcfrag_train.training.loop import evenly
@@ -25,6 +27,28 @@ from vcfrag_train.training.module import schedule
 from vcfrag_train.training.validation.scores import Sums
 
 ONES = np.ones(3, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "own"),
+    [
+        ({}, 1, ()),
+        ({"LOCAL_RANK": "3"}, 1, ()),
+        ({}, 4, (0,)),
+        ({"LOCAL_RANK": "3"}, 4, (3,)),
+        ({"SLURM_LOCALID": "2"}, 4, (2,)),
+        ({"SLURM_LOCALID": "0", "LOCAL_RANK": "1"}, 4, (1,)),
+    ],
+)
+def test_own_device__each_process_of_a_machine_has_another(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], devices: int, own: tuple[int, ...]
+) -> None:
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = FitConfig(panel=PanelConfig(path=Path("panel.bcf")), trainer=TrainerConfig(devices=devices))
+    assert own_device(config) == own
 
 
 @pytest.mark.parametrize(("depth", "threads"), [(0, 1), (1, 1), (3, 2), (50, 4)])

@@ -254,7 +254,7 @@ class _Table:
         self.found[row] = True
         field, dosage = dosage_of(record, self._path, self._lone)
         dosage = dosage[self._columns]
-        doubtful = doubtful_ds(record, self._lone)
+        doubtful = doubtful_ds(record, self._path, self._lone)
         if doubtful is not None and bool((doubtful := doubtful[self._columns]).any()):
             self._doubtful[row] = doubtful
             self._check(np.where(doubtful, dosage / 2, dosage), record)

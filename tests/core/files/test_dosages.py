@@ -207,6 +207,8 @@ def test_read_typed_sites__refuses_a_file_that_is_not_there(tmp_path: Path) -> N
         ("GT:DS", "0|1:0.9", "1:1.6"),
         ("DS:GP", "0.9:0.18,0.74,0.08", "1.6:0.2,0.8"),
         ("DS:HDS", "0.9:0.1,0.8", "0.8:0.8"),
+        ("GT:DS:GP", "0|1:0.9:0.18,0.74,0.08", "1:0.8"),
+        ("GT:DS:GP", "0|1:0.9:0.18,0.74,0.08", "1:1.6:."),
         ("HDS", "0.1,0.8", "0.8"),
         ("GP", "0.18,0.74,0.08", "0.2,0.8"),
         ("DS", "0.9", "0.8"),
@@ -226,7 +228,8 @@ def test_read_imputed__one_haplotype_counts_twice(tmp_path: Path, fmt: str, woma
     np.testing.assert_allclose(got.dosage, [[1.6, 0.9]], atol=1e-6)
     if got.posterior is not None:
         np.testing.assert_allclose(got.posterior, [[[0.2, 0, 0.8], [0.18, 0.74, 0.08]]], atol=1e-6)
-    assert (got.posterior is None) == (fmt in ("GT:DS", "DS"))
+    # Without probabilities of everybody there are none; Beagle leaves out those of one haplotype.
+    assert (got.posterior is None) == (fmt in ("GT:DS", "DS", "GT:DS:GP"))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ def dosage_of(record: InfoRecord, path: Path, lone: BoolArray | None = None) -> 
         if lone is None or not bool(lone.any()):
             return "DS", values[:, 0]
         # DS of a lone haplotype is 0 to 1 or, for association tools, 0 to 2; HDS or GP say which.
-        return "DS", np.where(lone, 2 * _lone_dosage(record, values[:, 0], path), values[:, 0])
+        told = _lone_dosage(record, path)
+        return "DS", np.where(lone, 2 * np.where(np.isfinite(told), told, values[:, 0]), values[:, 0])
     if (values := _values(record, "HDS", 2, path)) is not None:
         return "HDS", np.where(np.isnan(values[:, 1]), 2 * values[:, 0], values.sum(axis=1))
     if (values := _values(record, "GP", 3, path)) is not None:
@@ -59,25 +60,28 @@ def dosage_of(record: InfoRecord, path: Path, lone: BoolArray | None = None) -> 
     return "GT", _copies(record, path)
 
 
-def _lone_dosage(record: InfoRecord, ds: F64Array, path: Path) -> F64Array:
+def _lone_dosage(record: InfoRecord, path: Path) -> F64Array:
+    """(S,) dosage of a lone haplotype by HDS, else GP; NaN where neither tells, as where Beagle leaves GP out."""
     if (haplotypes := _values(record, "HDS", 2, path)) is not None:
         return np.asarray(haplotypes[:, 0])
     if (posterior := _values(record, "GP", 3, path)) is not None:
         return np.asarray(posterior[:, 1])
-    return ds
+    return np.array(np.nan)
 
 
-def doubtful_ds(record: InfoRecord, lone: BoolArray | None = None) -> BoolArray | None:
+def doubtful_ds(record: InfoRecord, path: Path, lone: BoolArray | None = None) -> BoolArray | None:
     """(S,) samples with one haplotype whose DS may be one of 0 to 1 or of 0 to 2; None where all is clear.
 
     Args:
         record: The record.
+        path: Its file.
         lone: (S,) samples with one haplotype, where the record itself does not say.
     """
-    if "DS" not in record.FORMAT or "HDS" in record.FORMAT or "GP" in record.FORMAT:
-        return None
     own = lone_of(record)
-    return own if own is not None else lone
+    lone = own if own is not None else lone
+    if lone is None or "DS" not in record.FORMAT:
+        return None
+    return np.asarray(lone & ~np.isfinite(_lone_dosage(record, path)))
 
 
 def posterior_of(record: InfoRecord, dosage_field: str, path: Path) -> F64Array | None:

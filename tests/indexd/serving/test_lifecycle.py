@@ -14,6 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from tests.vcf_text import record, vcf_text
 from vcfrag_core.errors import ConfigError, UnavailableError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.config.config import DrainConfig, ServeConfig
@@ -78,6 +79,15 @@ def test_serve__a_panel_file_that_cannot_be_used_is_refused_at_start(start, pane
     spoil(panel_file)
     process = start("--panel", f"panel={panel_file}", "--listen", "127.0.0.1:0")
     assert process.wait_for(rf"error \[({reason})\]: .*panel\.vcf")
+    assert process.code() == 2
+
+
+def test_serve__a_panel_whose_samples_change_their_ploidy_is_refused_with_its_parts(start, tmp_path: Path) -> None:
+    calls = [(100, ["0|1", "1|0"]), (200, ["1|1", "0|1"]), (300, ["0|1", "1"]), (400, ["1|0", "0"])]
+    path = tmp_path / "x.vcf"
+    path.write_text(vcf_text(["w", "m"], [record(at, cells, contig="X") for at, cells in calls], contigs={"X": 1000}))
+    process = start("--panel", f"x={path}", "--listen", "127.0.0.1:0")
+    assert process.wait_for(r"error \[PLOIDY\]: .*x\.vcf: .*serve a file of each .*X:100-200, X:300-400")
     assert process.code() == 2
 
 

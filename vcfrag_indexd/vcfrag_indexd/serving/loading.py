@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vcfrag_core.errors import ConfigError, VcfragError
+from vcfrag_core.errors import ConfigError, PloidyError, VcfragError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.logs import get_log
 
@@ -60,7 +60,7 @@ class PanelLoader:
         log.info("panel ready", panel=name, sites=panel.n_sites, samples=panel.n_samples, contig=panel.contig)
 
     def _read(self, name: str, path: Path) -> Panel:
-        from vcfrag_core.files.panel.cache import load_panel
+        from vcfrag_core.files.panel.cache import load_panels
 
         said = time.monotonic()
 
@@ -70,7 +70,16 @@ class PanelLoader:
                 said = time.monotonic()
                 log.info("reading panel", panel=name, records=n_records)
 
-        return load_panel(path, cache_dir=self._cache_dir, progress=progress)
+        stretches = load_panels(path, cache_dir=self._cache_dir, progress=progress)
+        if len(stretches) > 1:
+            regions = ", ".join(f"{part.contig}:{part.positions[0]}-{part.positions[-1]}" for part in stretches)
+            raise PloidyError(
+                f"samples have one haplotype in one part of {stretches[0].contig} and two in another, and a name here"
+                f" stands for one part: serve a file of each under a name of its own (`bcftools view -r REGION -Ob -o"
+                f" PART.bcf {path.name}` with {regions})",
+                path=path,
+            )
+        return stretches[0]
 
 
 def check_panels(files: Mapping[str, Path], given: Mapping[str, Panel]) -> None:

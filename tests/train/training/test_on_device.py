@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -148,6 +149,33 @@ def test_step__waits_for_nothing_on_a_device(learn_copying: bool, on_device: boo
         finally:
             torch.cuda.set_sync_debug_mode("default")
     assert np.isfinite(outcome.wait()).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("learn_copying", [False, True])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fit__no_step_waits_on_a_device(
+    fit_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learn_copying: bool, precision: str
+) -> None:
+    """Forward, backward, clipping and the optimiser's step, as Lightning takes them; the first ones compile."""
+    watched: list[int] = []
+
+    def optimizer_step(module: FitModule, *args: Any, **kwargs: Any) -> None:
+        if module.step >= 2:
+            watched.append(module.step)
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            lightning.LightningModule.optimizer_step(module, *args, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(FitModule, "optimizer_step", optimizer_step)
+    model = {"learn_copying": learn_copying}
+    trainer = {"accelerator": "gpu", "precision": precision, "copying_on_device": True}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Synchronization debug mode is a prototype feature")
+        run = fit(fit_config(model=model, trainer=trainer, optimiser={"clip_norm": 1.0}), tmp_path / "run")
+    assert len(losses(run)) > len(watched) > 0
 
 
 @pytest.mark.gpu

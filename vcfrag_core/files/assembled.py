@@ -37,14 +37,17 @@ class AssembledWriter(abc.ABC):
         path: The output.
         contigs: Contigs in the order in which they are written.
         resume: Takes up the parts of an interrupted run; else they are removed.
+        scratch: Folder of the parts; the output's own without it.
 
     Raises:
         ProvenanceMismatchError: The parts have other contigs.
     """
 
-    def __init__(self, path: str | Path, *, contigs: Sequence[str], resume: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, contigs: Sequence[str], resume: bool = False, scratch: Path | None = None
+    ) -> None:
         self.path = Path(path)
-        self._parts = PartsFolder(self.path, contigs, {"records": "1"}, resume=resume)
+        self._parts = PartsFolder(self.path, contigs, {"records": "1"}, resume=resume, scratch=scratch)
 
     def __enter__(self) -> Self:
         return self

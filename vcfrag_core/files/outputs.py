@@ -95,7 +95,13 @@ def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
 
 
 def open_writer(
-    path: Path, chosen: OutputFormat, *, contigs: Sequence[str], threads: int = 1, resume: bool = False
+    path: Path,
+    chosen: OutputFormat,
+    *,
+    contigs: Sequence[str],
+    threads: int = 1,
+    resume: bool = False,
+    scratch: Path | None = None,
 ) -> RecordWriter:
     """The writer of the format that the suffix tells.
 
@@ -105,6 +111,7 @@ def open_writer(
         contigs: Contigs in the order in which they are written.
         threads: Threads that compress, where the format has use for them.
         resume: Takes up what an interrupted run has written; else that is removed.
+        scratch: Folder of what is written before the output is whole; the output's own without it.
 
     Raises:
         ConfigError: See `check_output`.
@@ -115,11 +122,11 @@ def open_writer(
         from vcfrag_core.files.bgen.writer import BgenWriter
 
         phased = chosen.bgen is BgenValues.HAPLOTYPES
-        return BgenWriter(path, contigs=contigs, bits=chosen.bgen_bits, phased=phased, resume=resume)
+        return BgenWriter(path, contigs=contigs, bits=chosen.bgen_bits, phased=phased, resume=resume, scratch=scratch)
     if suffix == ".pgen":
         from vcfrag_core.files.pgen.writer import PgenWriter
 
-        return PgenWriter(path, contigs=contigs, phased=chosen.pgen is PgenValues.PHASE, resume=resume)
+        return PgenWriter(path, contigs=contigs, phased=chosen.pgen is PgenValues.PHASE, resume=resume, scratch=scratch)
     from vcfrag_core.files.vcf.writer import ImputedWriter
 
     return ImputedWriter(
@@ -129,4 +136,5 @@ def open_writer(
         threads=threads,
         resume=resume,
         x_male_dosage=chosen.x_male_dosage,
+        scratch=scratch,
     )

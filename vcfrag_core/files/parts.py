@@ -15,6 +15,7 @@ from pathlib import Path
 from vcfrag_core.errors import ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.lock import sole_writer
+from vcfrag_core.hashing import text_digest
 
 
 class PartsFolder:
@@ -25,14 +26,23 @@ class PartsFolder:
         contigs: Contigs in the order in which they are written.
         made_from: What all parts follow from.
         resume: Takes up the parts of an interrupted run; else they are removed.
+        scratch: Folder in which they lie; the output's own without it.
 
     Raises:
         ProvenanceMismatchError: The parts were made from something else.
         OutputError: Another run writes this output.
     """
 
-    def __init__(self, path: Path, contigs: Sequence[str], made_from: Mapping[str, str], *, resume: bool) -> None:
-        self.folder = parts_folder(path)
+    def __init__(
+        self,
+        path: Path,
+        contigs: Sequence[str],
+        made_from: Mapping[str, str],
+        *,
+        resume: bool,
+        scratch: Path | None = None,
+    ) -> None:
+        self.folder = parts_folder(path, scratch)
         self._contigs = tuple(contigs)
         self._lock = contextlib.ExitStack()
         self._lock.enter_context(sole_writer(path))
@@ -79,9 +89,16 @@ class PartsFolder:
             temporary.write_text(json.dumps(dict(identity), indent=1))
 
 
-def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished output lie."""
-    return path.with_name(f".{path.name}.parts")
+def parts_folder(path: Path, scratch: Path | None = None) -> Path:
+    """Where the parts of an unfinished output lie: beside it, or in another folder under a name of its own."""
+    return scratch_path(path, f".{path.name}.parts", scratch)
+
+
+def scratch_path(path: Path, name: str, scratch: Path | None) -> Path:
+    """A temporary file of an output: beside it, or in `scratch`, where outputs of equal names stay apart."""
+    if scratch is None:
+        return path.with_name(name)
+    return scratch / f".{text_digest('output', str(path.absolute()))[:12]}{'' if name[0] == '.' else '-'}{name}"
 
 
 def _check_same(made: Mapping[str, str], wanted: Mapping[str, str], folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import os
 from pathlib import Path
 
 from vcfrag_core.copying.parameters import CopyingParameters
@@ -63,6 +64,7 @@ class ImputeConfig:
         phased_input: Whether heterozygotes of unknown phase are phased and integrated over, or refused.
         draws: Draws of each sample's phase that are imputed.
         resume: Takes up an interrupted run.
+        scratch: Folder of temporary files; the output's own without it.
         keep_going: Faults that do not stop the run.
         least_typed: Typed sites that every site needs within the flank on both sides.
         max_damaged_share: Share of damaged sites among typed ones above which the run stops.
@@ -101,6 +103,7 @@ class ImputeConfig:
     phased_input: PhasedInput = PhasedInput.ACCEPT
     draws: int = 8
     resume: bool = False
+    scratch: Path | None = None
     keep_going: frozenset[KeepGoing] = frozenset()
     least_typed: int = 8
     max_damaged_share: float = 0.1
@@ -118,6 +121,8 @@ class ImputeConfig:
             raise ConfigError(f"--qc {self.qc}: there is no folder {self.qc.parent}")
         if self.qc is not None and self.qc.suffix == ".json":
             raise ConfigError(f"--qc {self.qc}: this is the table; the JSON summary is written beside it")
+        if self.scratch is not None and not (self.scratch.is_dir() and os.access(self.scratch, os.W_OK | os.X_OK)):
+            raise ConfigError(f"--scratch {self.scratch}: there is no such folder, or it cannot be written")
         if self.out in (self.panel, *self.targets):
             raise ConfigError(f"--out {self.out} is an input")
         folds = 2 if self.loo_folds is None else self.loo_folds

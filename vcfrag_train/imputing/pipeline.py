@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -23,25 +23,19 @@ from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.imputation.integrate import Integrated
-from vcfrag_core.imputation.load import load_model
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel.windows import Window
-from vcfrag_core.phasing.phased import Phased, phase_digest
+from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
-from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import F32Array
 from vcfrag_train.imputing.checks import (
     CheckedTarget,
-    check_missing,
     check_thin,
     match_target,
     refuse_other_map,
@@ -51,15 +45,15 @@ from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, record_of
 from vcfrag_train.imputing.finished import mark_finished
+from vcfrag_train.imputing.imputers import dosages_of, open_imputer
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
+from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
-from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import Reporter
-from vcfrag_train.retrievers import retriever_for
 
 # Windows of one stretch; those of the next have higher numbers.
 MAX_WINDOWS: Final = 1_000_000
@@ -380,7 +374,12 @@ class Run:
     def _writer(self, contigs: Sequence[str]) -> RecordWriter:
         config = self._config
         return open_writer(
-            config.out, config.output_format, contigs=contigs, threads=config.threads, resume=config.resume
+            config.out,
+            config.output_format,
+            contigs=contigs,
+            threads=config.threads,
+            resume=config.resume,
+            scratch=config.scratch,
         )
 
     def _impute(
@@ -399,6 +398,9 @@ class Run:
             self._reporter.say(
                 f"{checked.label}: {written} of {len(windows)} windows are there from the run that is resumed"
             )
+        if todo:
+            places = (self._config.scratch or self._config.out.parent, self._config.out.parent)
+            check_room(places, len(checked.records.samples) * sum(w.stop - w.start for w in todo))
         self._reporter.stage(f"imputing {checked.label}")
         self._reporter.sites(done, n_sites)
         if not todo:
@@ -426,57 +428,6 @@ class Run:
         provenance += [("model_check", line) for line in self._checks]
         provenance += [("input", line) for line in self._inputs]
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
-
-
-def dosages_of(
-    imputer: Imputer, targets: Targets, phased: Phased | None, windows: Sequence[Window]
-) -> Generator[tuple[Window, F32Array, F32Array | None]]:
-    """Windows, (Q, L) haplotype dosages, and where phase was drawn (S, L) probabilities that both carry ALT.
-
-    Args:
-        imputer: Imputes.
-        targets: The targets.
-        phased: Their draws, where the phase of any is not known.
-        windows: Those to impute.
-    """
-    if phased is not None:
-        with contextlib.closing(
-            cast("Generator[tuple[Window, Integrated]]", imputer.impute_phased(phased, windows))
-        ) as drawn:
-            for window, integrated in drawn:
-                yield window, integrated.dosage, integrated.both
-        return
-    found = imputer.impute_windows(targets.alleles, targets.observed, targets.names, windows, ploidy=targets.ploidy)
-    with contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found)) as known:
-        for window, dosage in known:
-            yield window, dosage, None
-
-
-@contextlib.contextmanager
-def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
-    """An imputer that retrieves from the daemon named, or in this process."""
-    panel = checked.panel
-    with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
-        imputer = Imputer(
-            panel,
-            genetic_map,
-            retriever=retriever,
-            parameters=config.parameters,
-            groups=groups_of_matches(checked.people),
-            threads=config.threads,
-            corrector=corrector_for(config.copying_only, config.checkpoint, panel.digest, genetic_map.digest),
-        )
-        check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
-        yield imputer
-
-
-def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str, map_digest: str) -> Corrector | None:
-    """The model that corrects copying: the one that ships, or a checkpoint's; None by copying alone."""
-    if copying_only:
-        return None
-    if checkpoint is None:
-        return load_model()
-    return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})
 
 
 def _way(imputer: Imputer) -> str:

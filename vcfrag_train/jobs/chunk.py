@@ -31,7 +31,7 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, I16Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
-from vcfrag_train.imputing.pipeline import corrector_for, dosages_of
+from vcfrag_train.imputing.imputers import corrector_for, dosages_of
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch
 from vcfrag_train.jobs.targets import read_targets
 from vcfrag_train.reporter import SILENT, Reporter

@@ -72,7 +72,12 @@ def impute_job(
         _refuse_other(manifest, config, cut)
     else:
         shutil.rmtree(job_folder(cut.manifest), ignore_errors=True)
-        manifest = plan(config, cut, reporter)
+        try:
+            manifest = plan(config, cut, reporter)
+        except BaseException:
+            # Without a manifest nothing takes it up.
+            shutil.rmtree(job_folder(cut.manifest), ignore_errors=True)
+            raise
     folder = job_folder(cut.manifest)
     todo = missing_chunks(manifest, folder)
     total = len(manifest.chunks)
@@ -91,7 +96,7 @@ def impute_job(
         (runner or local_runner(cut.jobs, config.threads))(cut.manifest, todo, tell)
     if report is not None:
         report_job(manifest, folder, report, threads=config.threads)
-    outputs = merge(manifest, folder, threads=config.threads, reporter=reporter)
+    outputs = merge(manifest, folder, threads=config.threads, scratch=config.scratch, reporter=reporter)
     mark_finished(config.qc_table, config.command, outputs, len(manifest.samples))
     shutil.rmtree(folder)
     cut.manifest.unlink()

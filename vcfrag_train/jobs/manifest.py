@@ -18,6 +18,7 @@ from vcfrag_core.errors import ConfigError, InputError, RangeError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.parts import scratch_path
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.settings import from_table, to_table
 
@@ -173,9 +174,9 @@ def job_folder(path: Path) -> Path:
     return path.with_name(f"{path.name.removesuffix('.json')}.job")
 
 
-def default_manifest(out: Path) -> Path:
-    """Where a manifest is written unless told: beside the output."""
-    return out.with_name(f"{stem_of(out)}.manifest.json")
+def default_manifest(out: Path, scratch: Path | None = None) -> Path:
+    """Where a manifest is written unless told: beside the output, or in the folder of temporary files."""
+    return scratch_path(out, f"{stem_of(out)}.manifest.json", scratch)
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -28,13 +28,21 @@ from vcfrag_train.jobs.targets import StretchTargets, read_targets
 from vcfrag_train.reporter import SILENT, Reporter
 
 
-def merge(manifest: Manifest, folder: Path, *, threads: int = 1, reporter: Reporter = SILENT) -> list[tuple[Path, int]]:
+def merge(
+    manifest: Manifest,
+    folder: Path,
+    *,
+    threads: int = 1,
+    scratch: Path | None = None,
+    reporter: Reporter = SILENT,
+) -> list[tuple[Path, int]]:
     """Writes the outputs of a job whose chunks are done; what is written already and whole is left alone.
 
     Args:
         manifest: The job.
         folder: Its folder.
         threads: Threads that compress.
+        scratch: Folder of what is written before an output is whole; the output's own without it.
         reporter: Is told how it goes.
 
     Returns:
@@ -57,7 +65,7 @@ def merge(manifest: Manifest, folder: Path, *, threads: int = 1, reporter: Repor
     for path, numbers in outputs.items():
         n_records = done[path]
         if n_records is None:
-            n_records = _merge_one(manifest, folder, path, numbers, threads, reporter)
+            n_records = _merge_one(manifest, folder, path, numbers, threads, scratch, reporter)
             _mark(manifest, folder, path, n_records)
         results.append((path, n_records))
     return results
@@ -69,11 +77,19 @@ def missing_chunks(manifest: Manifest, folder: Path) -> list[int]:
 
 
 def _merge_one(
-    manifest: Manifest, folder: Path, path: Path, numbers: Sequence[int], threads: int, reporter: Reporter
+    manifest: Manifest,
+    folder: Path,
+    path: Path,
+    numbers: Sequence[int],
+    threads: int,
+    scratch: Path | None,
+    reporter: Reporter,
 ) -> int:
     contigs = list(dict.fromkeys(manifest.stretches[number].contig for number in numbers))
     begun_before = _read_mark(_begun_file(folder, path)) == {"manifest": manifest.decisions}
-    with open_writer(path, manifest.output, contigs=contigs, threads=threads, resume=begun_before) as writer:
+    with open_writer(
+        path, manifest.output, contigs=contigs, threads=threads, resume=begun_before, scratch=scratch
+    ) as writer:
         _begun_file(folder, path).write_text(json.dumps({"manifest": manifest.decisions}))
         begun: dict[str, int] = {}
         for number in numbers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
+from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.inputs import ContigFiles, find_files
@@ -39,8 +39,6 @@ _BYTES_PER_WINDOW_CELL: Final = 12
 _SECONDS_PER_CHUNK: Final = 120.0
 _CELLS_PER_PIECE: Final = 200_000
 _LEAST_PER_PIECE: Final = 16
-# What a genotype takes in a chunk, about; in a VCF it takes more.
-_BYTES_PER_GENOTYPE: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +152,8 @@ def _planned(
         chunks=(),
     )
     manifest = cut_into_chunks(manifest, windows, cut)
-    _check_room(manifest, folder)
+    n_genotypes = len(samples) * sum(stretch.n_sites for stretch in stretches)
+    check_room([folder, config.scratch or config.out.parent, config.out.parent], n_genotypes)
     write_manifest(manifest, cut.manifest)
     return manifest
 
@@ -293,18 +292,6 @@ def _samples_that_fit(stretch: Stretch, sizes: Sequence[int], cut: PlanConfig, n
         )
     # Even batches.
     return -(-n_samples // -(-n_samples // int(fits)))
-
-
-def _check_room(manifest: Manifest, folder: Path) -> None:
-    """Refuses a job that the disks have no room for."""
-    genotypes = len(manifest.samples) * sum(stretch.n_sites for stretch in manifest.stretches)
-    needed = int(_BYTES_PER_GENOTYPE * genotypes)
-    for place in {folder, Path(manifest.out).parent}:
-        free = shutil.disk_usage(place).free
-        if free < needed:
-            raise ConfigError(
-                f"{place}: the job needs {needed / 1e9:.1f} GB there at least, {free / 1e9:.1f} GB are free"
-            )
 
 
 def output_of(manifest: Manifest, contig: str) -> Path:

@@ -89,6 +89,45 @@ def first_site(target: Path) -> list[str]:
     return [cells[0], cells[1], cells[3], cells[4]]
 
 
+@pytest.mark.parametrize("how", [[], ["--samples-per-chunk", 12]], ids=["one process", "job"])
+@pytest.mark.parametrize("out", ["o.vcf.gz", "o.bgen"])
+def test_impute__scratch(
+    genome: Genome, run: Run, how: list[object], out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = genome.folder / "scratch"
+    path = genome.folder / out
+    code, said = run("impute", *words(genome, out=path), "--scratch", scratch, *how)
+    assert (code, "--scratch" in said) == (2, True)
+    scratch.mkdir()
+    seen: list[str] = []
+
+    def interrupt(self: object, header: object) -> int:
+        seen.extend(file.name for file in scratch.rglob("*.part"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        for writer in ("vcf.writer.ImputedWriter", "assembled.AssembledWriter"):
+            patch.setattr(f"vcfrag_core.files.{writer}.finish", interrupt)
+        assert run("impute", *words(genome, out=path), "--scratch", scratch, *how)[0] == 130
+    assert seen
+    assert not path.exists()
+    assert not [file for file in genome.folder.iterdir() if "part" in file.name or file.suffix == ".job"]
+    code, said = run("impute", *words(genome, out=path), "--scratch", scratch, *how, "--resume")
+    assert code == 0, said
+    assert not list(scratch.iterdir())
+    data = path.read_bytes()
+    assert run("impute", *words(genome, out=path), *how)[0] == 0
+    assert path.read_bytes() == data
+
+
+def test_impute__no_room(genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcfrag_train.imputing.room._BYTES_PER_GENOTYPE", 1e15)
+    for how in ([], ["--samples-per-chunk", 12]):
+        code, said = run("impute", *words(genome), *how)
+        assert (code, "make room, or name another disk by --scratch" in said) == (2, True)
+        assert not list(genome.folder.glob("*.job"))
+
+
 def test_impute__a_region_that_is_one_position(genome: Genome, run: Run) -> None:
     code, said = run("impute", *words(genome), "--region", "20:1")
     assert code == 2

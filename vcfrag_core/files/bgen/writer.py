@@ -25,12 +25,20 @@ class BgenWriter(AssembledWriter):
         bits: 8 or 16 bits a probability.
         phased: Probabilities of each haplotype's alleles, instead of those of the genotypes.
         resume: Takes up the parts of an interrupted run.
+        scratch: Folder of the parts; the output's own without it.
     """
 
     def __init__(
-        self, path: str | Path, *, contigs: Sequence[str], bits: int = 8, phased: bool = False, resume: bool = False
+        self,
+        path: str | Path,
+        *,
+        contigs: Sequence[str],
+        bits: int = 8,
+        phased: bool = False,
+        resume: bool = False,
+        scratch: Path | None = None,
     ) -> None:
-        super().__init__(path, contigs=contigs, resume=resume)
+        super().__init__(path, contigs=contigs, resume=resume, scratch=scratch)
         self._bits = bits
         self._phased = phased
 

@@ -33,10 +33,19 @@ class PgenWriter(AssembledWriter):
         contigs: Contigs in the order in which they are written.
         phased: Phased hard calls, instead of dosages.
         resume: Takes up the parts of an interrupted run.
+        scratch: Folder of the parts; the output's own without it.
     """
 
-    def __init__(self, path: str | Path, *, contigs: Sequence[str], phased: bool = False, resume: bool = False) -> None:
-        super().__init__(path, contigs=contigs, resume=resume)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        contigs: Sequence[str],
+        phased: bool = False,
+        resume: bool = False,
+        scratch: Path | None = None,
+    ) -> None:
+        super().__init__(path, contigs=contigs, resume=resume, scratch=scratch)
         self._phased = phased
         self._columns = ColumnTable()
 

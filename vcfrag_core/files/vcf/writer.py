@@ -39,6 +39,7 @@ class ImputedWriter:
         threads: Threads that make the next piece and compress the last one while one is put into lines.
         resume: Takes up the parts of an interrupted run; else they are removed.
         x_male_dosage: DS of a man of X who surely carries ALT, 1 or 2.
+        scratch: Folder of the parts; the output's own without it.
 
     Raises:
         ProvenanceMismatchError: The parts have other FORMAT fields or contigs.
@@ -53,13 +54,14 @@ class ImputedWriter:
         threads: int = 1,
         resume: bool = False,
         x_male_dosage: int = 1,
+        scratch: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self._contigs = tuple(contigs)
         self._is_bcf = self.path.name.endswith(".bcf")
         self._formatter = self._formatter_of(formats, x_male_dosage)
         made_from = {"formats": ",".join(formats), "x_male_dosage": str(x_male_dosage)}
-        self._parts = PartsFolder(self.path, contigs, made_from, resume=resume)
+        self._parts = PartsFolder(self.path, contigs, made_from, resume=resume, scratch=scratch)
         self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def _formatter_of(self, formats: Sequence[str], x_male_dosage: int) -> BcfFormatter | LineFormatter:

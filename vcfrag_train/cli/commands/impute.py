@@ -130,6 +130,9 @@ def command(
     memory: Annotated[
         str | None, typer.Option(help="What all processes may need together, such as 16G; chunks are cut to fit.")
     ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Folder for temporary files; without it they lie beside the output.")
+    ] = None,
     cluster: Annotated[
         str | None,
         typer.Option(help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here."),
@@ -188,6 +191,7 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         qc=options["qc"],
         cohort=options["cohort"],
         resume=options["resume"],
+        scratch=options["scratch"],
         keep_going=frozenset(options["keep_going"] or ()),
         least_typed=options["least_typed"],
         max_damaged_share=options["max_damaged_share"],
@@ -232,7 +236,7 @@ def is_large(config: ImputeConfig) -> bool:
 
 def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
     """Says so where the run that is resumed has ended."""
-    if parts_folder(config.out).is_dir() or default_manifest(config.out).is_file():
+    if parts_folder(config.out, config.scratch).is_dir() or default_manifest(config.out, config.scratch).is_file():
         return False
     panels, maps = files_of(options)
     chosen = (config.sex, config.samples, config.cohort, options["parameters"], config.sites)
@@ -254,7 +258,7 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
     where = options["cluster"]
     if where is not None:
         cluster.require()
-    cut = cut_of(options, default_manifest(config.out))
+    cut = cut_of(options, default_manifest(config.out, config.scratch))
     with showing("chunks") as reporter:
         runner = None
         if where is not None:
@@ -277,9 +281,8 @@ def _run(config: ImputeConfig) -> None:
         try:
             result = impute(config, reporter)
         except KeyboardInterrupt:
-            if parts_folder(config.out).is_dir():
-                reporter.say(
-                    f"{parts_folder(config.out)} keeps what is written; the same command with --resume goes on"
-                )
+            parts = parts_folder(config.out, config.scratch)
+            if parts.is_dir():
+                reporter.say(f"{parts} keeps what is written; the same command with --resume goes on")
             raise
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")

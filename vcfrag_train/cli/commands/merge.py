@@ -11,6 +11,9 @@ import typer
 def command(
     manifest: Annotated[Path, typer.Argument(help="Manifest, as `plan` writes it.")],
     threads: Annotated[int, typer.Option(help="Threads that compress.")] = 1,
+    scratch: Annotated[
+        Path | None, typer.Option(help="Folder for temporary files; without it they lie beside the output.")
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove manifest and chunks afterwards.")] = False,
 ) -> None:
     """Joins the chunks of a job into its output, with AF, R2 and ER2 of the whole cohort."""
@@ -22,7 +25,7 @@ def command(
 
     job = read_manifest(manifest)
     with showing() as reporter:
-        outputs = merge(job, job_folder(manifest), threads=threads, reporter=reporter)
+        outputs = merge(job, job_folder(manifest), threads=threads, scratch=scratch, reporter=reporter)
     if remove:
         shutil.rmtree(job_folder(manifest))
         manifest.unlink()

@@ -13,7 +13,7 @@ from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.jobs.manifest import job_folder
 
 
-@like_impute(without=("daemon", "resume", "cluster", "report"))
+@like_impute(without=("daemon", "resume", "cluster", "report", "scratch"))
 def command(
     manifest: Annotated[Path, typer.Option(help="Manifest to write, .json; the job's folder lies beside it."), OUTPUT],
     **options: Any,
@@ -22,7 +22,7 @@ def command(
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.jobs.plan import plan
 
-    options |= {"daemon": None, "resume": False, "cluster": None, "report": None}
+    options |= {"daemon": None, "resume": False, "cluster": None, "report": None, "scratch": None}
     config, cut = config_of(options), cut_of(options, manifest)
     with showing() as reporter:
         made = plan(config, cut, reporter)

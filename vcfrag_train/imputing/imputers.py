@@ -1,0 +1,74 @@
+"""The imputer of a contig as a run asks for it, and the dosages that it makes of targets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import cast
+
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.integrate import Integrated
+from vcfrag_core.imputation.load import load_model
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.targets.people import groups_of_matches
+from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import F32Array
+from vcfrag_train.imputing.checks import CheckedTarget, check_missing
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.models.choose import named_corrector
+from vcfrag_train.retrievers import retriever_for
+
+
+def dosages_of(
+    imputer: Imputer, targets: Targets, phased: Phased | None, windows: Sequence[Window]
+) -> Generator[tuple[Window, F32Array, F32Array | None]]:
+    """Windows, (Q, L) haplotype dosages, and where phase was drawn (S, L) probabilities that both carry ALT.
+
+    Args:
+        imputer: Imputes.
+        targets: The targets.
+        phased: Their draws, where the phase of any is not known.
+        windows: Those to impute.
+    """
+    if phased is not None:
+        with contextlib.closing(
+            cast("Generator[tuple[Window, Integrated]]", imputer.impute_phased(phased, windows))
+        ) as drawn:
+            for window, integrated in drawn:
+                yield window, integrated.dosage, integrated.both
+        return
+    found = imputer.impute_windows(targets.alleles, targets.observed, targets.names, windows, ploidy=targets.ploidy)
+    with contextlib.closing(cast("Generator[tuple[Window, F32Array]]", found)) as known:
+        for window, dosage in known:
+            yield window, dosage, None
+
+
+@contextlib.contextmanager
+def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
+    """An imputer that retrieves from the daemon named, or in this process."""
+    panel = checked.panel
+    with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
+        imputer = Imputer(
+            panel,
+            genetic_map,
+            retriever=retriever,
+            parameters=config.parameters,
+            groups=groups_of_matches(checked.people),
+            threads=config.threads,
+            corrector=corrector_for(config.copying_only, config.checkpoint, panel.digest, genetic_map.digest),
+        )
+        check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
+        yield imputer
+
+
+def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str, map_digest: str) -> Corrector | None:
+    """The model that corrects copying: the one that ships, or a checkpoint's; None by copying alone."""
+    if copying_only:
+        return None
+    if checkpoint is None:
+        return load_model()
+    return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})

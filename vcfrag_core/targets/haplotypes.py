@@ -42,6 +42,8 @@ class SexReport:
         unlikely: Samples whose heterozygosity does not fit their sex, with their share of what is expected of a woman.
         heterozygous: Heterozygous calls of samples with one haplotype, by name; they count as missing.
         one_allele: Calls of one allele of samples with two haplotypes, by name; they count as missing.
+        without_y: On Y, samples told to be women and samples without any call, with the calls of each, which count as
+            missing: what is imputed for them is nobody's.
     """
 
     told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -49,6 +51,7 @@ class SexReport:
     unlikely: Mapping[str, float] = dataclasses.field(default_factory=dict)
     heterozygous: Mapping[str, int] = dataclasses.field(default_factory=dict)
     one_allele: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    without_y: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def settle_haplotypes(
@@ -74,6 +77,7 @@ def settle_haplotypes(
     one = ploidy.is_haploid
     report = dataclasses.replace(
         report,
+        without_y=_drop_without_y(calls, alleles, sexes or {}),
         heterozygous=_named(calls, _keep_one(alleles, one)),
         one_allele=_named(calls, _drop_lone(calls, alleles, ~one)),
     )
@@ -229,6 +233,20 @@ def _drop_lone(calls: TargetCalls, alleles: I8Array, two: BoolArray) -> I64Array
         )
     alleles[lone] = MISSING
     return np.asarray(called.sum(axis=0), dtype=np.int64)
+
+
+def _drop_without_y(calls: TargetCalls, alleles: I8Array, sexes: Mapping[str, Sex]) -> dict[str, int]:
+    """Makes the calls on Y of those missing who have none; how many each had."""
+    known = meaning(calls.contig)
+    if known is None or known.chromosome != "Y":
+        return {}
+    n_calls = (alleles >= 0).any(axis=2).sum(axis=0)
+    told = np.array(
+        [(sexes.get(name) or sex) is Sex.FEMALE for name, sex in zip(calls.samples, calls.sexes, strict=True)]
+    )
+    without = np.flatnonzero(told | (n_calls == 0))
+    alleles[:, without] = np.where(alleles[:, without] >= 0, MISSING, alleles[:, without])
+    return {calls.samples[i]: int(n_calls[i]) for i in without.tolist()}
 
 
 def _named(calls: TargetCalls, counts: I64Array) -> dict[str, int]:

@@ -49,6 +49,7 @@ class QcReport:
         counts = Counter(target.matching.reasons)
         n_typed = int(target.observed.sum())
         rates = missing_rates(target.alleles, target.ploidy)
+        rates[[name in target.sexes.without_y for name in records.samples]] = 0
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
         groups = target.groups()
@@ -83,6 +84,7 @@ class QcReport:
                 "unlikely": dict(target.sexes.unlikely),
                 "heterozygous_calls_of_men": dict(target.sexes.heterozygous),
                 "calls_of_one_allele_of_others": dict(target.sexes.one_allele),
+                "calls_of_samples_without_y": dict(target.sexes.without_y),
             },
             "discordant_duplicates": [
                 {
@@ -200,6 +202,7 @@ def _n_split(target: CheckedTarget) -> int:
 
 def _group_lines(target: CheckedTarget, groups: Sequence[TypedGroup]) -> list[str]:
     """What each group was typed at, where there are several."""
+    groups = [group for group in groups if bool(group.observed.any())]
     if len(groups) < 2:
         return []
     each = ", ".join(f"{len(group.samples)} at {int(group.observed.sum())}" for group in groups[:_GROUPS_NAMED])
@@ -220,6 +223,12 @@ def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:
         lines.append(
             f"{target.label}: heterozygosity speaks against the sex of {len(sexes.unlikely)} samples, such as {who} of"
             f" what a woman has; {summary} lists them"
+        )
+    if sexes.without_y:
+        lines.append(
+            f"{target.label}: {len(sexes.without_y)} samples have no Y, being women or without a call;"
+            f" {sum(sexes.without_y.values())} calls of theirs count as missing, and what is written for them means"
+            f" nothing: --samples leaves them out; {summary} lists them"
         )
     if sexes.heterozygous:
         lines.append(

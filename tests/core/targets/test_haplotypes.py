@@ -186,3 +186,17 @@ def test_settle_haplotypes__panels_of_one_sex(ploidy: Ploidy, length: int | None
     records, report = settle_haplotypes(calls, panel)
     assert records.ploidy == Ploidy.of([1, 1, 2, 2])
     assert report.men == ("T0", "T1")
+
+
+def test_settle_haplotypes__women_have_no_y() -> None:
+    """Whoever is told to be a woman, and whoever has no call, is named; a woman's calls are nobody's."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 2, (V, 4)).astype(np.int8)
+    first[:, 3] = MISSING
+    alleles = np.stack([first, np.full_like(first, NONE)], axis=2)
+    calls = calls_of(alleles, contig="Y", sexes=(Sex.MALE, Sex.FEMALE, None, None))
+    records, report = settle_haplotypes(calls, panel_of(Ploidy.haploid(9), "Y"), {"T0": Sex.MALE})
+    assert report.without_y == {"T1": V, "T3": 0}
+    np.testing.assert_array_equal(records.alleles[:, [0, 2]], first[:, [0, 2]])
+    assert (records.alleles[:, [1, 3]] == MISSING).all()
+    assert settle_haplotypes(calls, panel_of(Ploidy.haploid(9), "Y"), {"T1": Sex.MALE})[1].without_y == {"T3": 0}

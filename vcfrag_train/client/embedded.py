@@ -17,6 +17,7 @@ def embedded_daemon(
     *,
     threads: int = 0,
     memory_budget_bytes: int = 2 * GIB,
+    device_budget_bytes: int | None = None,
     engine: str = "auto",
     devices: tuple[int, ...] = (),
     max_missing_share: float = 0.05,
@@ -27,6 +28,8 @@ def embedded_daemon(
         panels: By the name that `IndexClient.open_index` uses.
         threads: Its compute threads; 0 for one per core.
         memory_budget_bytes: For its segment indexes and searches.
+        device_budget_bytes: Of the memory of each CUDA device of an engine that has some; nine tenths of what is free
+            unless given.
         engine: As `vcfrag-indexd serve --engine`.
         devices: CUDA devices of an engine that has some; all unless given.
         max_missing_share: Share of the observed sites at which a query may lack a call.
@@ -45,7 +48,11 @@ def embedded_daemon(
     config = ServeConfig(
         listen="127.0.0.1:0",
         engine=EngineConfig(name=engine, threads=threads, devices=devices),
-        limits=LimitsConfig(memory_budget_bytes=memory_budget_bytes, max_missing_share=max_missing_share),
+        limits=LimitsConfig(
+            memory_budget_bytes=memory_budget_bytes,
+            device_budget_bytes=device_budget_bytes,
+            max_missing_share=max_missing_share,
+        ),
     )
     with running(config, panels=panels) as daemon:
         yield daemon.address

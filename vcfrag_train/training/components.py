@@ -80,7 +80,7 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch_threads(config.trainer.threads))
-        addresses = config.daemon.addresses or (stack.enter_context(_embedded(config, data)),)
+        addresses = config.daemon.addresses or (stack.enter_context(embedded_for(config, data)),)
         clients = [stack.enter_context(IndexClient(address)) for address in addresses]
         digest = data.fields["panel"]
         retrievers = [RemoteRetriever(client, panel_name=config.panel.name, panel_digest=digest) for client in clients]
@@ -119,11 +119,13 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
         )
 
 
-def _embedded(config: FitConfig, data: TrainingData) -> contextlib.AbstractContextManager[str]:
+def embedded_for(config: FitConfig, data: TrainingData) -> contextlib.AbstractContextManager[str]:
+    """Address of a daemon of this process's own."""
     return embedded_daemon(
         {config.panel.name: data.panel},
         threads=config.daemon.threads,
         memory_budget_bytes=config.daemon.memory_budget_bytes,
+        device_budget_bytes=config.daemon.device_budget_bytes,
         devices=own_device(config),
     )
 

@@ -262,15 +262,19 @@ class DaemonConfig:
     Attributes:
         addresses: HOST:PORT each; window n asks number n modulo their count.
         memory_budget_bytes: Of an embedded daemon.
+        device_budget_bytes: Of an embedded daemon on a CUDA device, where its engine searches there: training has the
+            rest.
         threads: Of an embedded daemon.
     """
 
     addresses: tuple[str, ...] = ()
     memory_budget_bytes: int = 2 << 30
+    device_budget_bytes: int = 2 << 30
     threads: int = 2
 
     def __post_init__(self) -> None:
-        _check("daemon.memory_budget_bytes", self.memory_budget_bytes, 1 << 20, 1 << 50)
+        for name in ("memory_budget_bytes", "device_budget_bytes"):
+            _check(f"daemon.{name}", getattr(self, name), 1 << 20, 1 << 50)
         _check("daemon.threads", self.threads, 1, 1024)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +20,15 @@ from vcfrag_core.panel.windows import lay_windows
 from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
 from vcfrag_train.training.callbacks.metric_gate import MetricGate, change
 from vcfrag_train.training.callbacks.recorder import Totals, changed_share
-from vcfrag_train.training.components import own_device
-from vcfrag_train.training.config import FitConfig, MetricConfig, OptimiserConfig, PanelConfig, TrainerConfig
+from vcfrag_train.training.components import embedded_for, own_device
+from vcfrag_train.training.config import (
+    DaemonConfig,
+    FitConfig,
+    MetricConfig,
+    OptimiserConfig,
+    PanelConfig,
+    TrainerConfig,
+)
 from vcfrag_train.training.data.plan import TrainingPlan
 from vcfrag_train.training.data.prefetch import Prefetcher, WaitClock
 from vcfrag_train.training.loop import evenly
@@ -49,6 +58,29 @@ def test_own_device__each_process_of_a_machine_has_another(
         monkeypatch.setenv(name, value)
     config = FitConfig(panel=PanelConfig(path=Path("panel.bcf")), trainer=TrainerConfig(devices=devices))
     assert own_device(config) == own
+
+
+def test_embedded__searches_with_a_part_of_the_device_that_trains(monkeypatch: pytest.MonkeyPatch, panel) -> None:
+    asked = []
+
+    @contextlib.contextmanager
+    def running(config, panels):
+        asked.append(config)
+        yield SimpleNamespace(address="nowhere:1")
+
+    monkeypatch.setattr("vcfrag_indexd.serving.server.running", running)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    config = FitConfig(
+        panel=PanelConfig(path=Path("panel.bcf")),
+        trainer=TrainerConfig(devices=2),
+        daemon=DaemonConfig(device_budget_bytes=1 << 28),
+    )
+    with embedded_for(config, SimpleNamespace(panel=panel)) as address:
+        assert address == "nowhere:1"
+    (given,) = asked
+    assert given.limits.device_budget_bytes == 1 << 28
+    assert given.engine.devices == (1,)
+    assert DaemonConfig().device_budget_bytes == 2 << 30
 
 
 @pytest.mark.parametrize(("depth", "threads"), [(0, 1), (1, 1), (3, 2), (50, 4)])

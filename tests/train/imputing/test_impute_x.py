@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import generated_x
 from tests.impute_cohort import Impute, Outcome, refused
 from tests.plink_files import write_pgen
 from tests.vcf_text import record, vcf_text, write_vcf
+from vcfrag_core.files.dosages import sample_names
 from vcfrag_core.panel.panel import Panel
+from vcfrag_train.simulate.simulate import SimulationConfig
 
 N_PAR, N_REST = 120, 280
 N_PANEL, N_TARGETS = 60, 6
@@ -214,3 +217,31 @@ def test_impute__x_in_jobs_is_x_at_once(on_x: OnX, impute: Impute) -> None:
     cut = impute(target, "--jobs", "1", "--samples-per-chunk", "4", panel=panel, map=None)
     assert plain.code == cut.code == 0, cut.stderr
     assert cut.format_columns == plain.format_columns
+
+
+def test_impute__generated_men_are_the_same_in_every_coding(impute: Impute, tmp_path: Path) -> None:
+    """Haplotypes of a generated population: what the comparison with other programs is made on, smaller."""
+    pytest.importorskip("msprime", reason="msprime comes with the extra `demo`")
+    config = SimulationConfig(
+        reference_per_population=20, targets_per_population=2, length_bases=100_000, typed_every_bases=1_500, contig="X"
+    )
+    files = generated_x.write_set(config, tmp_path / "set")
+    # So short a stretch does not tell a woman whose haplotypes are alike from a man.
+    sexes = tmp_path / "sexes.txt"
+    names = sample_names(files["truth"])
+    sexes.write_text("".join(f"{name} {'FM'[i % 2]}\n" for i, name in enumerate(names)))
+    found = {}
+    for name in generated_x.CODINGS:
+        outcome = impute(
+            files[name],
+            "--copying-only",
+            "--sex",
+            str(sexes),
+            panel=files["panel"],
+            map=files["map"],
+            out=f"{name}.vcf.gz",
+        )
+        assert outcome.code == 0, outcome.stderr
+        assert "X: 3 men and 3 women" in outcome.stderr
+        found[name] = outcome.format_columns
+    assert all(columns == found["haploid"] for columns in found.values())

@@ -71,6 +71,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(9000)
 def test_impute__a_genome_killed_and_resumed_twice_gives_the_same_bytes(files: Path) -> None:
     with started(files) as process:
         assert process.wait(timeout=3000) == 0

@@ -263,18 +263,10 @@ class Imputer:
                     if number + 1 < len(jobs):
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
-                    copied = copy(queries, made, factor=self._switch_factor, pool=pool)
                     some = corrected_draws(phased, samples)
-                    parts.append(
-                        integrate(
-                            phased,
-                            samples,
-                            copied,
-                            self._corrected(queries, made, groups, some, pool),
-                            self.cm,
-                            window.start,
-                        )
-                    )
+                    corrected = self._corrected(queries, made, groups, some, pool)
+                    copied = self._copied(queries, made, some, corrected, pool)
+                    parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
                         yield (
                             window,
@@ -423,6 +415,25 @@ class Imputer:
             return copy(queries, problem, factor=self._switch_factor, pool=pool)
         found = self._corrected(queries, problem, groups, _parts(range(queries.ploidy.n_samples)), pool)
         return np.concatenate([part.corrected for part in found])
+
+    def _copied(
+        self,
+        queries: MaskedWindow,
+        problem: CopyingProblem,
+        parts: Sequence[range],
+        corrected: Sequence[Corrected],
+        pool: ThreadPoolExecutor,
+    ) -> F32Array:
+        """(Q, L) dosages of copying; those of the samples in `parts` are known from their correction."""
+        out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
+        starts, at = queries.ploidy.starts, 0
+        for part, known in zip(parts, corrected, strict=False):
+            start, stop = int(starts[part.start]), int(starts[part.stop])
+            out[at:start] = copy(queries, problem.part(at, start), factor=self._switch_factor, pool=pool)
+            out[start:stop] = known.copied
+            at = stop
+        out[at:] = copy(queries, problem.part(at, len(out)), factor=self._switch_factor, pool=pool)
+        return out
 
     def _corrected(
         self,

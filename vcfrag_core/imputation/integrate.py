@@ -16,7 +16,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 QUERIES_AT_ONCE = 64
 # What the model changes differs less between draws than what it changes: a few tell its mean.
-DRAWS_CORRECTED = 4
+DRAWS_CORRECTED = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ class PhasingParameters:
     Attributes:
         scales: Typed sites of a segment of retrieval, one number for each scale, ascending.
         k: Neighbours of every segment.
-        states: Candidates K of a segment of copying; a step costs K squared.
+        states: Candidates K of a segment of copying in the last round; a step costs K squared.
+        early_states: Candidates in the rounds before, which only say what is searched for next; as many unless given.
         rounds: How often candidates are retrieved and phases drawn.
         queries: Draws of a round whose haplotypes are the queries of the next one.
         draws: Draws of the last round, from which the consensus is made.
@@ -33,6 +34,7 @@ class PhasingParameters:
     states: int
     switch_per_cm: float
     mismatch: float
+    early_states: int | None = None
     rounds: int = 4
     queries: int = 4
     draws: int = 32
@@ -48,10 +50,17 @@ class PhasingParameters:
             raise ConfigError("k, states, rounds, queries and segment_sites must be >= 1, and kept >= 0")
         if not 1 <= self.block_sites <= 16:
             raise ConfigError(f"block_sites must lie in [1, 16], got {self.block_sites}")
+        if self.early_states is not None and self.early_states < 1:
+            raise ConfigError(f"early_states must be >= 1, got {self.early_states}")
         if self.draws < self.queries:
             raise ConfigError(f"draws must be at least queries, got {self.draws} and {self.queries}")
         if not (self.switch_per_cm > 0 and self.block_cm >= 0 and 1e-6 <= self.mismatch < 0.5):
             raise ConfigError("switch_per_cm must be > 0, block_cm >= 0 and mismatch in [1e-6, 0.5)")
+
+    def states_of(self, number: int) -> int:
+        """Candidates of a segment in round `number`, counted from 0."""
+        is_last = number == self.rounds - 1
+        return self.states if is_last or self.early_states is None else self.early_states
 
     @property
     def retrieval(self) -> CopyingParameters:
@@ -68,7 +77,8 @@ class PhasingParameters:
 def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     """The parameters for targets typed at so many sites per centimorgan.
 
-    Switches and mismatches are those of copying, `parameters_for`. Where typed sites are dense, fewer candidates do.
+    Switches and mismatches are those of copying, `parameters_for`. Where typed sites are dense, fewer candidates do;
+    where they are sparse, half of them do in the rounds before the last.
 
     Raises:
         ConfigError: A density that is not positive.
@@ -76,10 +86,12 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     copying = parameters_for(typed_per_cm)
     share = math.log(typed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
     share = min(1.0, max(0.0, share))
+    states = round(192 * (96 / 192) ** share)
     return PhasingParameters(
         scales=(16, 64, 256),
         k=24,
-        states=round(192 * (96 / 192) ** share),
+        states=states,
+        early_states=min(states, round(96 * 4**share)),
         switch_per_cm=copying.switch_per_cm,
         mismatch=copying.mismatch,
         block_sites=round(4 + 4 * share),

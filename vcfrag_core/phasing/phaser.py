@@ -255,7 +255,7 @@ class _Run:
         parameters = self._parameters
         stretches, fresh = self._divided(sample)
         last = number == parameters.rounds - 1
-        candidates = self._candidates(sample, found, stretches)
+        candidates = self._candidates(sample, found, stretches, parameters.states_of(number))
         n_draws = parameters.draws if last else max(parameters.queries, parameters.draws // 4)
         n_blocks = len(stretches.blocks) - 1
         phases = np.zeros((n_draws, len(sample.genotypes)), dtype=np.int8)
@@ -286,11 +286,11 @@ class _Run:
         fresh[np.searchsorted(stretches.blocks, starts)] = 1
         return stretches, fresh
 
-    def _candidates(self, sample: _Sample, found: SearchResult, stretches: Stretches) -> I32Array:
+    def _candidates(self, sample: _Sample, found: SearchResult, stretches: Stretches, states: int) -> I32Array:
         allowed = self._rows.shown_to(sample.name)
         n_rows = len(self._reference.words)
         n_segments = len(stretches.segments) - 1
-        candidates = np.empty((n_segments, min(self._parameters.states, len(allowed))), dtype=np.int32)
+        candidates = np.empty((n_segments, min(states, len(allowed))), dtype=np.int32)
         copied = sample.copied if len(sample.copied) else np.full((n_segments, 0), -1, dtype=np.int32)
         rank_candidates(
             found.ids,

@@ -101,7 +101,7 @@ class ImputeConfig:
     qc: Path | None = None
     cohort: Path | None = None
     phased_input: PhasedInput = PhasedInput.ACCEPT
-    draws: int = 8
+    draws: int = 12
     resume: bool = False
     scratch: Path | None = None
     keep_going: frozenset[KeepGoing] = frozenset()

@@ -22,8 +22,9 @@ from vcfrag_core.types import I8Array
 N_SITES = 240
 N_TARGETS = 5
 PARAMETERS = PhasingParameters(
-    scales=(8, 32), k=6, states=24, switch_per_cm=2.0, mismatch=1e-3, rounds=3, queries=2, draws=12, kept=4
-)
+    scales=(8, 32), k=6, states=24, early_states=16, switch_per_cm=2.0, mismatch=1e-3, rounds=3, queries=2, draws=12,
+    kept=4,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -185,3 +186,5 @@ def test_phasing_parameters__move_with_the_density() -> None:
     sparse, dense = phasing_parameters_for(30.0), phasing_parameters_for(2000.0)
     assert sparse.states > dense.states
     assert sparse.block_sites < dense.block_sites
+    assert [sparse.states_of(number) for number in range(sparse.rounds)] == [96, 96, 96, sparse.states]
+    assert dense.states_of(0) == dense.states

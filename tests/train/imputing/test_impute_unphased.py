@@ -58,7 +58,7 @@ def test_impute__gp_of_unphased_targets_is_no_product_of_haplotypes(unphased: Ou
     assert (np.abs(gp[:, :, 2] - product) > 20).any()
 
 
-@pytest.mark.parametrize("options", [("--threads", "3"), ("--draws", "8")])
+@pytest.mark.parametrize("options", [("--threads", "3"), ("--draws", "12")])
 def test_impute__unphased_targets_give_the_same_bytes(
     cohort: Cohort, impute: Impute, unphased: Outcome, options: tuple[str, ...]
 ) -> None:

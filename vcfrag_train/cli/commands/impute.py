@@ -94,7 +94,7 @@ def command(
         PhasedInput,
         typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
     ] = PhasedInput.ACCEPT,
-    draws: Annotated[int, typer.Option(help="Draws of each unphased sample's phase that are imputed.")] = 8,
+    draws: Annotated[int, typer.Option(help="Draws of each unphased sample's phase that are imputed.")] = 12,
     fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
     fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[

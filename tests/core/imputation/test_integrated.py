@@ -1,0 +1,87 @@
+"""Dosages integrated over drawn phases, beside every draw imputed by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import mosaic_panel
+from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.imputation.corrector import Corrector
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.load import load_model
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.targets.calls import UNPHASED
+from vcfrag_core.targets.targets import Targets
+
+N_TARGETS = 3
+N_DRAWS = 4
+PARAMETERS = CopyingParameters(scales=(6, 18), k=3, flank_cm=1.0, switch_per_cm=4.0)
+
+
+@pytest.fixture(scope="module")
+def everybody() -> Panel:
+    return mosaic_panel(n_samples=30, n_sites=200, seed=9)
+
+
+@pytest.fixture(scope="module")
+def panel(everybody: Panel) -> Panel:
+    return everybody.select_samples(everybody.samples[N_TARGETS:])
+
+
+@pytest.fixture(scope="module")
+def genetic_map(panel: Panel) -> GeneticMap:
+    positions = np.array([panel.positions[0], panel.positions[-1]], dtype=np.int64)
+    return GeneticMap(positions=positions, cm=np.array([0.0, 8.0]), contig=panel.contig)
+
+
+@pytest.fixture(scope="module")
+def phased(everybody: Panel, panel: Panel, genetic_map: GeneticMap) -> Phased:
+    """Targets typed at every third site, the last of them in known phase."""
+    truth = everybody.haplotypes(slice(0, 2 * N_TARGETS)).astype(np.int8)
+    truth[:, np.arange(truth.shape[1]) % 3 != 0] = -1
+    sets = np.zeros((N_TARGETS, truth.shape[1]), dtype=np.int32)
+    sets[:-1] = UNPHASED
+    targets = dataclasses.replace(Targets.from_haplotypes(truth), phase_sets=sets)
+    return Phaser(panel, genetic_map).phase(targets, draws=N_DRAWS)
+
+
+def imputed(panel: Panel, genetic_map: GeneticMap, phased: Phased, corrector: Corrector | None = None) -> np.ndarray:
+    """(2, S, V) DS and the probabilities that both haplotypes carry ALT."""
+    imputer = Imputer(panel, genetic_map, parameters=PARAMETERS, corrector=corrector)
+    parts = [part for _, part in imputer.impute_phased(phased)]
+    dosage = np.concatenate([part.dosage for part in parts], axis=1)
+    both = np.concatenate([part.both for part in parts], axis=1)
+    return np.stack([dosage.reshape(N_TARGETS, 2, -1).sum(axis=1), both])
+
+
+def test_integrated__is_the_mean_over_draws_imputed_by_themselves(
+    panel: Panel, genetic_map: GeneticMap, phased: Phased
+) -> None:
+    dosage, both = imputed(panel, genetic_map, phased)
+    imputer = Imputer(panel, genetic_map, parameters=PARAMETERS)
+    for s in range(N_TARGETS):
+        draws = phased.draws_of(s)
+        alleles = np.full((draws.shape[0] * 2, panel.n_sites), -1, dtype=np.int8)
+        alleles[:, phased.sites] = draws.reshape(len(alleles), -1)
+        names = (phased.targets.names[2 * s],) * len(alleles)
+        windows = imputer.impute_windows(alleles, phased.targets.observed, names)
+        pairs = np.concatenate([part for _, part in windows], axis=1).reshape(len(draws), 2, -1)
+        np.testing.assert_allclose(dosage[s], pairs.sum(axis=1).mean(axis=0), atol=1e-5)
+        expected = np.full(panel.n_sites, np.nan) if len(draws) == 1 else pairs.prod(axis=1).mean(axis=0)
+        np.testing.assert_allclose(both[s], expected, atol=1e-5)
+
+
+def test_integrated__a_model_that_leaves_every_site_to_copying_changes_nothing(
+    panel: Panel, genetic_map: GeneticMap, phased: Phased
+) -> None:
+    silent = Corrector(load_model().network, "silent", left_to_copying=[(-1.0, 0.5)])
+    copied = imputed(panel, genetic_map, phased)
+    np.testing.assert_allclose(imputed(panel, genetic_map, phased, silent), copied, atol=1e-6)
+    speaking = imputed(panel, genetic_map, phased, load_model())
+    assert not np.allclose(speaking[0], copied[0], atol=1e-3)

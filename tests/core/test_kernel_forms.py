@@ -97,9 +97,8 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
 
     def make(n_candidates: int, n_observed: int = 70, n_sites: int = 90, n_best: int = 12) -> Callable[[], bytes]:
         rng = np.random.default_rng(n_candidates)
-        observed, alleles = (
-            rng.integers(0, 256, ((n + 7) // 8, n_candidates)).astype(np.uint8) for n in (n_observed, n_sites)
-        )
+        observed = rng.integers(0, 256, ((n_observed + 7) // 8, n_candidates)).astype(np.uint8)
+        panel_rows = rng.integers(0, 256, (n_candidates, (n_sites + 7) // 8)).astype(np.uint8)
         query = rng.integers(0, 2, n_observed).astype(np.int8)
         mismatch, switch = (np.full(n_observed, value, np.float32) for value in (0.3, 0.05))
         left = np.sort(rng.integers(0, n_observed, n_sites)).astype(np.int32)
@@ -110,7 +109,7 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
             before, after = np.zeros((2, n_observed, n_best), np.float32)
             best, runs = np.full((n_observed, n_best), -1, np.int32), np.full((n_observed, n_best, 6), -1, np.int32)
             feature_kernels.copy_with_evidence(
-                observed, alleles, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
+                observed, panel_rows, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
                 np.ones(n_sites, bool), 1e-3, 0.999, dosage, best, before, after,
                 np.packbits(query == 0, bitorder="little"), runs, effective,
             )  # fmt: skip

@@ -18,6 +18,7 @@ NEEDS_TORCH = {
     "vcfrag_core.model.embedding",
     "vcfrag_core.model.losses",
     "vcfrag_core.model.network",
+    "vcfrag_core.model.other_ways",
     "vcfrag_core.model.torch_network",
     "vcfrag_core.model.torch_threads",
 }

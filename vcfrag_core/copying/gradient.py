@@ -182,7 +182,8 @@ def copy_gradient(
     """Adds the gradient of sum_i gradient_i * dosage_i to those of the weights and the switch probabilities.
 
     Args:
-        observed, alleles, candidates, query, mismatch, switch, left, fraction: As for `copy_dosage`.
+        observed, candidates, query, mismatch, switch, left, fraction: As for `copy_dosage`.
+        alleles: (ceil(L / 8), H) panel bits at the sites to impute, eight sites to a row.
         gradient: (L,) derivative of the loss with respect to each dosage.
         weight_gradient: (M,) derivative with respect to each weight w = -log(mismatch), added to.
         switch_gradient: (M,) derivative with respect to each switch probability, added to.

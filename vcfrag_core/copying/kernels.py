@@ -180,18 +180,24 @@ def forward_block(
 
 
 @numba.njit(cache=True, nogil=True)
-def carriers(columns: U8Array, candidates: I32Array, wanted: U8Array, first: int, stop: int) -> tuple[U8Array, U8Array]:
-    """(B, K) bytes as of `gather`, and the (B,) bits of wanted sites that any candidate has.
+def carriers(rows: U8Array, candidates: I32Array, wanted: U8Array, first: int, stop: int) -> tuple[U8Array, U8Array]:
+    """(B, K) bytes [first, stop) of the candidates, byte by byte, and the (B,) bits that any candidate has.
+
+    A candidate's bytes lie together in a panel of any size; those of one byte of all candidates do not.
 
     Args:
-        columns, candidates, first, stop: As for `gather`.
-        wanted: (bytes,) bits of the sites that matter; rows without any are not filled.
+        rows: (H, bytes) panel bits, a haplotype's after each other.
+        candidates: (K,) panel rows.
+        wanted: (bytes,) bits of the sites that matter; bytes without any are not filled.
+        first, stop: Which bytes.
     """
     out, carried = np.empty((stop - first, len(candidates)), dtype=np.uint8), np.zeros(stop - first, dtype=np.uint8)
-    for b in range(first, stop):
-        if wanted[b] == 0:
-            continue
-        _pick(columns[b], candidates, out[b - first])
+    mine = first + np.flatnonzero(wanted[first:stop])
+    for j in range(len(candidates)):
+        row = rows[candidates[j]]
+        for b in mine:
+            out[b - first, j] = row[b]
+    for b in mine:
         carried[b - first] = _any_of(out[b - first]) & wanted[b]
     return out, carried
 
@@ -278,7 +284,7 @@ def fill_dosage(
 @numba.njit(cache=True, nogil=True)
 def copy_dosage(
     observed: U8Array,
-    alleles: U8Array,
+    panel_rows: U8Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
@@ -292,7 +298,7 @@ def copy_dosage(
 
     Args:
         observed: (ceil(M / 8), H) panel bits at the context's observed sites, site m being bit m & 7 of row m >> 3.
-        alleles: (ceil(L / 8), H) panel bits at the sites to impute.
+        panel_rows: (H, bytes) panel bits at the sites to impute, a haplotype's after each other.
         candidates: (K,) panel rows, K >= 1.
         query: (M,) alleles, -1 where there is no call.
         mismatch: (M,) exp(-w): the emission of a mismatch.
@@ -318,7 +324,8 @@ def copy_dosage(
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
         begin = np.searchsorted(left[:end], first)
         first_byte = begin >> 3
-        mine, carried = carriers(alleles, candidates, wanted, first_byte, (end + 7) >> 3 if end > begin else first_byte)
+        last_byte = (end + 7) >> 3 if end > begin else first_byte
+        mine, carried = carriers(panel_rows, candidates, wanted, first_byte, last_byte)
         following = after
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]

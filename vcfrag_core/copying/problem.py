@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -16,26 +17,41 @@ from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
 
+@dataclasses.dataclass(frozen=True)
+class SiteBits:
+    """Panel bits at the sites to impute, whatever the mask.
+
+    Attributes:
+        words: (H, ceil(L / 64)) a haplotype's after each other.
+        n_sites: L.
+    """
+
+    words: U64Array
+    n_sites: int
+
+    @functools.cached_property
+    def alleles(self) -> U8Array:
+        """(ceil(L / 8), H) the same, eight sites of all haplotypes to a row: for gradients, and for devices."""
+        return kernels.by_column(self.words.view(np.uint8)[:, : (self.n_sites + 7) // 8])
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PanelColumns:
     """What copying reads of the panel: the same for all queries of a window under one mask.
 
     Attributes:
-        words: (H, ceil(L / 64)) panel bits at the sites to impute.
-        alleles: (ceil(L / 8), H) the same, eight sites to a row.
+        bits: Panel bits at the sites to impute.
         observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
     """
 
-    words: U64Array
-    alleles: U8Array
+    bits: SiteBits
     observed: U8Array
 
     @classmethod
     def of(cls, packed: U8Array, sites: CopyingSites) -> Self:
         """From (H, ceil(V / 8)) panel bits."""
-        words = kernels.site_words(packed, sites.sites)
-        alleles = kernels.by_column(words.view(np.uint8)[:, : (len(sites.sites) + 7) // 8])
-        return cls(words, alleles, observed_columns(packed, sites))
+        bits = SiteBits(kernels.site_words(packed, sites.sites), len(sites.sites))
+        return cls(bits, observed_columns(packed, sites))
 
     def under(self, packed: U8Array, sites: CopyingSites) -> Self:
         """The same sites to impute under another mask."""
@@ -52,7 +68,8 @@ class CopyingProblem:
 
     Attributes:
         sites: Observed sites of the context and the sites to impute between them.
-        words, alleles, observed: As in `PanelColumns`.
+        words: (H, ceil(L / 64)) panel bits at the sites to impute, a haplotype's after each other.
+        observed: (ceil(M / 8), H) panel bits at the observed sites, eight sites to a row.
         queries: (Q, M) alleles, -1 where there is no call.
         candidates: Q arrays of panel rows, one or more each.
         longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
@@ -68,10 +85,21 @@ class CopyingProblem:
         longer_scales: Sequence[Sequence[I32Array]] = (),
     ) -> None:
         self.sites = sites
-        self.words, self.alleles, self.observed = columns.words, columns.alleles, columns.observed
+        self._bits = columns.bits
+        self.words, self.observed = columns.bits.words, columns.observed
         self.queries = queries
         self.candidates = candidates
         self.longer_scales = longer_scales
+
+    @property
+    def rows(self) -> U8Array:
+        """(H, 8 ceil(L / 64)) `words` byte by byte, site i being bit i & 7 of byte i >> 3."""
+        return self.words.view(np.uint8)
+
+    @property
+    def alleles(self) -> U8Array:
+        """As in `SiteBits`."""
+        return self._bits.alleles
 
     def part(self, start: int, stop: int) -> CopyingProblem:
         """The same for queries [start, stop) alone; nothing is copied."""
@@ -85,12 +113,12 @@ class CopyingProblem:
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
-        every = np.full(len(self.alleles), 255, dtype=np.uint8)
+        every = np.full((len(self.sites.sites) + 7) // 8, 255, dtype=np.uint8)
 
         def one(q: int) -> None:
             kernels.copy_dosage(
                 self.observed,
-                self.alleles,
+                self.rows,
                 self.candidates[q],
                 self.queries[q],
                 mismatch,

@@ -141,7 +141,7 @@ def _squares(values: FloatArray, scale: float) -> float:
 @numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
     observed: U8Array,
-    alleles: U8Array,
+    panel_rows: U8Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
@@ -162,7 +162,7 @@ def copy_with_evidence(
     """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
 
     Args:
-        observed, alleles, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        observed, panel_rows, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
         wanted: (L,) sites of interest.
         least, most: A wanted site is uncertain where its dosage lies in [least, most].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
@@ -184,7 +184,7 @@ def copy_with_evidence(
     backward = np.full(k, one / count, dtype=mismatch.dtype)
     score = np.empty(k, dtype=mismatch.dtype)
     sums = np.empty((2, 4), dtype=mismatch.dtype)
-    every = np.full(len(alleles), 255, dtype=np.uint8)
+    every = np.full(panel_rows.shape[1], 255, dtype=np.uint8)
     keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
@@ -193,7 +193,8 @@ def copy_with_evidence(
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
         begin = np.searchsorted(left[:end], first)
         first_byte = begin >> 3
-        mine, carried = carriers(alleles, candidates, every, first_byte, (end + 7) >> 3 if end > begin else first_byte)
+        last_byte = (end + 7) >> 3 if end > begin else first_byte
+        mine, carried = carriers(panel_rows, candidates, every, first_byte, last_byte)
         following = last_row
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]

@@ -89,6 +89,68 @@ def _add_sample_at_nodes(
 
 
 @numba.njit(cache=True, nogil=True)
+def _add_times(sums: I64Array, one: I64Array, count: int) -> None:
+    """Adds what one sample adds, count times: of whole numbers that is the same as adding it again and again."""
+    for i in range(len(sums)):
+        sums[i] += count * one[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def _all_ref(dosage: F64Array, known: BoolArray, start: int, stop: int) -> bool:
+    """Whether a sample is imputed to carry no ALT at all, as most are at most sites."""
+    n_other = 0
+    for h in range(start, stop):
+        n_other += dosage[h] != 0 or known[h]
+    return n_other == 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_alike(dosage: F64Array, known: BoolArray, starts: I64Array, is_alike: BoolArray, alike: I64Array) -> None:
+    """Which samples are imputed to carry no ALT; for each number of haplotypes how many these are, and the last."""
+    alike[:] = 0
+    for s in range(len(is_alike)):
+        is_alike[s] = _all_ref(dosage, known, starts[s], starts[s + 1])
+        if is_alike[s]:
+            of_size = alike[starts[s + 1] - starts[s]]
+            of_size[0] += 1
+            of_size[1] = s
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_to_base(
+    sums: I64Array, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array, frequency: float,
+    is_alike: BoolArray, alike: I64Array, scratch: I64Array,
+) -> None:  # fmt: skip
+    """`_add_sample` of all samples, once for those that are alike."""
+    for s in range(len(is_alike)):
+        if not is_alike[s]:
+            _add_sample(sums, dosage, p, starts[s], starts[s + 1], weights[s], frequency)
+    for count, s in alike:
+        if count:
+            scratch[:] = 0
+            _add_sample(scratch, dosage, p, starts[s], starts[s + 1], weights[s], frequency)
+            _add_times(sums, scratch, count)
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_at_nodes(
+    sums: I64Array, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array, powers: F64Array, swap: bool,
+    is_alike: BoolArray, alike: I64Array, scratch: I64Array,
+) -> None:  # fmt: skip
+    """`_add_sample_at_nodes` of all samples, once for those that are alike."""
+    for s in range(len(is_alike)):
+        if not is_alike[s]:
+            mine = powers[1 if weights[s] > 1 else 0]
+            _add_sample_at_nodes(sums, dosage, p, starts[s], starts[s + 1], weights[s], mine, swap)
+    for count, s in alike:
+        if count:
+            scratch[:] = 0
+            mine = powers[1 if weights[s] > 1 else 0]
+            _add_sample_at_nodes(scratch, dosage, p, starts[s], starts[s + 1], weights[s], mine, swap)
+            _add_times(sums, scratch, count)
+
+
+@numba.njit(cache=True, nogil=True)
 def add_up(
     dosage: F32Array,
     known: BoolArray,
@@ -111,7 +173,7 @@ def add_up(
         n_reference: Haplotypes of the reference panel.
         pseudo_count: Counts of each allele beside them.
         starts: (S + 1,) first haplotype of each sample, and Q.
-        weights: (S,) what an allele counts for in the sample's genotype.
+        weights: (S,) what an allele counts for in the sample's genotype; the same for samples of one ploidy.
         nodes: The nodes u.
         many: Alleles from which on the sums at the nodes are not needed.
         base: (L, N_BASE) zeros.
@@ -125,19 +187,18 @@ def add_up(
     weight2 = 0.0
     for s in range(n_samples):
         weight2 += weights[s] * weights[s] * (starts[s + 1] - starts[s])
+    alike = np.zeros((1 + np.max(np.diff(starts)), 2), dtype=np.int64)
+    is_alike = np.zeros(n_samples, dtype=np.bool_)
+    one_base, one_few = np.zeros(base.shape[1], dtype=np.int64), np.zeros(few.shape[2], dtype=np.int64)
     for site in range(n_sites):
         for h in range(n_queries):
             value = min(max(float(dosage[site, h]), 0.0), 1.0)
             base[site, 0] += _fine(value)
             d[h] = math.floor(value * GRID + 0.5) / GRID
             p[h] = _probability(d[h], known[site, h], n_reference, pseudo_count)
-        for s in range(n_samples):
-            _add_sample(base[site], d, p, starts[s], starts[s + 1], weights[s], frequency[site])
+        _find_alike(d, known[site], starts, is_alike, alike)
+        _add_to_base(base[site], d, p, starts, weights, frequency[site], is_alike, alike, one_base)
         alt = base[site, 2] / FINE
         for side in range(2):
             if (weight2 - alt if side else alt) < many:
-                for s in range(n_samples):
-                    of_weight = powers[1 if weights[s] > 1 else 0]
-                    _add_sample_at_nodes(
-                        few[site, side], d, p, starts[s], starts[s + 1], weights[s], of_weight, side == 1
-                    )
+                _add_at_nodes(few[site, side], d, p, starts, weights, powers, side == 1, is_alike, alike, one_few)

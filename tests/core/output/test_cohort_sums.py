@@ -23,6 +23,7 @@ def batch(seed: int, n_samples: int, *, ploidies: str) -> tuple[np.ndarray, np.n
     n_sites = 24
     shape = 10.0 ** rng.uniform(-3, 0.5, (2, n_sites))
     dosage = rng.beta(shape[0], shape[1], (ploidy.n_haplotypes, n_sites)).astype(np.float32)
+    dosage[rng.random(dosage.shape) < rng.choice([0.0, 0.5, 0.95], n_sites)] = 0
     dosage[:, :3] = np.array([0.0, 0.3, 1.0])
     known = rng.random(dosage.shape) < 0.2
     known[:, 1:3] = False

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.simulate.files import write_phased_vcf, write_simulation
 from vcfrag_train.simulate.simulate import SimulationConfig, simulate
@@ -156,8 +157,12 @@ def test_install_without_torch__imputes_with_the_model_that_ships(without_torch:
     small = SimulationConfig(reference_per_population=20, targets_per_population=2, length_bases=200_000)
     files = write_simulation(simulate(small), tmp_path)
     out = tmp_path / "imputed.vcf.gz"
+    # One target tells nothing against the model, which is used then.
+    with open_vcf(files.target) as target:
+        (tmp_path / "one").write_text(target.samples[0] + "\n")
     words = ["--panel", str(files.panel), "--map", str(files.genetic_map), "--target", str(files.target)]
-    done = without_torch.run("vcfrag", "impute", *words, "--out", str(out), timeout=240)
+    words += ["--samples", str(tmp_path / "one"), "--out", str(out)]
+    done = without_torch.run("vcfrag", "impute", *words, timeout=240)
     assert done.returncode == 0, done.stderr
     header = gzip.decompress(out.read_bytes()).decode().partition("#CHROM")[0]
     assert "trained weights=" in header

@@ -34,7 +34,12 @@ LOOK = """
 import json, os, pathlib
 from vcfrag_core import kernel_cache
 folder = pathlib.Path(os.environ.get("NUMBA_CACHE_DIR", "/nowhere"))
-shown = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("*/*")}
+shown = {}
+try:
+    shown = {str(path.relative_to(folder)): path.read_text() for path in folder.glob("*/*")}
+except FileNotFoundError:
+    # What it leads to was cleared away, by two publications at once: numba compiles anew then, as where nothing is.
+    shown = {}
 print(json.dumps([str(kernel_cache.published()), kernel_cache.note(), shown]))
 """
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, OutputError
-from vcfrag_core.files.outputs import SUFFIXES, stem_of
-from vcfrag_core.files.tables.qc import summary_path
 
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
@@ -96,6 +94,9 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
     """What is written beside an output that was named: QC table and summary, and the cohort record."""
     if "qc" not in given:
         return {}
+    from vcfrag_core.files.outputs import SUFFIXES, stem_of
+    from vcfrag_core.files.tables.qc import summary_path
+
     out = next((path for path in given.get("out", ()) if path.name.endswith(SUFFIXES)), None)
     implied = {}
     if given["qc"]:

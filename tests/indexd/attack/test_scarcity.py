@@ -57,14 +57,14 @@ def test_loading__that_failed_for_lack_of_something_is_begun_again(
 ) -> None:
     from vcfrag_core.files.panel import cache
 
-    load, failures = cache.load_panel, [error, error]
+    load, failures = cache.load_panels, [error, error]
 
     def scarce(*arguments, **options):
         if failures:
             raise failures.pop()
         return load(*arguments, **options)
 
-    monkeypatch.setattr(cache, "load_panel", scarce)
+    monkeypatch.setattr(cache, "load_panels", scarce)
     daemon = Daemon(ServeConfig(listen="127.0.0.1:0", panels={"panel": panel_file}, cache_dir=tmp_path / "cache"))
     daemon.start()
     try:

@@ -63,7 +63,7 @@ def test_impute__region_of_an_unindexed_target(cohort: Cohort, impute: Impute) -
     whole = {int(row[1]): row for row in impute(cohort.target(cohort.lines()), out="whole.vcf.gz").format_columns}
     assert outcome.format_columns == [whole[position] for position in positions]
     empty = refused(impute(cohort.target(cohort.lines()), "--region", "20:950000-990000", out="e.vcf.gz"), "TARGET")
-    assert "the panel has no site in the region" in empty
+    assert "the panel has no site in region 20:950000-990000" in empty
 
 
 def test_impute__region_in_any_format_with_records_passed_through(

@@ -104,3 +104,25 @@ def test_impute__goes_on_where_standard_error_is_closed(tmp_path: Path) -> None:
     done = subprocess.run(["sh", "-c", f"{shlex.join(words)} 2>&-"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert out.stat().st_size > 1000
+
+
+def test_impute__an_index_of_the_output_is_an_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("panel.vcf.gz", "target.vcf.gz"):
+        (tmp_path / name).touch()
+    words = ["impute", "--panel", tmp_path / "panel.vcf.gz", "--target", tmp_path / "target.vcf.gz"]
+    for out, qc in (("o.bcf", "o.bcf.csi"), ("o.vcf.gz", "o.vcf.gz.tbi"), ("o.pgen", "o.pvar"), ("o.bgen", "o.sample")):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(word) for word in (*words, "--out", tmp_path / out, "--qc", tmp_path / qc)])
+        assert stop.value.code == 2
+        assert "which it would overwrite" in capsys.readouterr().err
+
+
+def test_impute__a_folder_as_a_file_is_no_fault_of_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for option in ("--panel", "--map", "--qc", "--sex"):
+        words = ["impute", "--panel", "p.bcf", "--target", "t.bcf", "--out", "o.bcf", option, "."]
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert "INTERNAL" not in capsys.readouterr().err

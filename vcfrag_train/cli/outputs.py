@@ -18,6 +18,9 @@ from vcfrag_core.errors import ConfigError, OutputError
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
 _INDEXES: Final = (".tbi", ".csi")
+_TABLES: Final = (".sample", ".pvar", ".psam")
+# What is written beside an output, by its suffix; indexes beside all others.
+_BESIDE: Final = {".bgen": (".bgi", ".sample"), ".pgen": (".pvar", ".psam")}
 _PLINK: Final = (".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam")
 
 
@@ -91,7 +94,7 @@ def _with_kinds(given: Mapping[str, list[Path]], kinds: Mapping[str, str]) -> di
 
 
 def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
-    """What is written beside an output that was named: QC table and summary, and the cohort record."""
+    """What is written beside an output that was named: QC table and summary, the cohort record, index and tables."""
     if "qc" not in given:
         return {}
     from vcfrag_core.files.outputs import SUFFIXES, stem_of
@@ -99,6 +102,8 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
 
     out = next((path for path in given.get("out", ()) if path.name.endswith(SUFFIXES)), None)
     implied = {}
+    if given["qc"] and not given["qc"][0].name:
+        return {}
     if given["qc"]:
         implied["the summary of --qc"] = (summary_path(given["qc"][0]), OUTPUT)
     elif out is not None:
@@ -106,6 +111,10 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
         implied = {"the QC table of --out": (table, OUTPUT), "the QC summary of --out": (summary_path(table), OUTPUT)}
     if out is not None and "cohort" in given and not given["cohort"]:
         implied["the cohort record of --out"] = (out.with_name(f"{stem_of(out)}.cohort.json"), OUTPUT)
+    if out is not None:
+        beside = _BESIDE.get(out.suffix, _INDEXES)
+        names = [(stem_of(out) if suffix in _TABLES else out.name) + suffix for suffix in beside]
+        implied |= {f"{name}, which goes with --out": (out.with_name(name), OUTPUT) for name in names}
     return implied
 
 
@@ -113,6 +122,8 @@ def _belonging(paths: Iterable[Path]) -> Iterable[Path]:
     """The paths, and what is read beside them: indexes, and the other files of a PLINK set."""
     for path in paths:
         yield path
+        if not path.name:
+            continue
         yield from (path.with_name(path.name + suffix) for suffix in _INDEXES)
         stem = path.stem if path.suffix in _PLINK else path.name
         yield from (path.with_name(stem + suffix) for suffix in _PLINK if stem + suffix != path.name)

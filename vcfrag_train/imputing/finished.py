@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.tables.qc import summary_path
+from vcfrag_core.hashing import text_digest
 
 _KEY: Final = "finished"
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch")
@@ -49,6 +50,8 @@ def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]]
     content = _summary(table)
     content[_KEY] = {
         "command": what_is_done(command),
+        "folder": _folder(),
+        "beside": sorted(str(file) for path, _ in outputs for file in _companions(path) if file.is_file()),
         "samples": n_samples,
         "outputs": [{"file": str(p), "bytes": p.stat().st_size, "records": n} for p, n in outputs],
     }
@@ -59,26 +62,43 @@ def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]]
 def find_finished(table: Path, command: str, inputs: Sequence[Path]) -> Finished | None:
     """What the same command has written before, if all of it is there as it was and no input is newer.
 
+    It is the same where its relative names mean the same files. An input is newer, too, where another file was put in
+    its place since, whatever time of change that one brings along.
+
     Args:
         table: The QC table.
         command: The command line.
         inputs: Files that it reads.
     """
     mark = _summary(table).get(_KEY)
-    if not isinstance(mark, Mapping) or mark.get("command") != what_is_done(command):
+    if not isinstance(mark, Mapping):
+        return None
+    if mark.get("command") != what_is_done(command) or mark.get("folder") != _folder():
         return None
     try:
         outputs = tuple((Path(str(one["file"])), int(one["records"])) for one in mark["outputs"])
         sizes = [int(one["bytes"]) for one in mark["outputs"]]
         there = [path.stat() for path, _ in outputs]
-        read = [path.stat().st_mtime_ns for path in inputs]
+        read = [max(status.st_mtime_ns, status.st_ctime_ns) for status in map(Path.stat, inputs)]
+        beside = [Path(str(file)).is_file() for file in mark["beside"]]
         n_samples = int(mark["samples"])
     except (OSError, KeyError, TypeError, ValueError):
         return None
-    if not there or [status.st_size for status in there] != sizes:
+    if not there or not all(beside) or [status.st_size for status in there] != sizes:
         return None
     written = min(status.st_mtime_ns for status in there)
     return Finished(outputs, n_samples) if all(time < written for time in read) else None
+
+
+def _folder() -> str:
+    """What relative names of a command follow from."""
+    return text_digest("folder", str(Path.cwd()))
+
+
+def _companions(path: Path) -> list[Path]:
+    """Index and tables that belong to an output."""
+    added = [path.with_name(path.name + suffix) for suffix in (".tbi", ".csi", ".bgi")]
+    return added + [path.with_suffix(suffix) for suffix in (".sample", ".pvar", ".psam")]
 
 
 def _summary(table: Path) -> dict[str, Any]:

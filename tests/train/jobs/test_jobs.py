@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import tracemalloc
@@ -296,6 +298,13 @@ def test_resume__of_a_finished_run_imputes_nothing(
     command = shlex.join(["vcfrag", *map(str, words)])
     assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is not None
     assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target, newer]) is None
+    # Nor where another file with an old time lies in an input's place, in another folder, or without the index.
+    os.utime(newer, (0, 0))
+    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target, newer]) is None
+    with contextlib.chdir(genome.folder):
+        assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is None
+    (genome.folder / "o.vcf.gz.tbi").unlink()
+    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is None
 
 
 def test_impute__a_large_cohort_is_cut_into_chunks(

@@ -77,6 +77,15 @@ def stem_of(path: Path) -> str:
     return path.name.removesuffix(suffix_of(path)).replace(PLACE, "genome")
 
 
+def companions(path: Path) -> tuple[Path, ...]:
+    """What is, or may be, written beside an output: its index, and the tables of its samples and sites."""
+    if path.suffix == ".bgen":
+        return path.with_name(f"{path.name}.bgi"), path.with_suffix(".sample")
+    if path.suffix == ".pgen":
+        return path.with_suffix(".pvar"), path.with_suffix(".psam")
+    return path.with_name(f"{path.name}.tbi"), path.with_name(f"{path.name}.csi")
+
+
 def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
     """The path of an output that can be written.
 

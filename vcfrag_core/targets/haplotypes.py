@@ -43,7 +43,7 @@ class SexReport:
         heterozygous: Heterozygous calls of samples with one haplotype, by name; they count as missing.
         one_allele: Calls of one allele of samples with two haplotypes, by name; they count as missing.
         without_y: On Y, samples told to be women and samples without any call, with the calls of each, which count as
-            missing: what is imputed for them is nobody's.
+            missing.
     """
 
     told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -18,9 +18,6 @@ from vcfrag_core.errors import ConfigError, OutputError
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
 _INDEXES: Final = (".tbi", ".csi")
-_TABLES: Final = (".sample", ".pvar", ".psam")
-# What is written beside an output, by its suffix; indexes beside all others.
-_BESIDE: Final = {".bgen": (".bgi", ".sample"), ".pgen": (".pvar", ".psam")}
 _PLINK: Final = (".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam")
 
 
@@ -97,24 +94,21 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
     """What is written beside an output that was named: QC table and summary, the cohort record, index and tables."""
     if "qc" not in given:
         return {}
-    from vcfrag_core.files.outputs import SUFFIXES, stem_of
+    from vcfrag_core.files.outputs import SUFFIXES, companions, stem_of
     from vcfrag_core.files.tables.qc import summary_path
 
     out = next((path for path in given.get("out", ()) if path.name.endswith(SUFFIXES)), None)
     implied = {}
-    if given["qc"] and not given["qc"][0].name:
-        return {}
-    if given["qc"]:
+    # A name is lacked by `.`, which is refused as the folder that it is.
+    if given["qc"] and given["qc"][0].name:
         implied["the summary of --qc"] = (summary_path(given["qc"][0]), OUTPUT)
-    elif out is not None:
+    elif out is not None and not given["qc"]:
         table = out.with_name(f"{stem_of(out)}.qc.tsv")
         implied = {"the QC table of --out": (table, OUTPUT), "the QC summary of --out": (summary_path(table), OUTPUT)}
     if out is not None and "cohort" in given and not given["cohort"]:
         implied["the cohort record of --out"] = (out.with_name(f"{stem_of(out)}.cohort.json"), OUTPUT)
     if out is not None:
-        beside = _BESIDE.get(out.suffix, _INDEXES)
-        names = [(stem_of(out) if suffix in _TABLES else out.name) + suffix for suffix in beside]
-        implied |= {f"{name}, which goes with --out": (out.with_name(name), OUTPUT) for name in names}
+        implied |= {f"{path.name}, which goes with --out": (path, OUTPUT) for path in companions(out)}
     return implied
 
 

@@ -338,7 +338,8 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
     if len(empty):
         others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(
-            f"has no call at any typed site of {panel.contig}{others}: leave it out, as with `bcftools view -s ^NAME`",
+            f"has no call at any typed site of {panel.contig}{others}: leave it out, with --samples or"
+            " `bcftools view -s ^NAME`",
             path=target.records.source,
             sample=target.records.samples[int(empty[0])],
         )

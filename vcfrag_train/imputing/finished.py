@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.outputs import companions
 from vcfrag_core.files.tables.qc import summary_path
 from vcfrag_core.hashing import text_digest
 
@@ -51,7 +52,7 @@ def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]]
     content[_KEY] = {
         "command": what_is_done(command),
         "folder": _folder(),
-        "beside": sorted(str(file) for path, _ in outputs for file in _companions(path) if file.is_file()),
+        "beside": sorted(str(file) for path, _ in outputs for file in companions(path) if file.is_file()),
         "samples": n_samples,
         "outputs": [{"file": str(p), "bytes": p.stat().st_size, "records": n} for p, n in outputs],
     }
@@ -93,12 +94,6 @@ def find_finished(table: Path, command: str, inputs: Sequence[Path]) -> Finished
 def _folder() -> str:
     """What relative names of a command follow from."""
     return text_digest("folder", str(Path.cwd()))
-
-
-def _companions(path: Path) -> list[Path]:
-    """Index and tables that belong to an output."""
-    added = [path.with_name(path.name + suffix) for suffix in (".tbi", ".csi", ".bgi")]
-    return added + [path.with_suffix(suffix) for suffix in (".sample", ".pvar", ".psam")]
 
 
 def _summary(table: Path) -> dict[str, Any]:

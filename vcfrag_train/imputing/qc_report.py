@@ -227,8 +227,8 @@ def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:
     if sexes.without_y:
         lines.append(
             f"{target.label}: {len(sexes.without_y)} samples have no Y, being women or without a call;"
-            f" {sum(sexes.without_y.values())} calls of theirs count as missing, and what is written for them means"
-            f" nothing: --samples leaves them out; {summary} lists them"
+            f" {sum(sexes.without_y.values())} calls of theirs count as missing: impute Y with --samples that names"
+            f" the others; {summary} lists them"
         )
     if sexes.heterozygous:
         lines.append(

@@ -245,3 +245,25 @@ def test_impute__generated_men_are_the_same_in_every_coding(impute: Impute, tmp_
         assert "X: 3 men and 3 women" in outcome.stderr
         found[name] = outcome.format_columns
     assert all(columns == found["haploid"] for columns in found.values())
+
+
+def test_impute__who_has_no_y_is_named_and_left_out(on_x: OnX, impute: Impute) -> None:
+    def file(name: str, people: Sequence[int], prefix: str, sites: np.ndarray, absent: int | None = None) -> Path:
+        lines = []
+        for site in np.flatnonzero(sites).tolist():
+            cells = ["." if s == absent else str(on_x.haplotypes[2 * s, site]) for s in people]
+            lines.append(record(int(on_x.positions[site]), cells, contig="Y"))
+        names = [f"{prefix}{i}" for i in range(len(people))]
+        return write_vcf(on_x.folder / name, vcf_text(names, lines, contigs={"Y": 59_373_566}))
+
+    everywhere = np.arange(len(on_x.positions)) >= N_PAR
+    panel = file("y.vcf.gz", range(N_PANEL), "P", everywhere)
+    target = file("y.vcf", range(N_PANEL, N_PANEL + N_TARGETS), "T", everywhere & on_x.typed, absent=N_PANEL + 2)
+    line = refused(impute(target, panel=panel, map=None), "TARGET")
+    assert "sample T2: has no call at any typed site of Y: leave it out, with --samples" in line
+    men = on_x.folder / "men"
+    men.write_text("".join(f"T{i}\n" for i in range(N_TARGETS) if i != 2))
+    outcome = impute(target, "--samples", men, panel=panel, map=None)
+    assert outcome.code == 0, outcome.stderr
+    assert len(outcome.rows) == int(everywhere.sum())
+    assert {cell.split(":")[0] for row in outcome.rows for cell in row[9:]} <= {"0", "1"}

@@ -79,16 +79,21 @@ class ModelCheck:
         """`key=value` pairs for the header of an output."""
         return (
             f"used={'yes' if self.used else 'no'},change_of_loss={self.change:.4g},"
-            f"standard_error={self.standard_error:.4g},believed={self.believed:.4g},targets={len(self.targets)},"
+            f"standard_error={self._error_field()},believed={self.believed:.4g},targets={len(self.targets)},"
             f"sites={self.n_sites},alleles={self.n_alleles}"
         )
+
+    def _error_field(self) -> str:
+        return f"{self.standard_error:.4g}" if math.isfinite(self.standard_error) else "unknown"
 
     def __str__(self) -> str:
         if not self.n_alleles:
             return "the model could not be judged on these targets, as no typed site could be hidden"
+        n = len(self.targets)
+        error = f"standard error {self.standard_error:.1%}" if n > 1 else "of one target there is no standard error"
         judged = (
-            f"at {self.n_sites} hidden typed sites of {len(self.targets)} targets it changes the loss of copying by"
-            f" {self.change:+.1%} (standard error {self.standard_error:.1%})"
+            f"at {self.n_sites} hidden typed sites of {n} target{'s' * (n > 1)} it changes the loss of copying by"
+            f" {self.change:+.1%} ({error})"
         )
         return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
 

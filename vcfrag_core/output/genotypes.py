@@ -163,7 +163,7 @@ def empirical_r2(dosage: FloatArray, alleles: I8Array) -> F64Array:
         alleles: (Q, M) observed alleles, -1 missing.
 
     Returns:
-        NaN where either side does not vary among the called haplotypes.
+        NaN where either side does not vary among the called haplotypes, or these are two: any two lie on a line.
     """
     if dosage.shape != alleles.shape:
         raise ShapeError(f"dosages {dosage.shape} and alleles {alleles.shape} differ in shape")
@@ -175,5 +175,5 @@ def empirical_r2(dosage: FloatArray, alleles: I8Array) -> F64Array:
         dx = np.where(known, x - x.sum(axis=0) / n, 0.0)
         dy = np.where(known, y - y.sum(axis=0) / n, 0.0)
         spread = (dx * dx).sum(axis=0) * (dy * dy).sum(axis=0)
-        r = (dx * dy).sum(axis=0) / np.sqrt(np.where(spread > 1e-12, spread, np.nan))
+        r = (dx * dy).sum(axis=0) / np.sqrt(np.where((spread > 1e-12) & (n > 2), spread, np.nan))
     return np.asarray(np.maximum(r, 0.0) ** 2, dtype=np.float64)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 INFO_FIELDS = {
     "AF": '##INFO=<ID=AF,Number=A,Type=Float,Description="Frequency of ALT among the targets, from their dosages">',
     "MAF": '##INFO=<ID=MAF,Number=1,Type=Float,Description="The lesser of AF and 1 - AF">',
-    "R2": '##INFO=<ID=R2,Number=1,Type=Float,Description="Expected r2 of dosage and genotype where the latter varies">',
+    "R2": '##INFO=<ID=R2,Number=1,Type=Float,Description="Expected r2 of dosage and genotype where the latter varies;'
+    ' of fewer than 20 samples the explained share of the expected squared deviation">',
     "ER2": '##INFO=<ID=ER2,Number=1,Type=Float,Description="r2 of typed alleles and their leave-one-out dosages">',
     "IMP": '##INFO=<ID=IMP,Number=0,Type=Flag,Description="Imputed site">',
     "TYPED": '##INFO=<ID=TYPED,Number=0,Type=Flag,Description="Site typed in the target">',

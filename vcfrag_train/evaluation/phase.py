@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vcfrag_core.files.dosages import read_phased, sample_names
 from vcfrag_core.files.tables.sites import read_typed_sites
 from vcfrag_core.files.vcf.reader import Region, name_contigs, open_vcf, parse_region
 from vcfrag_core.scoring.bootstrap import Interval, bootstrap_weights, interval
-from vcfrag_core.scoring.phase import RATES, PhaseErrors, error_rates, phase_errors
+from vcfrag_core.scoring.phase import PAIRS, RATES, UNPHASED_HETS, PhaseErrors, error_rates, phase_errors
 from vcfrag_core.types import F64Array, I64Array
 from vcfrag_train.evaluation.tables import percent
 from vcfrag_train.evaluation.truth import EvaluationConfig
@@ -87,7 +87,7 @@ def evaluate_phase(
         progress: Is told what is read.
 
     Raises:
-        EmptyInputError: No common sample, or no common site.
+        EmptyInputError: No common sample, no common site, or no phase to compare in a file.
         InputError and its kinds: A file cannot be read.
     """
     where = _region(truth, region)
@@ -105,6 +105,7 @@ def evaluate_phase(
     weights = bootstrap_weights(len(samples), config.resamples, config.seed)
     at_truth = true.at(common)
     errors = [phase_errors(*file.at(common), *at_truth) for file in files]
+    _refuse_nothing_compared(errors, phased, truth)
     replicates = [error_rates(found.counts, weights) for found in errors]
     return PhaseEvaluation(
         contig=where.contig,
@@ -121,6 +122,18 @@ def evaluate_phase(
         ),
         level=config.level,
     )
+
+
+def _refuse_nothing_compared(errors: Sequence[PhaseErrors], phased: tuple[tuple[str, Path], ...], truth: Path) -> None:
+    """A file without phase has no errors to count, which must not look like one without errors."""
+    for found, (_, path) in zip(errors, phased, strict=True):
+        if found.counts[:, PAIRS].any():
+            continue
+        if found.counts[:, UNPHASED_HETS].any():
+            raise EmptyInputError("its heterozygotes are not phased (`/`): there is no phase to compare", path=path)
+        raise EmptyInputError(
+            f"no sample has two heterozygotes whose phase both it and the truth, {truth}, tell", path=path
+        )
 
 
 def _change(first: F64Array, other: F64Array) -> F64Array:

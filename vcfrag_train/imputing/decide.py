@@ -109,7 +109,9 @@ def _decided_here(
     n_typed = int(target.observed.sum())
     damaged: dict[int, Reason] = {}
     turnable = turn_by_frequency(target)
-    estimation = EstimationConfig(min_samples=max(1, config.loo_samples))
+    estimation = EstimationConfig(
+        min_samples=max(1, config.loo_samples), max_samples=max(EstimationConfig().max_samples, config.loo_samples)
+    )
     for _ in range(_ROUNDS):
         rates, fitted = None, imputer
         some = target.of_samples(drawn_samples(target.records.samples, estimation.max_samples))

@@ -51,7 +51,7 @@ from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.room import check_room
-from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
+from vcfrag_train.imputing.selection import chosen_sites, describe, not_in_panel, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
 
@@ -227,8 +227,17 @@ class Run:
     def _look_at_sites(self, checked: CheckedTarget) -> None:
         """Says where a file of sites names none of the panel's."""
         config = self._config
-        if not isinstance(config.sites, Path) or chosen_sites(checked.panel, checked.observed, config.sites).any():
+        if not isinstance(config.sites, Path):
             self._some_written = True
+            return
+        absent = not_in_panel(checked.panel, config.sites)
+        if chosen_sites(checked.panel, checked.observed, config.sites).any():
+            self._some_written = True
+            if absent:
+                self._reporter.say(
+                    f"{checked.label}: {len(absent)} of the sites that --sites {config.sites} names here are not in the"
+                    f" panel, by position and alleles, the first {absent[0]}"
+                )
         else:
             self._reporter.say(f"{checked.label}: --sites {config.sites} names no panel site here; none is written")
 

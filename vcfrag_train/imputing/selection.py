@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, SampleTableError, UnknownContigError
-from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
+from vcfrag_core.files.tables.sites import SiteKey, label, read_typed_sites, site_rows
 from vcfrag_core.files.tables.text import numbered_lines
 from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.panel.panel import Panel
@@ -69,6 +69,16 @@ def select_samples(calls: TargetCalls, path: Path) -> TargetCalls:
     )
 
 
+def not_in_panel(panel: Panel, sites: Path) -> tuple[str, ...]:
+    """Labels of the sites of a file, on the panel's contig, that the panel does not have, in order.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    there = set(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
+    return tuple(label(panel.contig, key) for key in sorted(_sites_of(sites, panel.contig) - there))
+
+
 def chosen_sites(panel: Panel, observed: BoolArray, sites: SiteChoice | Path) -> BoolArray:
     """(V,) sites that the user wants written.
 
@@ -83,14 +93,19 @@ def chosen_sites(panel: Panel, observed: BoolArray, sites: SiteChoice | Path) ->
     if isinstance(sites, SiteChoice):
         every = np.ones(panel.n_sites, dtype=np.bool_)
         return {SiteChoice.ALL: every, SiteChoice.TYPED: observed, SiteChoice.IMPUTED: ~observed}[sites]
-    try:
-        wanted = read_typed_sites(sites, panel.contig)
-    except (EmptyInputError, UnknownContigError):
-        wanted = frozenset()
+    wanted = _sites_of(sites, panel.contig)
     rows = site_rows(panel.positions.tolist(), panel.refs, panel.alts)
     chosen = np.zeros(panel.n_sites, dtype=np.bool_)
     chosen[[rows[key] for key in wanted if key in rows]] = True
     return chosen
+
+
+def _sites_of(sites: Path, contig: str) -> frozenset[SiteKey]:
+    """What a file names on a contig; nothing where it is of others."""
+    try:
+        return read_typed_sites(sites, contig)
+    except (EmptyInputError, UnknownContigError):
+        return frozenset()
 
 
 def with_min_r2(records: OutputRecords, min_r2: float | None) -> OutputRecords:

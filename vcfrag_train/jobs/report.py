@@ -262,10 +262,20 @@ def _details(summary: JobSummary) -> list[tuple[str, str]]:
         ("QC", manifest.qc),
     ]
     details += [(f"{s.contig}: model", s.method) for s in manifest.stretches]
-    details += [(f"{s.contig}: {key}", value) for s in manifest.stretches for key, value in s.lines]
+    details += [
+        (f"{s.contig}: {key.replace('_', ' ')}", _plain(value)) for s in manifest.stretches for key, value in s.lines
+    ]
     wall = sum(cost.seconds for cost in summary.costs)
     cost = f"{len(summary.costs)} chunks, {wall:.0f} s of wall time one after the other"
     return [*details, ("chunks", cost)]
+
+
+def _plain(line: str) -> str:
+    """A structured line of the header, `<ID=contig,key=value,...>`, without its punctuation and the contig."""
+    if not (line.startswith("<") and line.endswith(">")):
+        return line
+    fields = (field.partition("=") for field in line[1:-1].split(","))
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, _, value in fields if key != "ID")
 
 
 def _share(value: Any) -> str:

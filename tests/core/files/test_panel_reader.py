@@ -86,6 +86,14 @@ def test_read_panel__position_with_two_alternate_alleles_is_two_sites(tmp_path: 
     assert panel.haplotypes()[:, 1].tolist() == [0, 0, 1, 0, 0, 0]
 
 
+def test_read_panel__bases_in_small_letters_are_the_same_bases(tmp_path: Path) -> None:
+    calls = ["0|0", "1|0", "0|0"]
+    small = read(tmp_path, [record(5, calls, ref="a", alt="c,<DEL>"), record(6, calls, ref="At", alt="a")])
+    large = read(tmp_path, [record(5, calls, ref="A", alt="C,<DEL>"), record(6, calls, ref="AT", alt="A")])
+    assert (small.refs, small.alts) == (("A", "A", "AT"), ("C", "<DEL>", "A"))
+    assert small.digest == large.digest
+
+
 def test_read_panel__other_fields_do_not_disturb(tmp_path: Path) -> None:
     calls = ["0|1:1.0", "0|0:0", "1|1:2"]
     panel = read(tmp_path, [record(5, calls, fmt="GT:DS"), record(6, ["0|1", "0|0", "1|1"])])

@@ -116,6 +116,10 @@ def test_model_check__trusts_the_model_where_nothing_tells() -> None:
     lone = ModelCheck(change=0.5, targets=("a",), n_sites=9, n_alleles=18)
     assert lone.used
     assert lone.record()["standard_error"] is None
+    assert "standard_error=unknown," in lone.fields()
+    assert "of 1 target it changes the loss of copying by +50.0% (of one target there is no standard error)" in str(
+        lone
+    )
 
 
 @pytest.mark.parametrize(("change", "error", "used"), [(-0.05, 0.01, True), (0.01, 0.005, False), (0.01, 0.1, True)])

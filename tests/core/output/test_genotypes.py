@@ -147,5 +147,8 @@ def test_empirical_r2__no_variation_is_nan() -> None:
     alleles = np.array([[0, 0], [0, 1]], dtype=np.int8)
     dosage = np.array([[0.1, 0.5], [0.2, 0.5]], dtype=np.float32)
     assert np.isnan(empirical_r2(dosage, alleles)).all()
+    two, three = np.array([[0], [1]], dtype=np.int8), np.array([[0], [1], [1]], dtype=np.int8)
+    assert np.isnan(empirical_r2(np.array([[0.4], [0.6]], dtype=np.float32), two)).all()
+    assert empirical_r2(np.array([[0.4], [0.6], [0.6]], dtype=np.float32), three)[0] == pytest.approx(1)
     with pytest.raises(ShapeError):
         empirical_r2(dosage, alleles[:, :1])

@@ -64,4 +64,9 @@ def test_evaluate_phase__refusals(tmp_path: Path, capsys: pytest.CaptureFixture[
     far = write_vcf(tmp_path / "far.vcf.gz", vcf_text(SAMPLES, [record(9, ["0|1", "0|1"], contig="20")]))
     assert evaluate("--phase", truth, "--imputed", far) == 2
     assert "no site is in the truth and in every phased file" in capsys.readouterr().err
+    unphased = vcf(tmp_path / "unphased.vcf.gz", [[cell.replace("|", "/") for cell in row] for row in TRUTH])
+    assert evaluate("--phase", truth, "--imputed", unphased) == 2
+    assert "unphased.vcf.gz: its heterozygotes are not phased" in capsys.readouterr().err
+    assert evaluate("--phase", unphased, "--imputed", truth) == 2
+    assert "no sample has two heterozygotes whose phase both it and the truth" in capsys.readouterr().err
     assert evaluate("--phase", elsewhere, "--imputed", truth, "--region", "7") == 2

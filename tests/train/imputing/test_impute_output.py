@@ -63,9 +63,20 @@ def test_impute__sites(cohort: Cohort, impute: Impute) -> None:
     table = cohort.folder / "sites.tsv"
     lines = ["chr20\t" + "\t".join((row[1], row[3], row[4])) for row in some]
     table.write_text("\n".join(["chrom\tpos\tref\talt", *lines, "chr20\t1\tA\tC", "chr1\t5\tA\tC"]) + "\n")
-    assert impute(target, "--sites", str(table), out="some.vcf.gz").rows == some
+    chosen = impute(target, "--sites", str(table), out="some.vcf.gz")
+    assert chosen.rows == some
+    assert "1 of the sites that --sites" in chosen.stderr
+    assert "not in the panel, by position and alleles, the first 20:1 A>C" in chosen.stderr.replace("chr20:1", "20:1")
     line = refused(impute(target, "--sites", "tpyed", out="none.vcf.gz"), "CONFIG")
     assert "--sites tpyed: there is no such file" in line
+
+
+def test_impute__tests_sites_by_any_number_of_samples(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines())
+    er2 = [x for row in impute(target, "--loo-samples", "1").rows for x in row[7].split(";") if x.startswith("ER2=")]
+    assert not er2, "two haplotypes say nothing of a correlation"
+    many = impute(target, "--loo-samples", "200", out="many.vcf.gz")
+    assert any("ER2=" in row[7] for row in many.rows)
 
 
 def test_impute__min_r2(cohort: Cohort, impute: Impute) -> None:

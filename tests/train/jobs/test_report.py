@@ -108,6 +108,8 @@ def test_report__is_one_page_that_needs_nothing_else(reported: tuple[Genome, Job
     assert page.count("<svg") == 3
     assert f"{N_SAMPLES} samples at 520 sites" in page
     assert "no such site in the panel" in page
+    assert ", mask " in page
+    assert "&lt;ID=" not in page
 
 
 def test_flagged__names_who_stands_out() -> None:

@@ -24,7 +24,15 @@ from vcfrag_core.files.panel.calls import (
     refuse_ploidy,
     with_one_alt,
 )
-from vcfrag_core.files.vcf.reader import Record, VcfReader, check_contig, name_contigs, open_vcf, raw_calls
+from vcfrag_core.files.vcf.reader import (
+    Record,
+    VcfReader,
+    alleles_named,
+    check_contig,
+    name_contigs,
+    open_vcf,
+    raw_calls,
+)
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.sex_linked import without_repeated_haplotypes
 from vcfrag_core.types import I32Array
@@ -224,7 +232,7 @@ class _Records:
 
     def sites(self, record: Record) -> Iterator[_Site]:
         """The sites of a record that did not come before."""
-        contig, position, ref, alts = record.CHROM, record.POS, record.REF, record.ALT
+        contig, position, (ref, *alts) = record.CHROM, record.POS, alleles_named(record)
         label = f"{contig}:{position} {ref}>{','.join(alts) or '.'}"
         if contig != self.contig:
             self._start_contig(contig)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from vcfrag_core.errors import EmptyInputError, InputError, UnknownContigError
-from vcfrag_core.files.vcf.reader import Record, VcfReader, name_contigs, open_vcf
+from vcfrag_core.files.vcf.reader import Record, VcfReader, alleles_named, in_capitals, name_contigs, open_vcf
 from vcfrag_core.genome.contigs import contig_alias
 
 # Position, REF, ALT: what identifies a site on its contig.
@@ -78,7 +78,10 @@ def records_of(path: Path, contig: str, *, threads: int = 1) -> Iterator[InfoRec
 
 def key_of(record: Record) -> SiteKey | None:
     """The record's site; None where it has not exactly one ALT."""
-    return (record.POS, record.REF, record.ALT[0]) if len(record.ALT) == 1 else None
+    if len(record.ALT) != 1:
+        return None
+    ref, alt = alleles_named(record)
+    return record.POS, ref, alt
 
 
 def site_rows(positions: list[int], refs: tuple[str, ...], alts: tuple[str, ...]) -> dict[SiteKey, int]:
@@ -144,6 +147,6 @@ def _check_columns(names: Sequence[str], path: Path) -> None:
 
 def _table_key(row: Mapping[str, str | None], path: Path, line: int) -> SiteKey:
     try:
-        return int(row["pos"] or ""), row["ref"] or "", row["alt"] or ""
+        return int(row["pos"] or ""), in_capitals(row["ref"] or ""), in_capitals(row["alt"] or "")
     except ValueError as error:
         raise InputError(f"{row['pos']!r} is no position", path=path, record=f"line {line}") from error

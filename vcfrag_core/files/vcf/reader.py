@@ -91,6 +91,16 @@ def parse_region(text: str) -> Region:
     return Region(contig, start, stop)
 
 
+def alleles_named(record: Record) -> tuple[str, ...]:
+    """REF and the ALTs in capitals, as bases may be written in either case."""
+    return tuple(in_capitals(allele) for allele in (record.REF, *record.ALT))
+
+
+def in_capitals(allele: str) -> str:
+    """Bases in capitals; what is no sequence, such as `<DEL>` or a breakend, as it is."""
+    return allele.upper() if allele.isalpha() else allele
+
+
 def check_contig(contig: str, contigs: Sequence[str], path: str | Path) -> None:
     """Refuses a contig that the file does not have, naming those that it has.
 

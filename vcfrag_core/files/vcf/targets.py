@@ -10,7 +10,7 @@ import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, InputError, NotVcfError, PloidyError, UnsortedError
 from vcfrag_core.files.tables.sites import InfoRecord
-from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, open_vcf, raw_calls
+from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, alleles_named, open_vcf, raw_calls
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.calls import MISSING, NONE, TargetCalls
 from vcfrag_core.types import BoolArray, I8Array, I32Array
@@ -128,7 +128,8 @@ class _Contig:
 
     def add(self, record: Record) -> None:
         """Takes a record."""
-        position, ref, alts = int(record.POS), record.REF.upper(), tuple(alt.upper() for alt in record.ALT)
+        position, (ref, *others) = int(record.POS), alleles_named(record)
+        alts = tuple(others)
         label = f"{self.name}:{position} {ref}>{','.join(alts) or '.'}"
         if self._positions and position < self._positions[-1]:
             raise UnsortedError(

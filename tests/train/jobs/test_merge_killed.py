@@ -1,0 +1,60 @@
+"""A merge that is killed leaves nothing under the output's name; the next one gives the bytes of one undisturbed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.train.jobs.conftest import Genome
+from vcfrag_train.jobs.genome import Worker
+from vcfrag_train.jobs.manifest import job_folder, read_manifest
+from vcfrag_train.jobs.merge import merge
+from vcfrag_train.jobs.plan import plan
+
+# Merges, and is killed when METHOD of the writer is called for the NUMBERth time.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vcfrag_core.files.vcf.writer import ImputedWriter
+from vcfrag_train.jobs.manifest import job_folder, read_manifest
+from vcfrag_train.jobs.merge import merge
+
+manifest, method, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+calls, undisturbed = [], getattr(ImputedWriter, method)
+
+def killed(self, *words):
+    calls.append(words)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return undisturbed(self, *words)
+
+setattr(ImputedWriter, method, killed)
+merge(read_manifest(manifest), job_folder(manifest))
+"""
+
+
+def test_merge__killed_twice_gives_the_same_bytes(genome: Genome) -> None:
+    manifest = genome.cut().manifest
+    planned = plan(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=12, windows_per_chunk=2))
+    for chunk in planned.chunks:
+        Worker(manifest, 1).run(chunk.number)
+    output = genome.folder / "o.vcf.gz"
+    merge(planned, job_folder(manifest))
+    data = output.read_bytes()
+    output.unlink()
+    for method, number in (("write", 2), ("finish", 1)):
+        _kill(manifest, method, number)
+        assert not output.exists()
+        assert list(genome.folder.glob(".o.vcf.gz.parts/*")), "what was written is kept for the next one"
+    merge(read_manifest(manifest), job_folder(manifest))
+    assert output.read_bytes() == data
+    assert not list(genome.folder.glob(".o.vcf.gz*"))
+
+
+def _kill(manifest: Path, method: str, number: int) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(manifest), method, str(number)], capture_output=True, timeout=300
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()

@@ -162,6 +162,11 @@ def _lines(
         f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records are typed sites of the"
         f" panel's {panel.n_sites}, in {len(records.samples)} samples"
     )
+    if bool(target.observed.all()):
+        lines.append(
+            f"{target.label}: all sites of the panel are typed, so that there is nothing to impute; the panel belongs to"
+            " --panel, the samples to be imputed to --target"
+        )
     inside = target.inside[1] - target.inside[0]
     if inside < panel.n_sites:
         lines.append(f"{target.label}: {inside} of these panel sites lie in the region; the others are context")

@@ -21,7 +21,7 @@ from tests.impute_cohort import (
     swapped,
     unambiguous,
 )
-from tests.vcf_text import record
+from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_indexd.testing import serve
 
 
@@ -338,3 +338,10 @@ def test_impute__many_targets_of_the_panel_are_one_line(cohort: Cohort, impute: 
     assert [name for name in planted.truth.samples if name in line] == list(planted.truth.samples[:3])
     assert " and 17 more; " in line
     assert len(outcome.summary["contigs"]["20"]["samples_in_panel"]) == 20  # type: ignore[arg-type]
+
+
+def test_impute__panel_and_target_exchanged_are_told(cohort: Cohort, impute: Impute) -> None:
+    target = write_vcf(cohort.folder / "large.vcf.gz", panel_text(cohort.panel))
+    write_vcf(cohort.panel_file, vcf_text(cohort.truth.samples, ["\t".join(line) for line in cohort.lines()]))
+    outcome = impute(target)
+    assert "all sites of the panel are typed, so that there is nothing to impute" in outcome.stderr

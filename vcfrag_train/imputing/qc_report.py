@@ -164,8 +164,8 @@ def _lines(
     )
     if bool(target.observed.all()):
         lines.append(
-            f"{target.label}: all sites of the panel are typed, so that there is nothing to impute; the panel belongs to"
-            " --panel, the samples to be imputed to --target"
+            f"{target.label}: all sites of the panel are typed, so that there is nothing to impute; the panel belongs"
+            " to --panel, the samples to be imputed to --target"
         )
     inside = target.inside[1] - target.inside[0]
     if inside < panel.n_sites:

@@ -20,6 +20,7 @@ from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, comp
 from vcfrag_train.evaluation import output, tables
 from vcfrag_train.evaluation.evaluate import EvaluationConfig
 from vcfrag_train.evaluation.results import Evaluation
+from vcfrag_train.reporter import LineReporter
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def _run(task: Task, arguments: argparse.Namespace) -> Evaluation:
         files,
         config,
         arguments.work / task.name / "imputed",
-        lambda what: print(f"{task.name}: {what}", file=sys.stderr),
+        LineReporter(lambda what: print(f"{task.name}: {what}", file=sys.stderr)),
     )
 
 

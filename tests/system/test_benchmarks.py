@@ -17,10 +17,14 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import copying, plain_copying, speed, synthetic
+from benchmarks import copying, generated_panels, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
+from vcfrag_core.scoring.accuracy import N_BINS
+from vcfrag_core.scoring.bootstrap import Interval
+from vcfrag_train.evaluation.results import EVERYONE, Difference
+from vcfrag_train.simulate import simulate
 
 
 @pytest.mark.parametrize("name", ["copying", "sampler"])
@@ -234,3 +238,50 @@ def test_goals__are_judged_by_what_was_found_and_nothing_else() -> None:
     assert "seconds until bitscan-gpu answers the same after it was killed" in missing
     assert "training step, times the baseline" in missing
     assert all(("not measured" in told[name].line()) == (name in missing) for name in told)
+
+
+def interval(value: float) -> Interval:
+    return Interval(value, value - 0.01, value + 0.01)
+
+
+def change(against: str, *values: float, metric: str = "aggregate_r2", population: str = EVERYONE) -> Difference:
+    groups = tuple(map(interval, values))
+    return Difference(
+        method="vcfrag", against=against, population=population, metric=metric, difference=groups, error_change=groups
+    )
+
+
+def test_generated_panels__the_better_peer_of_every_bin_is_the_one_compared_with() -> None:
+    nothing = float("nan")
+    rows = (
+        change("vcfrag-copying", *[0.9] * N_BINS),
+        change("beagle", nothing, -0.2, 0.1, -0.3, nothing),
+        change("beagle", *[0.8] * N_BINS, population="EUR"),
+        change("beagle", *[0.8] * N_BINS, metric="iqs"),
+        change("minimac4", nothing, -0.1, 0.05, -0.4, nothing),
+        change("minimac4-tuned", nothing, 0.3, 0.0, -0.2, 0.2),
+    )
+    assert generated_panels.against_better_peer(rows, tuned=False) == [
+        "",
+        "-10.0 [-11.0, -9.0]",
+        "+10.0 [+9.0, +11.0]",
+        "-30.0 [-31.0, -29.0]",
+        "",
+    ]
+    tuned = generated_panels.against_better_peer(rows, tuned=True)
+    assert [cell.partition(" ")[0] for cell in tuned] == ["", "+30.0", "+10.0", "-20.0", "+20.0"]
+
+
+def test_generated_panels__a_set_is_named_by_what_makes_it() -> None:
+    def made(*words: str) -> tuple[str, simulate.SimulationConfig]:
+        options = generated_panels.parser().parse_args(words)
+        return generated_panels.name_of(options), generated_panels.simulation_of(options)
+
+    name, config = made("--demography", "breed", "--reference", "301", "--seed", "7", "--errors")
+    assert name == "breed-301-s7-5mb-e3333-errors-t100"
+    assert (config.reference_per_population, config.targets_per_population, config.seed) == (151, 50, 7)
+    assert config.genotype_error_share > 0
+    assert config.switch_errors_per_mb > 0
+    other, clean = made("--demography", "breed", "--reference", "301", "--seed", "7", "--typed-every", "5000")
+    assert other != made("--demography", "breed", "--reference", "301", "--seed", "7")[0]
+    assert clean.genotype_error_share == clean.switch_errors_per_mb == clean.gene_conversions_per_crossover == 0

@@ -19,7 +19,7 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.streams import Stream
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import F64Array, I64Array
+from vcfrag_core.types import BoolArray, F64Array, I64Array
 
 Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
@@ -108,10 +108,11 @@ class RateEstimate:
     def __str__(self) -> str:
         if not self.n_sites:
             return f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, from the size of the panel"
-        stand_ins = f" and {len(self.panel_samples)} panel samples" if self.panel_samples else ""
+        counts = (len(self.targets), "targets"), (len(self.panel_samples), "panel samples")
+        who = " and ".join(f"{n} {kind}" for n, kind in counts if n)
         return (
-            f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, estimated from"
-            f" {len(self.targets)} targets{stand_ins} at {self.n_sites} typed sites"
+            f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, estimated from {who} at"
+            f" {self.n_sites} typed sites"
         )
 
 
@@ -133,7 +134,7 @@ def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig |
     named = {name for name in targets.names if isinstance(name, str)}
     others = [name for name in panel.samples if name not in named]
     stand_ins = [others[i] for i in drawn_samples(others, missing, config.seed)]
-    return _joined(cohort, _left_out(panel, stand_ins, targets)), len(chosen)
+    return _joined(cohort, panel_targets(panel, stand_ins, targets.observed)), len(chosen)
 
 
 def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None = None) -> tuple[Hides, RateEstimate]:
@@ -250,17 +251,23 @@ def select_targets(targets: Targets, chosen: I64Array) -> Targets:
     )
 
 
-def _left_out(panel: Panel, samples: Sequence[str], like: Targets) -> Targets:
-    """Panel samples typed as the targets are."""
+def panel_targets(panel: Panel, samples: Sequence[str], observed: BoolArray) -> Targets:
+    """Panel samples typed at the observed sites, who copy from nobody of their own group.
+
+    Args:
+        panel: The panel.
+        samples: Whom.
+        observed: (V,) typed sites.
+    """
     rows = panel.rows_of(samples)
     numbers = np.array([panel.samples.index(name) for name in samples], dtype=np.int64)
     ploidy = panel.ploidy.select(numbers)
-    alleles = np.where(like.observed, panel.haplotypes(rows).astype(np.int8), np.int8(-1))
+    alleles = np.where(observed, panel.haplotypes(rows).astype(np.int8), np.int8(-1))
     return Targets(
         samples=tuple(samples),
         ploidy=ploidy,
         alleles=alleles,
-        observed=like.observed,
+        observed=observed,
         names=ploidy.of_haplotypes(samples),
     )
 

@@ -105,6 +105,7 @@ def connected(config: FitConfig, data: TrainingData, model: ImputationModel) -> 
             {"train": data.splits.train, "validation": data.splits.validation},
             indexes,
             retrieval=config.retrieval,
+            rates=data.rates,
             flank_cm=config.windows.flank_cm,
             seed=config.masks.validation_seed,
             keep_problem=model.config.learn_copying or config.trainer.copying_on_device,

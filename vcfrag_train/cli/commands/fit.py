@@ -23,6 +23,10 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the new run; runs/TIME unless given."), OUTPUT_FOLDER
     ] = None,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(help="Copying parameters, as `calibrate` writes them; without, the configuration's or estimated."),
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD", help="Goes on though this field of provenance differs (never `inputs`)."),
@@ -38,6 +42,7 @@ def command(
 
     from vcfrag_core.errors import ConfigError
     from vcfrag_train import extras
+    from vcfrag_train.calibrate.parameters import read_parameters
     from vcfrag_train.client.wait import wait_until_ready
     from vcfrag_train.training.config import load_config, run_config
 
@@ -48,6 +53,8 @@ def command(
     if settings is not None and daemon:
         addresses = () if daemon == ["embedded"] else tuple(daemon)
         settings = dataclasses.replace(settings, daemon=dataclasses.replace(settings.daemon, addresses=addresses))
+    if settings is not None and parameters is not None:
+        settings = dataclasses.replace(settings, retrieval=read_parameters(parameters).parameters)
 
     if settings is not None:
         wanted = settings.panel.name

@@ -38,6 +38,7 @@ from vcfrag_core.settings import to_table
 from vcfrag_core.types import BoolArray, F32Array
 from vcfrag_train.runs.folder import RunSplits
 from vcfrag_train.training.config import FitConfig, SplitConfig
+from vcfrag_train.training.data.rates import TrainingRates, estimate_training_rates
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class TrainingData:
         masks: Masks of training.
         validation: Masks of validation by name.
         validation_digests: Digest of each of them.
+        rates: Rates of copying estimated under them; None where the configuration gives the parameters.
         fields: Provenance of all this, see `vcfrag_core.model.provenance.FIELDS`.
         described: The same in words.
     """
@@ -65,6 +67,7 @@ class TrainingData:
     masks: TrainingMasks
     validation: Mapping[str, BoolArray]
     validation_digests: Mapping[str, str]
+    rates: TrainingRates | None
     fields: Mapping[str, str]
     described: Mapping[str, str]
 
@@ -94,6 +97,10 @@ def make_training_data(config: FitConfig, panel: Panel, genetic_map: GeneticMap)
     sites = MaskSites.of(panel, rows)
     curriculum = training_curriculum(config, panel)
     fixed = validation_masks(sites, seed=config.masks.validation_seed, array=_validation_array(config, panel))
+    rates = None
+    if config.retrieval is None:
+        threads = config.trainer.copying_threads
+        rates = estimate_training_rates(panel, genetic_map, splits.train, fixed, threads=threads)
     return TrainingData(
         panel=panel,
         genetic_map=genetic_map,
@@ -103,8 +110,10 @@ def make_training_data(config: FitConfig, panel: Panel, genetic_map: GeneticMap)
         masks=TrainingMasks(curriculum, sites, seed=config.seed),
         validation=fixed,
         validation_digests={name: mask_digest(mask) for name, mask in fixed.items()},
-        fields=_fields(config, panel, genetic_map, splits, curriculum, fixed),
-        described=_described(config, panel, genetic_map, splits),
+        rates=rates,
+        fields=_fields(config, panel, genetic_map, splits, curriculum, fixed)
+        | {"retrieval": readable(_retrieval(config, rates))},
+        described=_described(config, panel, genetic_map, splits, rates),
     )
 
 
@@ -176,22 +185,27 @@ def _fields(
         "masks": text_digest("masks", readable(masks)),
         "validation_masks": text_digest("masks", *(mask_digest(fixed[name]) for name in sorted(fixed))),
         "windows": readable(to_table(config.windows)),
-        "retrieval": readable(to_table(config.retrieval) if config.retrieval else _density_rule()),
         "optimiser": readable({**to_table(config.optimiser), "epochs": config.epochs}),
         "seed": str(config.seed),
     }
 
 
-def _described(config: FitConfig, panel: Panel, genetic_map: GeneticMap, splits: RunSplits) -> dict[str, str]:
+def _described(
+    config: FitConfig, panel: Panel, genetic_map: GeneticMap, splits: RunSplits, rates: TrainingRates | None
+) -> dict[str, str]:
     return {
         "panel": f"{config.panel.path.name}, contig {panel.contig}, {panel.n_sites} sites, {panel.n_samples} samples",
         "map": genetic_map.source or f"a map of contig {genetic_map.contig}",
         "split": f"{len(splits.train.reference)} reference, {len(splits.train.held_out)} held out",
         "validation": f"{len(splits.validation_samples)} samples validate",
+        "retrieval": "as configured" if rates is None else str(rates),
     }
 
 
-def _density_rule() -> dict[str, Any]:
-    """The rule of `vcfrag_core.copying.parameters` as it stands, so that a run does not go on under another one."""
+def _retrieval(config: FitConfig, rates: TrainingRates | None) -> dict[str, Any]:
+    """As configured, or the rule as it stands, so that no run goes on under another one, and the estimated rates."""
+    if config.retrieval is not None:
+        return to_table(config.retrieval)
     ends = {"sparse": (SPARSE_PER_CM, SPARSE), "dense": (DENSE_PER_CM, DENSE)}
-    return {name: {"observed_per_cm": density, **to_table(end)} for name, (density, end) in ends.items()}
+    rule = {name: {"observed_per_cm": density, **to_table(end)} for name, (density, end) in ends.items()}
+    return rule if rates is None else {**rule, "rates": rates.table()}

@@ -25,6 +25,7 @@ from vcfrag_train.runs.index_usage import Role
 from vcfrag_train.training.data.batches import BatchContext, model_input
 from vcfrag_train.training.data.indexes import OpenIndexes
 from vcfrag_train.training.data.plan import BatchPlan
+from vcfrag_train.training.data.rates import TrainingRates
 from vcfrag_train.training.validation.nearest_posterior import nearest_posterior
 
 MIN_FLANK_CM = 0.05
@@ -107,6 +108,7 @@ class RetrievalSource:
         splits: The split of each role.
         indexes: Opens and closes indexes.
         retrieval: Scales, neighbours and copying; chosen by the density of each mask unless given.
+        rates: Rates of copying by density, where `retrieval` is not given; those of the rule without.
         flank_cm: Context on both sides of a window; that of the parameters unless given.
         seed: Of the random neighbours.
         keep_problem: Whether the model trains copying itself and needs the copying problem.
@@ -120,6 +122,7 @@ class RetrievalSource:
         indexes: OpenIndexes,
         *,
         retrieval: CopyingParameters | None,
+        rates: TrainingRates | None = None,
         flank_cm: float | None,
         seed: int,
         keep_problem: bool,
@@ -129,6 +132,7 @@ class RetrievalSource:
         self._splits = splits
         self._indexes = indexes
         self._retrieval = retrieval
+        self._parameters_for = parameters_for if rates is None else rates.parameters
         self._flank_cm = flank_cm
         self._seed = seed
         self._keep_problem = keep_problem
@@ -173,7 +177,7 @@ class RetrievalSource:
         """Retrieval and copying under this mask."""
         if self._retrieval is not None:
             return self._retrieval
-        return parameters_for(density(observed, self._context.panel_context.cm))
+        return self._parameters_for(density(observed, self._context.panel_context.cm))
 
     def _window(self, window: Window, parameters: CopyingParameters, observed: BoolArray) -> Window:
         """The window with the context that suits the mask: wider where too few of its sites are observed."""

@@ -41,6 +41,11 @@ class Phased:
         """Whether anybody's phase was not known."""
         return any(drawn is not None for drawn in self.drawn)
 
+    @property
+    def phased_samples(self) -> list[int]:
+        """Numbers of the samples whose phase was not known."""
+        return [sample for sample, drawn in enumerate(self.drawn) if drawn is not None]
+
     def n_draws(self, sample: int) -> int:
         """Draws that stand for a sample; 1 where its phase was known."""
         drawn = self.drawn[sample]

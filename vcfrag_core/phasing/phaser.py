@@ -14,6 +14,7 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.consensus import consensus, heterozygotes
 from vcfrag_core.phasing.kernels import DiploidModel, draw_phases
@@ -305,6 +306,21 @@ class _Run:
         )
         settle_places(candidates, n_rows)
         return candidates
+
+
+def unphased_samples(alleles: I8Array, ploidy: Ploidy, phase_sets: I32Array) -> BoolArray:
+    """(S,) samples with heterozygotes that may lie to each other in more than one way.
+
+    Args:
+        alleles: (Q, M) alleles, -1 missing.
+        ploidy: Whose haplotypes are whose.
+        phase_sets: (S, M) phase set of each heterozygote, UNPHASED where its phase is not known.
+    """
+    made = np.zeros(ploidy.n_samples, dtype=np.bool_)
+    for sample in np.flatnonzero(ploidy.counts == 2).tolist():
+        first, second = alleles[list(ploidy.span(sample))]
+        made[sample] = _is_open(phase_sets[sample, (first >= 0) & (second >= 0) & (first != second)])
+    return made
 
 
 def _is_open(sets: I32Array) -> bool:

@@ -17,7 +17,7 @@ from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.phasing.phaser import Phaser, unphased_samples
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.calls import MISSING
@@ -47,7 +47,8 @@ class CheckedTarget:
         matching: What each of them is.
         people: Target samples that the panel holds.
         names: (Q,) what each query is called when neighbours are searched.
-        alleles: (Q, M) alleles at the observed sites, -1 missing. Those of all sites of a large cohort have no room.
+        alleles: (Q, M) alleles at the observed sites, -1 missing, in consensus phase where a sample was phased.
+            Those of all sites of a large cohort have no room.
         observed: (V,) typed and used sites, M of them.
         frequency: (V,) of ALT in the panel at sites that were typed, NaN elsewhere.
         inside: Range of the sites that were asked for; those around it are context.
@@ -58,7 +59,8 @@ class CheckedTarget:
         tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
         phase_sets: (S, M) phase sets of the heterozygotes as they were read, see `Targets`.
-        drawn: Draws of everybody's phase, as `Phased` has them, once somebody was phased.
+        drawn: Draws of the phase of those who were phased, as `Phased` has them, once somebody was.
+        read: (2, M) alleles of those as they were read, by the number of the sample.
         probability: (S, M) how sure the phase is, as `Phased` has it.
     """
 
@@ -79,6 +81,7 @@ class CheckedTarget:
     loo: F32Array | None = None
     phase_sets: I32Array | None = None
     drawn: tuple[U8Array | None, ...] | None = None
+    read: dict[int, I8Array] = dataclasses.field(default_factory=dict)
     probability: F32Array | None = None
 
     @property
@@ -100,7 +103,13 @@ class CheckedTarget:
         """
         rows = self.ploidy.rows(chosen)
         dense = np.full((len(rows), self.panel.n_sites), MISSING, dtype=np.int8)
-        dense[:, self.observed] = self.alleles[rows]
+        alleles = self.alleles[rows]
+        if as_read and self.read:
+            places = self.ploidy.select(chosen)
+            for i, sample in enumerate(chosen.tolist()):
+                if sample in self.read:
+                    alleles[places.rows([i])] = self.read[sample]
+        dense[:, self.observed] = alleles
         sets = None
         if self.phase_sets is not None and (as_read or self.drawn is None):
             sets = np.zeros((len(chosen), self.panel.n_sites), dtype=np.int32)
@@ -123,10 +132,17 @@ class CheckedTarget:
 
     @property
     def phased(self) -> Phased | None:
-        """Everybody's phase at all sites, made anew each time; None where nobody was phased."""
+        """Everybody's phase at all sites, made anew each time; None where not everybody was phased who is not."""
         if self.drawn is None or self.probability is None:
             return None
         return Phased(targets=self.targets, sites=self.sites, probability=self.probability, drawn=self.drawn)
+
+    @property
+    def unphased(self) -> BoolArray:
+        """(S,) samples whose phase is not known, worked out anew each time."""
+        if self.phase_sets is None:
+            return np.zeros(len(self.records.samples), dtype=np.bool_)
+        return unphased_samples(self.alleles, self.ploidy, self.phase_sets)
 
     @property
     def tested(self) -> I64Array:
@@ -159,21 +175,38 @@ class CheckedTarget:
         """Samples by what they were typed at."""
         return typed_groups(self.alleles, self.observed, self.ploidy)
 
-    def phase(self, phaser: Phaser, draws: int) -> None:
-        """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus."""
+    def phase(self, phaser: Phaser, draws: int, samples: I64Array | None = None) -> None:
+        """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus.
+
+        Args:
+            phaser: Phases.
+            draws: Draws to keep of each sample.
+            samples: Only these; everybody without.
+        """
         if self.phase_sets is None:
             return
         n_samples = len(self.records.samples)
-        drawn: list[U8Array | None] = []
-        probability = np.empty(self.phase_sets.shape, dtype=np.float32)
-        for start in range(0, n_samples, _PHASED_AT_ONCE):
-            some = np.arange(start, min(start + _PHASED_AT_ONCE, n_samples))
+        drawn: list[U8Array | None] = [None] * n_samples
+        probability = np.full(self.phase_sets.shape, np.nan, dtype=np.float32) if samples is None else None
+        chosen = np.arange(n_samples) if samples is None else np.sort(samples)
+        for start in range(0, len(chosen), _PHASED_AT_ONCE):
+            some = chosen[start : start + _PHASED_AT_ONCE]
             made = phaser.phase(self.of_samples(some, as_read=True), draws=draws)
-            drawn += made.drawn
-            probability[some] = made.probability
-            self.alleles[self.ploidy.rows(some)] = made.targets.alleles[:, self.observed]
-        if any(each is not None for each in drawn):
+            if probability is not None:
+                probability[some] = made.probability
+            for i in made.phased_samples:
+                sample, rows = int(some[i]), self.ploidy.rows(some[[i]])
+                drawn[sample] = made.drawn[i]
+                self.read.setdefault(sample, self.alleles[rows])
+                self.alleles[rows] = made.consensus_of(i)
+        if self.read:
             self.drawn, self.probability = tuple(drawn), probability
+
+    def forget_phase(self) -> None:
+        """Makes `alleles` those that were read again."""
+        for sample, alleles in self.read.items():
+            self.alleles[self.ploidy.rows([sample])] = alleles
+        self.read, self.drawn, self.probability = {}, None, None
 
     def apply(self, changed: dict[int, Reason]) -> None:
         """Gives used records other reasons, and takes those no longer used out of the alleles."""
@@ -183,14 +216,16 @@ class CheckedTarget:
         self.observed = self.observed.copy()
         self.observed[gone] = False
         self.alleles = np.ascontiguousarray(self.alleles[:, kept])
+        self.read = {sample: alleles[:, kept] for sample, alleles in self.read.items()}
         self.phase_sets = None if self.phase_sets is None else self.phase_sets[:, kept]
 
     def turn(self, records: Set[int]) -> None:
         """Codes used records of either strand the other way round."""
         self.matching = self.matching.turn(records)
         columns = np.searchsorted(self.sites, self.matching.sites[sorted(records)])
-        there = self.alleles[:, columns]
-        self.alleles[:, columns] = np.where(there >= 0, 1 - there, there)
+        for alleles in (self.alleles, *self.read.values()):
+            there = alleles[:, columns]
+            alleles[:, columns] = np.where(there >= 0, 1 - there, there)
 
     def leave_out(self, same: Mapping[str, Sequence[str]]) -> None:
         """Lets nobody copy from the panel sample of the same name, nor from those that are `same`."""

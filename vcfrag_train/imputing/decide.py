@@ -21,6 +21,7 @@ from vcfrag_core.imputation.rates import (
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets
+from vcfrag_core.types import I64Array
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 from vcfrag_train.imputing.damage import damaged_records, drop_undecided, turn_by_frequency
@@ -83,6 +84,11 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
     return Decided(imputer=imputer, rates=rates, tested=tested, model=model)
 
 
+def decided_from(target: CheckedTarget, config: ImputeConfig) -> I64Array:
+    """The samples whose haplotypes are looked at to decide; all others are only counted."""
+    return drawn_samples(target.records.samples, _estimation(config).max_samples)
+
+
 def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> ContigDecisions:
     """What the cohort record keeps of a contig that was decided here."""
     return ContigDecisions(
@@ -103,15 +109,18 @@ def _names(target: CheckedTarget) -> tuple[str, ...]:
     return tuple(target.records.samples[s] for s in target.tested_samples.tolist())
 
 
+def _estimation(config: ImputeConfig) -> EstimationConfig:
+    most = max(EstimationConfig().max_samples, config.loo_samples)
+    return EstimationConfig(min_samples=max(1, config.loo_samples), max_samples=most)
+
+
 def _decided_here(
     target: CheckedTarget, imputer: Imputer, config: ImputeConfig
 ) -> tuple[Imputer, RateEstimate | None, ModelCheck | None]:
     n_typed = int(target.observed.sum())
     damaged: dict[int, Reason] = {}
     turnable = turn_by_frequency(target)
-    estimation = EstimationConfig(
-        min_samples=max(1, config.loo_samples), max_samples=max(EstimationConfig().max_samples, config.loo_samples)
-    )
+    estimation = _estimation(config)
     for _ in range(_ROUNDS):
         rates, fitted = None, imputer
         some = target.of_samples(drawn_samples(target.records.samples, estimation.max_samples))

@@ -43,7 +43,7 @@ from vcfrag_train.imputing.checks import (
 )
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
-from vcfrag_train.imputing.decide import Decided, decide, record_of
+from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
 from vcfrag_train.imputing.finished import mark_finished
 from vcfrag_train.imputing.imputers import dosages_of, open_imputer
 from vcfrag_train.imputing.likenesses import Likenesses
@@ -129,6 +129,8 @@ class Run:
 
     # Whether sites that nobody is typed at are not written, so that none needs typed sites around it.
     _typed_only: ClassVar[bool] = False
+    # Whether only those are phased whom the decisions are made from; the others are when they are imputed.
+    _phases_later: ClassVar[bool] = False
 
     def __init__(self, config: ImputeConfig, reporter: Reporter, report: QcReport, given: CohortRecord | None) -> None:
         self._config = config
@@ -316,7 +318,7 @@ class Run:
         if checked.phase_sets is None:
             return
         self._reporter.stage("phasing")
-        checked.phase(phaser, self._config.draws)
+        checked.phase(phaser, self._config.draws, decided_from(checked, self._config) if self._phases_later else None)
 
     def _decisions(self, contig: str) -> ContigDecisions | None:
         """What was decided for a contig before.
@@ -345,10 +347,9 @@ class Run:
 
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
-        if checked.drawn is not None:
-            n_samples = sum(drawn is not None for drawn in checked.drawn)
+        if n_unphased := int(checked.unphased.sum()):
             self._reporter.say(
-                f"{checked.label}: {n_samples} of {len(checked.drawn)} samples are not phased; what is imputed"
+                f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
                 f" is the mean over {self._config.draws} draws of the phase of each"
             )
         self._reporter.say(_way(imputer))

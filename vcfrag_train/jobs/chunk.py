@@ -28,6 +28,8 @@ from vcfrag_core.output.records import both_alt, cells_of, independent_dosage
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, I16Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
@@ -102,8 +104,14 @@ class OpenedStretch:
             threads=threads,
             corrector=corrector,
         )
+        self._phaser = Phaser(panel, genetic_map, groups=dict(stretch.groups), threads=threads)
+        self._draws = manifest.draws
         require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
         self.windows = self.imputer.windows(self.targets.observed)
+
+    def phased(self, targets: Targets) -> Phased | None:
+        """Targets and the draws of their phase; None where all phases are known."""
+        return None if targets.phase_sets is None else self._phaser.phase(targets, draws=self._draws)
 
 
 def run_chunk(
@@ -228,9 +236,11 @@ def _pieces(
     manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter
 ) -> Iterator[tuple[int, int, Piece]]:
     targets, imputer = opened.targets, opened.imputer
-    batch, phased = targets.of_samples(*chunk.samples, manifest.samples)
+    batch = targets.of_samples(*chunk.samples, manifest.samples)
     todo = [w for w in opened.windows[slice(*chunk.windows)] if targets.written[w.start : w.stop].any()]
     total = sum(w.stop - w.start for w in todo)
+    phased = opened.phased(batch) if todo else None
+    batch = batch if phased is None else phased.targets
     mixed = bool((targets.ploidy.counts != targets.ploidy.counts[0]).any())
     done = 0
     found = dosages_of(imputer, batch, phased, todo)

@@ -42,6 +42,7 @@ class Stretch:
         ploidy: Of all samples, as `Ploidy` writes it.
         n_sites: Panel sites.
         n_typed: Typed ones.
+        n_unphased: Samples whose phase is not known; the chunks phase them, each along the whole stretch.
         n_windows: Windows over them.
         contig_length: Base pairs, where known.
         groups: Exclusion groups of panel samples.
@@ -61,6 +62,7 @@ class Stretch:
     ploidy: str
     n_sites: int
     n_typed: int
+    n_unphased: int
     n_windows: int
     contig_length: int | None
     groups: Mapping[str, str]
@@ -99,6 +101,7 @@ class Manifest:
         out: The output; `{contig}` in its name stands for one file a contig.
         qc: The QC table; its summary lies beside it.
         output: What is written of a genotype.
+        draws: Draws of each sample's phase that are imputed, where it is not known.
         min_r2: Least estimated r² of imputed sites that are written.
         checkpoint: Run folder of a trained model; None for the one that ships.
         panel_missing: What missing alleles of the panel are taken for.
@@ -113,6 +116,7 @@ class Manifest:
     out: str
     qc: str
     output: OutputFormat
+    draws: int
     min_r2: float | None
     checkpoint: str | None
     panel_missing: MissingRule

@@ -31,6 +31,8 @@ from vcfrag_train.reporter import Reporter
 
 # Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
 SECONDS_PER_CELL: Final = 5.2e-7
+# Phase and what its draws cost more: per sample and typed site, on the array task (docs/performance.md).
+SECONDS_PER_UNPHASED: Final = 1e-3
 BYTES_OF_A_PROCESS: Final = 350_000_000
 # What a process may need where nobody says.
 CHUNK_BYTES: Final = 2 * 2**30
@@ -38,6 +40,8 @@ CHUNK_BYTES: Final = 2 * 2**30
 _BYTES_PER_WINDOW_CELL: Final = 12
 _SECONDS_PER_CHUNK: Final = 120.0
 _CELLS_PER_PIECE: Final = 200_000
+# Fewer share too little of a search.
+_LEAST_SAMPLES: Final = 8
 _LEAST_PER_PIECE: Final = 16
 
 
@@ -69,6 +73,12 @@ class PlanConfig:
         counts = [n for n in (self.jobs, self.windows_per_chunk, self.samples_per_chunk) if n is not None]
         if min(counts) < 1:
             raise ConfigError("--jobs, --windows-per-chunk and --samples-per-chunk are 1 or more")
+
+
+class _PlanningRun(Run):
+    """A run that ends with the decisions."""
+
+    _phases_later = True
 
 
 def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None) -> Manifest:
@@ -118,7 +128,7 @@ def _planned(
     refuse_twice({contig: of.source for contig, of in files.items()}, Path(targets[0].source))
     folder = job_folder(cut.manifest)
     folder.mkdir(exist_ok=True)
-    run = Run(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
+    run = _PlanningRun(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
     samples = targets[0].samples
     _check_samples(targets)
     stretches: list[Stretch] = []
@@ -143,6 +153,7 @@ def _planned(
         out=str(config.out.absolute()),
         qc=str(config.qc_table.absolute()),
         output=config.output_format,
+        draws=config.draws,
         min_r2=config.min_r2,
         checkpoint=None if config.checkpoint is None else str(config.checkpoint.absolute()),
         panel_missing=config.panel_missing,
@@ -180,15 +191,17 @@ def _of_stretch(
     config: ImputeConfig, run: Run, part: TargetStretch, files: ContigFiles, folder: Path, number: int
 ) -> tuple[Stretch, list[int]]:
     with run.checked(part, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
+        er2 = checked.er2
+        checked.forget_phase()
         targets = StretchTargets(
             ploidy=checked.ploidy,
             observed=checked.observed,
             written=checked.written & chosen_sites(checked.panel, checked.observed, config.sites),
-            er2=checked.er2,
+            er2=er2,
             alleles=checked.alleles,
             names=checked.names,
             kept=tuple(pass_through_records(checked, config.region)) if config.pass_through else (),
-            drawn=checked.drawn,
+            phase_sets=checked.phase_sets if checked.unphased.any() else None,
         )
         digest = write_targets(targets, folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
@@ -221,6 +234,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
         ploidy=str(checked.ploidy),
         n_sites=panel.n_sites,
         n_typed=int(checked.observed.sum()),
+        n_unphased=int(checked.unphased.sum()),
         n_windows=0,
         contig_length=panel.contig_length or checked.records.contig_length,
         groups={name: group for name, group in imputer.split.groups.items() if name != group},
@@ -244,7 +258,12 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
     chunks: list[Chunk] = []
     for number, (stretch, sizes) in enumerate(zip(manifest.stretches, windows, strict=True)):
         batch = min(n_samples, cut.samples_per_chunk or _samples_that_fit(stretch, sizes, cut, n_samples))
-        for w0, w1 in _runs(sizes, batch, cut.windows_per_chunk):
+        runs = _runs(sizes, batch, cut.windows_per_chunk)
+        if stretch.n_unphased and cut.windows_per_chunk is None:
+            # Phase is found along the whole stretch: chunks of some samples each need it once.
+            runs = iter([(0, len(sizes))])
+            batch = min(batch, cut.samples_per_chunk or _samples_in_time(stretch, sum(sizes), n_samples))
+        for w0, w1 in runs:
             for s0 in range(0, n_samples, batch):
                 s1 = min(s0 + batch, n_samples)
                 chunks.append(
@@ -254,10 +273,20 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
                         windows=(w0, w1),
                         samples=(s0, s1),
                         memory_bytes=_memory(stretch, max(sizes[w0:w1]), s1 - s0),
-                        seconds=round(2 * (s1 - s0) * sum(sizes[w0:w1]) * SECONDS_PER_CELL, 1),
+                        seconds=round((s1 - s0) * _seconds_per_sample(stretch, sum(sizes[w0:w1]), n_samples), 1),
                     )
                 )
     return dataclasses.replace(manifest, chunks=tuple(chunks))
+
+
+def _seconds_per_sample(stretch: Stretch, n_sites: int, n_samples: int) -> float:
+    unphased = stretch.n_unphased / n_samples
+    return 2 * n_sites * SECONDS_PER_CELL + unphased * stretch.n_typed * SECONDS_PER_UNPHASED
+
+
+def _samples_in_time(stretch: Stretch, n_sites: int, n_samples: int) -> int:
+    fits = int(_SECONDS_PER_CHUNK / _seconds_per_sample(stretch, n_sites, n_samples))
+    return -(-n_samples // -(-n_samples // max(_LEAST_SAMPLES, fits)))
 
 
 def _runs(sizes: Sequence[int], batch: int, given: int | None) -> Iterator[tuple[int, int]]:

@@ -14,10 +14,9 @@ from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.output.records import PassThroughRecord
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F64Array, I8Array, U8Array
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array
 
 _NOBODY: Final = ""
 
@@ -31,10 +30,10 @@ class StretchTargets:
         observed: (V,) typed sites.
         written: (V,) sites that go to the output.
         er2: (V,) leave-one-out r², NaN where there is none.
-        alleles: (Q, M) alleles at the typed sites, -1 missing.
+        alleles: (Q, M) alleles at the typed sites as they were read, -1 missing.
         names: (Q,) panel samples whose groups are not retrieved, or EXTERNAL.
         kept: Records of the target that are passed through.
-        drawn: For each sample the draws of its phase, as `Phased` has them; None where all phases are known.
+        phase_sets: (S, M) phase set of each heterozygote, as `Targets` has them; None where all phases are known.
     """
 
     ploidy: Ploidy
@@ -44,10 +43,10 @@ class StretchTargets:
     alleles: I8Array
     names: tuple[str | External, ...]
     kept: tuple[PassThroughRecord, ...] = ()
-    drawn: tuple[U8Array | None, ...] | None = None
+    phase_sets: I32Array | None = None
 
-    def of_samples(self, start: int, stop: int, samples: Sequence[str]) -> tuple[Targets, Phased | None]:
-        """Samples `start` to just before `stop` at all sites, and the draws of their phase.
+    def of_samples(self, start: int, stop: int, samples: Sequence[str]) -> Targets:
+        """Samples `start` to just before `stop` at all sites.
 
         Args:
             start, stop: Numbers of samples.
@@ -56,32 +55,30 @@ class StretchTargets:
         first, last = (int(self.ploidy.starts[s]) for s in (start, stop))
         dense = np.full((last - first, len(self.observed)), -1, dtype=np.int8)
         dense[:, self.observed] = self.alleles[first:last]
-        targets = Targets(
+        sets = None
+        if self.phase_sets is not None:
+            sets = np.zeros((stop - start, len(self.observed)), dtype=np.int32)
+            sets[:, self.observed] = self.phase_sets[start:stop]
+        return Targets(
             samples=tuple(samples[start:stop]),
             ploidy=self.ploidy.select(np.arange(start, stop)),
             alleles=dense,
             observed=self.observed,
             names=self.names[first:last],
+            phase_sets=sets,
         )
-        if self.drawn is None:
-            return targets, None
-        sites = np.flatnonzero(self.observed)
-        # How sure a phase is does not matter to its draws.
-        unsaid = np.full((stop - start, len(sites)), np.nan, dtype=np.float32)
-        return targets, Phased(targets=targets, sites=sites, probability=unsaid, drawn=self.drawn[start:stop])
 
 
 def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
     """Writes the files of a stretch; returns their digest."""
-    table, alleles, draws = _files(folder, number)
+    table, alleles, sets = _files(folder, number)
     names = [_NOBODY if isinstance(name, External) else name for name in targets.names]
     kept = targets.kept
     with atomic_path(alleles) as temporary, temporary.open("wb") as file:
         np.save(file, targets.alleles)
-    packed = [drawn for drawn in targets.drawn or () if drawn is not None]
-    if packed:
-        with atomic_path(draws) as temporary, temporary.open("wb") as file:
-            np.save(file, np.stack(packed))
+    if targets.phase_sets is not None:
+        with atomic_path(sets) as temporary, temporary.open("wb") as file:
+            np.save(file, targets.phase_sets)
     columns: dict[str, Any] = {
         "observed": np.packbits(targets.observed),
         "written": np.packbits(targets.written),
@@ -92,11 +89,12 @@ def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
         "kept_sites": np.array("\n".join(f"{k.position}\t{k.site_id}\t{k.ref}\t{','.join(k.alts)}" for k in kept)),
         "kept_alleles": np.array([k.alleles for k in kept], dtype=np.int8),
         "kept_unphased": np.array([_unphased(k) for k in kept], dtype=np.bool_),
-        "is_drawn": np.array([drawn is not None for drawn in targets.drawn or ()], dtype=np.bool_),
+        "has_sets": np.array(targets.phase_sets is not None),
     }
     with atomic_path(table) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
-    contents = (targets.alleles, *packed, *columns.values())
+    phase = () if targets.phase_sets is None else (targets.phase_sets,)
+    contents = (targets.alleles, *phase, *columns.values())
     return text_digest("targets", *(content.tobytes() for content in contents))
 
 
@@ -106,7 +104,7 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
     Raises:
         ProvenanceMismatchError: The files are not those of the manifest.
     """
-    table, alleles, draws = _files(folder, number)
+    table, alleles, sets = _files(folder, number)
     try:
         with np.load(table, allow_pickle=False) as columns:
             if int(columns["n_sites"]) != n_sites:
@@ -117,8 +115,9 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
             ploidy = Ploidy.parse(str(columns["ploidy"]))
             names = str(columns["names"]).split("\n")
             kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], columns["kept_unphased"], ploidy)
-            drawn = _drawn(columns["is_drawn"], draws)
+            has_sets = bool(columns["has_sets"])
         mapped = np.load(alleles, mmap_mode="r", allow_pickle=False)
+        phase_sets = np.load(sets, mmap_mode="r", allow_pickle=False) if has_sets else None
     except (OSError, ValueError, KeyError) as error:
         raise ProvenanceMismatchError(f"{table} and {alleles.name} are not as planned ({error}); plan again") from error
     return StretchTargets(
@@ -129,25 +128,18 @@ def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
         alleles=mapped,
         names=tuple(name or EXTERNAL for name in names),
         kept=kept,
-        drawn=drawn,
+        phase_sets=phase_sets,
     )
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path, Path]:
-    """The table, the alleles and the draws of a stretch."""
+    """The table, the alleles and the phase sets of a stretch."""
     stem = f"targets-{number:04d}"
-    return folder / f"{stem}.npz", folder / f"{stem}.npy", folder / f"{stem}.draws.npy"
+    return folder / f"{stem}.npz", folder / f"{stem}.npy", folder / f"{stem}.sets.npy"
 
 
 def _unphased(kept: PassThroughRecord) -> BoolArray:
     return np.zeros(kept.ploidy.n_samples, dtype=np.bool_) if kept.unphased is None else kept.unphased
-
-
-def _drawn(is_drawn: BoolArray, path: Path) -> tuple[U8Array | None, ...] | None:
-    if not is_drawn.any():
-        return None
-    draws = iter(np.load(path, mmap_mode="r", allow_pickle=False))
-    return tuple(next(draws) if drawn else None for drawn in is_drawn.tolist())
 
 
 def _flags(packed: np.ndarray[tuple[int], np.dtype[np.uint8]], n: int) -> BoolArray:

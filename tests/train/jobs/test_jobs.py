@@ -19,10 +19,14 @@ import pytest
 from tests.impute_cohort import Cohort
 from tests.train.jobs.conftest import N_SAMPLES, Genome
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.imputation.rates import EstimationConfig
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.phasing.phased import Phased
+from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.targets import Targets
 from vcfrag_train.imputing.checks import match_target
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import find_finished
@@ -102,6 +106,36 @@ def test_job__of_unphased_targets_says_what_one_process_says(genome: Genome) -> 
         one = dataclasses.replace(config, panel=panel, map=map, out=genome.folder / f"one.{contig}.vcf.gz")
         impute(one)
         assert body(one.out) == [line for line in body(config.out) if line.startswith(f"{contig}\t")]
+
+
+def test_job__chunks_phase_their_own_samples(genome: Genome, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = EstimationConfig(min_samples=4, max_samples=5)
+    monkeypatch.setattr("vcfrag_train.imputing.decide._estimation", lambda config: few)
+    phased: list[tuple[str, ...]] = []
+    undisturbed = Phaser.phase
+
+    def counted(self: Phaser, targets: Targets, *, draws: int = 1) -> Phased:
+        phased.append(targets.samples)
+        return undisturbed(self, targets, draws=draws)
+
+    monkeypatch.setattr(Phaser, "phase", counted)
+    unphased = genome.without_phase()
+    config = unphased.config("job.vcf.gz", draws=2)
+    manifest = plan(config, unphased.cut(samples_per_chunk=10))
+    assert [len(samples) for samples in phased] == [5, 5], "no more than the decisions need, on either contig"
+    assert [stretch.n_unphased for stretch in manifest.stretches] == [19, 19]
+    assert {chunk.windows for chunk in manifest.chunks} == {(0, stretch.n_windows) for stretch in manifest.stretches}
+    phased.clear()
+    folder = job_folder(genome.cut().manifest)
+    for chunk in manifest.chunks:
+        run_chunk(manifest, folder, chunk.number)
+    assert [len(samples) for samples in phased] == [10, 10, 4, 10, 10, 4]
+    merge(manifest, folder)
+    data = config.out.read_bytes()
+    config.out.unlink()
+    again = unphased.cut(samples_per_chunk=1, windows_per_chunk=1, manifest=genome.folder / "again.json")
+    impute_job(config, again)
+    assert config.out.read_bytes() == data
 
 
 def body(path: Path) -> list[str]:

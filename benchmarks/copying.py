@@ -106,7 +106,7 @@ def make(n_queries: int, n_observed: int, n_candidates: int) -> Case:
     others = np.arange(n_queries, panel.n_haplotypes)
     problem = CopyingProblem(
         sites,
-        PanelColumns.of(panel.packed, sites),
+        PanelColumns.of(panel.bits, sites),
         np.ascontiguousarray(haplotypes[:n_queries, sites.observed].astype(np.int8)),
         [np.sort(rng.choice(others, n_candidates, replace=False)).astype(np.int32) for _ in range(n_queries)],
     )

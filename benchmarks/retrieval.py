@@ -27,7 +27,7 @@ def source(panel: Panel, observed: BoolArray, lengths: tuple[int, ...], handle: 
     return IndexSource(
         handle=handle,
         panel_name="bench",
-        packed=panel.packed,
+        bits=panel.bits,
         rows=rows,
         keys=rng.integers(0, 2**63, len(rows)).astype(np.uint64),
         observed=observed,

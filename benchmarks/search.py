@@ -84,7 +84,7 @@ def measure(
     source = IndexSource(
         handle="benchmark",
         panel_name="chr20",
-        packed=panel.packed,
+        bits=panel.bits,
         rows=rows,
         keys=haplotype_keys(panel)[rows],
         observed=observed,

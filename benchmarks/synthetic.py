@@ -6,6 +6,7 @@ import numpy as np
 
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.types import U8Array
 
 FOUNDERS = 128
@@ -27,7 +28,7 @@ def panel(n_haplotypes: int, n_sites: int, *, seed: int = 1) -> Panel:
         site_ids=(".",) * n_sites,
         samples=tuple(f"S{i:06d}" for i in range(n_haplotypes // 2)),
         ploidy=Ploidy.diploid(n_haplotypes // 2),
-        packed=packed,
+        bits=DenseBits(packed, n_sites),
         source="synthetic",
     )
 

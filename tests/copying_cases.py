@@ -82,6 +82,6 @@ def random_case(
     counts = rng.integers(1, n_candidates + 1, n_queries) if ragged else [n_candidates] * n_queries
     candidates = [np.sort(rng.choice(n_haplotypes, count, replace=False)).astype(np.int32) for count in counts]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (n_queries, n_observed), p=[0.1, 0.45, 0.45])
-    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, candidates)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.bits, sites), queries, candidates)
     weights = rng.uniform(0, 8, n_observed)
     return Case(problem, haplotypes, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(0.1, 20)))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.storage import DenseBits
 
 CONTIGS = {"20": 63_025_520}
 
@@ -122,7 +123,7 @@ def panels(draw: st.DrawFn, *, max_samples: int = 6, max_sites: int = 40) -> Pan
         site_ids=tuple(draw(st.sampled_from([".", f"rs{i}"])) for i in range(n_sites)),
         samples=tuple(f"{draw(st.sampled_from(['S', 'NA-', 'ä']))}{i}" for i in range(n_samples)),
         ploidy=Ploidy.diploid(n_samples),
-        packed=bit.pack(haplotypes),
+        bits=DenseBits(bit.pack(haplotypes), n_sites),
     )
 
 

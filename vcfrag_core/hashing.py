@@ -39,6 +39,11 @@ def update_strings(made: hashlib.blake2b, strings: Iterable[str]) -> None:
     made.update(b"".join(encoded))
 
 
+def checksum(data: bytes | memoryview) -> str:
+    """BLAKE2b of a piece of a file, in hexadecimal: that it is as it was written."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).hexdigest()
+
+
 def splitmix64(x: U64Array) -> U64Array:
     """The SplitMix64 output function of x, element by element (Steele, Lea and Flood, OOPSLA 2014)."""
     z = np.asarray(x, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)

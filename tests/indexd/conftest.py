@@ -64,7 +64,7 @@ class Described:
         return IndexSource(
             handle=handle,
             panel_name="panel",
-            packed=self.panel.packed,
+            bits=self.panel.bits,
             rows=rows,
             keys=haplotype_keys(self.panel)[rows],
             observed=self.observed,

@@ -19,68 +19,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
 
 BLOCK = 32
-TILE = 64
-
-
-@numba.njit(cache=True, nogil=True)
-def observed_bits(packed: U8Array, first: int, stop: int, sites: I32Array) -> U8Array:
-    """(stop - first, ceil(M / 8)) bits of panel rows [first, stop) at the M panel sites given."""
-    out = np.zeros((stop - first, (len(sites) + 7) // 8), dtype=np.uint8)
-    for h in range(first, stop):
-        row = packed[h]
-        target = out[h - first]
-        for m in range(len(sites)):
-            site = sites[m]
-            target[m >> 3] |= ((row[site >> 3] >> np.uint8(site & 7)) & np.uint8(1)) << np.uint8(m & 7)
-    return out
-
-
-def site_words(packed: U8Array, sites: I64Array) -> U64Array:
-    """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
-    if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
-        return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
-    bits = observed_bits(packed, 0, len(packed), sites.astype(np.int32))
-    padded = np.zeros((len(packed), 8 * ((len(sites) + 63) // 64)), dtype=np.uint8)
-    padded[:, : bits.shape[1]] = bits
-    return padded.view("<u8")
-
-
-@numba.njit(cache=True, nogil=True)
-def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
-    """(H, ceil((stop - start) / 64)) panel bits of the window's sites, bit 0 of word 0 being site `start`."""
-    n_words = (stop - start + 63) // 64
-    out = np.zeros((len(packed), n_words), dtype=np.uint64)
-    first, shift, last = start >> 3, start & 7, (stop + 7) >> 3
-    for h in range(len(packed)):
-        row = packed[h]
-        for b in range(first, last):
-            byte = np.uint64(row[b])
-            if b == last - 1 and stop & 7:
-                byte &= np.uint64((1 << (stop & 7)) - 1)
-            bit = ((b - first) << 3) - shift
-            if bit < 0:
-                out[h, 0] |= byte >> np.uint64(-bit)
-                continue
-            out[h, bit >> 6] |= byte << np.uint64(bit & 63)
-            if bit & 63 > 56 and (bit >> 6) + 1 < n_words:
-                out[h, (bit >> 6) + 1] |= byte >> np.uint64(64 - (bit & 63))
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def by_column(rows: U8Array) -> U8Array:
-    """The transpose of (H, B) bytes, as an array of its own."""
-    out = np.empty((rows.shape[1], len(rows)), dtype=np.uint8)
-    for begin in range(0, len(rows), TILE):
-        stop = min(begin + TILE, len(rows))
-        for b in range(rows.shape[1]):
-            target = out[b]
-            for h in range(begin, stop):
-                target[h] = rows[h, b]
-    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -14,6 +14,8 @@ import numpy as np
 from vcfrag_core.copying import kernels
 from vcfrag_core.copying.gradient import copy_gradient
 from vcfrag_core.copying.reference import CopyingSites
+from vcfrag_core.panel.kernels import by_column
+from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
 
@@ -32,7 +34,7 @@ class SiteBits:
     @functools.cached_property
     def alleles(self) -> U8Array:
         """(ceil(L / 8), H) the same, eight sites of all haplotypes to a row: for gradients, and for devices."""
-        return kernels.by_column(self.words.view(np.uint8)[:, : (self.n_sites + 7) // 8])
+        return by_column(self.words.view(np.uint8)[:, : (self.n_sites + 7) // 8])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,19 +50,14 @@ class PanelColumns:
     observed: U8Array
 
     @classmethod
-    def of(cls, packed: U8Array, sites: CopyingSites) -> Self:
-        """From (H, ceil(V / 8)) panel bits."""
-        bits = SiteBits(kernels.site_words(packed, sites.sites), len(sites.sites))
-        return cls(bits, observed_columns(packed, sites))
+    def of(cls, panel: HaplotypeBits, sites: CopyingSites) -> Self:
+        """From a panel's bits."""
+        bits = SiteBits(panel.words(sites.sites), len(sites.sites))
+        return cls(bits, panel.columns(sites.observed))
 
-    def under(self, packed: U8Array, sites: CopyingSites) -> Self:
+    def under(self, panel: HaplotypeBits, sites: CopyingSites) -> Self:
         """The same sites to impute under another mask."""
-        return dataclasses.replace(self, observed=observed_columns(packed, sites))
-
-
-def observed_columns(packed: U8Array, sites: CopyingSites) -> U8Array:
-    """(ceil(M / 8), H) panel bits at the observed sites."""
-    return kernels.by_column(kernels.observed_bits(packed, 0, len(packed), sites.observed))
+        return dataclasses.replace(self, observed=panel.columns(sites.observed))
 
 
 class CopyingProblem:

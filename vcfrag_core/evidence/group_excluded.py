@@ -98,9 +98,9 @@ class GroupExcludedReference:
 
     def _make(self, left_out: _LeftOut) -> F32Array:
         if left_out is None:
-            return pbwt_changes(self.panel.packed, self._rows, self.frequency)
+            return pbwt_changes(self.panel.bits, self._rows, self.frequency)
         if isinstance(left_out, str):
             rows = np.setdiff1d(self._rows, self._members[left_out], assume_unique=True)
         else:
             rows = self._rows[~np.isin(self._folds(self._rows), list(left_out))]
-        return pbwt_changes(self.panel.packed, rows, self.panel.alt_frequency(rows))
+        return pbwt_changes(self.panel.bits, rows, self.panel.alt_frequency(rows))

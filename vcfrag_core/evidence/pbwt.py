@@ -11,15 +11,17 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.types import F32Array, F64Array, I64Array, U8Array
+from vcfrag_core.panel.storage import HaplotypeBits
+from vcfrag_core.types import F32Array, F64Array, I32Array, I64Array, U8Array
 
 # At rarer sites the numbers are small, and few haplotypes have to be told from the others.
 MIN_MAF = 0.005
 # By then the order of the rows is forgotten, but for haplotypes that are alike so far.
 SITES_TO_SETTLE = 200
+_SITES_AT_ONCE = 512
 
 
-def pbwt_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Array:
+def pbwt_changes(bits: HaplotypeBits, rows: I64Array, frequency: F64Array) -> F32Array:
     """(2, V) log of the number of allele changes over its expectation in a random order, from the left and the right.
 
     0 at sites of minor allele frequency below 0.5 %, which have no part in the order either. An order begins as that of
@@ -27,7 +29,7 @@ def pbwt_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Arr
     fewer than 400 such sites all are near an end, and the order of the rows shows.
 
     Args:
-        packed: (H, ceil(V / 8)) bits of all haplotypes, site v being bit v & 7 of byte v >> 3.
+        bits: All haplotypes.
         rows: (R,) haplotypes that count.
         frequency: (V,) their ALT frequency.
     """
@@ -35,32 +37,37 @@ def pbwt_changes(packed: U8Array, rows: I64Array, frequency: F64Array) -> F32Arr
     out = np.zeros((2, len(frequency)), dtype=np.float32)
     for number, way in enumerate((sites, np.ascontiguousarray(sites[::-1]))):
         expected = 2 * len(rows) * frequency[way] * (1 - frequency[way])
-        out[number, way] = np.log((count_changes(packed, rows, way) + 1) / (expected + 1))
+        out[number, way] = np.log((count_changes(bits, rows, way) + 1) / (expected + 1))
     settling = min(SITES_TO_SETTLE, len(sites) // 2)
     first, last = sites[:settling], sites[len(sites) - settling :]
     out[0, first], out[1, last] = out[1, first], out[0, last]
     return out
 
 
-@numba.njit(cache=True, nogil=True)
-def count_changes(packed: U8Array, rows: I64Array, sites: I64Array) -> I64Array:
+def count_changes(bits: HaplotypeBits, rows: I64Array, sites: I64Array) -> I64Array:
     """(M,) changes of allele between neighbours at each of M sites, haplotypes sorted by the sites named before it.
 
     Args:
-        packed, rows: As for `pbwt_changes`.
-        sites: (M,) panel sites in the order in which to go.
+        bits, rows: As for `pbwt_changes`.
+        sites: (M,) panel sites in the order in which to go, ascending or descending.
     """
-    n = len(rows)
-    order, ones = rows.astype(np.int32), np.empty(n, dtype=np.int32)
-    column, alleles = np.empty(len(packed), dtype=np.uint8), np.empty(n, dtype=np.uint8)
+    order, ones = np.arange(len(rows), dtype=np.int32), np.empty(len(rows), dtype=np.int32)
     out = np.empty(len(sites), dtype=np.int64)
-    at = -1
-    for number in range(len(sites)):
-        if sites[number] >> 3 != at:
-            at = sites[number] >> 3
-            for h in range(len(packed)):
-                column[h] = packed[h, at]
-        bit = np.uint8(sites[number] & 7)
+    for start in range(0, len(sites), _SITES_AT_ONCE):
+        mine = sites[start : start + _SITES_AT_ONCE]
+        places = np.argsort(mine)
+        columns = bits.columns(mine[places], rows)
+        _count(columns, np.argsort(places), order, ones, out[start : start + _SITES_AT_ONCE])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(columns: U8Array, places: I64Array, order: I32Array, ones: I32Array, out: I64Array) -> None:
+    """`count_changes` of some sites, which are these of the columns; takes the order on."""
+    n = len(order)
+    alleles = np.empty(n, dtype=np.uint8)
+    for number in range(len(places)):
+        column, bit = columns[places[number] >> 3], np.uint8(places[number] & 7)
         for i in range(n):
             alleles[i] = (column[np.uint32(order[i])] >> bit) & np.uint8(1)
         out[number] = _changes(alleles)
@@ -72,7 +79,6 @@ def count_changes(packed: U8Array, rows: I64Array, sites: I64Array) -> I64Array:
             n_zeros += 1 - allele
             n_ones += allele
         order[n_zeros:] = ones[:n_ones]
-    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.types import BoolArray, U8Array
+from vcfrag_core.types import BoolArray, I64Array, U8Array
+
+_ONES: U8Array = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
 
 def n_bytes(n_bits: int) -> int:
@@ -30,3 +32,8 @@ def unpack(packed: U8Array, start: int, stop: int) -> U8Array:
     window = packed[..., first : n_bytes(stop)]
     bits = np.unpackbits(window, axis=-1, bitorder="little")
     return bits[..., start - 8 * first : stop - 8 * first]
+
+
+def count(packed: U8Array) -> I64Array:
+    """(n,) ones of (n, bytes) rows."""
+    return np.asarray(_ONES[packed].sum(axis=1, dtype=np.int64))

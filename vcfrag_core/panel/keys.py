@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from vcfrag_core.hashing import update_strings
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.panel import Panel, digest_without_bits
 from vcfrag_core.types import U64Array
 
 
@@ -16,11 +16,27 @@ def haplotype_keys(panel: Panel) -> U64Array:
 
     Independent of the order of the panel's samples. Haplotypes of one sample with equal content share a key.
     """
-    contiguous = np.ascontiguousarray(panel.packed)
+    return _hashed(panel, None)
+
+
+def digest_and_keys(panel: Panel) -> tuple[str, U64Array]:
+    """The panel's digest and `haplotype_keys`, from one reading of a panel whose bits are not in memory."""
+    made = digest_without_bits(panel)
+    keys = _hashed(panel, made)
+    return made.hexdigest(), keys
+
+
+def _hashed(panel: Panel, digest: hashlib.blake2b | None) -> U64Array:
+    """`haplotype_keys`; the digest takes in the same bits."""
     keys = np.empty(panel.n_haplotypes, dtype=np.uint64)
-    for h, name in enumerate(panel.ploidy.of_haplotypes(panel.samples)):
-        hasher = hashlib.blake2b(digest_size=8, key=b"vcfrag.tie.1")
-        update_strings(hasher, [name])
-        hasher.update(contiguous[h].data)
-        keys[h] = int.from_bytes(hasher.digest(), "little")
+    names = panel.ploidy.of_haplotypes(panel.samples)
+    for rows in panel.bits.row_slices():
+        contiguous = np.ascontiguousarray(panel.bits.rows(rows))
+        if digest is not None:
+            digest.update(contiguous.data)
+        for h, row in enumerate(contiguous, start=rows.start):
+            hasher = hashlib.blake2b(digest_size=8, key=b"vcfrag.tie.1")
+            update_strings(hasher, [names[h]])
+            hasher.update(row.data)
+            keys[h] = int.from_bytes(hasher.digest(), "little")
     return keys

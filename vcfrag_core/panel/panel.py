@@ -1,9 +1,10 @@
-"""The reference panel: phased haplotypes of one contig, packed to bits."""
+"""The reference panel: phased haplotypes of one contig, as bits."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,9 +13,8 @@ from vcfrag_core.errors import RangeError, ShapeError, UnknownSampleError
 from vcfrag_core.hashing import hasher, update_strings
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array
-
-ROWS_AT_ONCE = 512
+from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
+from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array, U64Array
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Panel:
         site_ids: V identifiers of the ID column, "." where there is none; not part of the digest.
         samples: S sample names, unique.
         ploidy: Which haplotypes are whose.
-        packed: (H, ceil(V / 8)) alleles; bit order as in `vcfrag_core.panel.bits`.
+        bits: The alleles, however they are kept.
         contig_length: Base pairs of the contig where the file says so; not part of the digest.
         source: The file that it was read from, for messages and records; not part of the digest.
         counts: What was done to the file's records as they were read, by name; not part of the digest.
@@ -42,7 +42,7 @@ class Panel:
     site_ids: tuple[str, ...]
     samples: tuple[str, ...]
     ploidy: Ploidy
-    packed: U8Array
+    bits: HaplotypeBits
     contig_length: int | None = None
     source: str = ""
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -53,11 +53,10 @@ class Panel:
             raise ShapeError(f"{v} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
         if self.ploidy.n_samples != len(self.samples):
             raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
-        shape = (self.ploidy.n_haplotypes, bit.n_bytes(v))
-        if self.packed.shape != shape or self.packed.dtype != np.uint8:
+        shape = (self.bits.n_haplotypes, self.bits.n_sites)
+        if shape != (self.ploidy.n_haplotypes, v):
             raise ShapeError(
-                f"{len(self.samples)} samples x {v} sites need uint8 of shape {shape}, "
-                f"got {self.packed.dtype} of {self.packed.shape}"
+                f"{len(self.samples)} samples of {self.ploidy.n_haplotypes} haplotypes x {v} sites, bits of {shape}"
             )
         if len(set(self.samples)) != len(self.samples):
             raise ShapeError("sample names are not unique")
@@ -89,13 +88,25 @@ class Panel:
             site_ids=(".",) * v,
             samples=tuple(samples) if samples is not None else tuple(f"S{i:04d}" for i in range(ploidy.n_samples)),
             ploidy=ploidy,
-            packed=bit.pack(haplotypes.astype(np.uint8)),
+            bits=DenseBits(bit.pack(haplotypes.astype(np.uint8)), v),
         )
 
     @functools.cached_property
     def digest(self) -> str:
         """Of contig, positions, alleles, samples and bits, computed once: a panel's arrays are not to be written to."""
         return panel_digest(self)
+
+    @functools.cached_property
+    def keys(self) -> U64Array:
+        """(H,) `keys.haplotype_keys`, computed once."""
+        from vcfrag_core.panel.keys import haplotype_keys
+
+        return haplotype_keys(self)
+
+    @property
+    def packed(self) -> U8Array:
+        """(H, ceil(V / 8)) alleles as in `vcfrag_core.panel.bits`; of a large panel made anew, in as much memory."""
+        return self.bits.packed()
 
     @property
     def n_sites(self) -> int:
@@ -107,12 +118,11 @@ class Panel:
 
     @property
     def n_haplotypes(self) -> int:
-        return len(self.packed)
+        return self.bits.n_haplotypes
 
     def haplotypes(self, rows: IntArray | slice | None = None, start: int = 0, stop: int | None = None) -> U8Array:
         """(n, stop - start) uint8 alleles of the haplotypes `rows` (all of them unless given)."""
-        chosen = self.packed if rows is None else self.packed[rows]
-        return bit.unpack(chosen, start, self.n_sites if stop is None else stop)
+        return self.bits.alleles(np.arange(start, self.n_sites if stop is None else stop), rows)
 
     def rows_of(self, samples: Iterable[str]) -> I64Array:
         """(n,) haplotype ids of the samples, in the order given.
@@ -141,13 +151,8 @@ class Panel:
     def alt_frequency(self, rows: IntArray | None = None) -> F64Array:
         """(V,) share of ALT among the haplotypes `rows` (all unless given); NaN when there is none."""
         n = self.n_haplotypes if rows is None else len(rows)
-        counts = np.zeros(self.n_sites, dtype=np.int64)
-        for block in range(0, n, ROWS_AT_ONCE):
-            part = slice(block, block + ROWS_AT_ONCE)
-            chosen = self.packed[part if rows is None else rows[part]]
-            counts += bit.unpack(chosen, 0, self.n_sites).sum(axis=0, dtype=np.int64)
         with np.errstate(invalid="ignore"):
-            return counts / np.float64(n)
+            return self.bits.counts(rows) / np.float64(n)
 
     def site_label(self, site: int) -> str:
         """`contig:position REF>ALT`, for messages."""
@@ -155,9 +160,8 @@ class Panel:
 
     def select_samples(self, names: Sequence[str]) -> Panel:
         """The panel of the named samples only, in that order."""
-        return dataclasses.replace(
-            self, samples=tuple(names), ploidy=self.ploidy_of(names), packed=self.packed[self.rows_of(names)]
-        )
+        bits = self.bits.select_rows(self.rows_of(names))
+        return dataclasses.replace(self, samples=tuple(names), ploidy=self.ploidy_of(names), bits=bits)
 
     def select_sites(self, sites: IntArray) -> Panel:
         """The panel at the given ascending site indices only."""
@@ -168,17 +172,20 @@ class Panel:
             refs=tuple(self.refs[i] for i in chosen),
             alts=tuple(self.alts[i] for i in chosen),
             site_ids=tuple(self.site_ids[i] for i in chosen),
-            packed=np.concatenate(
-                [
-                    bit.pack(self.haplotypes(slice(b, b + ROWS_AT_ONCE))[:, sites])
-                    for b in range(0, self.n_haplotypes, ROWS_AT_ONCE)
-                ]
-            ),
+            bits=self.bits.select_sites(sites),
         )
 
 
 def panel_digest(panel: Panel) -> str:
     """Contig, positions, alleles, sample names, ploidy and haplotype bits; takes about 1 s per GB of bits."""
+    made = digest_without_bits(panel)
+    for rows in panel.bits.row_slices():
+        made.update(np.ascontiguousarray(panel.bits.rows(rows)).data)
+    return made.hexdigest()
+
+
+def digest_without_bits(panel: Panel) -> hashlib.blake2b:
+    """The digest before it has taken in the first haplotype."""
     made = hasher("panel" if panel.ploidy.is_diploid else "ploidy")
     if not panel.ploidy.is_diploid:
         update_strings(made, [str(panel.ploidy)])
@@ -186,19 +193,14 @@ def panel_digest(panel: Panel) -> str:
     made.update(np.asarray(panel.positions, dtype="<i4").tobytes())
     for strings in (panel.refs, panel.alts, panel.samples):
         update_strings(made, strings)
-    made.update(np.ascontiguousarray(panel.packed).data)
-    return made.hexdigest()
+    return made
 
 
-def alleles_at(panel: Panel, sites: I64Array, rows: slice | None = None) -> U8Array:
+def alleles_at(panel: Panel, sites: I64Array, rows: IntArray | slice | None = None) -> U8Array:
     """(n, M) alleles of haplotypes, all unless `rows` chooses, at the panel sites (M,)."""
-    packed = panel.packed if rows is None else panel.packed[rows]
-    return np.asarray((packed[:, sites >> 3] >> (sites & 7).astype(np.uint8)) & 1, dtype=np.uint8)
+    return panel.bits.alleles(sites, rows)
 
 
 def frequency_at(panel: Panel, sites: I64Array) -> F64Array:
     """(M,) share of ALT at the panel sites (M,)."""
-    counts = np.zeros(len(sites), dtype=np.int64)
-    for start in range(0, panel.n_haplotypes, ROWS_AT_ONCE):
-        counts += alleles_at(panel, sites, slice(start, start + ROWS_AT_ONCE)).sum(axis=0, dtype=np.int64)
-    return counts / np.float64(panel.n_haplotypes)
+    return panel.bits.counts_at(sites) / np.float64(panel.n_haplotypes)

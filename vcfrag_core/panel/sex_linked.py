@@ -6,6 +6,7 @@ With two he would count twice in every frequency, and be found beside himself.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -14,9 +15,10 @@ from vcfrag_core.errors import PloidyError
 from vcfrag_core.genome.builds import Stretch, stretches_of_x
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
+from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.types import BoolArray, I64Array
+from vcfrag_core.types import BoolArray, I64Array, U8Array
 
 # Of the heterozygous sites expected of a woman, a man has at most this share by mistake; a woman never has so few
 # where so many are expected.
@@ -61,12 +63,17 @@ def _sites(panel: Panel, stretch: Stretch) -> I64Array:
 
 def _equal_pairs(panel: Panel) -> BoolArray:
     """(S,) samples with two equal haplotypes."""
-    return np.asarray((panel.packed[0::2] == panel.packed[1::2]).all(axis=1))
+    return np.concatenate([(rows[0::2] == rows[1::2]).all(axis=1) for rows in _pairs(panel)])
+
+
+def _pairs(panel: Panel) -> Iterator[U8Array]:
+    """(2 n, bytes) both haplotypes of some samples, and so on."""
+    return (panel.bits.rows(rows) for rows in panel.bits.row_slices())
 
 
 def _with_one_haplotype(panel: Panel, is_haploid: BoolArray) -> Panel:
     ploidy = Ploidy.of(np.where(is_haploid, 1, 2))
-    return dataclasses.replace(panel, ploidy=ploidy, packed=panel.packed[ploidy.in_pairs.reshape(-1)])
+    return dataclasses.replace(panel, ploidy=ploidy, bits=panel.bits.select_rows(np.flatnonzero(ploidy.in_pairs)))
 
 
 def _with_men(panel: Panel) -> Panel:
@@ -79,13 +86,13 @@ def _with_men(panel: Panel) -> Panel:
 
 
 def _refuse_between(panel: Panel, expected: float) -> None:
-    different = np.unpackbits(panel.packed[0::2] ^ panel.packed[1::2], axis=1, bitorder="little")
-    counts = different.sum(axis=1, dtype=np.int64)
+    counts = np.concatenate([bit.count(rows[0::2] ^ rows[1::2]) for rows in _pairs(panel)])
     between: BoolArray = (counts > 0) & (counts < MAX_SHARE_OF_MEN * expected)
     if not bool(between.any()):
         return
     sample = int(np.flatnonzero(between)[0])
-    first = int(np.flatnonzero(different[sample])[0])
+    two = panel.haplotypes(slice(2 * sample, 2 * sample + 2))
+    first = int(np.flatnonzero(two[0] != two[1])[0])
     raise PloidyError(
         f"is heterozygous at {counts[sample]} of {panel.n_sites} sites, where {expected:.0f} are expected of a sample"
         " with two haplotypes: a man with wrong calls? Give those calls of men one allele or set them missing"

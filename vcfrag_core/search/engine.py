@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.retrieval.layout import Segment, SegmentLayout
 from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.search.cache import Holding
@@ -22,7 +23,7 @@ class IndexSource:
     Attributes:
         handle: Its name.
         panel_name: Name of the panel, by which engines in other processes find its bits.
-        packed: (H, ceil(V / 8)) haplotypes of the panel.
+        bits: Haplotypes of the panel.
         rows: (R,) ascending panel haplotype ids of the split's reference.
         keys: (R,) their tie-breaking keys.
         observed: (V,) the mask.
@@ -32,7 +33,7 @@ class IndexSource:
 
     handle: str
     panel_name: str
-    packed: U8Array
+    bits: HaplotypeBits
     rows: I32Array
     keys: U64Array
     observed: BoolArray

@@ -9,7 +9,6 @@ import numpy as np
 
 from vcfrag_core.errors import RangeError, UnknownSampleError
 from vcfrag_core.hashing import text_digest
-from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.consistency import QueryBits
@@ -40,7 +39,7 @@ class HeldPanel:
     @classmethod
     def of(cls, panel: Panel) -> HeldPanel:
         names = {name: i for i, name in enumerate(panel.samples)}
-        return cls(panel, panel.digest, haplotype_keys(panel), names)
+        return cls(panel, panel.digest, panel.keys, names)
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -132,7 +131,7 @@ def build_index(
     source = IndexSource(
         handle=handle,
         panel_name=panel_name,
-        packed=held.panel.packed,
+        bits=held.panel.bits,
         rows=rows,
         keys=held.keys[rows],
         observed=observed,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from vcfrag_core.panel import bits as bit
 from vcfrag_core.retrieval.order import nearest
 from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, wide_ranges
 from vcfrag_core.types import I64Array
@@ -17,7 +16,7 @@ class ReferenceEngine(TiledEngine):
 
     def _search_segments(self, work: SegmentSearch) -> None:
         source, task = work.source, work.task
-        haplotypes = bit.unpack(source.packed[source.rows], task.start, task.stop)
+        haplotypes = source.bits.alleles(np.arange(task.start, task.stop), source.rows)
         wide = wide_ranges(source, task, work.segments)
         for q in range(task.n_queries):
             query = np.full(task.stop - task.start, -1, dtype=np.int8)

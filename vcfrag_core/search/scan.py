@@ -22,24 +22,6 @@ ROWS_PER_CLASS = 32
 
 
 @njit(cache=True, nogil=True)
-def pack_observed(packed: U8Array, rows: I64Array, sites: I64Array, bit_index: I64Array, strip: U8Array) -> None:
-    """Writes the strip of the given sites.
-
-    Args:
-        packed: (H, bytes) panel haplotypes.
-        rows: (R,) haplotype ids.
-        sites: (m,) observed sites.
-        bit_index: (m,) place of each in the strip: 8 * byte + bit.
-        strip: (B, R) zeros; receives the bits.
-    """
-    for r in range(len(rows)):
-        haplotype = packed[rows[r]]
-        for j in range(len(sites)):
-            allele = (haplotype[sites[j] >> 3] >> (sites[j] & 7)) & 1
-            strip[bit_index[j] >> 3, r] |= np.uint8(allele << (bit_index[j] & 7))
-
-
-@njit(cache=True, nogil=True)
 def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Array, tables: I32Array) -> None:
     """(T, 256) cost of every reference byte against this query's byte."""
     for t in range(len(step_byte)):

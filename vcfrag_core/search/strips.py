@@ -62,13 +62,8 @@ class StripMap:
 
     def build_tile(self, source: IndexSource, tile: int) -> U8Array:
         """(bytes, R) the bits of one tile."""
-        from vcfrag_core.search.scan import pack_observed
-
-        strip = np.zeros((self.bytes_of(range(tile, tile + 1)), len(source.rows)), dtype=np.uint8)
         mine = self.observed_within(tile * self.tile_sites, (tile + 1) * self.tile_sites)
-        places = self.bit_index[mine] - 8 * self.tile_bytes[tile]
-        pack_observed(source.packed, source.rows.astype(np.int64), self.sites[mine], places, strip)
-        return strip
+        return source.bits.columns(self.sites[mine], source.rows)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def _likenesses(
     targets, others = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
     rows = panel.ploidy.rows(others)
     first = _copies(alleles[ploidy.rows(targets)[:, None], columns], ploidy.select(targets))
-    second = panel.ploidy.select(others).copies(panel.haplotypes(rows)[:, sites].astype(np.int8)).astype(np.int8)
+    second = panel.ploidy.select(others).copies(alleles_at(panel, sites, rows).astype(np.int8)).astype(np.int8)
     logs = log_likelihoods(first, second, frequency_at(panel, sites), cm[sites])
     known = first >= 0
     return [

@@ -22,7 +22,7 @@ class RecentColumns:
     """
 
     def __init__(self, panel: Panel, max_kept: int) -> None:
-        self._packed = panel.packed
+        self._bits = panel.bits
         self._max_kept = max_kept
         self._lock = threading.Lock()
         self._made: OrderedDict[tuple[int, int, bytes], PanelColumns] = OrderedDict()
@@ -33,7 +33,7 @@ class RecentColumns:
         with self._lock:
             if key not in self._made:
                 same = next((self._made[other] for other in self._made if other[:2] == key[:2]), None)
-                made = PanelColumns.of(self._packed, sites) if same is None else same.under(self._packed, sites)
+                made = PanelColumns.of(self._bits, sites) if same is None else same.under(self._bits, sites)
                 self._made[key] = made
                 if len(self._made) > self._max_kept:
                     self._made.popitem(last=False)
@@ -58,5 +58,5 @@ class PanelContext:
     def columns_of(self, window: Window, sites: CopyingSites) -> PanelColumns:
         """What copying reads of the panel for these sites of the window."""
         if self.columns is None or len(sites.sites) != window.stop - window.start:
-            return PanelColumns.of(self.panel.packed, sites)
+            return PanelColumns.of(self.panel.bits, sites)
         return self.columns.of(window, sites)

@@ -15,6 +15,7 @@ from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.types import BoolArray, F64Array, I64Array, U8Array
 from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS, demography
 
@@ -166,7 +167,7 @@ def _everyone(config: SimulationConfig, mutated: Any, names: list[str], held_out
         site_ids=(".",) * len(positions),
         samples=tuple(names),
         ploidy=Ploidy.diploid(len(names)),
-        packed=np.concatenate(packed, axis=1),
+        bits=DenseBits(np.concatenate(packed, axis=1), len(positions)),
         contig_length=config.length_bases,
     )
 
@@ -181,7 +182,7 @@ def _with_genotype_errors(config: SimulationConfig, panel: Panel, stream: int) -
     packed = panel.packed.copy()
     flips = (np.uint8(1) << (sites & 7).astype(np.uint8)).astype(np.uint8)
     np.bitwise_xor.at(packed, (rng.integers(panel.n_haplotypes, size=count), sites >> 3), flips)
-    return dataclasses.replace(panel, packed=packed)
+    return dataclasses.replace(panel, bits=DenseBits(packed, panel.n_sites))
 
 
 def _with_switches(config: SimulationConfig, panel: Panel) -> Panel:
@@ -198,7 +199,7 @@ def _with_switches(config: SimulationConfig, panel: Panel) -> Panel:
         differing = (first ^ second) & bit.pack(exchanged[None].astype(np.uint8))[0]
         first ^= differing
         second ^= differing
-    return dataclasses.replace(panel, packed=packed)
+    return dataclasses.replace(panel, bits=DenseBits(packed, panel.n_sites))
 
 
 def _recombination(config: SimulationConfig) -> msprime.RateMap:

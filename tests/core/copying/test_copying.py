@@ -15,6 +15,7 @@ from vcfrag_core.copying.layer import copy_dosage
 from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
 from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.errors import RangeError
+from vcfrag_core.panel import kernels as panel_kernels
 from vcfrag_core.panel.panel import Panel
 
 
@@ -76,7 +77,7 @@ def test_dosage__finite_where_no_candidate_matches() -> None:
     observed = np.arange(0, 400, 2)
     sites = copying.copying_sites(observed, np.zeros(400), panel.positions, np.arange(400))
     problem = CopyingProblem(
-        sites, PanelColumns.of(panel.packed, sites), np.ones((1, 200), dtype=np.int8), [np.arange(6, dtype=np.int32)]
+        sites, PanelColumns.of(panel.bits, sites), np.ones((1, 200), dtype=np.int8), [np.arange(6, dtype=np.int32)]
     )
     weights = np.full(200, 14, dtype=np.float32)
     dosage = problem.dosage(weights, np.zeros(200, dtype=np.float32))
@@ -92,7 +93,7 @@ def test_dosage__finite_where_each_side_of_a_flat_stretch_rules_the_other_out() 
     panel = Panel.from_haplotypes(haplotypes)
     sites = copying.copying_sites(np.arange(400), np.zeros(400), panel.positions, np.arange(400))
     query = np.zeros((1, 400), dtype=np.int8)
-    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), query, [np.arange(2, dtype=np.int32)])
+    problem = CopyingProblem(sites, PanelColumns.of(panel.bits, sites), query, [np.arange(2, dtype=np.int32)])
     switch = copying.switch_probabilities(sites.gaps_cm, 3.0).astype(np.float32)
     dosage = problem.dosage(np.full(400, 7, dtype=np.float32), switch)
     np.testing.assert_allclose(dosage, np.zeros((1, 400)), atol=1e-3)
@@ -106,7 +107,7 @@ def test_dosage__an_exact_copy_is_found() -> None:
     sites = copying.copying_sites(observed, np.linspace(0, 1, 300), panel.positions, np.arange(300))
     problem = CopyingProblem(
         sites,
-        PanelColumns.of(panel.packed, sites),
+        PanelColumns.of(panel.bits, sites),
         haplotypes[[7]][:, observed].copy(),
         [np.arange(40, dtype=np.int32)],
     )
@@ -123,7 +124,7 @@ def test_site_words__hold_the_bits_asked_for(seed: int, n_sites: int) -> None:
     start, stop = sorted(rng.choice(n_sites + 1, 2, replace=False))
     scattered = np.sort(rng.choice(n_sites, rng.integers(1, n_sites + 1), replace=False))
     for sites in (np.arange(start, stop), scattered):
-        words = copying_kernels.site_words(packed, sites)
+        words = panel_kernels.site_words(packed, sites)
         got = np.array([[int(row[i >> 6]) >> (i & 63) & 1 for i in range(len(sites))] for row in words])
         np.testing.assert_array_equal(got, haplotypes[:, sites])
         used = len(sites) & 63

@@ -67,7 +67,7 @@ def random_case(seed: int, *, n_observed: int = 40, n_candidates: int = 20, n_si
     candidates = [np.sort(rng.choice(len(haplotypes), n_candidates, replace=False)).astype(np.int32) for _ in range(2)]
     queries = rng.choice(np.array([-1, 0, 1], np.int8), (2, n_observed), p=[0.1, 0.45, 0.45])
     longer_scales = [[chosen[::step] for chosen in candidates] for step in (2, 5)]
-    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, candidates, longer_scales)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.bits, sites), queries, candidates, longer_scales)
     weights = np.round(rng.uniform(0.5, 6, n_observed), 2)
     return Case(problem, haplotypes, cm, weights, copying.switch_probabilities(sites.gaps_cm, rng.uniform(1, 20)))
 

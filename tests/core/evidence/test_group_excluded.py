@@ -21,7 +21,7 @@ def panel(make_panel: Callable[..., Panel]) -> Panel:
 
 
 def changes_of(panel: Panel, rows: I64Array) -> F32Array:
-    return pbwt_changes(panel.packed, rows, panel.alt_frequency(rows))
+    return pbwt_changes(panel.bits, rows, panel.alt_frequency(rows))
 
 
 def by_sample(panel: Panel) -> GroupExcludedReference:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE, count_changes, pbwt_changes
 from vcfrag_core.panel import bits
+from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.types import F32Array, I64Array, U8Array
 
 
@@ -34,7 +35,7 @@ def test_count_changes__equals_sorting(seed: int, n_haplotypes: int, n_sites: in
     haplotypes = (founders[rng.integers(0, 4, n_haplotypes)] ^ mutated).astype(np.uint8)
     sites = np.flatnonzero(rng.random(n_sites) < share)
     for way in (sites, np.ascontiguousarray(sites[::-1])):
-        found = count_changes(bits.pack(haplotypes), np.arange(n_haplotypes), way)
+        found = count_changes(dense(haplotypes), np.arange(n_haplotypes), way)
         assert found.tolist() == changes_by_sorting(haplotypes, way)
 
 
@@ -49,14 +50,18 @@ def mosaic(seed: int = 4, n_haplotypes: int = 400, n_sites: int = 120) -> U8Arra
     return haplotypes.astype(np.uint8)
 
 
+def dense(haplotypes: U8Array) -> DenseBits:
+    return DenseBits(bits.pack(haplotypes), haplotypes.shape[1])
+
+
 def whole(haplotypes: U8Array) -> F32Array:
-    return pbwt_changes(bits.pack(haplotypes), np.arange(len(haplotypes)), haplotypes.mean(axis=0))
+    return pbwt_changes(dense(haplotypes), np.arange(len(haplotypes)), haplotypes.mean(axis=0))
 
 
 def test_allele_changes__of_some_haplotypes_are_those_of_a_panel_of_them() -> None:
     haplotypes = mosaic()
     rows = np.flatnonzero(np.arange(len(haplotypes)) % 3 > 0)
-    found = pbwt_changes(bits.pack(haplotypes), rows, haplotypes[rows].mean(axis=0))
+    found = pbwt_changes(dense(haplotypes), rows, haplotypes[rows].mean(axis=0))
     np.testing.assert_array_equal(found, whole(haplotypes[rows]))
 
 
@@ -85,7 +90,7 @@ def test_allele_changes__near_an_end_are_those_from_the_other_side() -> None:
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= MIN_MAF)
     way = np.ascontiguousarray(common[::-1])
     expected = 2 * len(haplotypes) * frequency[way] * (1 - frequency[way])
-    from_right = np.log((count_changes(bits.pack(haplotypes), np.arange(400), way) + 1) / (expected + 1))[::-1]
+    from_right = np.log((count_changes(dense(haplotypes), np.arange(400), way) + 1) / (expected + 1))[::-1]
     np.testing.assert_allclose(found[1, common[:-SITES_TO_SETTLE]], from_right[:-SITES_TO_SETTLE], rtol=1e-6)
     np.testing.assert_array_equal(found[0, common[:SITES_TO_SETTLE]], found[1, common[:SITES_TO_SETTLE]])
     np.testing.assert_array_equal(found[1, common[-SITES_TO_SETTLE:]], found[0, common[-SITES_TO_SETTLE:]])

@@ -27,9 +27,9 @@ from vcfrag_core.errors import (
 )
 from vcfrag_core.files.panel import calls as panel_calls
 from vcfrag_core.files.panel.calls import MissingRule
-from vcfrag_core.files.panel.growing_bits import GrowingBits
 from vcfrag_core.files.panel.reader import read_panel, read_panels
 from vcfrag_core.panel import bits as bit
+from vcfrag_core.panel.growing_bits import GrowingBits
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 
@@ -399,14 +399,14 @@ def test_growing_bits__holds_what_was_added() -> None:
         growing.append(alleles[start : start + 8])
     growing.append(alleles[:3])
     expected = bit.pack(np.concatenate([alleles, alleles[:3]]).T)
-    np.testing.assert_array_equal(growing.haplotype_major(), expected)
+    np.testing.assert_array_equal(growing.finish().packed(), expected)
 
 
 PEAK_OF_GATHERING = """
 import re
 from pathlib import Path
 import numpy as np
-from vcfrag_core.files.panel.growing_bits import GrowingBits
+from vcfrag_core.panel.growing_bits import GrowingBits
 
 def peak_bytes():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1))
@@ -417,7 +417,7 @@ growing.append(alleles)
 before = peak_bytes()
 for _ in range(200):
     growing.append(alleles)
-packed = growing.haplotype_major()
+packed = growing.finish().packed()
 print((peak_bytes() - before) / packed.nbytes)
 """
 

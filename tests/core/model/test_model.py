@@ -46,7 +46,7 @@ def model_input(seed: int = 1, *, n_candidates: int = 6, order: I64Array | None 
     sites = copying.copying_sites(np.flatnonzero(observed), cm, panel.positions, np.arange(N_SITES))
     queries = np.ascontiguousarray(haplotypes[rows][:, sites.observed].astype(np.int8))
     others = np.sort(back[4:]).astype(np.int32)
-    problem = CopyingProblem(sites, PanelColumns.of(panel.packed, sites), queries, [others] * 4, [[others] * 4] * 2)
+    problem = CopyingProblem(sites, PanelColumns.of(panel.bits, sites), queries, [others] * 4, [[others] * 4] * 2)
     frequency = haplotypes[others].mean(axis=0)
     evidence = gather_evidence(
         problem,

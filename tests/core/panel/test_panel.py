@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from vcfrag_core.errors import RangeError, ShapeError, UnknownSampleError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.types import U8Array
 
 haplotypes = st.tuples(st.integers(1, 6), st.integers(1, 30)).flatmap(
@@ -75,8 +76,8 @@ def test_site_label__names_the_record(panel: Panel) -> None:
         ({"refs": ("A",)}, ShapeError),
         ({"alts": ("A",) * 201}, ShapeError),
         ({"site_ids": ()}, ShapeError),
-        ({"packed": np.zeros((40, 24), dtype=np.uint8)}, ShapeError),
-        ({"packed": np.zeros((40, 25), dtype=np.int8)}, ShapeError),
+        ({"bits": DenseBits(np.zeros((40, 24), dtype=np.uint8), 192)}, ShapeError),
+        ({"bits": DenseBits(np.zeros((38, 25), dtype=np.uint8), 200)}, ShapeError),
         ({"samples": ("S0000",) * 20}, ShapeError),
         ({"positions": np.arange(200, 0, -1, dtype=np.int32)}, RangeError),
     ],

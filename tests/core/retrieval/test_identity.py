@@ -21,6 +21,7 @@ from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, panel_digest
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
+from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.retrieval import identity
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
@@ -105,7 +106,7 @@ def test_panel_digest__what_it_leaves_out() -> None:
     panel = small_panel()
     other = dataclasses.replace(panel, site_ids=("rs1", "rs2", "."), source="elsewhere.bcf", contig_length=63_025_520)
     assert panel_digest(other) == panel_digest(panel)
-    in_fortran_order = dataclasses.replace(panel, packed=np.asfortranarray(panel.packed))
+    in_fortran_order = dataclasses.replace(panel, bits=DenseBits(np.asfortranarray(panel.packed), panel.n_sites))
     assert panel_digest(in_fortran_order) == panel_digest(panel)
 
 

@@ -107,7 +107,7 @@ def test_recent_columns__are_those_of_the_window_and_the_mask(context: PanelCont
     for number in rng.integers(0, 9, 60).tolist():
         window, observed = windows[number % 3], masks[number // 3]
         problem = copying_problem(queries(alleles, observed, window=window), context, Candidates(all_scales=candidates))
-        expected = PanelColumns.of(context.panel.packed, problem.sites)
+        expected = PanelColumns.of(context.panel.bits, problem.sites)
         np.testing.assert_array_equal(problem.words, expected.bits.words)
         np.testing.assert_array_equal(problem.alleles, expected.bits.alleles)
         np.testing.assert_array_equal(problem.observed, expected.observed)

@@ -7,14 +7,16 @@
               where there are any, sections (name, offset, bytes, checksums)
     sections  each from a multiple of 4096 bytes on; a checksum for every 4 MiB of it
 
-Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed (bits as in `Panel.packed`).
+Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), and packed (bits as in `Panel.packed`). A
+large panel has another magic, and in place of packed: counts (uint32, ALT alleles of each site), keys (uint64, those of
+`haplotype_keys`) and blocks (`block_file.TABLE`). Its blocks follow the sections; the header says where, and how many
+sites a block has. They are read when they are asked for, and checked each time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import stat
@@ -27,15 +29,20 @@ import numpy as np
 
 from vcfrag_core.errors import CacheError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.panel.block_file import TABLE, FileBlocks, contents, table_of
+from vcfrag_core.hashing import DIGEST_BYTES, checksum
+from vcfrag_core.panel.compact import CompactBits, read_fully
+from vcfrag_core.panel.keys import digest_and_keys
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.types import U8Array
+from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
+from vcfrag_core.types import U8Array, U64Array
 
 MAGIC = b"vcfragP2"
+MAGIC_OF_BLOCKS = b"vcfragC1"
 PAGE = 4096
-_CHECKSUM_BYTES = 16
 _CHUNK_BYTES = 4 << 20
-_PREFIX_BYTES = len(MAGIC) + 8 + _CHECKSUM_BYTES
+_PREFIX_BYTES = len(MAGIC) + 8 + DIGEST_BYTES
 _TEXTS = ("refs", "alts", "site_ids", "samples")
 
 Key = Mapping[str, str | int | None]
@@ -61,7 +68,15 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
     """Writes the panel from where the file stands, a multiple of PAGE."""
     data: dict[str, memoryview] = {"positions": _view(np.asarray(panel.positions, dtype="<i4"))}
     data |= {name: memoryview("\n".join(getattr(panel, name)).encode()) for name in _TEXTS}
-    data["packed"] = _view(panel.packed)
+    bits = panel.bits.whole() if isinstance(panel.bits, CompactBits) else panel.bits
+    large = bits if isinstance(bits, CompactBits) else None
+    if large is None:
+        digest = panel.digest
+        data["packed"] = _view(bits.packed())
+    else:
+        digest, keys = _known_hashes(panel) or digest_and_keys(panel)
+        data["counts"], data["keys"] = _view(large.counts().astype("<u4")), _view(keys.astype("<u8"))
+        data["blocks"] = _view(table_of(large))
     with ThreadPoolExecutor(threads) as executor:
         checksums = {name: list(executor.map(checksum, _chunks(part))) for name, part in data.items()}
     sections, offset = [], 0
@@ -73,19 +88,30 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
         "contig": panel.contig,
         "contig_length": panel.contig_length,
         "source": panel.source,
-        "digest": panel.digest,
-        "shape": panel.packed.shape,
+        "digest": digest,
+        "shape": (bits.n_haplotypes, -(-bits.n_sites // 8)),
         "sections": sections,
     }
     if not panel.ploidy.is_diploid:
         described["ploidy"] = str(panel.ploidy)
     if panel.counts:
         described["counts"] = dict(panel.counts)
+    if large is not None:
+        described["blocks"] = {"offset": offset, "block_sites": large.block_sites}
     header = _encode(described)
-    file.write(MAGIC + len(header).to_bytes(8, "little") + bytes.fromhex(checksum(header)) + header)
+    file.write(
+        (MAGIC if large is None else MAGIC_OF_BLOCKS)
+        + len(header).to_bytes(8, "little")
+        + bytes.fromhex(checksum(header))
+        + header
+    )
     for part in data.values():
         file.seek(-(-file.tell() // PAGE) * PAGE)
         file.write(part)
+    if large is not None:
+        file.seek(-(-file.tell() // PAGE) * PAGE)
+        for content in contents(large):
+            file.write(content.data)
 
 
 @contextlib.contextmanager
@@ -125,10 +151,22 @@ def read_panel_at(path: Path, file: BinaryIO, start: int, key: Key, *, threads: 
     sections = {
         name: _Section(start + at + offset, size, tuple(sums)) for name, offset, size, sums in header["sections"]
     }
-    if os.fstat(file.fileno()).st_size < max(s.offset + s.n_bytes for s in sections.values()):
+    size = os.fstat(file.fileno()).st_size
+    if size < max(s.offset + s.n_bytes for s in sections.values()):
         raise CacheError("its content is damaged or cut short", path=path)
     content = {name: _read_section(path, file.fileno(), section, threads) for name, section in sections.items()}
-    return _assembled(content, header)
+    if "blocks" not in header:
+        packed = content["packed"].reshape(header["shape"])
+        return _assembled(content, header, DenseBits(packed, len(content["positions"]) // 4))
+    table = content["blocks"].view(TABLE)
+    begin = start + at + header["blocks"]["offset"]
+    if size < begin + int(table["offset"][-1]) + int(table["n_bytes"][-1]):
+        raise CacheError("its content is damaged or cut short", path=path)
+    store, counts = FileBlocks(path, file, begin, table), content["counts"].view("<u4").astype(np.int64)
+    bits = CompactBits(store, header["shape"][0], counts, header["blocks"]["block_sites"])
+    panel = _assembled(content, header, bits)
+    vars(panel)["keys"] = content["keys"].view("<u8").astype(np.uint64)
+    return panel
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
@@ -147,7 +185,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     prefix = file.read(_PREFIX_BYTES)
     if len(prefix) < _PREFIX_BYTES:
         raise CacheError("cut short", path=path)
-    if prefix[: len(MAGIC)] != MAGIC:
+    if prefix[: len(MAGIC)] not in (MAGIC, MAGIC_OF_BLOCKS):
         raise CacheError("no panel cache of this version", path=path)
     size = int.from_bytes(prefix[len(MAGIC) : len(MAGIC) + 8], "little")
     if size > os.fstat(file.fileno()).st_size:
@@ -165,13 +203,8 @@ def _read_section(path: Path, descriptor: int, section: _Section, threads: int) 
     blocks = list(_chunks(content.data))
 
     def read(number: int) -> bool:
-        block, at = blocks[number], section.offset + number * _CHUNK_BYTES
-        while block:
-            n = os.preadv(descriptor, [block], at)
-            if n == 0:
-                return False
-            block, at = block[n:], at + n
-        return checksum(blocks[number]) == section.checksums[number]
+        whole = read_fully(descriptor, blocks[number], section.offset + number * _CHUNK_BYTES)
+        return whole and checksum(blocks[number]) == section.checksums[number]
 
     # Reading and hashing let other threads run.
     with ThreadPoolExecutor(threads) as executor:
@@ -180,7 +213,7 @@ def _read_section(path: Path, descriptor: int, section: _Section, threads: int) 
     return content
 
 
-def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any]) -> Panel:
+def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any], bits: HaplotypeBits) -> Panel:
     texts = {name: tuple(content[name].tobytes().decode().split("\n")) for name in _TEXTS}
     ploidy = header.get("ploidy")
     panel = Panel(
@@ -190,7 +223,7 @@ def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any]) -> Pan
         source=header["source"],
         counts=header.get("counts", {}),
         positions=content["positions"].view("<i4").astype(np.int32),
-        packed=content["packed"].reshape(header["shape"]),
+        bits=bits,
         **texts,
     )
     # Fills the cached property: the digest was computed from the very content that the checksums have confirmed.
@@ -202,8 +235,10 @@ def _chunks(data: memoryview) -> Iterator[memoryview]:
     return (data[i : i + _CHUNK_BYTES] for i in range(0, data.nbytes, _CHUNK_BYTES))
 
 
-def checksum(data: bytes | memoryview) -> str:
-    return hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).hexdigest()
+def _known_hashes(panel: Panel) -> tuple[str, U64Array] | None:
+    """Digest and keys, where both were computed before."""
+    known = vars(panel)
+    return (known["digest"], known["keys"]) if "digest" in known and "keys" in known else None
 
 
 def _view(array: np.ndarray[Any, np.dtype[Any]]) -> memoryview:

@@ -18,6 +18,7 @@ from vcfrag_core.files.panel.reader import only_stretch, read_panels
 from vcfrag_core.files.vcf.reader import open_vcf, parse_region
 from vcfrag_core.kernel_cache import user_cache
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.storage import DenseBits
 
 CACHE_DIR_VARIABLE = "VCFRAG_CACHE_DIR"
 
@@ -89,10 +90,10 @@ def load_panels(
     cached = _lookup(entry, key, hashing)
     if cached is not None and not verify_source:
         return cached
-    panels = read_panels(path, region=region, threads=threads, progress=progress, missing=missing)
+    panels = read_panels(path, region=region, threads=threads, progress=progress, missing=missing, scratch=entry.parent)
     if cached is None:
-        _store(entry, panels, key, hashing)
-    elif (now := _digests(panels)) != (then := _digests(cached)):
+        return _stored(entry, panels, key, hashing)
+    if (now := _digests(panels)) != (then := _digests(cached)):
         raise CacheError(
             f"holds panel {then}, but {path} now holds {now} with the same size, time and header; remove the cache"
             " entry",
@@ -160,7 +161,8 @@ def _lookup(entry: Path, key: Key, threads: int) -> list[Panel] | None:
         return None
 
 
-def _store(entry: Path, panels: Sequence[Panel], key: Key, threads: int) -> None:
+def _stored(entry: Path, panels: list[Panel], key: Key, threads: int) -> list[Panel]:
+    """Puts panels into the cache; they, and of large ones those in the cache, so that their temporary files can go."""
     try:
         _make_private(entry.parent)
         write_prepared(entry, panels, key, threads=threads, private=True)
@@ -170,3 +172,7 @@ def _store(entry: Path, panels: Sequence[Panel], key: Key, threads: int) -> None
                 older.unlink(missing_ok=True)
     except OSError as error:
         _log.warning("panel cache not written: %s", error)
+        return panels
+    if all(isinstance(panel.bits, DenseBits) for panel in panels):
+        return panels
+    return _lookup(entry, key, threads) or panels

@@ -9,9 +9,10 @@ from typing import NoReturn
 import numpy as np
 
 from vcfrag_core.errors import MissingAlleleError, NotVcfError, PloidyError, UnphasedError
-from vcfrag_core.files.panel.growing_bits import GrowingBits
+from vcfrag_core.panel.growing_bits import GrowingBits
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.types import BoolArray, I32Array, U8Array
+from vcfrag_core.panel.storage import HaplotypeBits
+from vcfrag_core.types import BoolArray, I32Array
 
 # BCF codes of a call, see files.vcf.reader.raw_calls.
 _MISSING = 1
@@ -86,18 +87,19 @@ class PanelCalls:
         path: The file, for messages.
         samples: S names.
         missing: What missing alleles are taken for.
+        scratch: See `GrowingBits`.
 
     Attributes:
         missing_as_reference: Missing alleles that were taken for REF.
     """
 
-    def __init__(self, path: Path, samples: tuple[str, ...], missing: MissingRule) -> None:
+    def __init__(self, path: Path, samples: tuple[str, ...], missing: MissingRule, scratch: Path | None = None) -> None:
         self._path, self._samples, self._rule = path, samples, missing
         n_records = max(8, _BLOCK_BYTES // (8 * len(samples)) // 8 * 8)
         self._block: I32Array = np.empty((n_records, 2 * len(samples)), dtype=np.int32)
         self._labels: list[str] = []
         self._pattern = _HaploidPattern(len(samples))
-        self._bits = GrowingBits(2 * len(samples))
+        self._bits = GrowingBits(2 * len(samples), scratch)
         self.missing_as_reference = 0
 
     def take(self, calls: I32Array, label: str) -> bool:
@@ -110,12 +112,12 @@ class PanelCalls:
             self._flush()
         return True
 
-    def packed(self) -> tuple[Ploidy, U8Array]:
-        """Whose haplotypes are whose, and (H, ceil(V / 8)) bits of all records."""
+    def finish(self) -> tuple[Ploidy, HaplotypeBits]:
+        """Whose haplotypes are whose, and the alleles of all records."""
         self._flush()
         ploidy = Ploidy.of(np.where(self._pattern.is_haploid, 1, 2))
-        rows = self._bits.haplotype_major()
-        return ploidy, rows if ploidy.is_diploid else rows[ploidy.in_pairs.reshape(-1)]
+        bits = self._bits.finish()
+        return ploidy, bits if ploidy.is_diploid else bits.select_rows(np.flatnonzero(ploidy.in_pairs))
 
     def _flush(self) -> None:
         """Packs the block's records; only the last block may hold a number that is no multiple of 8."""

@@ -27,13 +27,13 @@ from vcfrag_core.files.panel.binary import (
     PAGE,
     Key,
     check_owner,
-    checksum,
     private_file,
     read_panel_at,
     write_panel,
 )
 from vcfrag_core.files.vcf.reader import Region, name_contigs
 from vcfrag_core.genome.contigs import contig_alias
+from vcfrag_core.hashing import checksum
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 

@@ -86,12 +86,13 @@ def read_panels(
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
     missing: MissingRule = MissingRule.REFUSE,
+    scratch: Path | None = None,
 ) -> list[Panel]:
     """The panels of a file with one contig, or of a region: one for each stretch along which nobody's ploidy changes.
 
     Several records of one position are distinct sites where their alleles differ. A male beyond the pseudo-autosomal
     regions of X is one haplotype, be he written with one allele or with two equal ones. Memory: the packed panel, a
-    sixteenth of it, and a block of 16 MB.
+    sixteenth of it, and a block of 16 MB; of a panel of more than 512 MiB that much, and its sites.
 
     Args:
         path: VCF or BCF, plain, gzipped or bgzipped.
@@ -99,6 +100,8 @@ def read_panels(
         threads: Threads that decompress.
         progress: Called now and then with the number of sites read so far.
         missing: What missing alleles are taken for.
+        scratch: Where the alleles of a large panel lie, in a file without a name; the folder for temporary files unless
+            given.
 
     Raises:
         UnphasedError: Two alleles that differ, without phase; names record and sample.
@@ -113,7 +116,7 @@ def read_panels(
     with open_vcf(path, threads=threads, region=region) as reader:
         if not reader.samples:
             raise EmptyInputError("the panel has no samples", path=path)
-        stretches = _Stretches(reader, missing)
+        stretches = _Stretches(reader, missing, scratch)
         said = 0
         for record in reader:
             stretches.add(record)
@@ -143,9 +146,9 @@ class _Site:
 class _Stretches:
     """The sites of the records in turn, in a new panel wherever somebody's ploidy changes."""
 
-    def __init__(self, reader: VcfReader, missing: MissingRule) -> None:
+    def __init__(self, reader: VcfReader, missing: MissingRule, scratch: Path | None) -> None:
         self._records = _Records(reader)
-        self._reader, self._missing = reader, missing
+        self._reader, self._missing, self._scratch = reader, missing, scratch
         self._panels: list[Panel] = []
         self._now: _Stretch | None = None
         self.n_sites = 0
@@ -155,7 +158,7 @@ class _Stretches:
         for site in self._records.sites(record):
             if self._now is None or not self._now.take(site):
                 self._end(site.label)
-                self._now = _Stretch(self._reader, self._missing)
+                self._now = _Stretch(self._reader, self._missing, self._scratch)
                 self._now.take(site)
             self.n_sites += 1
 
@@ -184,13 +187,13 @@ class _Stretches:
 class _Stretch:
     """Sites along which nobody's ploidy changes."""
 
-    def __init__(self, reader: VcfReader, missing: MissingRule) -> None:
+    def __init__(self, reader: VcfReader, missing: MissingRule, scratch: Path | None) -> None:
         self._reader = reader
         self._positions: list[int] = []
         self._refs: list[str] = []
         self._alts: list[str] = []
         self._ids: list[str] = []
-        self._calls = PanelCalls(reader.path, reader.samples, missing)
+        self._calls = PanelCalls(reader.path, reader.samples, missing, scratch)
 
     def take(self, site: _Site) -> bool:
         """Takes a site, unless somebody's ploidy is another there; says whether it did."""
@@ -203,7 +206,7 @@ class _Stretch:
         return True
 
     def panel(self, contig: str) -> Panel:
-        ploidy, packed = self._calls.packed()
+        ploidy, bits = self._calls.finish()
         n_missing = self._calls.missing_as_reference
         return Panel(
             contig=contig,
@@ -213,7 +216,7 @@ class _Stretch:
             site_ids=tuple(self._ids),
             samples=self._reader.samples,
             ploidy=ploidy,
-            packed=packed,
+            bits=bits,
             contig_length=self._reader.contig_length(contig),
             source=str(self._reader.path),
             counts={"missing_alleles_as_reference": n_missing} if n_missing else {},

@@ -116,7 +116,7 @@ def _source(held: HeldPanel, observed: BoolArray) -> IndexSource:
     return IndexSource(
         handle=HANDLE,
         panel_name=HANDLE,
-        packed=held.panel.packed,
+        bits=held.panel.bits,
         rows=np.arange(held.panel.n_haplotypes, dtype=np.int32),
         keys=held.keys,
         observed=observed,

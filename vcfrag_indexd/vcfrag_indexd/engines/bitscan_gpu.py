@@ -81,7 +81,7 @@ class BitscanGpuEngine:
         self._cache.drop(handle)
         for key in [key for key in self._contexts if key[0] == handle]:
             del self._contexts[key]
-        if source is not None and not any(other.packed is source.packed for other in self._sources.values()):
+        if source is not None and not any(other.bits is source.bits for other in self._sources.values()):
             self._cache.drop(_panel_key(source))
         if not self._sources:
             self._free_scratch()
@@ -128,7 +128,7 @@ class BitscanGpuEngine:
                 passes = Passes(self.device, context, task, rows, len(source.rows))
                 scratch = self._room(passes.scratch_bytes)
                 addresses = np.array([tile.address for tile in tiles], dtype=np.uint64)
-                self._with_room(lambda: passes.run(scratch, addresses, len(source.packed), checkpoint, ids, near))
+                self._with_room(lambda: passes.run(scratch, addresses, source.bits.n_haplotypes, checkpoint, ids, near))
         return Answer(result_of(context.segments, ids, near), self._build_seconds)
 
     def _source(self, handle: str) -> IndexSource:
@@ -158,11 +158,11 @@ class BitscanGpuEngine:
 
     def _tiles(self, source: IndexSource, start: int, stop: int, get: Callable[..., Any]) -> list[DeviceArray]:
         """The pieces of the panel that hold sites [start, stop), in order."""
-        size = TILE_BYTES * len(source.packed)
+        size = TILE_BYTES * source.bits.n_haplotypes
 
         def piece(tile: int) -> DeviceArray:
             key = (_panel_key(source), "tile", tile, tile + 1)
-            found: DeviceArray = self._held(get, key, size, lambda: self._tile(source.packed, tile))
+            found: DeviceArray = self._held(get, key, size, lambda: self._tile(source.bits.packed(), tile))
             return found
 
         return [piece(tile) for tile in range(start // TILE_SITES, (stop - 1) // TILE_SITES + 1)]
@@ -241,4 +241,4 @@ class BitscanGpuEngine:
 
 def _panel_key(source: IndexSource) -> str:
     """Under which the cache keeps a panel's pieces: handles are hexadecimal, so that none is like it."""
-    return f"panel {source.panel_name} {id(source.packed)}"
+    return f"panel {source.panel_name} {id(source.bits)}"

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import InternalError, UnavailableError
+from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import Answer, Checkpoint, Engine, IndexSource, SearchTask, Usage
-from vcfrag_core.types import U8Array
 from vcfrag_indexd.engines import worker_process
 from vcfrag_indexd.engines.worker_life import WorkerLife
 from vcfrag_indexd.logs import get_log
@@ -32,7 +32,7 @@ WATCH_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 MOST_PATIENCE = 64
-EMPTY: U8Array = np.zeros((0, 0), dtype=np.uint8)
+EMPTY: HaplotypeBits = DenseBits(np.zeros((0, 0), dtype=np.uint8), 0)
 log = get_log()
 
 
@@ -66,7 +66,7 @@ class WorkerEngine:
         self._hang_seconds = hang_seconds
         self._usage = Usage(holdings={}, used_bytes=0, peak_bytes=0, budget_bytes=budget_bytes)
         self._sources: dict[str, IndexSource] = {}
-        self._shared: dict[int, tuple[int, worker_process.SharedBits, U8Array]] = {}
+        self._shared: dict[int, tuple[int, worker_process.SharedBits, HaplotypeBits]] = {}
         self._pending: dict[int, _Pending] = {}
         self._numbers = itertools.count(1)
         self._stopping = threading.Event()
@@ -100,8 +100,8 @@ class WorkerEngine:
             if handle in self._process.opened:
                 self._process.opened.discard(handle)
                 self._post("close", handle)
-            if source is not None and not any(other.packed is source.packed for other in self._sources.values()):
-                self._unshare(source.packed)
+            if source is not None and not any(other.bits is source.bits for other in self._sources.values()):
+                self._unshare(source.bits)
 
     def prepare(self, handle: str, segments: Sequence[Segment], checkpoint: Checkpoint) -> None:
         self._request(checkpoint, "prepare", handle, segments)
@@ -150,8 +150,8 @@ class WorkerEngine:
             if source is None or handle in process.opened:
                 return
             process.opened.add(handle)
-            bits = self._share(source.packed)
-        self._send(process, "open", (dataclasses.replace(source, packed=EMPTY), bits), keep=False)
+            bits = self._share(source.bits)
+        self._send(process, "open", (dataclasses.replace(source, bits=EMPTY), bits), keep=False)
 
     def _send(
         self, process: WorkerLife, method: str, arguments: tuple[Any, ...], *, keep: bool = True
@@ -243,19 +243,21 @@ class WorkerEngine:
             return f"it does nothing for a request for {stuck:.0f} s"
         return None
 
-    def _share(self, packed: U8Array) -> worker_process.SharedBits:
+    def _share(self, bits: HaplotypeBits) -> worker_process.SharedBits:
         """Copies a panel's bits once into memory that the child can map."""
-        found = self._shared.get(id(packed))
+        found = self._shared.get(id(bits))
         if found is None:
             descriptor = os.memfd_create("vcfrag-panel")
             with os.fdopen(os.dup(descriptor), "wb") as stream:
-                stream.write(np.ascontiguousarray(packed).data)
-            bits = worker_process.SharedBits(next(self._numbers), f"/proc/{os.getpid()}/fd/{descriptor}", packed.shape)
-            found = self._shared[id(packed)] = (descriptor, bits, packed)
+                for rows in bits.row_slices():
+                    stream.write(np.ascontiguousarray(bits.rows(rows)).data)
+            path, shape = f"/proc/{os.getpid()}/fd/{descriptor}", (bits.n_haplotypes, bits.n_sites)
+            shared = worker_process.SharedBits(next(self._numbers), path, shape)
+            found = self._shared[id(bits)] = (descriptor, shared, bits)
         return found[1]
 
-    def _unshare(self, packed: U8Array) -> None:
-        found = self._shared.pop(id(packed), None)
+    def _unshare(self, bits: HaplotypeBits) -> None:
+        found = self._shared.pop(id(bits), None)
         if found is not None:
             self._post("forget", found[1].serial)
             os.close(found[0])

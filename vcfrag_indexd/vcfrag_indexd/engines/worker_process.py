@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.errors import InternalError, UnavailableError, VcfragError
+from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import Answer, Engine, IndexSource, SearchTask, Usage
-from vcfrag_core.types import U8Array
 
 OK, FAILED, ALIVE, CANCEL = "ok", "failed", "alive", "cancel"
 HEARTBEAT_SECONDS = 0.25
@@ -40,12 +40,13 @@ class SharedBits:
 
     serial: int
     path: str
-    shape: tuple[int, ...]
+    shape: tuple[int, int]
 
-    def load(self) -> U8Array:
+    def load(self) -> HaplotypeBits:
         with Path(self.path).open("rb") as stream:
             mapped = mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ)
-        return np.frombuffer(mapped, dtype=np.uint8).reshape(self.shape)
+        n_haplotypes, n_sites = self.shape
+        return DenseBits(np.frombuffer(mapped, dtype=np.uint8).reshape(n_haplotypes, -1), n_sites)
 
 
 def run(connection: Connection, make_engine: Callable[[], Engine]) -> None:
@@ -63,7 +64,7 @@ class _Worker:
         self._current = 0
         self._steps = 0
         self._send_lock = threading.Lock()
-        self._bits: dict[int, U8Array] = {}
+        self._bits: dict[int, HaplotypeBits] = {}
         self._engine = make_engine()
 
     def serve(self) -> None:
@@ -87,7 +88,7 @@ class _Worker:
         if bits is not None:
             if bits.serial not in self._bits:
                 self._bits[bits.serial] = bits.load()
-            source = dataclasses.replace(source, packed=self._bits[bits.serial])
+            source = dataclasses.replace(source, bits=self._bits[bits.serial])
         self._engine.open(source)
 
     def _close(self, handle: str) -> None:

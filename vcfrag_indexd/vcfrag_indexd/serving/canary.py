@@ -34,7 +34,7 @@ class Canary:
         self.source = IndexSource(
             handle=self.HANDLE,
             panel_name=self.HANDLE,
-            packed=panel.packed,
+            bits=panel.bits,
             rows=rows,
             keys=keys,
             observed=observed,

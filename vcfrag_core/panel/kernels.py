@@ -1,0 +1,280 @@
+"""Compiled loops over panel bits: haplotype by haplotype, eight sites to a row, and in compact blocks.
+
+*Columns* are (ceil(M / 8), n) bytes: site m of M chosen ones is bit m & 7 of row m >> 3, a haplotype a column.
+"""
+
+# Scalars are of the arrays' own types, which Python's annotations cannot say.
+# mypy: disable-error-code="arg-type,assignment,return-value"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from vcfrag_core.types import I32Array, I64Array, U8Array, U64Array
+
+TILE = 64
+# Carriers are written as 16 bits within runs of so many haplotypes.
+RUN_BITS = 16
+MAX_PATTERNS = 65_535
+
+
+@numba.njit(cache=True, nogil=True)
+def observed_bits(packed: U8Array, rows: I64Array, sites: I32Array) -> U8Array:
+    """(n, ceil(M / 8)) bits of n panel rows at the M panel sites given."""
+    out = np.zeros((len(rows), (len(sites) + 7) // 8), dtype=np.uint8)
+    for h in range(len(rows)):
+        row = packed[rows[h]]
+        target = out[h]
+        for m in range(len(sites)):
+            site = sites[m]
+            target[m >> 3] |= ((row[site >> 3] >> np.uint8(site & 7)) & np.uint8(1)) << np.uint8(m & 7)
+    return out
+
+
+def site_words(packed: U8Array, sites: I64Array) -> U64Array:
+    """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
+    if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
+        return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
+    bits = observed_bits(packed, np.arange(len(packed)), sites.astype(np.int32))
+    padded = np.zeros((len(packed), 8 * ((len(sites) + 63) // 64)), dtype=np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    return padded.view("<u8")
+
+
+@numba.njit(cache=True, nogil=True)
+def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
+    """(H, ceil((stop - start) / 64)) panel bits of the window's sites, bit 0 of word 0 being site `start`."""
+    n_words = (stop - start + 63) // 64
+    out = np.zeros((len(packed), n_words), dtype=np.uint64)
+    first, shift, last = start >> 3, start & 7, (stop + 7) >> 3
+    for h in range(len(packed)):
+        row = packed[h]
+        for b in range(first, last):
+            byte = np.uint64(row[b])
+            if b == last - 1 and stop & 7:
+                byte &= np.uint64((1 << (stop & 7)) - 1)
+            bit = ((b - first) << 3) - shift
+            if bit < 0:
+                out[h, 0] |= byte >> np.uint64(-bit)
+                continue
+            out[h, bit >> 6] |= byte << np.uint64(bit & 63)
+            if bit & 63 > 56 and (bit >> 6) + 1 < n_words:
+                out[h, (bit >> 6) + 1] |= byte >> np.uint64(64 - (bit & 63))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def by_column(rows: U8Array) -> U8Array:
+    """The transpose of (H, B) bytes, as an array of its own."""
+    out = np.empty((rows.shape[1], len(rows)), dtype=np.uint8)
+    for begin in range(0, len(rows), TILE):
+        stop = min(begin + TILE, len(rows))
+        for b in range(rows.shape[1]):
+            target = out[b]
+            for h in range(begin, stop):
+                target[h] = rows[h, b]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def by_row(columns: U8Array, out: U8Array) -> None:
+    """The transpose of (B, n) bytes, written to (n, B) bytes that may be part of longer rows."""
+    for begin in range(0, columns.shape[1], TILE):
+        stop = min(begin + TILE, columns.shape[1])
+        for b in range(len(columns)):
+            source = columns[b]
+            for h in range(begin, stop):
+                out[h, b] = source[h]
+
+
+@numba.njit(cache=True, nogil=True)
+def site_counts(columns: U8Array) -> I64Array:
+    """(8 B,) ones at each site of (B, n) columns."""
+    counts = np.zeros(8 * len(columns), dtype=np.int64)
+    # Of two histograms in turn, a byte that comes twice need not wait for itself.
+    bytes_of = np.zeros((2, 256), dtype=np.int64)
+    for b in range(len(columns)):
+        row = columns[b]
+        bytes_of[:] = 0
+        for h in range(len(row)):
+            bytes_of[h & 1, row[h]] += 1
+        for value in range(256):
+            n = bytes_of[0, value] + bytes_of[1, value]
+            for bit in range(8):
+                counts[8 * b + bit] += n * ((value >> bit) & 1)
+    return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def write_carriers(columns: U8Array, rare: U64Array, starts: I64Array, carriers: U64Array) -> None:
+    """Lists the carriers of the rarer allele at rare sites.
+
+    Args:
+        columns: (B, H) columns of a block.
+        rare: (R,) twice the site's number within the block, ascending, and 1 where REF is the rarer allele.
+        starts: (R * runs + 1,) where the carriers of each site and run of 2**16 haplotypes begin; those of every first
+            run are given, the others are written.
+        carriers: Receives each site's, ascending, within their run.
+    """
+    n_runs = (len(starts) - 1) // max(1, len(rare))
+    at = np.empty(len(rare), dtype=np.int64)
+    for r in range(len(rare)):
+        at[r] = starts[r * n_runs]
+    numbers = np.full(8 * len(columns), -1, dtype=np.int64)
+    masks, flips = np.zeros(len(columns), dtype=np.uint8), np.zeros(len(columns), dtype=np.uint8)
+    for r in range(len(rare)):
+        site = int(rare[r] >> 1)
+        numbers[site] = r
+        masks[site >> 3] |= np.uint8(1 << (site & 7))
+        flips[site >> 3] |= np.uint8(int(rare[r] & 1) << (site & 7))
+    for run in range(n_runs):
+        begin, stop = run << RUN_BITS, min((run + 1) << RUN_BITS, columns.shape[1])
+        for r in range(len(rare)):
+            starts[r * n_runs + run] = at[r]
+        for b in range(len(columns)):
+            row, mask, flip = columns[b], masks[b], flips[b]
+            for h in range(begin, stop):
+                here = (row[h] ^ flip) & mask
+                if here == 0:
+                    continue
+                for bit in range(8):
+                    if (here >> bit) & 1:
+                        r = numbers[8 * b + bit]
+                        carriers[at[r]] = h - begin
+                        at[r] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def site_word(columns: U8Array, sites: I64Array, out: U64Array) -> None:
+    """(H,) alleles of each haplotype at up to 64 sites of a block, site i as bit i."""
+    out[:] = 0
+    for i in range(len(sites)):
+        row, bit, shift = columns[sites[i] >> 3], np.uint8(sites[i] & 7), np.uint64(i)
+        for h in range(len(row)):
+            out[h] |= np.uint64((row[h] >> bit) & np.uint8(1)) << shift
+
+
+@numba.njit(cache=True, nogil=True)
+def distinct(keys: U64Array, ids: I32Array, first: I32Array) -> int:
+    """Numbers equal keys alike, in the order in which they first come; -1 where more than MAX_PATTERNS differ.
+
+    Args:
+        keys: (H,) what is compared.
+        ids: (H,) receives the numbers.
+        first: (MAX_PATTERNS,) receives where each first comes.
+    """
+    bits = 4
+    while (1 << bits) < 2 * min(len(keys), MAX_PATTERNS + 1):
+        bits += 1
+    table = np.full(1 << bits, -1, dtype=np.int32)
+    shift, last = np.uint64(64 - bits), np.int64((1 << bits) - 1)
+    n = 0
+    for h in range(len(keys)):
+        key = keys[h]
+        slot = np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> shift)
+        while table[slot] >= 0 and keys[first[table[slot]]] != key:
+            slot = (slot + 1) & last
+        if table[slot] < 0:
+            if n == MAX_PATTERNS:
+                return -1
+            table[slot], first[n] = n, h
+            n += 1
+        ids[h] = table[slot]
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def read_carriers(
+    rare: U64Array, starts: I64Array, carriers: U64Array, where: I32Array, place: I32Array, span: I64Array, out: U8Array
+) -> None:
+    """Adds what is known by carriers to columns of zeros.
+
+    Args:
+        rare, starts, carriers: As for `write_carriers`.
+        where: (sites of the block,) which of the chosen sites each is, -1 for those not chosen.
+        place: (H,) column of each haplotype, -1 for those not chosen.
+        span: The first haplotype that is chosen, and the one after the last.
+        out: (ceil(M / 8), n) columns.
+    """
+    n_runs = (len(starts) - 1) // max(1, len(rare))
+    first, stop = span[0], span[1]
+    for r in range(len(rare)):
+        position = where[rare[r] >> 1]
+        if position < 0:
+            continue
+        row, bit = out[position >> 3], np.uint8(1 << (position & 7))
+        if rare[r] & 1:
+            for column in range(len(row)):
+                row[column] ^= bit
+        for run in range(first >> RUN_BITS, ((stop - 1) >> RUN_BITS) + 1):
+            base = run << RUN_BITS
+            begin, end = np.int64(starts[r * n_runs + run]), np.int64(starts[r * n_runs + run + 1])
+            if base < first:
+                begin = _lower_bound(carriers, begin, end, first - base)
+            for i in range(begin, end):
+                h = base + np.int64(carriers[i])
+                if h >= stop:
+                    break
+                column = place[h]
+                if column >= 0:
+                    row[column] ^= bit
+
+
+@numba.njit(cache=True, nogil=True)
+def _lower_bound(values: U64Array, begin: int, end: int, wanted: int) -> int:
+    """The first place in ascending values[begin:end] that holds `wanted` or more."""
+    while begin < end:
+        middle = (begin + end) >> 1
+        if values[middle] < wanted:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@numba.njit(cache=True, nogil=True)
+def read_patterns(patterns: U8Array, index: U64Array, positions: I32Array, out: U8Array) -> None:
+    """Adds a group of sites to columns that have zeros there.
+
+    Args:
+        patterns: (ceil(C / 8), D) columns of the group's C sites, of distinct patterns.
+        index: (n,) pattern of each chosen haplotype.
+        positions: (C,) which of the chosen sites each is, ascending, -1 for those not chosen.
+        out: (ceil(M / 8), n) columns.
+    """
+    table = np.empty(patterns.shape[1], dtype=np.uint8)
+    j, n_sites = 0, len(positions)
+    while j < n_sites:
+        if positions[j] < 0:
+            j += 1
+            continue
+        octet = positions[j] >> 3
+        table[:] = 0
+        while j < n_sites and (positions[j] < 0 or positions[j] >> 3 == octet):
+            if positions[j] >= 0:
+                move_bit(patterns[j >> 3], j & 7, positions[j] & 7, table)
+            j += 1
+        row = out[octet]
+        for h in range(len(index)):
+            row[h] |= table[index[h]]
+
+
+@numba.njit(cache=True, nogil=True)
+def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
+    """Sets a bit of every byte of `out` where another bit is set in `source`."""
+    down, up = np.uint8(source_bit), np.uint8(bit)
+    for i in range(len(source)):
+        out[i] |= ((source[i] >> down) & np.uint8(1)) << up
+
+
+@numba.njit(cache=True, nogil=True)
+def ascends(starts: I64Array, carriers: U64Array) -> bool:
+    """Whether starts do not fall and carriers rise from each start to the next."""
+    for s in range(len(starts) - 1):
+        if starts[s] > starts[s + 1] or starts[s + 1] > len(carriers):
+            return False
+        for i in range(starts[s] + 1, starts[s + 1]):
+            if carriers[i - 1] >= carriers[i]:
+                return False
+    return True

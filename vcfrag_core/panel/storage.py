@@ -1,0 +1,141 @@
+"""What a panel's readers ask of its bits, however they are kept; and bits that are all in memory.
+
+Bits of at most DENSE_BYTES are kept as they are, haplotype by haplotype; those of a larger panel in compact blocks
+(`compact`), in a file of their own or the panel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import numpy as np
+
+from vcfrag_core.errors import ShapeError
+from vcfrag_core.panel import bits as bit
+from vcfrag_core.types import I64Array, IntArray, U8Array, U64Array
+
+DENSE_BYTES: Final = 512 << 20
+ROWS_AT_ONCE: Final = 512
+
+# Which haplotypes: all of them where None.
+Rows = IntArray | slice | None
+
+
+class HaplotypeBits(Protocol):
+    """The alleles of H haplotypes at V sites. Safe in threads; never written to."""
+
+    @property
+    def n_haplotypes(self) -> int:
+        """H."""
+
+    @property
+    def n_sites(self) -> int:
+        """V."""
+
+    def packed(self) -> U8Array:
+        """(H, ceil(V / 8)) all of them; of compact bits made anew, in as much memory."""
+
+    def rows(self, rows: slice) -> U8Array:
+        """(n, ceil(V / 8)) all sites of haplotypes that follow each other."""
+
+    def row_slices(self) -> Iterator[slice]:
+        """All haplotypes, as many at once as `rows` should be asked for: an even number, but for the last."""
+
+    def alleles(self, sites: IntArray, rows: Rows = None) -> U8Array:
+        """(n, M) zeros and ones of haplotypes at some sites, in any order."""
+
+    def columns(self, sites: IntArray, rows: IntArray | None = None) -> U8Array:
+        """(ceil(M / 8), n) bits at ascending sites, eight sites to a row, site m being bit m & 7 of row m >> 3."""
+
+    def words(self, sites: IntArray) -> U64Array:
+        """(H, ceil(M / 64)) bits at ascending sites, bit i of a row being that of sites[i]."""
+
+    def counts(self, rows: IntArray | None = None) -> I64Array:
+        """(V,) ALT alleles of haplotypes."""
+
+    def counts_at(self, sites: IntArray) -> I64Array:
+        """(M,) ALT alleles of all haplotypes at some sites."""
+
+    def select_rows(self, rows: IntArray) -> HaplotypeBits:
+        """Those of the haplotypes only, in that order."""
+
+    def select_sites(self, sites: IntArray) -> HaplotypeBits:
+        """Those at the ascending sites only."""
+
+
+class DenseBits:
+    """Bits in memory.
+
+    Args:
+        packed: (H, ceil(V / 8)) bits; order as in `vcfrag_core.panel.bits`.
+        n_sites: V.
+
+    Raises:
+        ShapeError: The bits have another shape or type.
+    """
+
+    def __init__(self, packed: U8Array, n_sites: int) -> None:
+        width = bit.n_bytes(n_sites)
+        if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != width:
+            raise ShapeError(f"{n_sites} sites need uint8 of (H, {width}), got {packed.dtype} of {packed.shape}")
+        self._packed, self._n_sites = packed, n_sites
+
+    @property
+    def n_haplotypes(self) -> int:
+        return len(self._packed)
+
+    @property
+    def n_sites(self) -> int:
+        return self._n_sites
+
+    def packed(self) -> U8Array:
+        return self._packed
+
+    def rows(self, rows: slice) -> U8Array:
+        return self._packed[rows]
+
+    def row_slices(self) -> Iterator[slice]:
+        yield slice(0, self.n_haplotypes)
+
+    def alleles(self, sites: IntArray, rows: Rows = None) -> U8Array:
+        packed = self._packed if rows is None else self._packed[rows]
+        if len(sites) and bool((np.diff(sites) == 1).all()):
+            return bit.unpack(packed, int(sites[0]), int(sites[-1]) + 1)
+        return np.asarray((packed[:, sites >> 3] >> (sites & 7).astype(np.uint8)) & 1, dtype=np.uint8)
+
+    def columns(self, sites: IntArray, rows: IntArray | None = None) -> U8Array:
+        from vcfrag_core.panel import kernels
+
+        chosen = np.arange(self.n_haplotypes) if rows is None else np.asarray(rows, dtype=np.int64)
+        return kernels.by_column(kernels.observed_bits(self._packed, chosen, np.asarray(sites, dtype=np.int32)))
+
+    def words(self, sites: IntArray) -> U64Array:
+        from vcfrag_core.panel import kernels
+
+        return kernels.site_words(self._packed, np.asarray(sites, dtype=np.int64))
+
+    def counts(self, rows: IntArray | None = None) -> I64Array:
+        def unpacked(part: slice) -> U8Array:
+            return bit.unpack(self._packed[part if rows is None else rows[part]], 0, self._n_sites)
+
+        return _counted(self.n_haplotypes if rows is None else len(rows), self._n_sites, unpacked)
+
+    def counts_at(self, sites: IntArray) -> I64Array:
+        return _counted(self.n_haplotypes, len(sites), lambda part: self.alleles(sites, part))
+
+    def select_rows(self, rows: IntArray) -> HaplotypeBits:
+        return DenseBits(self._packed[rows], self._n_sites)
+
+    def select_sites(self, sites: IntArray) -> HaplotypeBits:
+        every = range(0, self.n_haplotypes, ROWS_AT_ONCE)
+        parts = [bit.pack(self.alleles(sites, slice(b, b + ROWS_AT_ONCE))) for b in every]
+        return DenseBits(np.concatenate(parts), len(sites))
+
+
+def _counted(n_rows: int, n_sites: int, unpacked: Callable[[slice], U8Array]) -> I64Array:
+    """(n_sites,) sums of zeros and ones that come some haplotypes at a time."""
+    counts = np.zeros(n_sites, dtype=np.int64)
+    for block in range(0, n_rows, ROWS_AT_ONCE):
+        counts += unpacked(slice(block, block + ROWS_AT_ONCE)).sum(axis=0, dtype=np.int64)
+    return counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.compact_panels import compact
 from vcfrag_core.errors import DeadlineError, UnavailableError, UnknownIndexError
 from vcfrag_indexd.engines import worker as worker_module
 from vcfrag_indexd.engines.create import create_engine
@@ -77,6 +79,11 @@ def test_worker__answers_like_the_oracle_and_reports(worker: WorkerEngine, index
     worker.close("index")
     with pytest.raises(UnknownIndexError):
         found(worker, index)
+
+
+def test_worker__is_given_a_panel_in_compact_blocks_as_bits(worker: WorkerEngine, index, expected) -> None:
+    worker.open(dataclasses.replace(index.source(), bits=compact(index.panel).bits))
+    np.testing.assert_array_equal(found(worker, index), expected)
 
 
 def test_worker__panels_that_come_and_go_are_never_confused(worker: WorkerEngine, described, make_panel) -> None:

@@ -15,7 +15,7 @@ from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.types import I64Array, IntArray, U8Array, U64Array
 
-DENSE_BYTES: Final = 512 << 20
+DENSE_BYTES = 512 << 20
 ROWS_AT_ONCE: Final = 512
 
 # Which haplotypes: all of them where None.

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
+from vcfrag_core.panel import storage
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import I8Array
 from vcfrag_train.client.process import running_daemon
@@ -49,10 +53,26 @@ def main(folder: Path) -> None:
             for copying_only in (False, True):
                 impute(job(target, copying_only=copying_only))
         phase(job(unphased, copying_only=True))
+    _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
     if importlib.util.find_spec("vcfrag_indexd") is not None:
         with running_daemon({"panel": panel}, log=folder / "indexd.log", threads=1) as address:
             for copying_only in (False, True):
                 impute(job(phased, copying_only=copying_only, daemon=address))
+
+
+def _with_large_panel(run: Callable[[Path, bool], object], target: Path, folder: Path) -> None:
+    """The same with a panel that is kept as large ones are, which the cache does not hold yet."""
+    usual, cache = storage.DENSE_BYTES, os.environ.get(CACHE_DIR_VARIABLE)
+    try:
+        storage.DENSE_BYTES = 0
+        os.environ[CACHE_DIR_VARIABLE] = str(folder / "large")
+        for copying_only in (False, True):
+            run(target, copying_only)
+    finally:
+        storage.DENSE_BYTES = usual
+        os.environ.pop(CACHE_DIR_VARIABLE)
+        if cache is not None:
+            os.environ[CACHE_DIR_VARIABLE] = cache
 
 
 def _write_inputs(folder: Path) -> tuple[Path, Path, Path]:

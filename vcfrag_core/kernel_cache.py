@@ -29,6 +29,7 @@ KERNEL_MODULES = (
     "evidence/pbwt.py",
     "model/one_layer.py",
     "output/kernels.py",
+    "panel/kernels.py",
     "phasing/kernels.py",
     "phasing/pairs.py",
     "phasing/ranking.py",

@@ -106,9 +106,11 @@ class CompactBits:
         return out
 
     def columns(self, sites: IntArray, rows: IntArray | None = None) -> U8Array:
-        if rows is not None and len(different := np.unique(rows)) < len(rows):
-            return np.ascontiguousarray(self.columns(sites, different)[:, np.searchsorted(different, rows)])
-        chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
+        if rows is not None and not bool((np.diff(rows) > 0).all()):
+            different, which = np.unique(rows, return_inverse=True)
+            return np.ascontiguousarray(self.columns(sites, different)[:, which])
+        is_every = rows is None or len(rows) == self.n_haplotypes
+        chosen = None if rows is None or is_every else np.asarray(rows, dtype=np.int64)
         n = self.n_haplotypes if chosen is None else len(chosen)
         out = np.zeros((-(-len(sites) // 8), n), dtype=np.uint8)
         places = np.asarray(sites, dtype=np.int64) + self._first

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 
 import numpy as np
 
-from vcfrag_core.hashing import update_strings
 from vcfrag_core.panel.panel import Panel, digest_without_bits
 from vcfrag_core.types import U64Array
 
@@ -26,17 +26,22 @@ def digest_and_keys(panel: Panel) -> tuple[str, U64Array]:
     return made.hexdigest(), keys
 
 
+def _named(sample: str) -> bytes:
+    """What `hashing.update_strings` takes in of one string."""
+    encoded = sample.encode()
+    return struct.pack("<qq", 1, len(encoded)) + encoded
+
+
 def _hashed(panel: Panel, digest: hashlib.blake2b | None) -> U64Array:
     """`haplotype_keys`; the digest takes in the same bits."""
     keys = np.empty(panel.n_haplotypes, dtype=np.uint64)
-    names = panel.ploidy.of_haplotypes(panel.samples)
+    names = panel.ploidy.of_haplotypes(map(_named, panel.samples))
     for rows in panel.bits.row_slices():
         contiguous = np.ascontiguousarray(panel.bits.rows(rows))
         if digest is not None:
             digest.update(contiguous.data)
         for h, row in enumerate(contiguous, start=rows.start):
-            hasher = hashlib.blake2b(digest_size=8, key=b"vcfrag.tie.1")
-            update_strings(hasher, [names[h]])
+            hasher = hashlib.blake2b(names[h], digest_size=8, key=b"vcfrag.tie.1")
             hasher.update(row.data)
             keys[h] = int.from_bytes(hasher.digest(), "little")
     return keys

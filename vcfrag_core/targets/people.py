@@ -21,6 +21,7 @@ MIN_SITES: Final = 20
 _COMMON: Final = 0.05
 _PAIRS_AT_ONCE: Final = 256
 # Targets times panel samples whose likeness is in memory.
+_SAMPLES_AT_ONCE: Final = 512
 _CELLS_AT_ONCE: Final = 5_000_000
 
 
@@ -168,12 +169,15 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy
     called = target.sum(axis=(0, 2))
     equal = np.empty((target.shape[1], panel.n_samples))
     starts = panel.ploidy.starts
-    for start in range(0, panel.n_samples, 512):
-        block = np.arange(start, min(start + 512, panel.n_samples))
-        rows = slice(int(starts[block[0]]), int(starts[block[-1] + 1]))
-        here = alleles_at(panel, sites, rows).astype(np.int8)
-        reference = _one_hot(_copies(here, panel.ploidy.select(block)))
-        equal[:, start : start + 512] = sum(target[g] @ reference[g].T for g in range(3))
+    # Of a large panel many samples are read at once, since every reading goes through its blocks.
+    for first in range(0, panel.n_samples, 32 * _SAMPLES_AT_ONCE):
+        several = range(first, min(first + 32 * _SAMPLES_AT_ONCE, panel.n_samples))
+        read = alleles_at(panel, sites, slice(int(starts[first]), int(starts[several.stop]))).astype(np.int8)
+        for start in several[::_SAMPLES_AT_ONCE]:
+            block = np.arange(start, min(start + _SAMPLES_AT_ONCE, several.stop))
+            here = read[int(starts[start] - starts[first]) : int(starts[block[-1] + 1] - starts[first])]
+            reference = _one_hot(_copies(here, panel.ploidy.select(block)))
+            equal[:, block] = sum(target[g] @ reference[g].T for g in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(equal / called[:, None], dtype=np.float64)
 

@@ -1,0 +1,261 @@
+"""A panel of 200,000 haplotypes: streamed from VCF, written, opened again, imputed from; and a file of a million sites.
+
+    python -m benchmarks.large_panel --work DIR
+    python -m benchmarks.large_panel --work DIR --haplotypes 4000 --founders 400 --sites 3000 --many-sites 20000
+
+Haplotypes are mosaics of founders that msprime generates under the out-of-Africa model, at all sites that vary, with a
+few alleles changed. What is made stays in DIR, about 6 GB. Memory is the most of any process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.panel.prepared import write_prepared
+from vcfrag_core.files.vcf import bgzf
+from vcfrag_core.panel.growing_bits import GrowingBits
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.types import I64Array, U8Array
+from vcfrag_train.compare.usage import Usage, run_measured
+from vcfrag_train.simulate.simulate import SimulationConfig, simulate
+
+STAGES: Final = ("vcf", "build", "open", "impute", "columns", "reopen")
+# A haplotype copies another founder after so many bases, on average.
+_PIECE_BASES: Final = 200_000
+_SITES_PER_FOUNDER_MB: Final = 9_000
+_CHANGED_SHARE: Final = 1e-4
+_N_TARGETS: Final = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Work:
+    """Where everything lies."""
+
+    folder: Path
+
+    @property
+    def founders(self) -> Path:
+        return self.folder / "founders.vcfrag"
+
+    @property
+    def vcf(self) -> Path:
+        return self.folder / "panel.vcf.gz"
+
+    @property
+    def target(self) -> Path:
+        return self.folder / "target.vcf.gz"
+
+    @property
+    def map(self) -> Path:
+        return self.folder / "map.txt"
+
+    @property
+    def panel(self) -> Path:
+        return self.folder / "panel.vcfrag"
+
+    @property
+    def many(self) -> Path:
+        return self.folder / "many.vcfrag"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs the stages asked for, prints what each took, and leaves it in DIR/large_panel.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--haplotypes", type=int, default=200_000)
+    parser.add_argument("--founders", type=int, default=10_200)
+    parser.add_argument("--sites", type=int, default=50_000)
+    parser.add_argument("--typed", type=int, default=10_000)
+    parser.add_argument("--many-sites", type=int, default=1_000_000)
+    parser.add_argument("--inside", choices=("vcf", "open", "columns", "reopen"), help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    options.work.mkdir(parents=True, exist_ok=True)
+    work = Work(options.work.resolve())
+    if options.inside:
+        return _inside(options, work)
+    _make_founders(options, work)
+    results: dict[str, dict[str, object]] = {}
+    for stage in options.stages.split(","):
+        usage = _run(stage, options, work)
+        results[stage] = dataclasses.asdict(usage)
+        print(
+            f"{stage}: {usage.cpu_seconds:.1f} CPU s, {usage.wall_seconds:.1f} s, "
+            f"{usage.peak_bytes / 2**30:.2f} GiB{_size(stage, work)}",
+            flush=True,
+        )
+    (work.folder / "large_panel.json").write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+def _size(stage: str, work: Work) -> str:
+    made = {"vcf": work.vcf, "build": work.panel, "columns": work.many}.get(stage)
+    return "" if made is None else f", {made.stat().st_size / 1e9:.2f} GB"
+
+
+def _run(stage: str, options: argparse.Namespace, work: Work) -> Usage:
+    """One stage as a process of its own."""
+    vcfrag: list[str | Path] = [Path(sys.executable).with_name("vcfrag")]
+    commands: dict[str, list[str | Path]] = {
+        "build": [*vcfrag, "panel", "build", work.vcf, "--out", work.panel],
+        "impute": [
+            *vcfrag, "impute", "--panel", work.panel, "--map", work.map, "--target", work.target,
+            "--out", work.folder / "imputed.bcf",
+        ],
+    }  # fmt: skip
+    names = ("haplotypes", "founders", "sites", "typed", "many_sites")
+    given = [word for name in names for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
+    own: list[str | Path] = [sys.executable, "-m", "benchmarks.large_panel", "--work", work.folder, "--inside", stage]
+    for old in {"build": (work.panel,), "impute": tuple(work.folder.glob("imputed*"))}.get(stage, ()):
+        old.unlink(missing_ok=True)
+    return run_measured(commands.get(stage, [*own, *given]), log=work.folder / f"{stage}.log")
+
+
+def _inside(options: argparse.Namespace, work: Work) -> int:
+    if options.inside == "vcf":
+        _write_vcf(options, work)
+    elif options.inside == "columns":
+        _write_columns(options, work)
+    else:
+        panel = load_panel(work.panel if options.inside == "open" else work.many)
+        print(panel.n_haplotypes, panel.n_sites, panel.digest, panel.alt_frequency().mean())
+    return 0
+
+
+def _make_founders(options: argparse.Namespace, work: Work) -> None:
+    if work.founders.exists():
+        return
+    made = simulate(
+        SimulationConfig(
+            reference_per_population=options.founders // 6,
+            targets_per_population=1,
+            length_bases=max(100_000, 1_000_000 * options.sites // _SITES_PER_FOUNDER_MB),
+            least_copies=1,
+        )
+    )
+    panel = made.panel.select_sites(np.arange(min(options.sites, made.panel.n_sites)))
+    write_prepared(work.founders, [panel], {"made_by": "benchmarks.large_panel"})
+    rows = zip(made.genetic_map.positions, made.genetic_map.cm, strict=True)
+    work.map.write_text("pos\tchr\tcM\n" + "".join(f"{p}\t1\t{cm:.9f}\n" for p, cm in rows))
+
+
+def mosaics(founders: Panel, n_haplotypes: int, n_sites: int, seed: int) -> Iterator[tuple[I64Array, U8Array]]:
+    """Founder sites, over and over, with (ceil(n / 8), H) columns of haplotypes that copy one founder after another."""
+    rng = np.random.default_rng(seed)
+    copied = rng.integers(0, founders.n_haplotypes, n_haplotypes)
+    span = int(founders.positions[-1] - founders.positions[0]) + 1
+    switch = min(1.0, 8 * span / founders.n_sites / _PIECE_BASES)
+    columns = founders.bits.columns(np.arange(founders.n_sites))
+    for start in range(0, n_sites, 512):
+        sites = np.arange(start, min(start + 512, n_sites))
+        out = np.empty((-(-len(sites) // 8), n_haplotypes), dtype=np.uint8)
+        for octet in range(len(out)):
+            switched = np.flatnonzero(rng.random(n_haplotypes, dtype=np.float32) < switch)
+            copied[switched] = rng.integers(0, founders.n_haplotypes, len(switched))
+            out[octet] = columns[(start // 8 + octet) % (founders.n_sites // 8)][copied]
+            changed = rng.integers(0, n_haplotypes, rng.poisson(8 * n_haplotypes * _CHANGED_SHARE))
+            out[octet, changed] ^= np.left_shift(1, rng.integers(0, 8, len(changed))).astype(np.uint8)
+        if len(sites) % 8:
+            out[-1] &= np.uint8((1 << len(sites) % 8) - 1)
+        yield sites, out
+
+
+def _write_columns(options: argparse.Namespace, work: Work) -> None:
+    """A prepared panel of many sites, whose columns come as they are made."""
+    founders, h, n = load_panel(work.founders), options.haplotypes, options.many_sites
+    growing = GrowingBits(h, work.folder)
+    for sites, columns in mosaics(founders, h, n, seed=2):
+        growing.append_columns(columns, len(sites))
+    panel = Panel(
+        contig="1",
+        positions=np.arange(1, 100 * n, 100, dtype=np.int32),
+        refs=("A",) * n,
+        alts=("C",) * n,
+        site_ids=(".",) * n,
+        samples=_names(h // 2),
+        ploidy=Ploidy.diploid(h // 2),
+        bits=growing.finish(),
+    )
+    work.many.unlink(missing_ok=True)
+    write_prepared(work.many, [panel], {"made_by": "benchmarks.large_panel"})
+
+
+def _names(n: int) -> tuple[str, ...]:
+    return tuple(f"P{i:06d}" for i in range(n))
+
+
+def _write_vcf(options: argparse.Namespace, work: Work) -> None:
+    """The panel, and targets that are further mosaics at common sites, as compressed VCF."""
+    founders, h = load_panel(work.founders), options.haplotypes
+    frequency = founders.alt_frequency()
+    order = np.argsort(-np.minimum(frequency, 1 - frequency), kind="stable")
+    typed = np.zeros(founders.n_sites, dtype=np.bool_)
+    typed[order[: options.typed]] = True
+    n_sites = min(options.sites, founders.n_sites) // 8 * 8
+    samples = (_names(h // 2), tuple(f"T{i:03d}" for i in range(_N_TARGETS)))
+    with (
+        ThreadPoolExecutor(1) as executor,
+        _Vcf(work.vcf, founders, samples[0], executor) as panel,
+        _Vcf(work.target, founders, samples[1], executor) as target,
+    ):
+        for sites, columns in mosaics(founders, h + 2 * _N_TARGETS, n_sites, seed=1):
+            alleles = np.unpackbits(columns, axis=0, bitorder="little")[: len(sites)]
+            for site, row in zip(sites.tolist(), alleles, strict=True):
+                panel.write(site, row[:h])
+                if typed[site]:
+                    target.write(site, row[h:])
+
+
+class _Vcf:
+    """A VCF that is written record by record."""
+
+    def __init__(self, path: Path, sites: Panel, samples: tuple[str, ...], executor: ThreadPoolExecutor) -> None:
+        self._sites, self._executor = sites, executor
+        self._path = atomic_path(path)
+        self._file = self._path.__enter__().open("wb")
+        self._waiting: list[bytes] = [
+            b'##fileformat=VCFv4.3\n##contig=<ID=1>\n##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n',
+            "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]).encode(),
+            b"\n",
+        ]
+
+    def __enter__(self) -> _Vcf:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._file.write(bgzf.EOF_BLOCK)
+        self._file.close()
+        self._path.__exit__(None, None, None)
+
+    def write(self, site: int, alleles: U8Array) -> None:
+        """A record of (H,) alleles."""
+        calls = np.full((len(alleles) // 2, 4), ord("|"), dtype=np.uint8)
+        calls[:, 0::2] = alleles.reshape(-1, 2) + ord("0")
+        calls[:, 3] = ord("\t")
+        calls[-1, 3] = ord("\n")
+        fixed = (str(self._sites.positions[site]), ".", self._sites.refs[site], self._sites.alts[site])
+        self._waiting += ["\t".join(["1", *fixed, ".", ".", ".", "GT", ""]).encode(), calls.tobytes()]
+        if len(self._waiting) > 100:
+            self._flush()
+
+    def _flush(self) -> None:
+        blocks, _ = bgzf.compress(b"".join(self._waiting), executor=self._executor, level=1)
+        self._file.write(blocks)
+        self._waiting.clear()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -46,7 +46,7 @@ class CopyingParameters:
 
 
 SPARSE = CopyingParameters(scales=(16, 64, 200), k=24, flank_cm=2.0, switch_per_cm=3.0)
-DENSE = CopyingParameters(scales=(32, 128, 512), k=8, flank_cm=0.5, switch_per_cm=6.0, mismatch=3e-3)
+DENSE = CopyingParameters(scales=(32, 128, 512), k=3, flank_cm=2.0, switch_per_cm=6.0, mismatch=3e-3)
 SPARSE_PER_CM = 60.0
 DENSE_PER_CM = 750.0
 MIN_SPAN_CM = 1e-3
@@ -66,7 +66,8 @@ def parameters_for(observed_per_cm: float) -> CopyingParameters:
     """The parameters for data with this many observed sites per centimorgan.
 
     Between a genotyping array (60 per cM) and dense data (750 per cM) every number moves geometrically with the
-    density; beyond, it stays. Both ends were chosen on panel samples (docs/accuracy.md).
+    density; beyond, it stays. Both ends were chosen on panel samples and generated panels (docs/accuracy.md,
+    docs/decisions/context-and-neighbours.md).
 
     Raises:
         ConfigError: A density that is not positive.

@@ -327,3 +327,23 @@ def _lay_slots(segments: I64Array, groups: I64Array) -> tuple[I64Array, int]:
             used += segments[c + 1] - segments[c] + 1
         most = max(most, used)
     return slots, most
+
+
+@numba.njit(cache=True, nogil=True)
+def count_mismatches(
+    words: U64Array, blocks: I64Array, genotypes: I8Array, phases: I8Array, copied: I32Array
+) -> tuple[int, int]:
+    """Alleles of the draws' haplotypes that differ from the copied ones, and all that are called."""
+    wrong = alleles = 0
+    for d in range(len(copied)):
+        for b in range(len(blocks) - 1):
+            one, other = words[copied[d, b, 0]], words[copied[d, b, 1]]
+            for m in range(blocks[b], blocks[b + 1]):
+                if genotypes[m] < 0:
+                    continue
+                word, shift = m >> 6, np.uint64(m & 63)
+                first, second = phases[d, m], genotypes[m] - phases[d, m]
+                wrong += first != np.int8((one[word] >> shift) & np.uint64(1))
+                wrong += second != np.int8((other[word] >> shift) & np.uint64(1))
+                alleles += 2
+    return wrong, alleles

@@ -21,8 +21,8 @@ class PhasingParameters:
         rounds: How often candidates are retrieved and phases drawn.
         queries: Draws of a round whose haplotypes are the queries of the next one.
         draws: Draws of the last round, from which the consensus is made.
-        switch_per_cm: Rate of switches between candidates.
-        mismatch: Probability that an allele differs from the copied one.
+        switch_per_cm: Rate of switches between candidates in the first round; later ones have each sample's own.
+        mismatch: Probability that an allele differs from the copied one, likewise.
         block_sites: At most so many sites form a block, within which nobody switches.
         block_cm: And at most so long a stretch.
         segment_sites: Typed sites after which candidates may change.
@@ -39,7 +39,7 @@ class PhasingParameters:
     queries: int = 4
     draws: int = 32
     block_sites: int = 4
-    block_cm: float = 0.02
+    block_cm: float = 0.005
     segment_sites: int = 8
     kept: int = 16
 
@@ -77,8 +77,8 @@ class PhasingParameters:
 def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     """The parameters for targets typed at so many sites per centimorgan.
 
-    Switches and mismatches are those of copying, `parameters_for`. Where typed sites are dense, fewer candidates do;
-    where they are sparse, half of them do in the rounds before the last.
+    Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates
+    and longer segments do; where they are sparse, half of the candidates do in the rounds before the last.
 
     Raises:
         ConfigError: A density that is not positive.
@@ -88,8 +88,8 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     share = min(1.0, max(0.0, share))
     states = round(192 * (96 / 192) ** share)
     return PhasingParameters(
-        scales=(16, 64, 256),
-        k=24,
+        scales=tuple(round(sites * 4**share) for sites in (16, 64, 256)),
+        k=round(24 * 0.5**share),
         states=states,
         early_states=min(states, round(96 * 4**share)),
         switch_per_cm=copying.switch_per_cm,

@@ -21,7 +21,8 @@ from vcfrag_core.phasing.kernels import DiploidModel, draw_phases
 from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
-from vcfrag_core.phasing.stretches import Stretches, lay_stretches
+from vcfrag_core.phasing.rates import PathRates, prior_rates, rates_of_paths
+from vcfrag_core.phasing.stretches import Stretches, lay_stretches, switch_probabilities
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External, QueryBlock, SearchResult
 from vcfrag_core.targets.calls import UNPHASED
@@ -48,6 +49,7 @@ class _Sample:
         key: Of its random numbers.
         phases: (D, M) alleles of the first haplotype in the last round's draws.
         copied: (C, E) rows that they copied most.
+        rates: Of switches and mismatches, from the draws of the last round.
     """
 
     number: int
@@ -58,6 +60,7 @@ class _Sample:
     key: int
     phases: I8Array
     copied: I32Array
+    rates: PathRates
 
     def queries(self, n_draws: int) -> I8Array:
         """(Q, M) what is searched for: the haplotypes of some draws, and the sample without its heterozygotes."""
@@ -153,7 +156,7 @@ class Phaser:
         alleles = targets.alleles.copy()
         probability = np.full((len(targets.samples), len(sites)), np.nan, dtype=np.float32)
         drawn: list[U8Array | None] = [None] * len(targets.samples)
-        for sample in run.phased(self._samples(targets, sites)):
+        for sample in run.phased(self._samples(targets, sites, prior_rates(parameters))):
             hets = heterozygotes(sample.genotypes)
             agreed, probability[sample.number, hets] = consensus(sample.phases[:, hets])
             first = (sample.genotypes == 2).astype(np.int8)
@@ -173,7 +176,7 @@ class Phaser:
         split = Split(name="phase", reference=self.panel.samples, groups=self._groups)
         return _Reference.of(self.panel.select_sites(sites), split)
 
-    def _samples(self, targets: Targets, sites: I64Array) -> list[_Sample]:
+    def _samples(self, targets: Targets, sites: I64Array, rates: PathRates) -> list[_Sample]:
         """The samples that are to be phased."""
         if targets.phase_sets is None:
             return []
@@ -197,6 +200,7 @@ class Phaser:
                     key=int(digest[:15], 16),
                     phases=np.zeros((0, len(sites)), dtype=np.int8),
                     copied=np.zeros((0, 0), dtype=np.int32),
+                    rates=rates,
                 )
             )
         return chosen
@@ -271,11 +275,12 @@ class _Run:
             genotypes=sample.genotypes,
             first=sample.first,
             fresh=fresh,
-            switch=stretches.switch,
-            mismatch=float(parameters.mismatch),
+            switch=switch_probabilities(stretches.steps_cm, sample.rates.switch_per_cm),
+            mismatch=sample.rates.mismatch,
         )
         draw_phases(model, sample.key + number, phases, copied)
         sample.phases = phases
+        sample.rates = rates_of_paths(model, stretches.steps_cm, phases, copied, parameters)
         sample.copied = np.empty((len(candidates), parameters.kept), dtype=np.int32)
         most_copied(copied, stretches.segments, len(self._reference.words), sample.copied)
 

@@ -22,13 +22,13 @@ class Stretches:
         blocks: (B + 1,) first site of each block, and M.
         segments: (C + 1,) first block of each segment, and B.
         groups: (N + 1,) first segment of each group, whose forward values are held at once, and C.
-        switch: (B,) probability of a switch before each block.
+        steps_cm: (B,) distance of each block's middle from that of the one before, 0 at the first.
     """
 
     blocks: I64Array
     segments: I64Array
     groups: I64Array
-    switch: F32Array
+    steps_cm: F64Array
 
     @property
     def middles(self) -> I64Array:
@@ -48,14 +48,18 @@ def lay_stretches(cm: F64Array, parameters: PhasingParameters, *, borders: I64Ar
     blocks = _blocks(cm, parameters, frozenset(() if borders is None else borders.tolist()))
     segments = _runs(np.diff(blocks), parameters.segment_sites)
     middle = (cm[blocks[:-1]] + cm[blocks[1:] - 1]) / 2
-    switch = 1 - np.exp(-parameters.switch_per_cm * np.diff(middle, prepend=middle[0]))
     n_blocks = len(blocks) - 1
     return Stretches(
         blocks=blocks,
         segments=segments,
         groups=_runs(np.diff(segments), max(1, math.isqrt(n_blocks))),
-        switch=np.clip(switch, _MIN_SWITCH, _MAX_SWITCH).astype(np.float32),
+        steps_cm=np.diff(middle, prepend=middle[0]),
     )
+
+
+def switch_probabilities(steps_cm: F64Array, switch_per_cm: float) -> F32Array:
+    """(B,) probability of a switch before each block."""
+    return np.clip(-np.expm1(-switch_per_cm * steps_cm), _MIN_SWITCH, _MAX_SWITCH).astype(np.float32)
 
 
 def _blocks(cm: F64Array, parameters: PhasingParameters, borders: frozenset[int]) -> I64Array:

@@ -80,7 +80,7 @@ def test_phaser__finds_the_phase_that_haplotypes_tell(panel: Panel, truth: I8Arr
     wrong, pairs = switches(phased, truth)
     # By chance half of them would be.
     assert pairs > 100
-    assert wrong < 0.12 * pairs
+    assert wrong < 0.15 * pairs
 
 
 def test_phaser__keeps_every_genotype_in_consensus_and_draws(panel: Panel, truth: I8Array) -> None:
@@ -186,5 +186,6 @@ def test_phasing_parameters__move_with_the_density() -> None:
     sparse, dense = phasing_parameters_for(30.0), phasing_parameters_for(2000.0)
     assert sparse.states > dense.states
     assert sparse.block_sites < dense.block_sites
+    assert (sparse.scales, dense.scales) == ((16, 64, 256), (64, 256, 1024))
     assert [sparse.states_of(number) for number in range(sparse.rounds)] == [96, 96, 96, sparse.states]
     assert dense.states_of(0) == dense.states

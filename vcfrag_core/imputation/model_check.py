@@ -19,7 +19,7 @@ from vcfrag_core.types import F64Array
 # What the model changes of the loss of copying on most panels (docs/decisions/model-by-the-targets.md), how far that
 # varies, and how far what it does for single samples does.
 _EXPECTED: Final = -0.03
-_SPREAD: Final = 0.03
+_SPREAD: Final = 0.05
 _SPREAD_OF_SAMPLES: Final = 0.02
 # Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
 _NEEDED: Final = -0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -40,13 +41,18 @@ class GroupExcludedReference:
     def __init__(self, panel: Panel, rows: IntArray, groups: Sequence[str]) -> None:
         self.panel, self._rows = panel, np.asarray(rows, dtype=np.int64)
         self.frequency: F64Array = panel.alt_frequency(self._rows)
-        members: defaultdict[str, list[int]] = defaultdict(list)
-        for row, group in zip(self._rows.tolist(), groups, strict=True):
-            members[group].append(row)
-        self._members: dict[str, I64Array] = {group: np.array(mine) for group, mine in members.items()}
+        self._groups = groups
         self._changes: dict[_LeftOut, F32Array] = {}
         self._lock = threading.Lock()
         self._locks: dict[_LeftOut, threading.Lock] = {}
+
+    @functools.cached_property
+    def _members(self) -> dict[str, I64Array]:
+        """Rows of every group: nobody asks where all queries are strangers."""
+        members: defaultdict[str, list[int]] = defaultdict(list)
+        for row, group in zip(self._rows.tolist(), self._groups, strict=True):
+            members[group].append(row)
+        return {group: np.array(mine) for group, mine in members.items()}
 
     def frequency_for(self, groups: Sequence[str | None], start: int, stop: int) -> F32Array:
         """(Q, stop - start) ALT frequency of panel sites [start, stop) for queries of these groups.

@@ -64,26 +64,23 @@ def count_changes(bits: HaplotypeBits, rows: I64Array, sites: I64Array) -> I64Ar
 @numba.njit(cache=True, nogil=True)
 def _count(columns: U8Array, places: I64Array, order: I32Array, ones: I32Array, out: I64Array) -> None:
     """`count_changes` of some sites, which are these of the columns; takes the order on."""
-    n = len(order)
-    alleles = np.empty(n, dtype=np.uint8)
     for number in range(len(places)):
-        column, bit = columns[places[number] >> 3], np.uint8(places[number] & 7)
-        for i in range(n):
-            alleles[i] = (column[np.uint32(order[i])] >> bit) & np.uint8(1)
-        out[number] = _changes(alleles)
-        n_zeros, n_ones = 0, 0
-        # Zeros move up in place, which never overtakes the reading.
-        for i in range(n):
-            h, allele = order[i], alleles[i]
-            order[n_zeros], ones[n_ones] = h, h
-            n_zeros += 1 - allele
-            n_ones += allele
-        order[n_zeros:] = ones[:n_ones]
+        out[number] = _sort_by(columns[places[number] >> 3], np.uint8(places[number] & 7), order, ones)
 
 
 @numba.njit(cache=True, nogil=True)
-def _changes(alleles: U8Array) -> int:
-    total = 0
-    for i in range(1, len(alleles)):
-        total += alleles[i] != alleles[i - 1]
-    return total
+def _sort_by(column: U8Array, bit: np.uint8, order: I32Array, ones: I32Array) -> int:
+    """Moves those with a zero before those with a one; returns the changes of allele along the order before."""
+    n_zeros, n_ones, changes = np.uint32(0), np.uint32(0), 0
+    before = (column[np.uint32(order[0])] >> bit) & np.uint8(1) if len(order) else np.uint8(0)
+    # Zeros move up in place, which never overtakes the reading.
+    for i in range(len(order)):
+        h = order[i]
+        allele = (column[np.uint32(h)] >> bit) & np.uint8(1)
+        changes += allele ^ before
+        before = allele
+        order[n_zeros], ones[n_ones] = h, h
+        n_zeros += np.uint32(1 - allele)
+        n_ones += np.uint32(allele)
+    order[n_zeros:] = ones[:n_ones]
+    return changes

@@ -28,6 +28,7 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window, lay_imputation_windows
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval import site_weights
+from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
@@ -103,6 +104,7 @@ class Imputer:
             reference=panel.samples,
             groups={name: (groups or {}).get(name, name) for name in panel.samples},
         )
+        self._split_digest = split_digest(self.split)
         self.retriever: Retriever = retriever or LocalRetriever(panel, threads=threads)
         self._context = PanelContext(panel=panel, cm=self.cm)
         self._parameters = parameters
@@ -388,7 +390,12 @@ class Imputer:
         parameters = parameters or self.parameters(observed)
         weights = site_weights.quantise(self._weights(parameters))
         spec = IndexSpec.of(
-            self.panel.digest, split=self.split, observed=observed, weights=weights, parameters=parameters
+            self.panel.digest,
+            split=self.split,
+            observed=observed,
+            weights=weights,
+            parameters=parameters,
+            known_split_digest=self._split_digest,
         )
         return _Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples), ploidy)
 

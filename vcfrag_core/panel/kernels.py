@@ -20,6 +20,68 @@ MAX_PATTERNS = 65_535
 
 
 @numba.njit(cache=True, nogil=True)
+def observed_columns(packed: U8Array, rows: I64Array, sites: I64Array) -> U8Array:
+    """(ceil(M / 8), n) columns of n panel rows at the M panel sites given.
+
+    A few haplotypes at a time, whose bytes stay at hand while one site after the other is read of all of them.
+    """
+    out = np.zeros(((len(sites) + 7) // 8, len(rows)), dtype=np.uint8)
+    few = np.empty(TILE, dtype=np.uint8)
+    for begin in range(0, len(rows), TILE):
+        n = min(TILE, len(rows) - begin)
+        for m in range(len(sites)):
+            byte = sites[m] >> 3
+            for i in range(n):
+                few[i] = packed[rows[begin + i], byte]
+            move_bit(few[:n], sites[m] & 7, m & 7, out[m >> 3, begin : begin + n])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
+    """Sets a bit of every byte of `out` where another bit is set in `source`."""
+    down, up = np.uint8(source_bit), np.uint8(bit)
+    for i in range(len(source)):
+        out[i] |= ((source[i] >> down) & np.uint8(1)) << up
+
+
+@numba.njit(cache=True, nogil=True)
+def regroup(columns: U8Array, places: I64Array) -> U8Array:
+    """(ceil(M / 8), n) the sites at M places of (B, n) columns as columns of their own."""
+    out = np.zeros(((len(places) + 7) // 8, columns.shape[1]), dtype=np.uint8)
+    for m in range(len(places)):
+        move_bit(columns[places[m] >> 3], places[m] & 7, m & 7, out[m >> 3])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def bit_counts(packed: U8Array, rows: I64Array) -> I64Array:
+    """(8 B,) ones at each bit of n of the rows (H, B).
+
+    Bit by bit of all bytes of a row, into counters of a byte, which is vector code.
+    """
+    n_bytes = packed.shape[1]
+    counts = np.zeros((n_bytes, 8), dtype=np.int64)
+    few = np.zeros((8, n_bytes), dtype=np.uint8)
+    for i in range(len(rows)):
+        for bit in range(8):
+            _count_bit(packed[rows[i]], bit, few[bit])
+        if (i + 1) % 255 == 0 or i + 1 == len(rows):
+            for bit in range(8):
+                for b in range(n_bytes):
+                    counts[b, bit] += few[bit, b]
+            few[:] = 0
+    return counts.reshape(-1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_bit(row: U8Array, bit: int, counts: U8Array) -> None:
+    down = np.uint8(bit)
+    for b in range(len(row)):
+        counts[b] += (row[b] >> down) & np.uint8(1)
+
+
+@numba.njit(cache=True, nogil=True)
 def observed_bits(packed: U8Array, rows: I64Array, sites: I32Array) -> U8Array:
     """(n, ceil(M / 8)) bits of n panel rows at the M panel sites given."""
     out = np.zeros((len(rows), (len(sites) + 7) // 8), dtype=np.uint8)
@@ -258,14 +320,6 @@ def read_patterns(patterns: U8Array, index: U64Array, positions: I32Array, out: 
         row = out[octet]
         for h in range(len(index)):
             row[h] |= table[index[h]]
-
-
-@numba.njit(cache=True, nogil=True)
-def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
-    """Sets a bit of every byte of `out` where another bit is set in `source`."""
-    down, up = np.uint8(source_bit), np.uint8(bit)
-    for i in range(len(source)):
-        out[i] |= ((source[i] >> down) & np.uint8(1)) << up
 
 
 @numba.njit(cache=True, nogil=True)

@@ -6,7 +6,7 @@ Bits of at most DENSE_BYTES are kept as they are, haplotype by haplotype; those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import numpy as np
@@ -80,6 +80,7 @@ class DenseBits:
         if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != width:
             raise ShapeError(f"{n_sites} sites need uint8 of (H, {width}), got {packed.dtype} of {packed.shape}")
         self._packed, self._n_sites = packed, n_sites
+        self._counts: I64Array | None = None
 
     @property
     def n_haplotypes(self) -> int:
@@ -108,7 +109,7 @@ class DenseBits:
         from vcfrag_core.panel import kernels
 
         chosen = np.arange(self.n_haplotypes) if rows is None else np.asarray(rows, dtype=np.int64)
-        return kernels.by_column(kernels.observed_bits(self._packed, chosen, np.asarray(sites, dtype=np.int32)))
+        return kernels.observed_columns(self._packed, chosen, np.asarray(sites, dtype=np.int64))
 
     def words(self, sites: IntArray) -> U64Array:
         from vcfrag_core.panel import kernels
@@ -116,13 +117,15 @@ class DenseBits:
         return kernels.site_words(self._packed, np.asarray(sites, dtype=np.int64))
 
     def counts(self, rows: IntArray | None = None) -> I64Array:
-        def unpacked(part: slice) -> U8Array:
-            return bit.unpack(self._packed[part if rows is None else rows[part]], 0, self._n_sites)
+        from vcfrag_core.panel import kernels
 
-        return _counted(self.n_haplotypes if rows is None else len(rows), self._n_sites, unpacked)
+        chosen = np.arange(self.n_haplotypes) if rows is None else np.asarray(rows, dtype=np.int64)
+        return kernels.bit_counts(self._packed, chosen)[: self._n_sites]
 
     def counts_at(self, sites: IntArray) -> I64Array:
-        return _counted(self.n_haplotypes, len(sites), lambda part: self.alleles(sites, part))
+        if self._counts is None:
+            self._counts = self.counts()
+        return self._counts[sites]
 
     def select_rows(self, rows: IntArray) -> HaplotypeBits:
         return DenseBits(self._packed[rows], self._n_sites)
@@ -131,11 +134,3 @@ class DenseBits:
         every = range(0, self.n_haplotypes, ROWS_AT_ONCE)
         parts = [bit.pack(self.alleles(sites, slice(b, b + ROWS_AT_ONCE))) for b in every]
         return DenseBits(np.concatenate(parts), len(sites))
-
-
-def _counted(n_rows: int, n_sites: int, unpacked: Callable[[slice], U8Array]) -> I64Array:
-    """(n_sites,) sums of zeros and ones that come some haplotypes at a time."""
-    counts = np.zeros(n_sites, dtype=np.int64)
-    for block in range(0, n_rows, ROWS_AT_ONCE):
-        counts += unpacked(slice(block, block + ROWS_AT_ONCE)).sum(axis=0, dtype=np.int64)
-    return counts

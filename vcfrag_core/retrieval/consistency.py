@@ -150,6 +150,7 @@ def check_built_from(
     layout: SegmentLayout,
     observed: BoolArray | None = None,
     weights: F32Array | None = None,
+    known_split_digest: str | None = None,
 ) -> None:
     """Refuses to build an index from anything that has another digest than is stated for it.
 
@@ -162,13 +163,14 @@ def check_built_from(
         layout: Segment borders.
         observed: (V,) the mask, unless only its digest came.
         weights: (V,) the metric, unless only its digest came.
+        known_split_digest: The split's, where it was computed here before.
 
     Raises:
         IdentityError: Names both digests.
         ShapeError: An array or the layout is of another number of sites than the panel.
     """
     _expect(PanelMismatchError, f"panel {panel_name!r}", panel_digest, stated.panel)
-    _expect(SplitMismatchError, f"split {split.name!r}", split_digest(split), stated.split)
+    _expect(SplitMismatchError, f"split {split.name!r}", known_split_digest or split_digest(split), stated.split)
     _expect(LayoutMismatchError, "the layout", layout_digest(layout), stated.layout)
     if layout.n_sites != n_sites:
         raise ShapeError(f"the layout is of {layout.n_sites} sites, panel {panel_name!r} has {n_sites}")

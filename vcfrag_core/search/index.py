@@ -42,6 +42,38 @@ class HeldPanel:
         return cls(panel, panel.digest, panel.keys, names)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class HeldSplit:
+    """A split of a held panel with what is computed from it once.
+
+    Attributes:
+        split: The split.
+        rows: (R,) ascending haplotypes of its reference.
+        rows_of_group: Ascending numbers of reference rows of every exclusion group.
+    """
+
+    split: Split
+    rows: I32Array
+    rows_of_group: Mapping[str, I64Array]
+
+    @classmethod
+    def of(cls, held: HeldPanel, split: Split) -> HeldSplit:
+        """
+        Raises:
+            UnknownSampleError: A reference sample that the panel lacks.
+        """
+        theirs = held.panel.rows_of(split.reference)
+        numbers: dict[str, int] = {}
+        of_sample = [numbers.setdefault(split.groups[name], len(numbers)) for name in split.reference]
+        group = np.array(held.panel.ploidy_of(split.reference).of_haplotypes(of_sample), dtype=np.int64)
+        order = np.lexsort((theirs, group))
+        rows = np.sort(theirs)
+        members = np.searchsorted(rows, theirs[order])
+        starts = np.searchsorted(group[order], np.arange(len(numbers) + 1))
+        by_group = {name: members[starts[i] : starts[i + 1]] for name, i in numbers.items()}
+        return cls(split, rows.astype(np.int32), by_group)
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class OpenIndex:
     """An open identity.
@@ -99,47 +131,39 @@ def build_index(
     panel_name: str,
     held: HeldPanel,
     identity: Identity,
-    split: Split,
+    split: HeldSplit,
     layout: SegmentLayout,
     observed: BoolArray,
     weights: I32Array,
 ) -> OpenIndex:
-    """The open index of an identity that was checked: its reference rows, their keys and exclusion groups.
+    """The open index of an identity that was checked.
 
     Args:
         handle: Its name.
         panel_name: The name under which it is opened.
         held: The panel.
         identity: The five digests of what follows.
-        split: The split.
+        split: The split, of this panel.
         layout: Segment borders.
         observed: (V,) the mask.
         weights: (V,) weights as whole numbers of steps.
 
     Raises:
         RangeError: Nothing is observed.
-        UnknownSampleError: A reference sample that the panel lacks.
     """
-    rows = np.sort(held.panel.rows_of(split.reference)).astype(np.int32)
     if not observed.any():
         raise RangeError("the mask observes no site: nothing can be retrieved")
-    number = {int(row): i for i, row in enumerate(rows)}
-    groups: dict[str, list[int]] = {}
-    for name in split.reference:
-        mine = held.panel.ploidy.span(held.row_of[name])
-        groups.setdefault(split.groups[name], []).extend(number[row] for row in mine)
     source = IndexSource(
         handle=handle,
         panel_name=panel_name,
         bits=held.panel.bits,
-        rows=rows,
-        keys=held.keys[rows],
+        rows=split.rows,
+        keys=held.keys[split.rows],
         observed=observed,
         steps=weights,
         layout=layout,
     )
-    by_group = {group: np.array(sorted(mine), dtype=np.int64) for group, mine in groups.items()}
-    return OpenIndex(panel_name, split, identity, source, held, by_group)
+    return OpenIndex(panel_name, split.split, identity, source, held, split.rows_of_group)
 
 
 def search_task(index: OpenIndex, queries: QueryBits, k: int) -> SearchTask:

@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Final, Literal
 
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval.consistency import ANY_SHARE, QueryBits, check_built_from, check_search
-from vcfrag_core.retrieval.identity import Identity
+from vcfrag_core.retrieval.identity import Identity, split_digest
 from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
 from vcfrag_core.retrieval.site_weights import steps
 from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Engine
-from vcfrag_core.search.index import HeldPanel, OpenIndex, build_index, handle_of, search_task
+from vcfrag_core.search.index import HeldPanel, HeldSplit, OpenIndex, build_index, handle_of, search_task
 from vcfrag_core.search.reference import ReferenceEngine
 from vcfrag_core.window.retriever import IndexSpec
 
@@ -49,6 +50,7 @@ class LocalRetriever:
         self._engine: Engine = _ENGINES[engine](threads=threads, budget_bytes=memory_budget_bytes)
         self._users: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._last_split: tuple[HeldSplit, str] | None = None
 
     def __enter__(self) -> LocalRetriever:
         return self
@@ -65,6 +67,7 @@ class LocalRetriever:
 
     def open(self, spec: IndexSpec) -> LocalIndex:
         """See `Retriever.open`."""
+        split, known = self._split(spec.split)
         check_built_from(
             spec.identity,
             panel_name=_PANEL,
@@ -74,13 +77,14 @@ class LocalRetriever:
             layout=spec.layout,
             observed=spec.observed,
             weights=spec.weights,
+            known_split_digest=known,
         )
         index = build_index(
             handle_of(spec.identity),
             _PANEL,
             self._held,
             spec.identity,
-            spec.split,
+            split,
             spec.layout,
             spec.observed,
             steps(spec.weights),
@@ -90,6 +94,13 @@ class LocalRetriever:
                 self._engine.open(index.source)
             self._users[index.handle] = self._users.get(index.handle, 0) + 1
         return LocalIndex(self, index)
+
+    def _split(self, split: Split) -> tuple[HeldSplit, str]:
+        """The split over the panel, and its digest; made once for one that comes again and again."""
+        last = self._last_split
+        if last is None or last[0].split is not split:
+            last = self._last_split = (HeldSplit.of(self._held, split), split_digest(split))
+        return last
 
     def search(self, index: OpenIndex, stated: Identity, queries: QueryBits, k: int) -> SearchResult:
         """Checked as at a daemon's boundary, then searched; one search at a time, on all threads."""

@@ -12,6 +12,7 @@ from tests.conftest import mosaic_panel
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel import compact as compact_bits
+from vcfrag_core.panel.bits import pack
 from vcfrag_core.panel.compact import CompactBits, RecentBlocks
 from vcfrag_core.panel.growing_bits import sites_per_block
 from vcfrag_core.panel.keys import haplotype_keys
@@ -53,6 +54,26 @@ def test_compact_bits__answer_like_bits_in_memory(seed: int, n_samples: int, n_s
     np.testing.assert_array_equal(other.alt_frequency(rows), panel.alt_frequency(rows))
     start, stop = sorted(rng.integers(0, n_sites + 1, 2).tolist())
     np.testing.assert_array_equal(other.haplotypes(rows, start, stop), panel.haplotypes(rows, start, stop))
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_haplotypes=st.integers(1, 600),
+    n_rows=st.integers(0, 600),
+    n_sites=st.integers(1, 70),
+)
+def test_dense_bits__answer_like_an_array(seed: int, n_haplotypes: int, n_rows: int, n_sites: int) -> None:
+    rng = np.random.default_rng(seed)
+    alleles = (rng.random((n_haplotypes, n_sites)) < rng.random(n_sites)).astype(np.uint8)
+    bits = DenseBits(pack(alleles), n_sites)
+    sites = np.flatnonzero(rng.random(n_sites) < 0.5)
+    rows = rng.integers(0, n_haplotypes, n_rows)
+    np.testing.assert_array_equal(bits.counts(), alleles.sum(axis=0))
+    np.testing.assert_array_equal(bits.counts(rows), alleles[rows].sum(axis=0))
+    np.testing.assert_array_equal(bits.counts_at(sites[::-1]), alleles[:, sites[::-1]].sum(axis=0))
+    np.testing.assert_array_equal(bits.columns(sites), pack(alleles[:, sites]).T)
+    np.testing.assert_array_equal(bits.columns(sites, rows), pack(alleles[np.ix_(rows, sites)]).T)
 
 
 @settings(deadline=None)

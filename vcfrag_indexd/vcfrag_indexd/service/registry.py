@@ -19,7 +19,7 @@ from vcfrag_core.errors import (
 from vcfrag_core.retrieval.consistency import check_built_from
 from vcfrag_core.retrieval.site_weights import steps
 from vcfrag_core.search.engine import Engine
-from vcfrag_core.search.index import HeldPanel, OpenIndex, build_index, handle_of
+from vcfrag_core.search.index import HeldPanel, HeldSplit, OpenIndex, build_index, handle_of
 from vcfrag_core.types import BoolArray, I32Array
 from vcfrag_indexd.service.messages import BYTES_OF_A_NAME
 from vcfrag_indexd.service.requests import OpenRequest
@@ -128,7 +128,8 @@ class Registry:
             if handle in self._open:
                 return self.find(handle), True
             mask, weights = self._mask(request, held.panel.n_sites), self._metric(request, held.panel.n_sites)
-            index = build_index(handle, request.panel, held, stated, request.split, request.layout, mask, weights)
+            split = HeldSplit.of(held, request.split)
+            index = build_index(handle, request.panel, held, stated, split, request.layout, mask, weights)
             while len(self._open) >= self._max_open:
                 self._forget(next(iter(self._open)))
             self._make_room(own_bytes(index))

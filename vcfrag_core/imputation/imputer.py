@@ -325,6 +325,8 @@ class Imputer:
 
         The parameters are those of the whole mask.
         """
+        # What every fold sees is a part of this.
+        self.panel.bits.keep_columns(np.flatnonzero(targets.observed))
         kept = targets.observed.copy()
         kept[sites] = False
         parameters = self.parameters(targets.observed)

@@ -123,6 +123,9 @@ class CompactBits:
                 self.store.block(number).columns(mine, chosen, out, begin)
         return out
 
+    def keep_columns(self, sites: IntArray) -> None:
+        """Nothing: the blocks that were read last are kept, whatever is asked of them."""
+
     def words(self, sites: IntArray) -> U64Array:
         from vcfrag_core.panel import kernels
 

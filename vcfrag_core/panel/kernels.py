@@ -98,9 +98,13 @@ def site_words(packed: U8Array, sites: I64Array) -> U64Array:
     """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
     if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
         return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
-    bits = observed_bits(packed, np.arange(len(packed)), sites.astype(np.int32))
-    padded = np.zeros((len(packed), 8 * ((len(sites) + 63) // 64)), dtype=np.uint8)
-    padded[:, : bits.shape[1]] = bits
+    return words_of(observed_bits(packed, np.arange(len(packed)), sites.astype(np.int32)))
+
+
+def words_of(rows: U8Array) -> U64Array:
+    """(H, ceil(B / 8)) words of (H, B) bytes."""
+    padded = np.zeros((len(rows), 8 * ((rows.shape[1] + 7) // 8)), dtype=np.uint8)
+    padded[:, : rows.shape[1]] = rows
     return padded.view("<u8")
 
 

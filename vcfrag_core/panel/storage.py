@@ -48,6 +48,9 @@ class HaplotypeBits(Protocol):
     def columns(self, sites: IntArray, rows: IntArray | None = None) -> U8Array:
         """(ceil(M / 8), n) bits at ascending sites, eight sites to a row, site m being bit m & 7 of row m >> 3."""
 
+    def keep_columns(self, sites: IntArray) -> None:
+        """Reads the columns of ascending sites once, for many that are asked of some of these."""
+
     def words(self, sites: IntArray) -> U64Array:
         """(H, ceil(M / 64)) bits at ascending sites, bit i of a row being that of sites[i]."""
 
@@ -81,6 +84,7 @@ class DenseBits:
             raise ShapeError(f"{n_sites} sites need uint8 of (H, {width}), got {packed.dtype} of {packed.shape}")
         self._packed, self._n_sites = packed, n_sites
         self._counts: I64Array | None = None
+        self._kept: tuple[I64Array, U8Array] | None = None
 
     @property
     def n_haplotypes(self) -> int:
@@ -108,12 +112,35 @@ class DenseBits:
     def columns(self, sites: IntArray, rows: IntArray | None = None) -> U8Array:
         from vcfrag_core.panel import kernels
 
-        chosen = np.arange(self.n_haplotypes) if rows is None else np.asarray(rows, dtype=np.int64)
+        every = np.arange(self.n_haplotypes)
+        kept = self._of_kept(sites)
+        if kept is not None:
+            return kept if rows is None or np.array_equal(rows, every) else np.take(kept, rows, axis=1)
+        chosen = every if rows is None else np.asarray(rows, dtype=np.int64)
         return kernels.observed_columns(self._packed, chosen, np.asarray(sites, dtype=np.int64))
+
+    def keep_columns(self, sites: IntArray) -> None:
+        if self._kept is None or not np.array_equal(self._kept[0], sites):
+            self._kept = (np.asarray(sites, dtype=np.int64), self.columns(sites))
+
+    def _of_kept(self, sites: IntArray) -> U8Array | None:
+        """The columns of the sites, where all of them are kept."""
+        from vcfrag_core.panel import kernels
+
+        if self._kept is None:
+            return None
+        known, columns = self._kept
+        places = np.searchsorted(known, sites)
+        if not np.array_equal(known[places[places < len(known)]], sites):
+            return None
+        return kernels.regroup(columns, places)
 
     def words(self, sites: IntArray) -> U64Array:
         from vcfrag_core.panel import kernels
 
+        kept = self._of_kept(sites)
+        if kept is not None:
+            return kernels.words_of(kernels.by_column(kept))
         return kernels.site_words(self._packed, np.asarray(sites, dtype=np.int64))
 
     def counts(self, rows: IntArray | None = None) -> I64Array:

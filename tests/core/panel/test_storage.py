@@ -77,6 +77,31 @@ def test_dense_bits__answer_like_an_array(seed: int, n_haplotypes: int, n_rows: 
 
 
 @settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n_sites=st.integers(1, 200), share=st.floats(0, 1))
+def test_keep_columns__answers_stay_what_they_were(seed: int, n_sites: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    packed = pack((rng.random((50, n_sites)) < 0.3).astype(np.uint8))
+    bits, plain = DenseBits(packed, n_sites), DenseBits(packed, n_sites)
+    rows = rng.integers(0, 50, 20)
+    for _ in range(2):
+        kept = np.flatnonzero(rng.random(n_sites) < share)
+        bits.keep_columns(kept)
+        for sites in (kept, kept[rng.random(len(kept)) < 0.5], np.flatnonzero(rng.random(n_sites) < 0.5)):
+            np.testing.assert_array_equal(bits.words(sites), plain.words(sites))
+            for chosen in (None, np.arange(50), rows):
+                np.testing.assert_array_equal(bits.columns(sites, chosen), plain.columns(sites, chosen))
+
+
+def test_keep_columns__reads_the_panel_once() -> None:
+    packed = pack(np.ones((20, 64), dtype=np.uint8))
+    bits = DenseBits(packed, 64)
+    bits.keep_columns(np.arange(0, 64, 2))
+    packed[:] = 0
+    assert bits.columns(np.arange(0, 64, 4)).all()
+    assert not bits.columns(np.arange(0, 64, 3)).any()
+
+
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n_samples=st.integers(1, 12), n_sites=st.integers(1, 200))
 def test_panel__is_the_same_however_it_is_kept(seed: int, n_samples: int, n_sites: int) -> None:
     panel, rng = rare_panel(seed, n_samples, n_sites), np.random.default_rng(seed)

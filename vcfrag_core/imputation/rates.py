@@ -25,6 +25,11 @@ Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
 # (docs/decisions/rates-from-the-data.md).
 _WITH_ALL_SITES: Final = 1.25
+# So few nats of loss in all say next to nothing beside a prior for people. So many times as many sites are hidden then,
+# for all samples, unless the panel is so large (sites x haplotypes) that this takes long.
+_TELLING: Final = 30.0
+_MORE: Final = 4
+_MOST_ALLELES: Final = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +171,22 @@ def estimate(
     prior = RatePrior.of_panel(panel.n_haplotypes)
     if left_out is None:
         return RateEstimate(switch_per_cm=prior.switch_per_cm, mismatch=prior.mismatch, prior=prior, seed=config.seed)
-    places = _places(left_out.places(imputer), config)
+    everywhere = left_out.places(imputer)
+    few = _places(everywhere, config.sites, config.seed)
+    found = _estimated_at(imputer, left_out, few, n_targets, config)
+    affordable = min(_MORE * config.sites, max(config.sites, _MOST_ALLELES // panel.n_haplotypes))
+    more = _places(everywhere, affordable, config.seed)
+    if found.loss * found.n_alleles >= _TELLING or len(more) == len(few):
+        return found
+    everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
+    return _estimated_at(imputer, left_out, more, n_targets, everyone)
+
+
+def _estimated_at(
+    imputer: HidesSites, left_out: LeaveOneOut, places: list[Place], n_targets: int, config: EstimationConfig
+) -> RateEstimate:
+    panel = imputer.panel
+    prior = RatePrior.of_panel(panel.n_haplotypes)
     hidden = left_out.keep(imputer, places)
     n_sites = sum(len(place.sites) for place in places)
     ploidy = left_out.targets.ploidy
@@ -220,13 +240,13 @@ class _Part:
         return log_loss(problem.dosage(weights, switch, pool=pool), self.alleles, self.frequency)
 
 
-def _places(places: Sequence[Place], config: EstimationConfig) -> list[Place]:
+def _places(places: Sequence[Place], enough: int, seed: int) -> list[Place]:
     """Places drawn until enough sites are hidden."""
-    order = np.argsort(Stream("rates", config.seed, "places").raw(len(places)), kind="stable")
+    order = np.argsort(Stream("rates", seed, "places").raw(len(places)), kind="stable")
     chosen: list[Place] = []
     n_sites = 0
     for i in order.tolist():
-        if n_sites >= config.sites:
+        if n_sites >= enough:
             break
         chosen.append(places[i])
         n_sites += len(places[i].sites)

@@ -123,6 +123,19 @@ def test_estimation_cohort__keeps_haploid_samples_whole(panel: Panel) -> None:
         assert np.array_equal(cohort.alleles[rows.start : rows.stop], mixed.alleles[was.start : was.stop])
 
 
+def test_estimated__asks_more_of_targets_whose_alleles_are_foretold_without_loss(panel: Panel) -> None:
+    config = EstimationConfig(sites=40, alleles=400, stand_in_below=2, min_samples=6)
+    loud, quiet = (
+        estimated(imputer_of(panel, cm_long=60.0), mosaics(panel, per_cm, error=error), config)[1]
+        for per_cm, error in ((15.0, 0.02), (0.01, 0.0))
+    )
+    assert loud.loss * loud.n_alleles > 30
+    assert len(quiet.targets) == 6 > len(loud.targets)
+    assert 3 * config.sites < quiet.n_sites <= 6 * config.sites
+    assert loud.n_sites < 2 * config.sites
+    assert quiet.switch_per_cm < loud.switch_per_cm
+
+
 def test_estimated__is_the_prior_where_no_site_can_be_hidden(panel: Panel) -> None:
     alleles = np.full((2, N_SITES), -1, dtype=np.int8)
     alleles[:, 7] = 1

@@ -20,10 +20,10 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.prepared import write_prepared
 from vcfrag_core.files.vcf import bgzf
+from vcfrag_core.files.vcf import index as vcf_index
 from vcfrag_core.panel.growing_bits import GrowingBits
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -37,6 +37,7 @@ _PIECE_BASES: Final = 200_000
 _SITES_PER_FOUNDER_MB: Final = 9_000
 _CHANGED_SHARE: Final = 1e-4
 _N_TARGETS: Final = 100
+_RECORDS_AT_ONCE: Final = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def mosaics(founders: Panel, n_haplotypes: int, n_sites: int, seed: int) -> Iter
         sites = np.arange(start, min(start + 512, n_sites))
         out = np.empty((-(-len(sites) // 8), n_haplotypes), dtype=np.uint8)
         for octet in range(len(out)):
-            switched = np.flatnonzero(rng.random(n_haplotypes, dtype=np.float32) < switch)
+            switched = rng.integers(0, n_haplotypes, rng.binomial(n_haplotypes, switch))
             copied[switched] = rng.integers(0, founders.n_haplotypes, len(switched))
             out[octet] = columns[(start // 8 + octet) % (founders.n_sites // 8)][copied]
             changed = rng.integers(0, n_haplotypes, rng.poisson(8 * n_haplotypes * _CHANGED_SHARE))
@@ -219,17 +220,21 @@ def _write_vcf(options: argparse.Namespace, work: Work) -> None:
 
 
 class _Vcf:
-    """A VCF that is written record by record."""
+    """A VCF of one contig that is written record by record, with its index."""
 
     def __init__(self, path: Path, sites: Panel, samples: tuple[str, ...], executor: ThreadPoolExecutor) -> None:
-        self._sites, self._executor = sites, executor
-        self._path = atomic_path(path)
-        self._file = self._path.__enter__().open("wb")
-        self._waiting: list[bytes] = [
-            b'##fileformat=VCFv4.3\n##contig=<ID=1>\n##FORMAT=<ID=GT,Number=1,Type=String,Description="">\n',
-            "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]).encode(),
-            b"\n",
-        ]
+        self._path, self._sites, self._executor = path, sites, executor
+        self._records: list[int] = []
+        self._waiting: list[bytes] = []
+        self._borders: list[I64Array] = []
+        self._file = path.open("wb")
+        lines = (
+            "##fileformat=VCFv4.3",
+            "##contig=<ID=1>",
+            '##FORMAT=<ID=GT,Number=1,Type=String,Description="">',
+            "\t".join(["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *samples]),
+        )
+        self._append(["\n".join(lines).encode() + b"\n"])
 
     def __enter__(self) -> _Vcf:
         return self
@@ -238,7 +243,11 @@ class _Vcf:
         self._flush()
         self._file.write(bgzf.EOF_BLOCK)
         self._file.close()
-        self._path.__exit__(None, None, None)
+        begins = self._sites.positions[self._records].astype(np.int64) - 1
+        lengths = np.array([len(self._sites.refs[site]) for site in self._records])
+        starts, stops = np.concatenate(self._borders, axis=1)
+        index = vcf_index.ContigRecords(contig="1", begins=begins, ends=begins + lengths, starts=starts, stops=stops)
+        self._path.with_name(self._path.name + ".tbi").write_bytes(vcf_index.tbi([index]))
 
     def write(self, site: int, alleles: U8Array) -> None:
         """A record of (H,) alleles."""
@@ -247,14 +256,23 @@ class _Vcf:
         calls[:, 3] = ord("\t")
         calls[-1, 3] = ord("\n")
         fixed = (str(self._sites.positions[site]), ".", self._sites.refs[site], self._sites.alts[site])
-        self._waiting += ["\t".join(["1", *fixed, ".", ".", ".", "GT", ""]).encode(), calls.tobytes()]
-        if len(self._waiting) > 100:
+        self._records.append(site)
+        self._waiting.append("\t".join(["1", *fixed, ".", ".", ".", "GT", ""]).encode() + calls.tobytes())
+        if len(self._waiting) == _RECORDS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        blocks, _ = bgzf.compress(b"".join(self._waiting), executor=self._executor, level=1)
+        if self._waiting:
+            self._borders.append(self._append(self._waiting))
+            self._waiting.clear()
+
+    def _append(self, pieces: list[bytes]) -> I64Array:
+        """(2, n) virtual offsets of where each piece begins and ends."""
+        base, ends = self._file.tell(), np.cumsum([len(piece) for piece in pieces])
+        blocks, offsets = bgzf.compress(b"".join(pieces), executor=self._executor, level=1)
         self._file.write(blocks)
-        self._waiting.clear()
+        starts = np.append(0, ends[:-1])
+        return np.stack([bgzf.virtual_offsets(places, offsets, base) for places in (starts, ends)])
 
 
 if __name__ == "__main__":

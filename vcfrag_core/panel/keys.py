@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,11 +38,18 @@ def _hashed(panel: Panel, digest: hashlib.blake2b | None) -> U64Array:
     keys = np.empty(panel.n_haplotypes, dtype=np.uint64)
     names = panel.ploidy.of_haplotypes(map(_named, panel.samples))
     for rows in panel.bits.row_slices():
-        contiguous = np.ascontiguousarray(panel.bits.rows(rows))
-        if digest is not None:
-            digest.update(contiguous.data)
-        for h, row in enumerate(contiguous, start=rows.start):
-            hasher = hashlib.blake2b(names[h], digest_size=8, key=b"vcfrag.tie.1")
-            hasher.update(row.data)
-            keys[h] = int.from_bytes(hasher.digest(), "little")
+        # In a function of its own, so that these bits are gone before the next are made.
+        _hash_some(panel, rows, names, digest, keys)
     return keys
+
+
+def _hash_some(
+    panel: Panel, rows: slice, names: Sequence[bytes], digest: hashlib.blake2b | None, keys: U64Array
+) -> None:
+    contiguous = np.ascontiguousarray(panel.bits.rows(rows))
+    if digest is not None:
+        digest.update(contiguous.data)
+    for h, row in enumerate(contiguous, start=rows.start):
+        hasher = hashlib.blake2b(names[h], digest_size=8, key=b"vcfrag.tie.1")
+        hasher.update(row.data)
+        keys[h] = int.from_bytes(hasher.digest(), "little")

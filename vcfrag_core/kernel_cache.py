@@ -25,6 +25,7 @@ NAME = "NUMBA_CACHE_DIR"
 KERNEL_MODULES = (
     "copying/gradient.py",
     "copying/kernels.py",
+    "copying/rare.py",
     "evidence/kernels.py",
     "evidence/pbwt.py",
     "model/one_layer.py",

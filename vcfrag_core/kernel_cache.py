@@ -25,7 +25,6 @@ NAME = "NUMBA_CACHE_DIR"
 KERNEL_MODULES = (
     "copying/gradient.py",
     "copying/kernels.py",
-    "copying/rare.py",
     "evidence/kernels.py",
     "evidence/pbwt.py",
     "model/one_layer.py",

@@ -19,7 +19,6 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.copying.rare import SiteAlleles, fill_rare, rare_carriers, wanted_of
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
 
 BLOCK = 32
@@ -224,17 +223,9 @@ def fill_dosage(
 
 
 @numba.njit(cache=True, nogil=True)
-def gap_start(left: I32Array, begin: int, end: int, observed: int) -> int:
-    """Where, of sites [begin, end), those begin that follow the last of these observed sites; `end` if none does."""
-    while end > begin and left[end - 1] == observed:
-        end -= 1
-    return end
-
-
-@numba.njit(cache=True, nogil=True)
 def copy_dosage(
     observed: U8Array,
-    alleles: SiteAlleles,
+    panel_rows: U8Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
@@ -248,7 +239,7 @@ def copy_dosage(
 
     Args:
         observed: (ceil(M / 8), H) panel bits at the context's observed sites, site m being bit m & 7 of row m >> 3.
-        alleles: Who carries ALT at the L sites to impute.
+        panel_rows: (H, bytes) panel bits at the sites to impute, a haplotype's after each other.
         candidates: (K,) panel rows, K >= 1.
         query: (M,) alleles, -1 where there is no call.
         mismatch: (M,) exp(-w): the emission of a mismatch.
@@ -269,17 +260,13 @@ def copy_dosage(
     keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
-    common = alleles.common
-    common_left, common_fraction, common_wanted = left[common], fraction[common], wanted_of(wanted, common)
-    common_dosage, common_end = np.zeros(len(common), dtype=mismatch.dtype), len(common)
-    rare_first, rare_who = rare_carriers(alleles, candidates, wanted, end)
     for block in range(len(checkpoints) - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
-        begin, common_begin = np.searchsorted(left[:end], first), np.searchsorted(common_left[:common_end], first)
-        first_byte = common_begin >> 3
-        last_byte = (common_end + 7) >> 3 if common_end > common_begin else first_byte
-        mine, carried = carriers(alleles.bits, candidates, common_wanted, first_byte, last_byte)
+        begin = np.searchsorted(left[:end], first)
+        first_byte = begin >> 3
+        last_byte = (end + 7) >> 3 if end > begin else first_byte
+        mine, carried = carriers(panel_rows, candidates, wanted, first_byte, last_byte)
         following = after
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]
@@ -288,13 +275,11 @@ def copy_dosage(
             scale = one / joint
             if i == m - 1:
                 following, after_scale = row, scale
-            at, common_at = gap_start(left, begin, end, i), gap_start(common_left, common_begin, common_end, i)
+            at = end
+            while at > begin and left[at - 1] == i:
+                at -= 1
             fill_dosage(
-                mine, carried, first_byte, common_at, common_end, common_fraction, row, scale, following, after_scale,
-                sums, common_dosage,
+                mine, carried, first_byte, at, end, fraction, row, scale, following, after_scale, sums, dosage
             )  # fmt: skip
-            for n in range(common_at, common_end):
-                dosage[common[n]] = common_dosage[n]
-            fill_rare(rare_first, rare_who, at, end, fraction, row, scale, following, after_scale, dosage)
-            end, common_end, following, after_scale = at, common_at, row, scale
+            end, following, after_scale = at, row, scale
         after[:] = rows[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
@@ -14,13 +13,10 @@ import numpy as np
 
 from vcfrag_core.copying import kernels
 from vcfrag_core.copying.gradient import copy_gradient
-from vcfrag_core.copying.rare import SiteAlleles, site_alleles
 from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.panel.kernels import by_column
 from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
-
-_LISTING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +30,6 @@ class SiteBits:
 
     words: U64Array
     n_sites: int
-
-    @property
-    def carriers(self) -> SiteAlleles:
-        """The same with rare alleles as lists, for dosages; made once, whoever asks first."""
-        with _LISTING:
-            return self._carriers
-
-    @functools.cached_property
-    def _carriers(self) -> SiteAlleles:
-        return site_alleles(self.words, self.n_sites)
 
     @functools.cached_property
     def alleles(self) -> U8Array:
@@ -103,9 +89,9 @@ class CopyingProblem:
         self.longer_scales = longer_scales
 
     @property
-    def carriers(self) -> SiteAlleles:
-        """As in `SiteBits`."""
-        return self._bits.carriers
+    def rows(self) -> U8Array:
+        """(H, 8 ceil(L / 64)) `words` byte by byte, site i being bit i & 7 of byte i >> 3."""
+        return self.words.view(np.uint8)
 
     @property
     def alleles(self) -> U8Array:
@@ -125,12 +111,11 @@ class CopyingProblem:
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
         every = np.full((len(self.sites.sites) + 7) // 8, 255, dtype=np.uint8)
-        carriers = self.carriers
 
         def one(q: int) -> None:
             kernels.copy_dosage(
                 self.observed,
-                carriers,
+                self.rows,
                 self.candidates[q],
                 self.queries[q],
                 mismatch,

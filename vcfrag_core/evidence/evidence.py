@@ -246,7 +246,7 @@ class _Reading:
         other = q if self.partners[q] == NOBODY else self.partners[q]
         homozygous = (called >= 0) & (called == problem.queries[other])
         kernels.copy_with_evidence(
-            problem.observed, problem.carriers, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
+            problem.observed, problem.rows, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
             sites.fraction, self.wanted, self.least, self.most, dosage, best, before, after,
             np.packbits(homozygous, bitorder="little"), runs, effective,
         )  # fmt: skip
@@ -305,7 +305,7 @@ def _copy_otherwise(
     dosage = np.empty(len(wanted), dtype=np.float32)
     for number, way in enumerate(ways):
         copying_kernels.copy_dosage(
-            problem.observed, problem.carriers, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
+            problem.observed, problem.rows, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
             sites.left, sites.fraction, wanted_bits, dosage,
         )  # fmt: skip
         out[:, number] = dosage[chosen]

@@ -19,10 +19,8 @@ from vcfrag_core.copying.kernels import (
     fill_dosage,
     forward_block,
     forward_checkpoints,
-    gap_start,
     gather,
 )
-from vcfrag_core.copying.rare import SiteAlleles, fill_rare, rare_carriers
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 NEARBY_SITES = 24
@@ -143,7 +141,7 @@ def _squares(values: FloatArray, scale: float) -> float:
 @numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
     observed: U8Array,
-    alleles: SiteAlleles,
+    panel_rows: U8Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
@@ -164,7 +162,7 @@ def copy_with_evidence(
     """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
 
     Args:
-        observed, alleles, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        observed, panel_rows, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
         wanted: (L,) sites of interest.
         least, most: A wanted site is uncertain where its dosage lies in [least, most].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
@@ -186,21 +184,17 @@ def copy_with_evidence(
     backward = np.full(k, one / count, dtype=mismatch.dtype)
     score = np.empty(k, dtype=mismatch.dtype)
     sums = np.empty((2, 4), dtype=mismatch.dtype)
-    every = np.full((len(left) + 7) // 8, 255, dtype=np.uint8)
+    every = np.full(panel_rows.shape[1], 255, dtype=np.uint8)
     keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
-    common = alleles.common
-    common_left, common_fraction = left[common], fraction[common]
-    common_dosage, common_end = np.zeros(len(common), dtype=mismatch.dtype), len(common)
-    rare_first, rare_who = rare_carriers(alleles, candidates, every, end)
     for block in range(len(checkpoints) - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
-        begin, common_begin = np.searchsorted(left[:end], first), np.searchsorted(common_left[:common_end], first)
-        first_byte = common_begin >> 3
-        last_byte = (common_end + 7) >> 3 if common_end > common_begin else first_byte
-        mine, carried = carriers(alleles.bits, candidates, every, first_byte, last_byte)
+        begin = np.searchsorted(left[:end], first)
+        first_byte = begin >> 3
+        last_byte = (end + 7) >> 3 if end > begin else first_byte
+        mine, carried = carriers(panel_rows, candidates, every, first_byte, last_byte)
         following = last_row
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first]
@@ -209,14 +203,12 @@ def copy_with_evidence(
             scale = one / joint
             if i == m - 1:
                 following, after_scale = row, scale
-            at, common_at = gap_start(left, begin, end, i), gap_start(common_left, common_begin, common_end, i)
+            at = end
+            while at > begin and left[at - 1] == i:
+                at -= 1
             fill_dosage(
-                mine, carried, first_byte, common_at, common_end, common_fraction, row, scale, following, after_scale,
-                sums, common_dosage,
+                mine, carried, first_byte, at, end, fraction, row, scale, following, after_scale, sums, dosage
             )  # fmt: skip
-            for n in range(common_at, common_end):
-                dosage[common[n]] = common_dosage[n]
-            fill_rare(rare_first, rare_who, at, end, fraction, row, scale, following, after_scale, dosage)
             uncertain = False
             for site in range(at, end):
                 uncertain |= wanted[site] and least <= dosage[site] <= most
@@ -231,7 +223,7 @@ def copy_with_evidence(
                     before[i, t], after[i, t] = row[j] * scale, following[j] * after_scale
                     _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
                     best[i, t] = candidates[j]
-            end, common_end, following, after_scale = at, common_at, row, scale
+            end, following, after_scale = at, row, scale
         last_row[:] = rows[0]
 
 

@@ -94,24 +94,17 @@ class CheckedTarget:
         """As imputation takes them: at all sites, made anew each time."""
         return self.of_samples(np.arange(len(self.records.samples)))
 
-    def of_samples(self, chosen: I64Array, *, as_read: bool = False) -> Targets:
+    def of_samples(self, chosen: I64Array) -> Targets:
         """Some samples as imputation takes them, at all sites.
 
         Args:
             chosen: Which, in the order wanted.
-            as_read: Whether their phase is what was read, and not that of the consensus.
         """
         rows = self.ploidy.rows(chosen)
         dense = np.full((len(rows), self.panel.n_sites), MISSING, dtype=np.int8)
-        alleles = self.alleles[rows]
-        if as_read and self.read:
-            places = self.ploidy.select(chosen)
-            for i, sample in enumerate(chosen.tolist()):
-                if sample in self.read:
-                    alleles[places.rows([i])] = self.read[sample]
-        dense[:, self.observed] = alleles
+        dense[:, self.observed] = self.alleles[rows]
         sets = None
-        if self.phase_sets is not None and (as_read or self.drawn is None):
+        if self.phase_sets is not None and self.drawn is None:
             sets = np.zeros((len(chosen), self.panel.n_sites), dtype=np.int32)
             sets[:, self.observed] = self.phase_sets[chosen]
         return Targets(
@@ -132,7 +125,7 @@ class CheckedTarget:
 
     @property
     def phased(self) -> Phased | None:
-        """Everybody's phase at all sites, made anew each time; None where not everybody was phased who is not."""
+        """Everybody's phase at all sites, made anew each time; None unless all who are not were phased."""
         if self.drawn is None or self.probability is None:
             return None
         return Phased(targets=self.targets, sites=self.sites, probability=self.probability, drawn=self.drawn)
@@ -185,19 +178,20 @@ class CheckedTarget:
         """
         if self.phase_sets is None:
             return
+        self.forget_phase()
         n_samples = len(self.records.samples)
         drawn: list[U8Array | None] = [None] * n_samples
         probability = np.full(self.phase_sets.shape, np.nan, dtype=np.float32) if samples is None else None
         chosen = np.arange(n_samples) if samples is None else np.sort(samples)
         for start in range(0, len(chosen), _PHASED_AT_ONCE):
             some = chosen[start : start + _PHASED_AT_ONCE]
-            made = phaser.phase(self.of_samples(some, as_read=True), draws=draws)
+            made = phaser.phase(self.of_samples(some), draws=draws)
             if probability is not None:
                 probability[some] = made.probability
             for i in made.phased_samples:
                 sample, rows = int(some[i]), self.ploidy.rows(some[[i]])
                 drawn[sample] = made.drawn[i]
-                self.read.setdefault(sample, self.alleles[rows])
+                self.read[sample] = self.alleles[rows]
                 self.alleles[rows] = made.consensus_of(i)
         if self.read:
             self.drawn, self.probability = tuple(drawn), probability

@@ -27,8 +27,11 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import Identity
 from vcfrag_core.retrieval.layout import SegmentLayout
+from vcfrag_core.retrieval.queries import SearchResult
 
 LANES, TOGETHER = 4, 64
+# Sums over all searches so far: their number, and seconds in the engine and waiting for it.
+INSIDE = ("vcfrag_search_seconds_count", "vcfrag_search_seconds_sum", "vcfrag_queue_seconds_sum")
 BUDGET = 24 * 1024**3
 
 
@@ -44,7 +47,8 @@ def serve(file: Path, engine: str, threads: int, connection: Connection) -> None
     )
     with running(config, panels={"bench": panels.read(file)}) as daemon:
         connection.send(daemon.address)
-        connection.recv()
+        while connection.recv() != "done":
+            connection.send({name: daemon.metrics.registry.get_sample_value(name) for name in INSIDE})
 
 
 def measure(file: Path, engine: str, threads: int, windows: Sequence[int]) -> dict[str, Any]:
@@ -68,19 +72,18 @@ def measure(file: Path, engine: str, threads: int, windows: Sequence[int]) -> di
         index = client.open_index(**opening(panel, observed))
         found["open_seconds"] = panels.elapsed(begun)
         client.search(index, blocks[windows[0]], panels.K)
-        digests: dict[int, bytes] = {}
+        answers: dict[int, SearchResult] = {}
 
         def search(window: int) -> None:
-            result = client.search(index, blocks[window], panels.K)
-            made = hashlib.blake2b(result.ids.tobytes(), digest_size=8)
-            made.update(result.distances.tobytes())
-            digests[window] = made.digest()
+            answers[window] = client.search(index, blocks[window], panels.K)
 
         for name in ("cold", "warm"):
+            before = _inside(ours)
             begun = time.perf_counter()
             for window in windows:
                 search(window)
             found[f"{name}_seconds"] = panels.elapsed(begun)
+            found[f"{name}_inside"] = {key: value - before[key] for key, value in _inside(ours).items()}
         with ThreadPoolExecutor(LANES) as pool:
             begun = time.perf_counter()
             list(pool.map(search, windows))
@@ -90,11 +93,21 @@ def measure(file: Path, engine: str, threads: int, windows: Sequence[int]) -> di
             begun = time.perf_counter()
             list(pool.map(search, together))
             found["same_window_seconds"] = panels.elapsed(begun) * len(windows) / len(together)
-    found["answers"] = hashlib.blake2b(b"".join(digests[w] for w in windows), digest_size=8).hexdigest()
+    made = hashlib.blake2b(digest_size=8)
+    for window in windows:
+        made.update(answers[window].ids.tobytes())
+        made.update(answers[window].distances.tobytes())
+    found["answers"] = made.hexdigest()
     ours.send("done")
     daemon.join(20)
     daemon.kill()
     return found
+
+
+def _inside(connection: Connection) -> dict[str, float]:
+    connection.send("inside")
+    told: dict[str, float] = connection.recv()
+    return told
 
 
 def opening(panel: Panel, observed: np.ndarray) -> dict[str, Any]:

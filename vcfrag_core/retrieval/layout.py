@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, RangeError
-from vcfrag_core.types import BoolArray
+from vcfrag_core.types import BoolArray, I64Array
 
 ENCLOSING_FACTOR = 4
 
@@ -61,31 +61,46 @@ class SegmentLayout:
         Raises:
             RangeError: The range is empty or not within the panel.
         """
-        if not 0 <= start < stop <= self.n_sites or len(observed) != self.n_sites:
-            raise RangeError(f"sites [{start}, {stop}) of a panel of {self.n_sites}, mask of {len(observed)}")
-        count = np.concatenate([[0], np.cumsum(observed[start:stop])])
-        found: list[Segment] = []
-        range_stands_in = False
-        for scale, length in enumerate(self.lengths):
-            inside = self._at_scale(scale, length, start, stop)
-            if not inside and not range_stands_in:
-                inside, range_stands_in = [Segment(scale, start, stop)], True
-            found.extend(inside)
-        return [s for s in found if count[s.stop - start] - count[s.start - start] >= self.min_observed]
+        return [
+            Segment(scale, begin, end)
+            for scale, begins, ends in self._laid(start, stop, observed)
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+
+    def count_within(self, start: int, stop: int, observed: BoolArray) -> int:
+        """How many segments `segments_within` finds.
+
+        Raises:
+            RangeError: The range is empty or not within the panel.
+        """
+        return sum(len(begins) for _, begins, _ in self._laid(start, stop, observed))
 
     def enclosing(self, segment: Segment, start: int, stop: int) -> tuple[int, int]:
         """Sites of about four times the segment's length around it, clipped to the context [start, stop)."""
         margin = (ENCLOSING_FACTOR - 1) * (segment.stop - segment.start) // 2
         return max(start, segment.start - margin), min(stop, segment.stop + margin)
 
-    def _at_scale(self, scale: int, length: int, start: int, stop: int) -> list[Segment]:
+    def _laid(self, start: int, stop: int, observed: BoolArray) -> Iterator[tuple[int, I64Array, I64Array]]:
+        """Scale by scale, where the segments that hold enough observed sites begin and end."""
+        if not 0 <= start < stop <= self.n_sites or len(observed) != self.n_sites:
+            raise RangeError(f"sites [{start}, {stop}) of a panel of {self.n_sites}, mask of {len(observed)}")
+        count = np.concatenate([[0], np.cumsum(observed[start:stop])])
+        range_stands_in = False
+        for scale, length in enumerate(self.lengths):
+            begins, ends = self._at_scale(length, start, stop)
+            if not len(begins) and not range_stands_in:
+                begins, ends, range_stands_in = np.array([start]), np.array([stop]), True
+            enough = count[ends - start] - count[begins - start] >= self.min_observed
+            yield scale, begins[enough], ends[enough]
+
+    def _at_scale(self, length: int, start: int, stop: int) -> tuple[I64Array, I64Array]:
         half = length // 2
         first = -(-start // half) * half
         # Which segment is the contig's last must not depend on the range asked for.
         last = max(0, -(-(self.n_sites - length) // half) * half)
-        starts = range(first, min(last + 1, stop), half)
-        segments = [Segment(scale, begin, min(begin + length, self.n_sites)) for begin in starts]
-        return [segment for segment in segments if segment.stop <= stop]
+        begins = np.arange(first, min(last + 1, stop), half)
+        ends = np.minimum(begins + length, self.n_sites)
+        return begins[ends <= stop], ends[ends <= stop]
 
 
 def layout_for(observed: BoolArray, wanted_observed: Sequence[int], *, min_observed: int = 4) -> SegmentLayout:

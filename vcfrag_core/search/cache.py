@@ -42,6 +42,7 @@ class SegmentCache(Generic[T]):
         self.builds = 0
         self.evictions = 0
         self._entries: OrderedDict[Key, _Entry[T]] = OrderedDict()
+        self._holdings: dict[str, Holding] = {}
         self._held = 0
         self._pinned = 0
         self._reserved = 0
@@ -78,11 +79,7 @@ class SegmentCache(Generic[T]):
     def holdings(self) -> dict[str, Holding]:
         """Entries and bytes by handle."""
         with self._lock:
-            found: dict[str, Holding] = {}
-            for (handle, *_), entry in self._entries.items():
-                before = found.get(handle, Holding())
-                found[handle] = Holding(before.entries + 1, before.n_bytes + entry.size)
-            return found
+            return dict(self._holdings)
 
     @contextlib.contextmanager
     def reserve(self, n_bytes: int) -> Iterator[None]:
@@ -133,7 +130,7 @@ class SegmentCache(Generic[T]):
         """Forgets every value of a handle; one in use lives on until its user lets go."""
         with self._lock:
             for key in [key for key in self._entries if key[0] == handle]:
-                entry = self._entries.pop(key)
+                entry = self._remove(key)
                 entry.dropped = True
                 self._held -= entry.size if entry.pins == 0 else 0
 
@@ -152,7 +149,16 @@ class SegmentCache(Generic[T]):
             self._held -= n_bytes
             raise
         self._entries[key] = entry
+        before = self._holdings.get(key[0], Holding())
+        self._holdings[key[0]] = Holding(before.entries + 1, before.n_bytes + n_bytes)
         self.builds += 1
+        return entry
+
+    def _remove(self, key: Key) -> _Entry[T]:
+        entry = self._entries.pop(key)
+        before = self._holdings.pop(key[0])
+        if before.entries > 1:
+            self._holdings[key[0]] = Holding(before.entries - 1, before.n_bytes - entry.size)
         return entry
 
     def _make_room(self, n_bytes: int) -> None:
@@ -175,7 +181,7 @@ class SegmentCache(Generic[T]):
                 going.append(key)
                 freed += entry.size
         for key in going:
-            self._held -= self._entries.pop(key).size
+            self._held -= self._remove(key).size
         self.evictions += len(going)
 
     def _note_peak(self) -> None:

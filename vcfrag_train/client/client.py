@@ -209,7 +209,7 @@ class IndexClient:
 
     def _queries_per_call(self, index: IndexHandle, block: QueryBlock, k: int) -> int:
         info = self._info or self.info()
-        n_segments = len(index.layout.segments_within(block.start, block.stop, index.observed))
+        n_segments = index.layout.count_within(block.start, block.stop, index.observed)
         most_work = min(
             WORK_PER_CALL,
             max(1, info.max_queued_work // SHARE_OF_QUEUE),

@@ -131,7 +131,7 @@ class IndexService:
             raise RangeError(f"k must be in [1, {self.limits.max_k}], got {request.k}")
         queries = request.queries
         check_search(index, request.identity, queries, max_missing_share=self.limits.max_missing_share)
-        n_segments = len(index.source.layout.segments_within(queries.start, queries.stop, index.observed))
+        n_segments = index.source.layout.count_within(queries.start, queries.stop, index.observed)
         planned = PlannedSearch(
             index, search_task(index, queries, request.k), len(queries.samples) * n_segments * request.k
         )

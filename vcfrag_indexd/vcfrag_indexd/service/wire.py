@@ -47,12 +47,13 @@ def _count(data: bytes, at: int, stop: int, bounds: Mapping[int, Bound], seen: d
     total = 0
     unnamed: dict[int, Bound] = {}
     while at < stop:
-        key, at = _varint(data, at, stop)
+        key, at = (data[at], at + 1) if data[at] < 0x80 else _varint(data, at, stop)
         kind = key & 7
         if kind == VARINT:
             n, (_, begin) = 0, _varint(data, at, stop)
         elif kind == BYTES:
-            n, begin = _varint(data, at, stop)
+            # Nearly all are short: a look at one byte is enough.
+            n, begin = (data[at], at + 1) if at < stop and data[at] < 0x80 else _varint(data, at, stop)
         elif kind in FIXED_BYTES:
             n, begin = FIXED_BYTES[kind], at
         else:
@@ -61,7 +62,9 @@ def _count(data: bytes, at: int, stop: int, bounds: Mapping[int, Bound], seen: d
         if at > stop:
             raise ShapeError(f"{len(data)} bytes that are not the message: a field ends beyond it")
         number = key >> 3
-        bound = bounds.get(number) or unnamed.setdefault(number, Bound(name=f"field {number}"))
+        bound = bounds.get(number) or unnamed.get(number)
+        if bound is None:
+            bound = unnamed[number] = Bound(name=f"field {number}")
         total += _note(bound, n, seen)
         if bound.inner and kind == BYTES:
             total += _count(data, begin, at, bound.inner, seen)

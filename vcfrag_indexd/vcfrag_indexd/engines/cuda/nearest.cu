@@ -122,49 +122,63 @@ __device__ inline bool excluded(const Search& s, u32 query, u32 row) {
 }
 
 // Lists a row whose distance is within the bound, unless its full key is beyond it.
-template <bool WEIGHTED>
-__device__ inline void consider(const Search& s, const Segment& segment, size_t pair, u32 query, u32 row, u64 near) {
-  const Key bound = s.bounds[pair];
-  // Most rows tie with the bound and differ from the query in the first words of the enclosing segment.
-  const u64 most = near == bound.near ? bound.wide : ~0ull;
-  Key key = {near, 0, 0, row};
-  for (u32 word = segment.wide_first; word <= segment.wide_last; word++) {
-    const uint2 mine = s.queries[(size_t)word * s.query_stride + query];
-    const u32 mask = mine.y & border(word, segment.wide_first, segment.wide_last, segment.wide_first_mask, segment.wide_last_mask);
-    const u32 differs = (s.strip[(size_t)word * s.row_stride + row] ^ mine.x) & mask;
-    key.wide += cost<WEIGHTED>(differs, s.tables + (size_t)word * GROUPS * 32);
-    if (key.wide > most) return;
-  }
-  key.hash = mix(s.keys[row] ^ segment.hash);
-  if (before(bound, key) || excluded(s, query, row)) return;
+__device__ inline void consider(const Search& s, const Segment& segment, size_t pair, u32 query, const Key& bound, Key key) {
+  // Most rows tie with the bound and are further away in the enclosing segment.
+  if (key.near == bound.near && key.wide > bound.wide) return;
+  key.hash = mix(s.keys[key.row] ^ segment.hash);
+  if (before(bound, key) || excluded(s, query, (u32)key.row)) return;
   const u32 at = atomicAdd(&s.counts[pair], 1u);
   if (at >= s.capacity) return;
   const size_t place = pair * s.capacity + at;
-  s.list_near[place] = near;
+  s.list_near[place] = key.near;
   s.list_wide[place] = key.wide;
   s.list_hash[place] = key.hash;
-  s.list_row[place] = row;
+  s.list_row[place] = (u32)key.row;
 }
 
-// Considers those of four neighbouring rows that are within a query's bound.
-template <bool WEIGHTED>
-__device__ inline void consider_rows(const Search& s, const Segment& segment, size_t pairs, u32 query, u32 quad) {
-  const size_t pair = pairs + query;
-  u64 near[ROWS] = {0, 0, 0, 0};
-  for (u32 word = segment.first; word <= segment.last; word++) {
-    const uint4 bits = ((const uint4*)(s.strip + (size_t)word * s.row_stride))[quad];
-    const uint2 mine = s.queries[(size_t)word * s.query_stride + query];
-    const u32 mask = mine.y & border(word, segment.first, segment.last, segment.first_mask, segment.last_mask);
-    const u32* table = s.tables + (size_t)word * GROUPS * 32;
-    near[0] += cost<WEIGHTED>((bits.x ^ mine.x) & mask, table);
-    near[1] += cost<WEIGHTED>((bits.y ^ mine.x) & mask, table);
-    near[2] += cost<WEIGHTED>((bits.z ^ mine.x) & mask, table);
-    near[3] += cost<WEIGHTED>((bits.w ^ mine.x) & mask, table);
+// Considers those of four neighbouring rows that are within a query's bound. Their distances over the segment are made
+// again along with those over the enclosing one, whose words are asked for several at a time: what a row waits for is
+// memory.
+template <class Distance, bool WEIGHTED>
+__device__ inline void consider_rows(const Search& s, u32 g, u32 query, u32 quad) {
+  constexpr u32 AHEAD = WEIGHTED ? 1 : 4;  // more words of look-ups have no room in registers
+  const size_t pair = (size_t)g * s.query_stride + query;
+  // Read anew, so that the loop over all rows need not carry it along.
+  const Segment segment = s.segments[g];
+  const Key bound = s.bounds[pair];
+  const u64 limit = s.limits[pair];
+  Distance near[ROWS] = {0, 0, 0, 0}, wide[ROWS] = {0, 0, 0, 0};
+  for (u32 begin = segment.wide_first; begin <= segment.wide_last; begin += AHEAD) {
+    uint4 bits[AHEAD];
+    uint2 mine[AHEAD];
+#pragma unroll
+    for (u32 i = 0; i < AHEAD; i++) {
+      const u32 word = min(begin + i, segment.wide_last);
+      bits[i] = ((const uint4*)(s.strip + (size_t)word * s.row_stride))[quad];
+      mine[i] = s.queries[(size_t)word * s.query_stride + query];
+    }
+#pragma unroll
+    for (u32 i = 0; i < AHEAD; i++) {
+      const u32 word = begin + i;
+      if (word > segment.wide_last) break;
+      const u32 enclosing = mine[i].y & border(word, segment.wide_first, segment.wide_last, segment.wide_first_mask, segment.wide_last_mask);
+      const bool inside = word >= segment.first && word <= segment.last;
+      const u32 within = inside ? border(word, segment.first, segment.last, segment.first_mask, segment.last_mask) : 0;
+      const u32* table = s.tables + (size_t)word * GROUPS * 32;
+      const u32 row_bits[ROWS] = {bits[i].x, bits[i].y, bits[i].z, bits[i].w};
+#pragma unroll
+      for (u32 row = 0; row < ROWS; row++) {
+        const u32 differs = (row_bits[row] ^ mine[i].x) & enclosing;
+        wide[row] += cost<WEIGHTED>(differs, table);
+        if (inside) near[row] += cost<WEIGHTED>(differs & within, table);
+      }
+    }
   }
 #pragma unroll
   for (u32 i = 0; i < ROWS; i++) {
     const u32 row = ROWS * quad + i;
-    if (near[i] < s.limits[pair] && row < s.n_rows) consider<WEIGHTED>(s, segment, pair, query, row, near[i]);
+    const Key key = {near[i], wide[i], 0, row};
+    if (near[i] < limit && row < s.n_rows) consider(s, segment, pair, query, bound, key);
   }
 }
 
@@ -230,7 +244,7 @@ template <class Distance, bool WEIGHTED>
 __device__ inline void filter(const Search& s, u32 table_words) {
   DYNAMIC_SHARED(u32, shared_tables);
   // Four neighbouring rows and a query of which one is within the bound: a closer look is taken at many together.
-  __shared__ u32 pending_of_block[FILTER_THREADS / WARP][PENDING];
+  __shared__ u32 pending_of_block[FILTER_THREADS / WARP][PENDING], left_over[FILTER_THREADS / WARP];
   u32* pending = pending_of_block[threadIdx.x / WARP];
   const u32 lane = threadIdx.x % WARP;
   // The longest segments come last and take longest: they go first.
@@ -271,14 +285,26 @@ __device__ inline void filter(const Search& s, u32 table_words) {
       }
     }
     // So that the next rows find room, whatever passes.
-    if (n_pending > PENDING - WARP * QUERIES || begin + FILTER_THREADS >= stop) {
+    if (n_pending > PENDING - WARP * QUERIES) {
       __syncwarp();
       for (u32 i = lane; i < n_pending; i += WARP) {
-        consider_rows<WEIGHTED>(s, segment, pairs, first_query + pending[i] % QUERIES, pending[i] / QUERIES);
+        consider_rows<Distance, WEIGHTED>(s, g, first_query + pending[i] % QUERIES, pending[i] / QUERIES);
       }
       __syncwarp();
       n_pending = 0;
     }
+  }
+  // What is left is looked at by all: where rows are few, some warps have had none.
+  if (lane == 0) left_over[threadIdx.x / WARP] = n_pending;
+  __syncthreads();
+  u32 passed_over = 0;
+  for (u32 warp = 0; warp < FILTER_THREADS / WARP; warp++) {
+    // Thread after thread takes one, beginning where the warp before has ended.
+    for (u32 i = (threadIdx.x - passed_over) % FILTER_THREADS; i < left_over[warp]; i += FILTER_THREADS) {
+      const u32 some = pending_of_block[warp][i];
+      consider_rows<Distance, WEIGHTED>(s, g, first_query + some % QUERIES, some / QUERIES);
+    }
+    passed_over += left_over[warp];
   }
 }
 

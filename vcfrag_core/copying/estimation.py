@@ -25,6 +25,9 @@ SampleLoss = Callable[[float, float], F64Array]
 DOUBT: Final = 1e-3
 # Neighbouring alleles, and haplotypes that copy the same ones, err together: one nat of theirs counts for so many.
 _TEMPER: Final = 0.2
+# Of panel samples all sites to impute are foretold: closer to each other than typed ones, and the samples are not those
+# that the rates are for.
+_TEMPER_OF_PANEL: Final = 0.05
 _SWITCH: Final = Axis(name="switch_per_cm", step=2.0, low=0.02, high=500.0)
 # Generated data have no errors, and would have the mismatch fall to nothing.
 _MISMATCH: Final = Axis(name="mismatch", step=math.sqrt(10), low=1e-4, high=2e-2)
@@ -86,7 +89,7 @@ class Rates:
     n_tried: int
 
 
-def estimate_rates(loss: SampleLoss, prior: RatePrior) -> Rates:
+def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | None = None) -> Rates:
     """The rates of least loss and prior cost, searched from the prior's median: the switch rate, then the mismatch.
 
     Each sample's loss counts relative to its own at the start, but no sample's for more than twice the median's: one
@@ -95,23 +98,41 @@ def estimate_rates(loss: SampleLoss, prior: RatePrior) -> Rates:
     Args:
         loss: (S,) loss of every sample at given rates, S >= 1.
         prior: Where to begin, and what to believe without data.
+        panel_loss: The same of panel samples at sites to impute, where the samples' own says too little.
 
     Raises:
         NotFiniteError: The loss at the prior's median is not finite.
     """
-    start = loss(prior.switch_per_cm, prior.mismatch)
-    influence = _influence(start)
-    tried = {(prior.switch_per_cm, prior.mismatch): start}
+    told = [_Told(loss, prior, _TEMPER)]
+    if panel_loss is not None:
+        told.append(_Told(panel_loss, prior, _TEMPER_OF_PANEL))
+    tried: dict[tuple[float, float], float] = {}
 
     def cost(switch_per_cm: float, mismatch: float) -> float:
         key = (switch_per_cm, mismatch)
         if key not in tried:
-            tried[key] = loss(*key)
-        return _TEMPER * float(influence @ tried[key]) + prior.cost(*key)
+            tried[key] = sum(one.cost(*key) for one in told) + prior.cost(*key)
+        return tried[key]
 
     switch = minimise(lambda value: cost(value, prior.mismatch), prior.switch_per_cm, _SWITCH)
     mismatch = minimise(lambda value: cost(switch, value), prior.mismatch, _MISMATCH)
     return Rates(switch_per_cm=switch, mismatch=mismatch, n_tried=len(tried))
+
+
+class _Told:
+    """What some samples say of the rates: their losses, each weighted by what it is at the prior's median."""
+
+    def __init__(self, loss: SampleLoss, prior: RatePrior, temper: float) -> None:
+        self._loss, self._temper = loss, temper
+        self._at = (prior.switch_per_cm, prior.mismatch)
+        self._start = loss(*self._at)
+        self._influence = _influence(self._start)
+
+    def cost(self, switch_per_cm: float, mismatch: float) -> float:
+        """Weighted nats."""
+        at = (switch_per_cm, mismatch)
+        each = self._start if at == self._at else self._loss(*at)
+        return self._temper * float(self._influence @ each)
 
 
 def _influence(start: F64Array) -> F64Array:

@@ -15,12 +15,13 @@ from vcfrag_core.copying.parameters import CopyingParameters, density, parameter
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+from vcfrag_core.imputation.cohort import estimation_cohort
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.model_check import check_model
-from vcfrag_core.imputation.rates import estimate, estimation_cohort, left_out_of
+from vcfrag_core.imputation.rates import estimate, left_out_of
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy

@@ -14,6 +14,7 @@ from vcfrag_core.copying.parameters import CopyingParameters, density
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I64Array
@@ -56,6 +57,7 @@ class HidesSites(Protocol):
 
     panel: Panel
     cm: F64Array
+    split: Split
 
     @property
     def threads(self) -> int: ...

@@ -9,53 +9,40 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from vcfrag_core.copying.estimation import RatePrior, estimate_rates, log_loss
+from vcfrag_core.copying.estimation import RatePrior, SampleLoss, estimate_rates, log_loss
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.copying.reference import switch_probabilities
-from vcfrag_core.errors import ConfigError
-from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut, Place, folds_for
+from vcfrag_core.imputation.cohort import (
+    EstimationConfig,
+    drawn_samples,
+    estimation_cohort,
+    panel_targets,
+)
+from vcfrag_core.imputation.leave_one_out import (
+    HiddenSites,
+    HidesSites,
+    LeaveOneOut,
+    Place,
+    folds_for,
+)
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.streams import Stream
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F64Array, I64Array
+from vcfrag_core.types import BoolArray, F64Array
 
 Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
 # (docs/decisions/rates-from-the-data.md).
 _WITH_ALL_SITES: Final = 1.25
 # So few nats of loss in all say next to nothing beside a prior for people. So many times as many sites are hidden then,
-# for all samples, unless the panel is so large (sites x haplotypes) that this takes long.
+# for all samples, and panel samples are imputed beside them, unless the panel is so large (sites x haplotypes) that
+# this takes long.
 _TELLING: Final = 30.0
 _MORE: Final = 4
 _MOST_ALLELES: Final = 10_000_000
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EstimationConfig:
-    """From how much rates are estimated.
-
-    Attributes:
-        sites: Typed sites to hide, where there are so many; more come from whole windows.
-        alleles: Hidden alleles to impute; so many samples are taken, within the bounds.
-        min_samples: Samples at least, where there are so many targets.
-        max_samples: Samples at most.
-        stand_in_below: Targets below which panel samples are left out, to stand in for the missing ones.
-        seed: Of the choice of samples and windows.
-    """
-
-    sites: int = 400
-    alleles: int = 12_000
-    min_samples: int = 16
-    max_samples: int = 100
-    stand_in_below: int = 8
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        bounds = 1 <= self.min_samples <= self.max_samples and self.stand_in_below >= 1
-        if not bounds or min(self.sites, self.alleles) < 1 or self.seed < 0:
-            raise ConfigError(f"an estimate needs samples, sites and alleles, got {self}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +58,7 @@ class RateEstimate:
         n_sites: Typed sites that were hidden.
         n_alleles: Called alleles at them.
         loss: Mean negative log probability of those alleles, in nats.
+        n_imputed: Sites at which panel samples were imputed, too, where the hidden ones said too little.
         n_tried: Pairs of rates that were tried.
         seed: Of the choice of samples and windows.
     """
@@ -83,6 +71,7 @@ class RateEstimate:
     n_sites: int = 0
     n_alleles: int = 0
     loss: float = float("nan")
+    n_imputed: int = 0
     n_tried: int = 0
     seed: int
 
@@ -105,6 +94,7 @@ class RateEstimate:
             "sites": self.n_sites,
             "alleles": self.n_alleles,
             "nats_per_allele": f"{self.loss:.4g}",
+            "imputed_sites": self.n_imputed,
             "tried": self.n_tried,
             "seed": self.seed,
         }
@@ -118,28 +108,7 @@ class RateEstimate:
         return (
             f"{self.switch_per_cm:.4g} switches per cM, mismatch {self.mismatch:.3g}, estimated from {who} at"
             f" {self.n_sites} typed sites"
-        )
-
-
-def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig | None = None) -> tuple[Targets, int]:
-    """The samples to estimate rates from, chosen by a keyed hash of their names, whatever their order.
-
-    Returns:
-        Targets, then panel samples that stand in for missing ones and copy from nobody of their own group; and how
-        many of them are targets.
-    """
-    config = config or EstimationConfig()
-    n_typed = min(int(targets.observed.sum()), 2 * config.sites)
-    wanted = max(config.min_samples, min(config.max_samples, config.alleles // max(1, 2 * n_typed)))
-    chosen = drawn_samples(targets.samples, wanted, config.seed)
-    cohort = select_targets(targets, chosen)
-    missing = config.stand_in_below - len(chosen)
-    if missing <= 0:
-        return cohort, len(chosen)
-    named = {name for name in targets.names if isinstance(name, str)}
-    others = [name for name in panel.samples if name not in named]
-    stand_ins = [others[i] for i in drawn_samples(others, missing, config.seed)]
-    return _joined(cohort, panel_targets(panel, stand_ins, targets.observed)), len(chosen)
+        ) + (f", and from panel samples at {self.n_imputed} sites to impute" if self.n_imputed else "")
 
 
 def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None = None) -> tuple[Hides, RateEstimate]:
@@ -175,15 +144,46 @@ def estimate(
     few = _places(everywhere, config.sites, config.seed)
     found = _estimated_at(imputer, left_out, few, n_targets, config)
     affordable = min(_MORE * config.sites, max(config.sites, _MOST_ALLELES // panel.n_haplotypes))
-    more = _places(everywhere, affordable, config.seed)
-    if found.loss * found.n_alleles >= _TELLING or len(more) == len(few):
+    if found.loss * found.n_alleles >= _TELLING or affordable == config.sites:
         return found
+    more = _places(everywhere, affordable, config.seed)
+    windows = list(dict.fromkeys(place.window for place in more))
+    beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config)
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
-    return _estimated_at(imputer, left_out, more, n_targets, everyone)
+    return _estimated_at(imputer, left_out, more, n_targets, everyone, beside)
+
+
+def panel_samples_left_out(
+    imputer: HidesSites, observed: BoolArray, windows: Sequence[Window], config: EstimationConfig
+) -> list[HiddenSites]:
+    """The sites to impute of some windows, for panel samples who copy from nobody of their own group.
+
+    Their alleles at these sites are known. Nothing where there is nobody to copy from, or nothing to impute.
+    """
+    panel = imputer.panel
+    if len(set(imputer.split.groups.values())) < 2:
+        return []
+    names = [panel.samples[i] for i in drawn_samples(panel.samples, config.panel_samples, config.seed)]
+    alleles = panel.haplotypes(panel.rows_of(names)).astype(np.int8)
+    samples = dataclasses.replace(panel_targets(panel, names, observed), alleles=alleles)
+    hidden: list[HiddenSites] = []
+    n_sites = 0
+    with imputer.hidden(samples, np.empty(0, dtype=np.int64)) as at:
+        for window in windows:
+            sites = window.start + np.flatnonzero(~observed[window.start : window.stop])
+            if len(sites) and n_sites < config.panel_sites:
+                hidden.append(at(window, sites))
+                n_sites += len(sites)
+    return hidden
 
 
 def _estimated_at(
-    imputer: HidesSites, left_out: LeaveOneOut, places: list[Place], n_targets: int, config: EstimationConfig
+    imputer: HidesSites,
+    left_out: LeaveOneOut,
+    places: list[Place],
+    n_targets: int,
+    config: EstimationConfig,
+    beside: Sequence[HiddenSites] = (),
 ) -> RateEstimate:
     panel = imputer.panel
     prior = RatePrior.of_panel(panel.n_haplotypes)
@@ -194,12 +194,9 @@ def _estimated_at(
     counted = ploidy.select(np.arange(n_samples))
     parts = [_Part.of(one, panel, counted.n_haplotypes) for one in hidden]
     with ThreadPoolExecutor(imputer.threads) as pool:
-
-        def loss(switch_per_cm: float, mismatch: float) -> F64Array:
-            each = sum(part.loss(switch_per_cm, mismatch, pool) for part in parts)
-            return np.asarray(counted.sums(np.asarray(each)), dtype=np.float64)
-
-        found = estimate_rates(loss, prior)
+        loss = _loss(parts, counted, pool)
+        panel_loss = _loss([_Part.of(one, panel) for one in beside], beside[0].queries.ploidy, pool) if beside else None
+        found = estimate_rates(loss, prior, panel_loss)
         total = float(loss(found.switch_per_cm, found.mismatch).sum())
     n_alleles = sum(int((part.alleles >= 0).sum()) for part in parts)
     names = left_out.targets.samples[:n_samples]
@@ -212,9 +209,20 @@ def _estimated_at(
         n_sites=n_sites,
         n_alleles=n_alleles,
         loss=total / max(1, n_alleles),
+        n_imputed=sum(len(one.sites) for one in beside),
         n_tried=found.n_tried,
         seed=config.seed,
     )
+
+
+def _loss(parts: Sequence[_Part], ploidy: Ploidy, pool: ThreadPoolExecutor) -> SampleLoss:
+    """(S,) nats of the samples at all parts together."""
+
+    def loss(switch_per_cm: float, mismatch: float) -> F64Array:
+        each = sum(part.loss(switch_per_cm, mismatch, pool) for part in parts)
+        return np.asarray(ploidy.sums(np.asarray(each)), dtype=np.float64)
+
+    return loss
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -226,9 +234,11 @@ class _Part:
     frequency: F64Array
 
     @classmethod
-    def of(cls, hidden: HiddenSites, panel: Panel, n_haplotypes: int) -> _Part:
-        part = dataclasses.replace(hidden, problem=hidden.problem.part(0, n_haplotypes))
-        alleles = hidden.queries.alleles[:n_haplotypes, hidden.sites]
+    def of(cls, hidden: HiddenSites, panel: Panel, n_haplotypes: int | None = None) -> _Part:
+        """Of the first haplotypes, or of all of them."""
+        n = len(hidden.queries.alleles) if n_haplotypes is None else n_haplotypes
+        part = dataclasses.replace(hidden, problem=hidden.problem.part(0, n))
+        alleles = hidden.queries.alleles[:n, hidden.sites]
         return cls(part, alleles, frequency_at(panel, hidden.sites))
 
     def loss(self, switch_per_cm: float, mismatch: float, pool: ThreadPoolExecutor) -> F64Array:
@@ -251,52 +261,3 @@ def _places(places: Sequence[Place], enough: int, seed: int) -> list[Place]:
         chosen.append(places[i])
         n_sites += len(places[i].sites)
     return chosen
-
-
-def drawn_samples(names: Sequence[str], n: int, seed: int = 1) -> I64Array:
-    """Numbers of at most n of the names, those of the smallest keyed hashes, in the order of the hashes."""
-    hashes = [(int(Stream("rates", seed, "sample", name).raw(1)[0]), i) for i, name in enumerate(names)]
-    return np.array([i for _, i in sorted(hashes)[:n]], dtype=np.int64)
-
-
-def select_targets(targets: Targets, chosen: I64Array) -> Targets:
-    """Some of the target samples, in the order given."""
-    rows = targets.ploidy.rows(chosen)
-    return dataclasses.replace(
-        targets,
-        samples=tuple(targets.samples[i] for i in chosen.tolist()),
-        ploidy=targets.ploidy.select(chosen),
-        alleles=targets.alleles[rows],
-        names=tuple(targets.names[i] for i in rows.tolist()),
-    )
-
-
-def panel_targets(panel: Panel, samples: Sequence[str], observed: BoolArray) -> Targets:
-    """Panel samples typed at the observed sites, who copy from nobody of their own group.
-
-    Args:
-        panel: The panel.
-        samples: Whom.
-        observed: (V,) typed sites.
-    """
-    rows = panel.rows_of(samples)
-    numbers = np.array([panel.samples.index(name) for name in samples], dtype=np.int64)
-    ploidy = panel.ploidy.select(numbers)
-    alleles = np.where(observed, panel.haplotypes(rows).astype(np.int8), np.int8(-1))
-    return Targets(
-        samples=tuple(samples),
-        ploidy=ploidy,
-        alleles=alleles,
-        observed=observed,
-        names=ploidy.of_haplotypes(samples),
-    )
-
-
-def _joined(first: Targets, second: Targets) -> Targets:
-    return dataclasses.replace(
-        first,
-        samples=first.samples + second.samples,
-        ploidy=Ploidy(np.concatenate([first.ploidy.counts, second.ploidy.counts])),
-        alleles=np.concatenate([first.alleles, second.alleles]),
-        names=first.names + second.names,
-    )

@@ -8,16 +8,11 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import TargetError
+from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
-from vcfrag_core.imputation.rates import (
-    EstimationConfig,
-    RateEstimate,
-    drawn_samples,
-    estimate,
-    estimation_cohort,
-)
+from vcfrag_core.imputation.rates import RateEstimate, estimate
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets

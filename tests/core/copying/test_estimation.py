@@ -63,6 +63,19 @@ def test_estimate_rates__one_sample_does_not_decide() -> None:
     assert summed > 10
 
 
+def test_estimate_rates__panel_samples_decide_where_the_loss_says_nothing() -> None:
+    def at(best: float, nats: float) -> SampleLoss:
+        return lambda switch, mismatch: np.full(4, 1 + nats * math.log(switch / best) ** 2)
+
+    flat, told = at(1.0, 0.0), at(0.3, 100.0)
+    alone, beside = (estimate_rates(flat, PRIOR, panel).switch_per_cm for panel in (None, told))
+    assert alone == pytest.approx(PRIOR.switch_per_cm)
+    assert beside == pytest.approx(0.3, rel=0.1)
+    # One nat of the samples' own counts for four of the panel's.
+    between = estimate_rates(at(3.0, 100.0), PRIOR, told).switch_per_cm
+    assert 1.0 < between < 3.0
+
+
 def test_estimate_rates__refuses_a_loss_that_is_not_finite() -> None:
     with pytest.raises(NotFiniteError):
         estimate_rates(lambda switch, mismatch: np.array([1.0, math.nan]), PRIOR)

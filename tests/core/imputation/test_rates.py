@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort, select_targets
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
-from vcfrag_core.imputation.rates import (
-    EstimationConfig,
-    drawn_samples,
-    estimated,
-    estimation_cohort,
-    select_targets,
-)
+from vcfrag_core.imputation.rates import estimated, panel_samples_left_out
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -34,10 +29,12 @@ def panel(make_panel: Callable[..., Panel]) -> Panel:
     return make_panel(n_samples=40, n_sites=N_SITES, seed=6)
 
 
-def imputer_of(panel: Panel, *, threads: int = 1, cm_long: float = CM_LONG) -> Imputer:
+def imputer_of(
+    panel: Panel, *, threads: int = 1, cm_long: float = CM_LONG, groups: Mapping[str, str] | None = None
+) -> Imputer:
     ends = panel.positions[[0, -1]].astype(np.int64)
     genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, cm_long]), contig=panel.contig)
-    return Imputer(panel, genetic_map, threads=threads)
+    return Imputer(panel, genetic_map, threads=threads, groups=groups)
 
 
 def mosaics(panel: Panel, per_cm: float, *, n_samples: int = 12, seed: int = 1, error: float = 0.002) -> Targets:
@@ -134,6 +131,37 @@ def test_estimated__asks_more_of_targets_whose_alleles_are_foretold_without_loss
     assert 3 * config.sites < quiet.n_sites <= 6 * config.sites
     assert loud.n_sites < 2 * config.sites
     assert quiet.switch_per_cm < loud.switch_per_cm
+    # So are panel samples, at sites that nobody typed.
+    assert (loud.n_imputed, quiet.n_imputed) == (0, N_SITES // 2)
+    assert "panel samples" in str(quiet)
+    assert f"imputed_sites={N_SITES // 2}" in quiet.fields()
+
+
+def test_estimated__asks_no_panel_samples_who_are_all_of_one_group(panel: Panel) -> None:
+    family = imputer_of(panel, cm_long=60.0, groups=dict.fromkeys(panel.samples, "one family"))
+    config = EstimationConfig(sites=40, alleles=400, stand_in_below=2, min_samples=6)
+    found = estimated(family, mosaics(panel, 0.01, error=0.0), config)[1]
+    assert found.n_imputed == 0
+    assert found.n_sites > 3 * config.sites
+
+
+def test_panel_samples_left_out__copy_from_nobody_of_their_group(panel: Panel) -> None:
+    groups = {name: f"G{i // 4}" for i, name in enumerate(panel.samples)}
+    imputer, targets = imputer_of(panel, groups=groups), mosaics(panel, 2.0)
+    config = EstimationConfig(panel_samples=5, panel_sites=40)
+    hidden = panel_samples_left_out(imputer, targets.observed, imputer.windows(targets.observed), config)
+    assert sum(len(one.sites) for one in hidden) >= 40 > len(hidden[0].sites) * (len(hidden) - 1)
+    group_of_row = np.array(panel.ploidy.of_haplotypes(groups[name] for name in panel.samples))
+    for one in hidden:
+        assert not targets.observed[one.sites].any()
+        own = [groups[str(name)] for name in one.queries.samples]
+        assert len(own) == 10
+        for group, rows, alleles in zip(own, one.problem.candidates, one.queries.alleles, strict=True):
+            assert group not in group_of_row[rows]
+            # The truth is there, for the loss alone.
+            assert set(np.unique(alleles[one.sites])) <= {0, 1}
+        assert (one.problem.queries == one.queries.alleles[:, one.problem.sites.observed]).all()
+        assert targets.observed[one.problem.sites.observed].all()
 
 
 def test_estimated__is_the_prior_where_no_site_can_be_hidden(panel: Panel) -> None:

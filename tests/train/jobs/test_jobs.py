@@ -19,7 +19,7 @@ import pytest
 from tests.impute_cohort import Cohort
 from tests.train.jobs.conftest import N_SAMPLES, Genome
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
-from vcfrag_core.imputation.rates import EstimationConfig
+from vcfrag_core.imputation.cohort import EstimationConfig
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.phased import Phased

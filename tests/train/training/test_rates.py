@@ -14,8 +14,9 @@ import pytest
 from vcfrag_core.copying.estimation import RatePrior
 from vcfrag_core.copying.parameters import parameters_for
 from vcfrag_core.errors import ProvenanceMismatchError
+from vcfrag_core.imputation.cohort import EstimationConfig, panel_targets
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.imputation.rates import EstimationConfig, estimate, left_out_of, panel_targets
+from vcfrag_core.imputation.rates import estimate, left_out_of
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
 from vcfrag_train.cli import app

@@ -11,15 +11,9 @@ import numpy as np
 
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.errors import RangeError
+from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, panel_targets
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.imputation.rates import (
-    EstimationConfig,
-    RateEstimate,
-    drawn_samples,
-    estimate,
-    left_out_of,
-    panel_targets,
-)
+from vcfrag_core.imputation.rates import RateEstimate, estimate, left_out_of
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split

@@ -24,13 +24,13 @@ from benchmarks.gpu import goals
 # In this order; seconds that each may take.
 STAGES = {
     "device": 30,
-    "search_small": 100,
+    "search_small": 80,
     "search_large": 90,
-    "copying": 40,
+    "copying": 30,
     "tests": 70,
-    "fit": 125,
-    "step": 60,
-    "daemon": 60,
+    "fit": 150,
+    "step": 50,
+    "daemon": 50,
     "impute": 5,
 }
 TAIL = 4000

@@ -49,7 +49,9 @@ def searches(draw: st.DrawFn) -> tuple[SegmentLayout, int, int, BoolArray]:
 @given(case=searches())
 def test_segments_within__equal_brute_force(case: tuple[SegmentLayout, int, int, BoolArray]) -> None:
     layout, start, stop, observed = case
-    assert layout.segments_within(start, stop, observed) == brute_force(layout, start, stop, observed)
+    found = layout.segments_within(start, stop, observed)
+    assert found == brute_force(layout, start, stop, observed)
+    assert layout.count_within(start, stop, observed) == len(found)
 
 
 @given(case=searches())

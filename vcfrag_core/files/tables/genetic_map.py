@@ -9,11 +9,17 @@ IMPUTE2            position COMBINED_rate(cM/Mb) Genetic_Map(cM) header; any con
 
 from __future__ import annotations
 
+import array
+import collections
 import dataclasses
+import functools
+import itertools
+import math
 import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -23,7 +29,6 @@ from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.types import FloatArray, IntArray
 
 MIN_COVERED_SHARE = 0.5
 # Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
@@ -33,8 +38,8 @@ _MIN_MB = 1.0
 _MIN_CM_PER_MB_OF_PIECE = 0.1
 _MIN_MB_OF_PIECE = 0.5
 
-# A line's number and fields. The garbage collector goes through lists of strings again and again, but not tuples.
-_Row = tuple[int, tuple[str, ...]]
+# So many lines tell which of two columns names the contig, where no header does.
+_LINES_THAT_TELL: Final = 10_000
 
 
 class GeneticMapWarning(UserWarning):
@@ -51,6 +56,31 @@ class _Columns:
     n_fields: int
 
 
+class _Lines:
+    """Lines of one contig as numbers: objects for each would take a hundred bytes a line, and time to let go."""
+
+    def __init__(self) -> None:
+        self.numbers, self.positions, self.cm = array.array("q"), array.array("q"), array.array("d")
+        # The first line that is unusable, and why; it matters where its contig is asked for.
+        self.fault: tuple[int, str] | None = None
+
+    def add(self, number: int, fields: Sequence[str], columns: _Columns) -> None:
+        """Takes a line; after one that is unusable it takes none."""
+        if self.fault is not None:
+            return
+        field, what = fields[columns.position], "a position, a whole number"
+        try:
+            position = _position(field)
+            field, what = fields[columns.cm], "a number of cM"
+            cm = _centimorgan(field)
+        except ValueError:
+            self.fault = number, f"{field!r} is not {what}"
+            return
+        self.numbers.append(number)
+        self.positions.append(position)
+        self.cm.append(cm)
+
+
 def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
     """The contig's map; `20` and `chr20` are one contig. Lines that repeat the line before are left out.
 
@@ -58,10 +88,7 @@ def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
         GeneticMapError: No such file, no layout that is known, other contigs only, a value that is no number,
             positions that do not ascend, cM that fall or are all the same; names the line.
     """
-    columns, body = _read(path)
-    if columns.contig is not None:
-        body = _of_contig(path, body, columns.contig, contig)
-    return _assembled(path, body, columns, contig)
+    return _assembled(path, _lines_of(path, contig), contig)
 
 
 def require_contigs(path: str | Path, contigs: Sequence[str]) -> None:
@@ -70,25 +97,48 @@ def require_contigs(path: str | Path, contigs: Sequence[str]) -> None:
     Raises:
         GeneticMapError: As `read_genetic_map` of the first that it lacks, but for what the lines say.
     """
-    columns, body = _read(path)
-    for contig in contigs if columns.contig is not None else ():
-        _of_contig(path, body, columns.contig or 0, contig)
+    for contig in contigs:
+        _lines_of(path, contig)
 
 
-def _read(path: str | Path) -> tuple[_Columns, list[_Row]]:
-    """The layout, and all lines but a header."""
-    rows = [(number, tuple(line.split())) for number, line in numbered_lines(path, GeneticMapError)]
-    if not rows:
+def _lines_of(path: str | Path, contig: str) -> _Lines:
+    there = _read(path)
+    if None in there:
+        return there[None]
+    names = [name for name in there if name is not None]
+    name = contig_alias(contig, names)
+    if name is None:
+        raise GeneticMapError(f"the map is for {name_contigs(names)}, not for {contig}", path=path)
+    return there[name]
+
+
+def _read(path: str | Path) -> dict[str | None, _Lines]:
+    """What the file holds, contig by contig; a file that is as it was is not read a second time."""
+    try:
+        found = Path(path).stat()
+    except OSError as fault:
+        raise GeneticMapError(f"cannot be read: {fault.strerror}", path=path) from fault
+    return _parse(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+
+
+@functools.lru_cache(maxsize=1)
+def _parse(path: str | Path, as_it_was: tuple[int, ...]) -> dict[str | None, _Lines]:
+    lines = numbered_lines(path, GeneticMapError)
+    head = list(itertools.islice(lines, _LINES_THAT_TELL))
+    if not head:
         raise GeneticMapError("the file is empty", path=path)
-    has_header = not any(_is_number(field) for field in rows[0][1])
-    columns = _named_columns(path, rows[0][1]) if has_header else _known_columns(path, [row for _, row in rows])
-    body = rows[1:] if has_header else rows
-    if not body:
+    first = head[0][1].split()
+    has_header = not any(_is_number(field) for field in first)
+    columns = _named_columns(path, first) if has_header else _known_columns(path, [row.split() for _, row in head])
+    there: dict[str | None, _Lines] = collections.defaultdict(_Lines)
+    for number, line in itertools.chain(head[has_header:], lines):
+        fields = line.split()
+        if len(fields) != columns.n_fields:
+            raise GeneticMapError(f"{len(fields)} fields, not {columns.n_fields}", path=path, record=f"line {number}")
+        there[None if columns.contig is None else fields[columns.contig]].add(number, fields, columns)
+    if not there:
         raise GeneticMapError("there is nothing after the header", path=path)
-    for number, row in body:
-        if len(row) != columns.n_fields:
-            raise GeneticMapError(f"{len(row)} fields, not {columns.n_fields}", path=path, record=f"line {number}")
-    return columns, body
+    return dict(there)
 
 
 def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
@@ -160,17 +210,10 @@ def _known_columns(path: str | Path, rows: Sequence[Sequence[str]]) -> _Columns:
     return _Columns(position=1 - contig, cm=2, contig=contig, n_fields=3)
 
 
-def _of_contig(path: str | Path, rows: list[_Row], column: int, contig: str) -> list[_Row]:
-    there = tuple(dict.fromkeys(row[column] for _, row in rows))
-    name = contig_alias(contig, there)
-    if name is None:
-        raise GeneticMapError(f"the map is for {name_contigs(there)}, not for {contig}", path=path)
-    return [(number, row) for number, row in rows if row[column] == name]
-
-
-def _assembled(path: str | Path, rows: list[_Row], columns: _Columns, contig: str) -> GeneticMap:
-    positions = _numbers(path, rows, columns.position, int).astype(np.int64)
-    cm = _numbers(path, rows, columns.cm, float).astype(np.float64)
+def _assembled(path: str | Path, lines: _Lines, contig: str) -> GeneticMap:
+    if lines.fault is not None:
+        raise GeneticMapError(lines.fault[1], path=path, record=f"line {lines.fault[0]}")
+    positions, cm = np.array(lines.positions, dtype=np.int64), np.array(lines.cm, dtype=np.float64)
     step, rise = np.diff(positions), np.diff(cm)
     repeats = (step == 0) & (rise == 0)
     falls = np.flatnonzero(~repeats & ((step <= 0) | (rise < 0)))
@@ -180,7 +223,7 @@ def _assembled(path: str | Path, rows: list[_Row], columns: _Columns, contig: st
             f"position {positions[i + 1]} at {cm[i + 1]:g} cM comes after {positions[i]} at {cm[i]:g} cM;"
             " both must ascend",
             path=path,
-            record=f"line {rows[i + 1][0]}",
+            record=f"line {lines.numbers[i + 1]}",
         )
     if cm[0] == cm[-1]:
         raise GeneticMapError(f"the map holds no genetic distance on {contig}: all cM are the same", path=path)
@@ -188,25 +231,17 @@ def _assembled(path: str | Path, rows: list[_Row], columns: _Columns, contig: st
     return GeneticMap(positions=positions[kept], cm=cm[kept], contig=contig, source=str(path))
 
 
-def _numbers(path: str | Path, rows: list[_Row], column: int, kind: type[int] | type[float]) -> IntArray | FloatArray:
-    values: list[float] = []
-    try:
-        values.extend(_number(row[column], kind) for _, row in rows)
-        unusable = np.flatnonzero(~np.isfinite(values))
-        first_wrong = int(unusable[0]) if len(unusable) else None
-    except ValueError:
-        first_wrong = len(values)
-    if first_wrong is not None:
-        line, row = rows[first_wrong]
-        what = "a position, a whole number" if kind is int else "a number of cM"
-        raise GeneticMapError(f"{row[column]!r} is not {what}", path=path, record=f"line {line}")
-    return np.array(values)
-
-
-def _number(field: str, kind: type[int] | type[float]) -> float:
-    value = kind(field)
-    if kind is int and abs(value) >= 1 << 31:
+def _position(field: str) -> int:
+    value = int(field)
+    if abs(value) >= 1 << 31:
         raise ValueError("no position")
+    return value
+
+
+def _centimorgan(field: str) -> float:
+    value = float(field)
+    if not math.isfinite(value):
+        raise ValueError("no distance")
     return value
 
 

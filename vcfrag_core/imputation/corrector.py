@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 from vcfrag_core.evidence.evidence import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
 from vcfrag_core.evidence.inputs import candidate_inputs, site_inputs
 from vcfrag_core.model.config import ModelConfig
-from vcfrag_core.types import F32Array, F64Array
+from vcfrag_core.types import F32Array, F64Array, I64Array
 
 # A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
 # the query alone, and so its answer does not depend on its company.
@@ -88,31 +87,24 @@ class Corrector:
     def correct(self, evidence: Evidence) -> F32Array:
         """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context."""
         corrected = evidence.dosage.copy()
-        evidence = self._to_correct(evidence)
-        borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
+        kept = self._to_correct(evidence)
+        borders = np.searchsorted(evidence.query[kept], np.arange(len(corrected) + 1))
         for start, stop in zip(borders[:-1], borders[1:], strict=True):
             for first in range(int(start), int(stop), SITES_PER_CALL):
-                part = slice(first, min(first + SITES_PER_CALL, int(stop)))
+                part = kept[first : min(first + SITES_PER_CALL, int(stop))]
                 corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
                     evidence.candidates[part], evidence.sites[part]
                 )
         return corrected
 
-    def _to_correct(self, evidence: Evidence) -> Evidence:
+    def _to_correct(self, evidence: Evidence) -> I64Array:
+        """(n,) which of the uncertain sites."""
         frequency = evidence.sites[:, FREQUENCY_FEATURE]
         maf = np.minimum(frequency, 1 - frequency)
         keep = np.ones(len(maf), dtype=np.bool_)
         for low, high in self.left_to_copying:
             keep &= ~((maf > low) & (maf <= high))
-        if keep.all():
-            return evidence
-        return dataclasses.replace(
-            evidence,
-            query=evidence.query[keep],
-            site=evidence.site[keep],
-            candidates=evidence.candidates[keep],
-            sites=evidence.sites[keep],
-        )
+        return np.flatnonzero(keep)
 
     def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
         inputs = candidate_inputs(candidates)

@@ -267,7 +267,7 @@ class Imputer:
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
                     some = corrected_draws(phased, samples)
-                    corrected = self._corrected(queries, made, groups, some, pool)
+                    corrected = list(self._corrected(queries, made, groups, some, pool))
                     copied = self._copied(queries, made, some, corrected, pool)
                     parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
@@ -358,7 +358,7 @@ class Imputer:
         queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
         groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
         parts = _parts(range(n_samples))
-        return self._corrected(queries, hidden.problem, groups, parts, pool)
+        return list(self._corrected(queries, hidden.problem, groups, parts, pool))
 
     def with_parameters(self, parameters: CopyingParameters) -> Self:
         """The same under other parameters."""
@@ -423,8 +423,12 @@ class Imputer:
     ) -> F32Array:
         if self.corrector is None:
             return copy(queries, problem, factor=self._switch_factor, pool=pool)
-        found = self._corrected(queries, problem, groups, _parts(range(queries.ploidy.n_samples)), pool)
-        return np.concatenate([part.corrected for part in found])
+        out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
+        parts, starts = _parts(range(queries.ploidy.n_samples)), queries.ploidy.starts
+        # One after the other: together what copying said of them would be as large as the dosages.
+        for part, found in zip(parts, self._corrected(queries, problem, groups, parts, pool), strict=True):
+            out[starts[part.start] : starts[part.stop]] = found.corrected
+        return out
 
     def _copied(
         self,
@@ -452,11 +456,11 @@ class Imputer:
         groups: Sequence[str | None],
         parts: Sequence[range],
         pool: ThreadPoolExecutor,
-    ) -> list[Corrected]:
+    ) -> Iterator[Corrected]:
         """What the model makes of some samples' dosages, part by part; nothing where there is none."""
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
-            return []
+            return
         ploidy = queries.ploidy
 
         def some(part: range) -> Corrected:
@@ -475,7 +479,7 @@ class Imputer:
             return Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence))
 
         with corrector.network.undisturbed():
-            return list(pool.map(some, parts))
+            yield from pool.map(some, parts)
 
 
 def _parts(samples: range) -> list[range]:

@@ -19,6 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vcfrag_core.errors import VcfragError
+from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.cli.outputs import guarded
 
@@ -92,6 +93,7 @@ def _process_of_its_own() -> Iterator[None]:
     """Spares a process work that no command needs (docs/performance.md, Imputing)."""
     # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    share_one_heap()
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.memory import release_compiler
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -415,6 +416,7 @@ class Run:
         self._reporter.sites(done, n_sites)
         if not todo:
             return
+        release_compiler()
         writing: Future[None] | None = None
         # Closed before the daemon is: what is under way when a run is interrupted still needs it.
         found = dosages_of(imputer, checked.targets, checked.phased, todo)

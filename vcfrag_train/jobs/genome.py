@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
+from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import mark_finished, what_is_done
@@ -211,6 +212,7 @@ _worker: Worker | None = None
 
 def _start(path: Path, threads: int) -> None:
     global _worker
+    share_one_heap()
     _worker = Worker(path, threads)
 
 

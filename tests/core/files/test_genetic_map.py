@@ -198,6 +198,22 @@ def test_require_contigs__names_the_first_that_is_not_there(tmp_path: Path) -> N
     require_contigs(write(tmp_path / "any.txt", lines_of("impute2", ROWS)), ["20", "21"])
 
 
+def test_read_genetic_map__a_file_that_was_changed_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.txt", ["20 . 0.1 1000", "20 . 0.2 2000"])
+    before = path.stat()
+    assert read_genetic_map(path, "20").cm.tolist() == [0.1, 0.2]
+    write(path, ["20 . 0.1 1000", "20 . 0.3 2000"])
+    assert path.stat().st_size == before.st_size
+    assert read_genetic_map(path, "20").cm.tolist() == [0.1, 0.3]
+
+
+def test_read_genetic_map__a_line_of_another_contig_that_is_unusable_does_not_matter(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.txt", ["20 . 0.1 1000", "21 . nan 2000", "20 . 0.2 2000", "21 . 1 x"])
+    assert read_genetic_map(path, "20").positions.tolist() == [1000, 2000]
+    with pytest.raises(GeneticMapError, match=r"line 2.*'nan' is not a number of cM"):
+        read_genetic_map(path, "21")
+
+
 def test_read_genetic_map__real_chr20(data_dir: Path) -> None:
     genetic_map = read_genetic_map(data_dir / "chr20.b37.gmap.gz", "chr20")
     assert len(genetic_map.positions) == 82_962

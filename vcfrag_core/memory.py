@@ -1,0 +1,52 @@
+"""What a process keeps in memory that it does not need."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_M_ARENA_MAX: Final = -8
+_MADV_DONTNEED: Final = 4
+_SMAPS = Path("/proc/self/smaps")
+# Start and end of a mapping, its protection and its file.
+_MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)$", re.MULTILINE)
+_COMPILER = re.compile(rb"llvmlite|libLLVM")
+
+
+def share_one_heap() -> None:
+    """Lets all threads of this process allocate from one heap; without it each keeps what others could use.
+
+    To be called before threads are started. `MALLOC_ARENA_MAX` of the environment is obeyed instead, and allocators
+    other than glibc's are left as they are.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        with contextlib.suppress(AttributeError, OSError, TypeError):
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def release_compiler() -> None:
+    """Lets pages of the compiler's library go, which loading kernels touched: about 60 MB, read again where needed.
+
+    Does nothing on systems that do not tell which pages these are.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        advise = ctypes.CDLL(None).madvise
+        for start, stop in _unchanged_mappings(_SMAPS.read_bytes()):
+            advise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), _MADV_DONTNEED)
+
+
+def _unchanged_mappings(smaps: bytes) -> Iterator[tuple[int, int]]:
+    """Addresses of the compiler's mappings that nothing has written to, and nothing can: the file holds all of them."""
+    headers = list(_MAPPING.finditer(smaps))
+    ends = [header.start() for header in headers[1:]] + [len(smaps)]
+    for header, end in zip(headers, ends, strict=True):
+        start, stop, protection, name = header.groups()
+        described = smaps[header.end() : end]
+        is_unchanged = re.search(rb"^Anonymous: +0 kB$", described, re.MULTILINE) is not None
+        if _COMPILER.search(name) and b"w" not in protection and is_unchanged:
+            yield int(start, 16), int(stop, 16)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 INFO_FIELDS = {
     "AF": '##INFO=<ID=AF,Number=A,Type=Float,Description="Frequency of ALT among the targets, from their dosages">',
@@ -23,6 +23,8 @@ FORMAT_FIELDS = {
     "PP": '##FORMAT=<ID=PP,Number=1,Type=Float,Description="Probability of the phase against the heterozygote before">',
     "LOO": '##FORMAT=<ID=LOO,Number=1,Type=Float,Description="Dosage of ALT at a typed site had it been hidden">',
 }
+# Of the lines that speak of one contig, in the order of the header.
+CONTIG_LINES = ("phasing", "rates", "model_check", "input")
 _FILTER = '##FILTER=<ID=PASS,Description="All filters passed">'
 
 
@@ -50,6 +52,11 @@ class Header:
         lines += [*INFO_FIELDS.values(), *(FORMAT_FIELDS[name] for name in self.formats)]
         columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *self.samples]
         return "\n".join([*lines, "\t".join(columns)]) + "\n"
+
+
+def ordered_lines(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """KEY and VALUE of lines that each speak of one contig, kind by kind; contigs stay in order."""
+    return sorted(lines, key=lambda line: CONTIG_LINES.index(line[0]))
 
 
 def string_numbers(formats: Sequence[str]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import release_compiler
-from vcfrag_core.output.header import Header
+from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -140,10 +140,8 @@ class Run:
         self._given = given
         self._decided: list[ContigDecisions] = []
         self._lengths: dict[str, int | None] = {}
-        self._inputs: list[str] = []
         self._models: dict[str, None] = {}
-        self._rates: list[str] = []
-        self._checks: list[str] = []
+        self._lines: list[tuple[str, str]] = []
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
         self._some_written = False
@@ -338,10 +336,10 @@ class Run:
     def _tell(self, checked: CheckedTarget, decided: Decided) -> None:
         contig = checked.label
         if decided.rates is not None:
-            self._rates.append(f"<ID={contig},{decided.rates.fields()}>")
+            self._lines.append(("rates", f"<ID={contig},{decided.rates.fields()}>"))
             self._reporter.say(f"{contig}: {decided.rates}")
         if decided.model is not None:
-            self._checks.append(f"<ID={contig},{decided.model.fields()}>")
+            self._lines.append(("model_check", f"<ID={contig},{decided.model.fields()}>"))
             self._reporter.say(f"{contig}: {decided.model}")
         for line in self._report.add(checked, None if decided.model is None else decided.model.record()):
             self._reporter.say(line)
@@ -349,6 +347,9 @@ class Run:
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
         if n_unphased := int(checked.unphased.sum()):
+            self._lines.append(
+                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={self._config.draws}>")
+            )
             self._reporter.say(
                 f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
                 f" is the mean over {self._config.draws} draws of the phase of each"
@@ -358,15 +359,13 @@ class Run:
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""
         start = f"<ID={contig},"
-        found = [("rates", line) for line in self._rates] + [("model_check", line) for line in self._checks]
-        found += [("input", line) for line in self._inputs]
-        return tuple((key, line) for key, line in found if line.startswith(start))
+        return tuple(ordered_lines((key, line) for key, line in self._lines if line.startswith(start)))
 
     def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
         model = imputer.method(checked.observed)
         panel, mask = checked.panel.digest, mask_digest(checked.observed)
         self._lengths[checked.panel.contig] = checked.panel.contig_length or checked.records.contig_length
-        self._inputs.append(f"<ID={checked.label},panel={panel},mask={mask},map={genetic_map.digest}>")
+        self._lines.append(("input", f"<ID={checked.label},panel={panel},mask={mask},map={genetic_map.digest}>"))
         self._models[model] = None
         names = "\n".join([*checked.records.samples, *(str(name) for name in checked.names)])
         return {
@@ -436,9 +435,7 @@ class Run:
         """What the output's header says of the contigs that were checked."""
         provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
         provenance += [("model", model) for model in self._models]
-        provenance += [("rates", line) for line in self._rates]
-        provenance += [("model_check", line) for line in self._checks]
-        provenance += [("input", line) for line in self._inputs]
+        provenance += ordered_lines(self._lines)
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
 
 

@@ -14,7 +14,7 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.output.genotypes import NONE
-from vcfrag_core.output.header import Header
+from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records_at
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.panel import Panel
@@ -189,7 +189,7 @@ def _header(manifest: Manifest, numbers: Sequence[int]) -> Header:
     lines = [line for stretch in stretches for line in stretch.lines]
     provenance = [("version", manifest.version), ("command", manifest.command)]
     provenance += [("model", method) for method in dict.fromkeys(stretch.method for stretch in stretches)]
-    provenance += [line for key in ("rates", "model_check", "input") for line in lines if line[0] == key]
+    provenance += ordered_lines(lines)
     return Header(
         samples=manifest.samples,
         contigs={stretch.contig: stretch.contig_length for stretch in stretches},

@@ -266,8 +266,7 @@ def _details(summary: JobSummary) -> list[tuple[str, str]]:
         (f"{s.contig}: {key.replace('_', ' ')}", _plain(value)) for s in manifest.stretches for key, value in s.lines
     ]
     wall = sum(cost.seconds for cost in summary.costs)
-    cost = f"{len(summary.costs)} chunks, {wall:.0f} s of wall time one after the other"
-    return [*details, ("chunks", cost)]
+    return [*details, ("chunks", f"{len(summary.costs)}, of {wall:.0f} s of wall time one after the other")]
 
 
 def _plain(line: str) -> str:

@@ -33,7 +33,12 @@ def unphased(cohort: Cohort, impute: Impute) -> Outcome:
 def test_impute__unphased_targets_lose_little(cohort: Cohort, impute: Impute, unphased: Outcome) -> None:
     phased = impute(cohort.target(cohort.lines()))
     assert "not phased" not in phased.stderr
-    assert f"{len(cohort.truth.samples)} of {len(cohort.truth.samples)} samples are not phased" in unphased.stderr
+    n = len(cohort.truth.samples)
+    assert f"{n} of {n} samples are not phased" in unphased.stderr
+    assert [line for line in unphased.header if "vcfrag_phasing" in line] == [
+        f"##vcfrag_phasing=<ID=20,unphased_samples={n},draws=12>"
+    ]
+    assert not any("vcfrag_phasing" in line for line in phased.header)
     assert dosage_r2(unphased, cohort) > dosage_r2(phased, cohort) - 0.05
 
 

@@ -23,6 +23,9 @@ _SPREAD: Final = 0.05
 _SPREAD_OF_SAMPLES: Final = 0.02
 # Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
 _NEEDED: Final = -0.01
+# Nats per allele of copying that hardly ever errs; half of that is its doubt. What is left to correct is noise
+# (docs/decisions/model-by-the-targets.md).
+_CERTAIN: Final = 1e-3
 
 
 class Corrects(HidesSites, Protocol):
@@ -41,6 +44,7 @@ class ModelCheck:
         targets: Samples.
         n_sites: Typed sites that were hidden.
         n_alleles: Called alleles at them.
+        loss: Mean negative log probability of those alleles by copying, in nats.
     """
 
     change: float = math.nan
@@ -48,6 +52,7 @@ class ModelCheck:
     targets: tuple[str, ...] = ()
     n_sites: int = 0
     n_alleles: int = 0
+    loss: float = math.nan
 
     @property
     def believed(self) -> float:
@@ -61,7 +66,12 @@ class ModelCheck:
     @property
     def used(self) -> bool:
         """Whether the model corrects copying."""
-        return self.believed < _NEEDED
+        return not self.certain and self.believed < _NEEDED
+
+    @property
+    def certain(self) -> bool:
+        """Whether copying leaves nothing to correct."""
+        return self.loss < _CERTAIN
 
     def record(self) -> dict[str, object]:
         """As the cohort record and the QC summary keep it."""
@@ -73,6 +83,7 @@ class ModelCheck:
             "targets": list(self.targets),
             "n_sites": self.n_sites,
             "n_alleles": self.n_alleles,
+            "loss": _finite(self.loss),
         }
 
     def fields(self) -> str:
@@ -80,7 +91,7 @@ class ModelCheck:
         return (
             f"used={'yes' if self.used else 'no'},change_of_loss={self.change:.4g},"
             f"standard_error={self._error_field()},believed={self.believed:.4g},targets={len(self.targets)},"
-            f"sites={self.n_sites},alleles={self.n_alleles}"
+            f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={self.loss:.4g}"
         )
 
     def _error_field(self) -> str:
@@ -91,10 +102,10 @@ class ModelCheck:
             return "the model could not be judged on these targets, as no typed site could be hidden"
         n = len(self.targets)
         error = f"standard error {self.standard_error:.1%}" if n > 1 else "of one target there is no standard error"
-        judged = (
-            f"at {self.n_sites} hidden typed sites of {n} target{'s' * (n > 1)} it changes the loss of copying by"
-            f" {self.change:+.1%} ({error})"
-        )
+        where = f"at {self.n_sites} hidden typed sites of {n} target{'s' * (n > 1)}"
+        if self.certain:
+            return f"the model is left out: {where} copying loses {self.loss:.2g} nats an allele, nothing to correct"
+        judged = f"{where} it changes the loss of copying by {self.change:+.1%} ({error})"
         return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
 
 
@@ -131,6 +142,7 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
         targets=left_out.targets.samples[:n_targets],
         n_sites=sum(len(hidden.sites) for hidden in places),
         n_alleles=n_alleles,
+        loss=float(losses[0].sum()) / n_alleles if n_alleles else math.nan,
     )
 
 

@@ -122,6 +122,15 @@ def test_model_check__trusts_the_model_where_nothing_tells() -> None:
     )
 
 
+@pytest.mark.parametrize(("loss", "used"), [(5e-4, False), (5e-3, True)])
+def test_model_check__leaves_certain_copying_alone(loss: float, used: bool) -> None:
+    found = ModelCheck(change=-0.1, standard_error=0.02, targets=("a",) * 16, n_sites=1500, n_alleles=48_000, loss=loss)
+    assert found.used is used
+    assert ("nothing to correct" in str(found)) is not used
+    assert f"nats_per_allele={loss:.4g}" in found.fields()
+    assert found.record()["loss"] == loss
+
+
 @pytest.mark.parametrize(("change", "error", "used"), [(-0.05, 0.01, True), (0.01, 0.005, False), (0.01, 0.1, True)])
 def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: float, used: bool) -> None:
     found = ModelCheck(change=change, standard_error=error, targets=("a",) * 16, n_sites=99, n_alleles=999)

@@ -33,6 +33,8 @@ KERNEL_MODULES = (
     "phasing/kernels.py",
     "phasing/pairs.py",
     "phasing/ranking.py",
+    "search/distinct.py",
+    "search/pattern_scan.py",
     "search/scan.py",
     "search/select.py",
 )

@@ -9,10 +9,11 @@ import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import IndexSource, SearchTask
+from vcfrag_core.search.patterns import PatternGroup, Queries, References, runs_of, worth_finding
 from vcfrag_core.search.scan import scan
 from vcfrag_core.search.strips import ScanPass, StripMap, plan_passes
-from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, excluded_of, segment_hashes, wide_ranges
-from vcfrag_core.types import I32Array, U8Array, U64Array
+from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, segment_hashes, wide_ranges
+from vcfrag_core.types import I32Array
 
 QUERIES_PER_PIECE = 8
 PREFIX_BYTES = 64 * 1024 * 1024
@@ -48,38 +49,92 @@ def piece_size(n_queries: int, threads: int) -> int:
 
 
 def scan_bytes(threads: int, source: IndexSource, where: StripMap, task: SearchTask) -> int:
-    """Memory of `scan_segments`: prefix sums, tables and candidates of every thread that works."""
+    """Memory of `scan_segments`: prefix sums or patterns, tables and candidates of every thread that works."""
     steps = 2 * where.bytes_of(where.tiles_of(task.start, task.stop))
-    prefix = max(min(PREFIX_BYTES, 8 * len(source.rows) * steps), 4 * 8 * len(source.rows))
-    return threads * (prefix + 2048 * steps + 80 * len(source.rows))
+    return threads * (_room(len(source.rows), steps) + 2048 * steps + 80 * len(source.rows))
+
+
+def _room(n_rows: int, steps: int) -> int:
+    """Bytes of one thread's prefix sums, or of its patterns and what is computed from them."""
+    return max(min(PREFIX_BYTES, 8 * n_rows * steps), 4 * 8 * n_rows)
 
 
 def scan_segments(engine: TiledEngine, work: SegmentSearch) -> None:
-    """Answers by comparing every reference."""
-    source, strip, task, segments = work.source, work.strip, work.task, work.segments
+    """Answers by comparing every reference, or every distinct pattern of the references where these are few."""
+    source, strip, task = work.source, work.strip, work.task
     weights = strip.byte_weights(source.steps)
-    wide = wide_ranges(source, task, segments)
     unit = common_weight(weights)
-    largest = int(weights.sum(dtype=np.int64)) // max(unit, 1)
+    references = References(
+        strip=strip,
+        weights=weights // max(unit, 1),
+        unit=unit,
+        keys=source.keys,
+        ids=source.rows,
+        segments=work.segments,
+        wide=wide_ranges(source, task, work.segments),
+        hashes=segment_hashes(work.segments),
+    )
+    queries = Queries(
+        alleles=strip.pack_queries(task.alleles),
+        called=strip.pack_queries(task.called),
+        excluded=task.excluded,
+        excluded_starts=task.excluded_starts,
+    )
+    room = _room(len(source.rows), 2 * len(strip.bits))
+    scanned = list(range(len(work.segments)))
+    if worth_finding(len(source.rows), task.n_queries, room) and references.countable():
+        scanned = _search_patterns(engine, work, references, queries, room)
+    if scanned:
+        _scan_rows(engine, work, references, queries, scanned)
+
+
+def _search_patterns(
+    engine: TiledEngine, work: SegmentSearch, references: References, queries: Queries, room: int
+) -> list[int]:
+    """Answers the segments with few distinct patterns; returns the numbers of the others."""
+
+    def run(numbers: list[int]) -> list[int]:
+        scanned: list[int] = []
+        while numbers:
+            work.checkpoint()
+            group = PatternGroup(references, numbers, room // 2)
+            group.search(queries, work.ids, work.distances, work.checkpoint)
+            scanned += group.scanned
+            numbers = numbers[group.n_taken :]
+        return scanned
+
+    return [g for some in engine.pool.map(run, runs_of(work.segments, work.threads)) for g in some]
+
+
+def _scan_rows(
+    engine: TiledEngine, work: SegmentSearch, references: References, queries: Queries, numbers: list[int]
+) -> None:
+    """Answers some segments by comparing every reference."""
+    n_rows, task = len(references.ids), work.task
+    largest = int(references.weights.sum(dtype=np.int64))
     dtype = next(np.dtype(kind) for kind in (np.int16, np.int32, np.int64) if largest < np.iinfo(kind).max)
-    max_borders = max(4, PREFIX_BYTES // (dtype.itemsize * len(source.rows)))
-    passes = plan_passes(strip, weights, segments, wide, max_borders, by_count=unit > 0)
-    alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
-    hashes = segment_hashes(segments)
-    piece = piece_size(task.n_queries, engine.threads)
-    begins = iter(range(0, task.n_queries, piece))
+    max_borders = max(4, PREFIX_BYTES // (dtype.itemsize * n_rows))
+    passes = plan_passes(
+        references.strip,
+        references.weights,
+        references.segments,
+        references.wide,
+        numbers,
+        max_borders,
+        by_count=references.unit > 0,
+    )
+    pieces = queries.pieces(piece_size(task.n_queries, engine.threads))
     lock = threading.Lock()
 
     def run(_: int) -> None:
         while True:
             with lock:
-                begin = next(begins, None)
-            if begin is None:
+                piece = next(pieces, None)
+            if piece is None:
                 return
-            queries = slice(begin, min(begin + piece, task.n_queries))
             for one in passes:
                 work.checkpoint()
-                _run_pass(one, work, queries, alleles, called, hashes[one.numbers], unit, dtype)
+                _run_pass(one, work, references, *piece, dtype)
 
     for _ in engine.pool.map(run, range(work.threads)):
         pass
@@ -92,38 +147,30 @@ def common_weight(weights: I32Array) -> int:
 
 
 def _run_pass(
-    one: ScanPass,
-    work: SegmentSearch,
-    queries: slice,
-    alleles: U8Array,
-    called: U8Array,
-    hashes: U64Array,
-    unit: int,
-    dtype: np.dtype[Any],
+    one: ScanPass, work: SegmentSearch, references: References, which: slice, queries: Queries, dtype: np.dtype[Any]
 ) -> None:
-    source = work.source
-    shape = (len(one.numbers), queries.stop - queries.start, work.task.k)
+    n_rows = len(references.ids)
+    shape = (len(one.numbers), len(queries.alleles), work.task.k)
     found_ids, found_distances = np.empty(shape, dtype=np.int32), np.empty(shape, dtype=np.float32)
-    excluded, excluded_starts = excluded_of(work.task, queries)
     scan(
-        work.strip.bits,
+        references.strip.bits,
         one.step_byte,
         one.step_mask,
         one.piece_steps,
         one.base,
-        unit,
-        alleles[queries],
-        called[queries],
-        excluded,
-        excluded_starts,
+        references.unit,
+        queries.alleles,
+        queries.called,
+        queries.excluded,
+        queries.excluded_starts,
         one.pieces,
-        hashes,
-        source.keys,
-        source.rows,
+        references.hashes[one.numbers],
+        references.keys,
+        references.ids,
         dtype.type(np.iinfo(dtype).max),
-        np.empty((len(one.piece_steps), len(source.rows)), dtype=dtype),
+        np.empty((len(one.piece_steps), n_rows), dtype=dtype),
         found_ids,
         found_distances,
     )
-    work.ids[one.numbers, queries] = found_ids
-    work.distances[one.numbers, queries] = found_distances
+    work.ids[one.numbers, which] = found_ids
+    work.distances[one.numbers, which] = found_distances

@@ -163,9 +163,17 @@ def settle(
     sure, open_ties = keep(wide, near, rows, less, ties, k - less, scratch)
     less += sure
     _hashes(rows, 0, less + open_ties, keys, segment_hash, hashes)
-    if open_ties == 0:
+    return first_by_hash(less, open_ties, k, wide, hashes, rows, scratch_hash)
+
+
+@njit(cache=True, nogil=True)
+def first_by_hash(
+    less: int, ties: int, k: int, wide: I64Array, hashes: U64Array, rows: I64Array, scratch: U64Array
+) -> int:
+    """From `less` certain entries and `ties` of equal distances, leaves the k nearest in front; returns how many."""
+    if ties == 0:
         return less
-    sure, equal = keep(hashes, wide, rows, less, open_ties, k - less, scratch_hash)
+    sure, equal = keep(hashes, wide, rows, less, ties, k - less, scratch)
     less += sure
     while less < k and equal > 0:
         smallest = less

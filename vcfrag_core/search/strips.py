@@ -7,7 +7,7 @@ where those would leave most of a byte unused). Tiles begin at a byte, so the bo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -126,8 +126,9 @@ class ScanPass:
 def plan_passes(
     strip: Strip,
     weights: I32Array,
-    segments: list[Segment],
-    wide: list[tuple[int, int]],
+    segments: Sequence[Segment],
+    wide: Sequence[tuple[int, int]],
+    numbers: Sequence[int],
     max_borders: int,
     *,
     by_count: bool = False,
@@ -137,16 +138,17 @@ def plan_passes(
     Args:
         strip: The bits of the context.
         weights: (B, 8) weight of every bit.
-        segments: What is searched.
+        segments: All segments of the search.
         wide: The enclosing range of each.
+        numbers: Which of them are meant.
         max_borders: Bounds the memory of the prefix sums; a single segment needs four.
         by_count: Bits are to be counted, so that no table of costs is needed.
     """
     passes: list[ScanPass] = []
     group: list[int] = []
     borders: set[int] = set()
-    for g, (segment, (a, b)) in enumerate(zip(segments, wide, strict=True)):
-        mine = {segment.start, segment.stop, a, b}
+    for g in numbers:
+        mine = {segments[g].start, segments[g].stop, *wide[g]}
         if group and len(borders | mine) > max_borders:
             passes.append(_pass(strip, weights, segments, wide, group, borders, by_count))
             group, borders = [], set()
@@ -160,8 +162,8 @@ def plan_passes(
 def _pass(
     strip: Strip,
     weights: I32Array,
-    segments: list[Segment],
-    wide: list[tuple[int, int]],
+    segments: Sequence[Segment],
+    wide: Sequence[tuple[int, int]],
     group: list[int],
     borders: set[int],
     by_count: bool,

@@ -1,0 +1,166 @@
+"""Distinct patterns over consecutive blocks of sites, and what is computed from them for each query.
+
+A block's patterns are joined from those of 16 observed sites at a time, a longer range's from those of its parts.
+Patterns are numbered by the first row of each, so that a range has the same numbers however it is made up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vcfrag_core.search.distinct import N_LEAF_PATTERNS, join_patterns, patterns_of_bytes
+from vcfrag_core.search.strips import Strip, costs
+from vcfrag_core.types import I32Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """P patterns whose distances are computed for each query.
+
+    Attributes:
+        of: (R,) pattern of each row.
+        first: Entry of pattern 0 among all distances.
+        count: P.
+    """
+
+    of: I32Array
+    first: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """P patterns over two ranges together.
+
+    Attributes:
+        of: (R,) pattern of each row.
+        lefts, rights: (P,) patterns of the two ranges that each is made of.
+    """
+
+    of: I32Array
+    lefts: I32Array
+    rights: I32Array
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """How distances from all patterns follow from a query; see `pattern_scan.fill_distances`."""
+
+    nodes: I32Array
+    costs: I32Array
+    lefts: I32Array
+    rights: I32Array
+
+
+class Blocks:
+    """Finds patterns over ranges of blocks [x, y), and notes how their distances are computed.
+
+    Args:
+        strip: The references' bits.
+        weights: (B, 8) weight of every bit.
+        borders: Sites that blocks begin or end at.
+    """
+
+    def __init__(self, strip: Strip, weights: I32Array, borders: Iterable[int]) -> None:
+        self._strip, self._weights = strip, weights
+        self._edges = np.array(sorted(borders), dtype=np.int64)
+        n_rows = strip.bits.shape[1]
+        n_slots = 1 << (2 * n_rows).bit_length()
+        self._slots = np.empty(n_slots, dtype=np.uint64), np.empty(n_slots, dtype=np.int32)
+        self._table = np.full(N_LEAF_PATTERNS, -1, dtype=np.int32)
+        self._scratch = np.empty((2, n_rows), dtype=np.int32)
+        self._nodes: dict[tuple[int, int], Node] = {}
+        self._pairs: dict[tuple[int, int], Pairs] = {}
+        self._described: list[tuple[int, int, int, int, int]] = []
+        self._costs: list[I32Array] = []
+        self._lefts: list[I32Array] = []
+        self._rights: list[I32Array] = []
+        self.n_entries = 0
+        self.nothing = self._leaf([])
+
+    def between(self, start: int, stop: int) -> range:
+        """Numbers of the blocks that sites [start, stop) are made of."""
+        return range(*np.searchsorted(self._edges, [start, stop]).tolist())
+
+    def node(self, blocks: range) -> Node:
+        """The patterns over at least one block, with their distances."""
+        key = blocks.start, blocks.stop
+        if key not in self._nodes:
+            if len(blocks) == 1:
+                self._nodes[key] = self._of_bytes(self._bytes_of(blocks.start))
+            else:
+                left, right = (self.node(part) for part in halves(blocks))
+                self._nodes[key] = self._sum(left, right, self.pairs(blocks))
+        return self._nodes[key]
+
+    def pairs(self, blocks: range) -> Pairs:
+        """The patterns over at least two blocks, from those of the two `halves`."""
+        key = blocks.start, blocks.stop
+        if key not in self._pairs:
+            left, right = (self.node(part).of if len(part) == 1 else self.pairs(part).of for part in halves(blocks))
+            self._pairs[key] = self._join(left, right)
+        return self._pairs[key]
+
+    def forget_before(self, block: int) -> None:
+        """Lets go of the rows' patterns over all ranges that begin before this block."""
+        self._nodes = {key: kept for key, kept in self._nodes.items() if key[0] >= block}
+        self._pairs = {key: kept for key, kept in self._pairs.items() if key[0] >= block}
+
+    def program(self) -> Program:
+        """What was noted so far."""
+        return Program(
+            np.array(self._described, dtype=np.int32),
+            np.stack(self._costs),
+            np.concatenate(self._lefts),
+            np.concatenate(self._rights),
+        )
+
+    def _of_bytes(self, some: Sequence[tuple[int, int]]) -> Node:
+        if len(some) <= 2:
+            return self._leaf(some)
+        middle = (len(some) + 2) // 4 * 2
+        left, right = self._of_bytes(some[:middle]), self._of_bytes(some[middle:])
+        return self._sum(left, right, self._join(left.of, right.of))
+
+    def _leaf(self, some: Sequence[tuple[int, int]]) -> Node:
+        """Of at most two bytes of the strip, each with its bits that count."""
+        bits, patterns = self._strip.bits, self._scratch[0]
+        (low, low_mask), (high, high_mask) = (*some, (0, 0), (0, 0))[:2]
+        of = np.empty(bits.shape[1], dtype=np.int32)
+        n = patterns_of_bytes(bits[low], low_mask, bits[high], high_mask, self._table, of, patterns)
+        made = self._noted(of, patterns[:n].copy(), np.zeros(n, dtype=np.int32), (len(self._costs), low, high))
+        masks = np.array([[low_mask], [high_mask]], dtype=np.uint8)
+        self._costs.append(costs(self._weights[[low, high]] * np.unpackbits(masks, axis=1, bitorder="little"), 8))
+        return made
+
+    def _sum(self, left: Node, right: Node, pairs: Pairs) -> Node:
+        return self._noted(pairs.of, left.first + pairs.lefts, right.first + pairs.rights, (-1, 0, 0))
+
+    def _noted(self, of: I32Array, lefts: I32Array, rights: I32Array, kind: tuple[int, int, int]) -> Node:
+        made = Node(of, self.n_entries, len(lefts))
+        self.n_entries += made.count
+        self._described.append((made.first, self.n_entries, *kind))
+        self._lefts.append(lefts)
+        self._rights.append(rights)
+        return made
+
+    def _join(self, left_of: I32Array, right_of: I32Array) -> Pairs:
+        of, (lefts, rights) = np.empty_like(left_of), self._scratch
+        n = join_patterns(left_of, right_of, *self._slots, of, lefts, rights)
+        return Pairs(of, lefts[:n].copy(), rights[:n].copy())
+
+    def _bytes_of(self, block: int) -> list[tuple[int, int]]:
+        """The bytes of the strip that a block's observed sites lie in, and the bits of each that have a weight."""
+        mine = self._strip.bit_index[slice(*np.searchsorted(self._strip.sites, self._edges[block : block + 2]))]
+        mine = mine[self._weights.reshape(-1)[mine] > 0]
+        masks = np.bincount(mine >> 3, weights=1 << (mine & 7), minlength=1).astype(np.int64)
+        return [(number, int(masks[number])) for number in np.flatnonzero(masks).tolist()]
+
+
+def halves(blocks: range) -> tuple[range, range]:
+    """A range of at least two blocks in two, cut so that ranges that begin apart have parts in common."""
+    middle = blocks.start + (1 << (len(blocks) - 1).bit_length() - 1)
+    return range(blocks.start, middle), range(middle, blocks.stop)

@@ -1,0 +1,198 @@
+"""Search of segments by the distinct patterns of their references: when it is worth it, and how it is done.
+
+The segments of one scale are cut into blocks at their borders and those of their enclosing ranges, which are the same
+for most. What `vcfrag_core.retrieval.order` says slowly is answered, to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.search.blocks import Blocks, Node, Pairs, halves
+from vcfrag_core.search.distinct import arrange, bring_heads_forward
+from vcfrag_core.search.pattern_scan import fill_distances, scan_patterns
+from vcfrag_core.search.strips import Strip
+from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
+
+# From so many queries on, finding the patterns costs less than they spare.
+PATTERNS_FROM = 64
+# A segment with more patterns than one for so many rows is scanned row by row.
+ROWS_PER_PATTERN = 3
+QUERIES_AT_ONCE = 128
+# The most that the patterns of a segment take, and beside all of them what they are joined from.
+SEGMENT_BYTES_PER_ROW = 60
+BLOCK_BYTES_PER_ROW = 100
+_LARGEST = 2**31 - 1
+
+
+def worth_finding(n_rows: int, n_queries: int, room: int) -> bool:
+    """Whether segments are to be searched by patterns, in `room` bytes."""
+    return n_queries >= PATTERNS_FROM and 2 * (SEGMENT_BYTES_PER_ROW + BLOCK_BYTES_PER_ROW) * n_rows <= room
+
+
+def runs_of(segments: Sequence[Segment], n: int) -> list[list[int]]:
+    """Numbers of the segments, those of each scale in at most n runs."""
+    found = []
+    for _, numbers in itertools.groupby(range(len(segments)), lambda g: segments[g].scale):
+        of_scale = list(numbers)
+        size = -(-len(of_scale) // n)
+        found += [of_scale[i : i + size] for i in range(0, len(of_scale), size)]
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class References:
+    """What is searched.
+
+    Attributes:
+        strip: The bits.
+        weights: (B, 8) weight of every bit, in whole numbers of `unit`.
+        unit: Steps of one of them.
+        keys: (R,) tie-breaking keys.
+        ids: (R,) panel haplotype ids.
+        segments: G segments, those of a scale one after the other and ascending.
+        wide: The enclosing range of each.
+        hashes: (G,) hash of each.
+    """
+
+    strip: Strip
+    weights: I32Array
+    unit: int
+    keys: U64Array
+    ids: I32Array
+    segments: Sequence[Segment]
+    wide: Sequence[tuple[int, int]]
+    hashes: U64Array
+
+    def countable(self) -> bool:
+        """Whether every distance is a number that the loops hold."""
+        return int(self.weights.sum(dtype=np.int64)) < _LARGEST
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Queries:
+    """Q queries; see `vcfrag_core.search.scan.scan`."""
+
+    alleles: U8Array
+    called: U8Array
+    excluded: I64Array
+    excluded_starts: I64Array
+
+    def pieces(self, size: int) -> Iterator[tuple[slice, Queries]]:
+        """Consecutive queries, at most `size` together."""
+        for begin in range(0, len(self.alleles), size):
+            some = slice(begin, min(begin + size, len(self.alleles)))
+            starts = self.excluded_starts[some.start : some.stop + 1]
+            excluded = self.excluded[starts[0] : starts[-1]]
+            yield some, Queries(
+                alleles=self.alleles[some],
+                called=self.called[some],
+                excluded=excluded,
+                excluded_starts=starts - starts[0],
+            )
+
+
+class PatternGroup:
+    """The patterns of as many segments as there is room for.
+
+    Args:
+        references: What is searched.
+        numbers: Which segments are wanted, of one scale and ascending.
+        room: Bytes for their patterns, and as many for distances from these.
+
+    Attributes:
+        n_taken: How many of the segments there was room for, from the first on; at least one.
+        scanned: Numbers of those taken whose rows are to be scanned, since too few are equal.
+    """
+
+    def __init__(self, references: References, numbers: Sequence[int], room: int) -> None:
+        segments, wide = references.segments, references.wide
+        borders = {x for g in numbers for x in (segments[g].start, segments[g].stop, *wide[g])}
+        blocks = Blocks(references.strip, references.weights, borders)
+        self._references, self._room = references, room
+        self._found: dict[int, tuple[Any, ...]] = {}
+        self.scanned: list[int] = []
+        self.n_taken, taken = 0, 0
+        reserve = (SEGMENT_BYTES_PER_ROW + BLOCK_BYTES_PER_ROW) * len(references.ids)
+        for g in numbers:
+            if self.n_taken and taken + 8 * blocks.n_entries + reserve > room:
+                break
+            near, enclosing = blocks.between(segments[g].start, segments[g].stop), blocks.between(*wide[g])
+            blocks.forget_before(enclosing.start)
+            found = _arranged(blocks, near, enclosing, references.keys, references.hashes[g])
+            if found is None:
+                self.scanned.append(g)
+            else:
+                self._found[g] = found
+                taken += sum(array.nbytes for array in found[1:])
+            self.n_taken += 1
+        self._program = blocks.program()
+
+    def search(self, queries: Queries, ids: I32Array, distances: F32Array, checkpoint: Callable[[], None]) -> None:
+        """The k nearest of every query in the segments that were taken and are not to be scanned.
+
+        Args:
+            queries: Q queries.
+            ids, distances: (G, Q, K), filled for these segments.
+            checkpoint: Raises where the call is no longer wanted.
+        """
+        if not self._found:
+            return
+        references, program = self._references, self._program
+        n_entries = len(program.lefts)
+        size = max(1, min(QUERIES_AT_ONCE, self._room // (4 * n_entries)))
+        of_patterns = np.empty((size, n_entries), dtype=np.int32)
+        for which, some in queries.pieces(size):
+            of_some = of_patterns[: len(some.alleles)]
+            fill_distances(
+                some.alleles, some.called, program.nodes, program.costs, program.lefts, program.rights, of_some
+            )
+            for g, found in self._found.items():
+                checkpoint()
+                scan_patterns(
+                    of_some, some.excluded, some.excluded_starts, *found, references.hashes[g], references.keys,
+                    references.ids, references.unit, ids[g, which], distances[g, which],
+                )  # fmt: skip
+
+
+def _arranged(
+    blocks: Blocks, near: range, enclosing: range, keys: U64Array, segment_hash: np.uint64
+) -> tuple[Any, ...] | None:
+    """A segment's arguments of `scan_patterns`, from `parts` to `wide_of_row`; None where its rows are to be scanned."""
+    left, right, pairs = _parts(blocks, near)
+    n_rows, n_near = len(pairs.of), len(pairs.lefts)
+    if n_near * ROWS_PER_PATTERN > n_rows:
+        return None
+    wide_of = blocks.node(enclosing).of if len(enclosing) == 1 else blocks.pairs(enclosing).of
+    n_wide = int(wide_of.max()) + 1
+    sizes = left.count + 1, n_near, n_near, n_near + 1, n_wide, n_wide + 1, n_rows, n_rows, n_wide
+    left_starts, rights, counts, wide_starts, near_of_wide, row_starts, rows, wide_of_row, one_of = (
+        np.empty(size, dtype=np.int32) for size in sizes
+    )
+    arrange(
+        pairs.of, pairs.lefts, pairs.rights, wide_of, left_starts, rights, counts, wide_starts, near_of_wide,
+        row_starts, rows, wide_of_row, one_of,
+    )  # fmt: skip
+    bring_heads_forward(rows, row_starts, keys, segment_hash)
+    nodes = [blocks.node(range(block, block + 1)) for block in enclosing]
+    wide_parts = np.stack([node.first + node.of[one_of] for node in nodes], axis=1).astype(np.int32, copy=False)
+    return (
+        (left.first, right.first, right.count), left_starts, rights, counts, wide_starts, wide_parts, near_of_wide,
+        row_starts, rows, wide_of_row,
+    )  # fmt: skip
+
+
+def _parts(blocks: Blocks, near: range) -> tuple[Node, Node, Pairs]:
+    """The two parts of a segment, and its patterns; one block's other part is nothing."""
+    if len(near) > 1:
+        left, right = (blocks.node(part) for part in halves(near))
+        return left, right, blocks.pairs(near)
+    node = blocks.node(near)
+    numbers = np.arange(node.count, dtype=np.int32)
+    return node, blocks.nothing, Pairs(node.of, numbers, np.zeros_like(numbers))

@@ -9,7 +9,7 @@ import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.engine import IndexSource, SearchTask
-from vcfrag_core.search.patterns import PatternGroup, Queries, References, runs_of, worth_finding
+from vcfrag_core.search.patterns import PatternGroup, PatternLimits, Queries, References, runs_of
 from vcfrag_core.search.scan import scan
 from vcfrag_core.search.strips import ScanPass, StripMap, plan_passes
 from vcfrag_core.search.tiled import SegmentSearch, TiledEngine, segment_hashes, wide_ranges
@@ -17,30 +17,44 @@ from vcfrag_core.types import I32Array
 
 QUERIES_PER_PIECE = 8
 PREFIX_BYTES = 64 * 1024 * 1024
+LIMITS = PatternLimits()
 
 
 class BitscanEngine(TiledEngine):
-    """Compiled exhaustive search; the fastest engine where there is no GPU."""
+    """Compiled exhaustive search; the fastest engine where there is no GPU.
+
+    Args:
+        threads: Threads of a search.
+        budget_bytes: For tiles and the working sets of searches.
+        limits: When segments are searched by the distinct patterns of the references.
+    """
 
     name = "bitscan"
 
+    def __init__(self, *, threads: int, budget_bytes: int, limits: PatternLimits = LIMITS) -> None:
+        super().__init__(threads=threads, budget_bytes=budget_bytes)
+        self._limits = limits
+
     def _search_segments(self, work: SegmentSearch) -> None:
-        scan_segments(self, work)
+        scan_segments(self, work, self._limits)
 
     def _threads_for(self, source: IndexSource, where: StripMap, task: SearchTask) -> int:
-        return scan_threads(self, source, where, task)
+        return scan_threads(self, source, where, task, self._limits)
 
     def _scratch_bytes(
         self, source: IndexSource, where: StripMap, task: SearchTask, segments: list[Segment], threads: int
     ) -> int:
-        return super()._scratch_bytes(source, where, task, segments, threads) + scan_bytes(threads, source, where, task)
+        shared = super()._scratch_bytes(source, where, task, segments, threads)
+        return shared + scan_bytes(threads, source, where, task, self._limits)
 
 
-def scan_threads(engine: TiledEngine, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+def scan_threads(
+    engine: TiledEngine, source: IndexSource, where: StripMap, task: SearchTask, limits: PatternLimits = LIMITS
+) -> int:
     """As many threads as there are pieces, and as half of the budget has room for; at least one."""
     n_pieces = -(-task.n_queries // piece_size(task.n_queries, engine.threads))
     room = engine.cache.budget_bytes // 2
-    return max(1, min(engine.threads, n_pieces, room // max(1, scan_bytes(1, source, where, task))))
+    return max(1, min(engine.threads, n_pieces, room // max(1, scan_bytes(1, source, where, task, limits))))
 
 
 def piece_size(n_queries: int, threads: int) -> int:
@@ -48,18 +62,21 @@ def piece_size(n_queries: int, threads: int) -> int:
     return max(1, min(QUERIES_PER_PIECE, -(-n_queries // threads)))
 
 
-def scan_bytes(threads: int, source: IndexSource, where: StripMap, task: SearchTask) -> int:
+def scan_bytes(
+    threads: int, source: IndexSource, where: StripMap, task: SearchTask, limits: PatternLimits = LIMITS
+) -> int:
     """Memory of `scan_segments`: prefix sums or patterns, tables and candidates of every thread that works."""
-    steps = 2 * where.bytes_of(where.tiles_of(task.start, task.stop))
-    return threads * (_room(len(source.rows), steps) + 2048 * steps + 80 * len(source.rows))
+    n_rows, n_bytes = len(source.rows), where.bytes_of(where.tiles_of(task.start, task.stop))
+    return threads * (_room(n_rows, n_bytes, task, limits) + 4096 * n_bytes + 80 * n_rows)
 
 
-def _room(n_rows: int, steps: int) -> int:
-    """Bytes of one thread's prefix sums, or of its patterns and what is computed from them."""
-    return max(min(PREFIX_BYTES, 8 * n_rows * steps), 4 * 8 * n_rows)
+def _room(n_rows: int, n_bytes: int, task: SearchTask, limits: PatternLimits) -> int:
+    """Bytes of one thread's prefix sums, or of its patterns and distances from these."""
+    wanted = max(16 * n_rows * n_bytes, limits.room(n_rows, task.n_queries))
+    return max(min(PREFIX_BYTES, wanted), 4 * 8 * n_rows)
 
 
-def scan_segments(engine: TiledEngine, work: SegmentSearch) -> None:
+def scan_segments(engine: TiledEngine, work: SegmentSearch, limits: PatternLimits = LIMITS) -> None:
     """Answers by comparing every reference, or every distinct pattern of the references where these are few."""
     source, strip, task = work.source, work.strip, work.task
     weights = strip.byte_weights(source.steps)
@@ -80,24 +97,30 @@ def scan_segments(engine: TiledEngine, work: SegmentSearch) -> None:
         excluded=task.excluded,
         excluded_starts=task.excluded_starts,
     )
-    room = _room(len(source.rows), 2 * len(strip.bits))
+    room = _room(len(source.rows), len(strip.bits), task, limits)
     scanned = list(range(len(work.segments)))
-    if worth_finding(len(source.rows), task.n_queries, room) and references.countable():
-        scanned = _search_patterns(engine, work, references, queries, room)
+    if 0 < limits.room(len(source.rows), task.n_queries) <= room and references.countable():
+        scanned = _search_patterns(engine, work, references, queries, room, limits)
     if scanned:
         _scan_rows(engine, work, references, queries, scanned)
 
 
 def _search_patterns(
-    engine: TiledEngine, work: SegmentSearch, references: References, queries: Queries, room: int
+    engine: TiledEngine,
+    work: SegmentSearch,
+    references: References,
+    queries: Queries,
+    room: int,
+    limits: PatternLimits,
 ) -> list[int]:
     """Answers the segments with few distinct patterns; returns the numbers of the others."""
+    most = len(references.ids) // limits.rows_per_pattern
 
     def run(numbers: list[int]) -> list[int]:
         scanned: list[int] = []
         while numbers:
             work.checkpoint()
-            group = PatternGroup(references, numbers, room // 2)
+            group = PatternGroup(references, numbers, room, most)
             group.search(queries, work.ids, work.distances, work.checkpoint)
             scanned += group.scanned
             numbers = numbers[group.n_taken :]

@@ -8,6 +8,8 @@ the k-th distance, patterns of the enclosing range are looked at, and rows last 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -15,7 +17,66 @@ from vcfrag_core.search.distinct import HEAD
 from vcfrag_core.search.select import emit, first_by_hash, splitmix64
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
-_FAR = np.int32(2**31 - 1)
+_FAR = 2**31 - 1
+
+
+class SegmentPatterns(NamedTuple):
+    """The n patterns of a segment's R rows, in the order of those of its left part, and what lies under each.
+
+    Attributes:
+        left, right: Entries of pattern 0 of its two parts among a query's distances.
+        n_right: Patterns of the right part.
+        left_starts: (L + 1,) first pattern of each pattern of the left part.
+        rights: (n,) pattern of the right part of each.
+        sizes: (n,) rows of each.
+        wide_starts: (n + 1,) first enclosing pattern of each, whose patterns these divide.
+        wide_parts: (W, parts) entries that the distance of an enclosing pattern is the sum of.
+        near_of_wide: (W,) pattern of each enclosing one.
+        row_starts: (W + 1,) first row of each enclosing pattern.
+        rows: (R,) rows by enclosing pattern, as `distinct.bring_heads_forward` leaves them.
+        wide_of_row: (R,) enclosing pattern of each row.
+    """
+
+    left: int
+    right: int
+    n_right: int
+    left_starts: I32Array
+    rights: I32Array
+    sizes: I32Array
+    wide_starts: I32Array
+    wide_parts: I32Array
+    near_of_wide: I32Array
+    row_starts: I32Array
+    rows: I32Array
+    wide_of_row: I32Array
+
+
+class _Unseen(NamedTuple):
+    """Rows that a query may not see: which, and how many of each pattern and of each enclosing one."""
+
+    rows: U8Array
+    by_near: I32Array
+    by_wide: I32Array
+
+
+class _Found(NamedTuple):
+    """Patterns and their distances, as many as there are; and room for the k smallest of these."""
+
+    patterns: I32Array
+    distances: I32Array
+    smallest: I32Array
+    counts: I64Array
+
+
+class _Candidates(NamedTuple):
+    """As of `vcfrag_core.search.select`, and the keys of all rows with the segment's hash."""
+
+    rows: I64Array
+    near: I64Array
+    wide: I64Array
+    hashes: U64Array
+    keys: U64Array
+    segment_hash: np.uint64
 
 
 @njit(cache=True, nogil=True)
@@ -34,18 +95,17 @@ def fill_distances(
         rights: (N,) the entry of the right one.
         distances: (Q, N) filled.
     """
-    for q in range(len(alleles)):
-        found = distances[q]
-        for first, stop, leaf, low, high in nodes:
+    for first, stop, leaf, low, high in nodes:
+        for q in range(len(alleles)):
             if leaf < 0:
                 for p in range(first, stop):
-                    found[p] = found[lefts[p]] + found[rights[p]]
+                    distances[q, p] = distances[q, lefts[p]] + distances[q, rights[p]]
             else:
                 mine = np.int32(alleles[q, low]) | np.int32(alleles[q, high]) << 8
                 counted = np.int32(called[q, low]) | np.int32(called[q, high]) << 8
                 for p in range(first, stop):
                     differs = (lefts[p] ^ mine) & counted
-                    found[p] = costs[leaf, 0, differs & 255] + costs[leaf, 1, differs >> 8]
+                    distances[q, p] = costs[leaf, 0, differs & 255] + costs[leaf, 1, differs >> 8]
 
 
 @njit(cache=True, nogil=True)
@@ -63,61 +123,129 @@ def _note(value: int, count: int, k: int, values: I32Array, counts: I64Array, n:
     return n, total
 
 
-@njit(cache=True, nogil=True)
-def _near(
-    left: I32Array, right: I32Array, left_starts: I32Array, rights: I32Array, sizes: I32Array, less_by: I32Array,
-    k: int, found: I32Array, near: I32Array, values: I32Array, counts: I64Array,
-) -> tuple[int, int]:  # fmt: skip
-    """Patterns that may hold the k nearest: how many there are, and a distance that none of the k exceeds.
+# Below, arrays are passed whole and never as slices: counting references to slices takes longer than what is done.
 
-    Args:
-        left, right: Distances from the patterns of the segment's two parts.
-        left_starts, rights, sizes: As `arrange` leaves them.
-        less_by: (n,) rows of each pattern that the query does not see.
-        found, near: (n,) receive the patterns and their distances.
-        values, counts: (k + 2,) scratch.
-    """
-    least, best = right.min(), left.argmin()
+
+@njit(cache=True, nogil=True)
+def _near(distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, k: int, found: _Found) -> tuple[int, int]:
+    """Finds patterns that may hold the k nearest: how many, and a distance that none of the k exceeds."""
+    least, best = _FAR, 0
+    for b in range(of.right, of.right + of.n_right):
+        least = min(least, distances[q, b])
+    for a in range(len(of.left_starts) - 1):
+        best = a if distances[q, of.left + a] < distances[q, of.left + best] else best
     n, filled, total, bound = 0, 0, 0, _FAR
     # The best left part first, so that the bound is low from the start.
-    for turn in range(-1, len(left)):
+    for turn in range(-1, len(of.left_starts) - 1):
         a = best if turn < 0 else turn
-        d = left[a]
+        d = distances[q, of.left + a]
         if d + least > bound or turn == best:
             continue
-        for p in range(left_starts[a], left_starts[a + 1]):
-            value = d + right[rights[p]]
-            size = sizes[p] - less_by[p]
+        for p in range(of.left_starts[a], of.left_starts[a + 1]):
+            value = d + distances[q, of.right + of.rights[p]]
+            size = of.sizes[p] - unseen.by_near[p]
             if value > bound or size == 0:
                 continue
-            found[n], near[n] = p, value
+            found.patterns[n], found.distances[n] = p, value
             n += 1
             if value < bound:
-                filled, total = _note(value, size, k, values, counts, filled, total)
-                bound = values[filled - 1] if total >= k else _FAR
+                filled, total = _note(value, size, k, found.smallest, found.counts, filled, total)
+                bound = found.smallest[filled - 1] if total >= k else _FAR
     return n, bound
 
 
 @njit(cache=True, nogil=True)
-def _wide(distances: I32Array, parts: I32Array) -> np.int32:
-    total = np.int32(0)
-    for part in parts:
-        total += distances[part]
+def _wide(distances: I32Array, q: int, parts: I32Array, w: int) -> int:
+    """Distance of a query from an enclosing pattern."""
+    total = 0
+    for part in range(parts.shape[1]):
+        total += distances[q, parts[w, part]]
     return total
 
 
 @njit(cache=True, nogil=True)
 def _take(
-    some: I32Array, near_value: int, wide_value: int, left_out: U8Array, keys: U64Array, segment_hash: np.uint64,
-    at: int, rows: I64Array, near: I64Array, wide: I64Array, hashes: U64Array,
+    some: I32Array, start: int, stop: int, near: int, wide: int, unseen: _Unseen, into: _Candidates, n: int
+) -> int:
+    """Appends those of rows [start, stop) that the query may see to n candidates; returns how many there are then."""
+    for i in range(start, stop):
+        r = some[i]
+        if unseen.rows[r] == 0:
+            into.rows[n], into.near[n], into.wide[n] = r, near, wide
+            into.hashes[n] = splitmix64(into.keys[r] ^ into.segment_hash)
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _take_nearer(
+    distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int,
+    into: _Candidates,
 ) -> int:  # fmt: skip
-    """Appends rows that the query may see; returns how many there are then."""
-    for r in some:
-        if left_out[r] == 0:
-            rows[at], near[at], wide[at] = r, near_value, wide_value
-            hashes[at] = splitmix64(keys[r] ^ segment_hash)
-            at += 1
-    return at
+    """Takes the rows of patterns below the bound, which are fewer than k."""
+    n = 0
+    for i in range(n_near):
+        if near.distances[i] < bound:
+            for w in range(of.wide_starts[near.patterns[i]], of.wide_starts[near.patterns[i] + 1]):
+                wide = _wide(distances, q, of.wide_parts, w)
+                n = _take(of.rows, of.row_starts[w], of.row_starts[w + 1], near.distances[i], wide, unseen, into, n)
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _tied(
+    distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int, k: int,
+    found: _Found,
+) -> tuple[int, int]:  # fmt: skip
+    """Finds enclosing patterns at the bound that may hold the k nearest of these: how many, and their bound."""
+    n, filled, total, wide_bound = 0, 0, 0, _FAR
+    for i in range(n_near):
+        if near.distances[i] != bound:
+            continue
+        for w in range(of.wide_starts[near.patterns[i]], of.wide_starts[near.patterns[i] + 1]):
+            value = _wide(distances, q, of.wide_parts, w)
+            size = of.row_starts[w + 1] - of.row_starts[w] - unseen.by_wide[w]
+            if value > wide_bound or size == 0:
+                continue
+            found.patterns[n], found.distances[n] = w, value
+            n += 1
+            if value < wide_bound:
+                filled, total = _note(value, size, k, found.smallest, found.counts, filled, total)
+                wide_bound = found.smallest[filled - 1] if total >= k else _FAR
+    return n, wide_bound
+
+
+@njit(cache=True, nogil=True)
+def _take_tied(
+    of: SegmentPatterns, unseen: _Unseen, tied: _Found, n_tied: int, bound: int, wide_bound: int, k: int,
+    into: _Candidates, n: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Takes the rows of enclosing patterns up to their bound: how many are certain, and how many tie there."""
+    for i in range(n_tied):
+        if tied.distances[i] < wide_bound:
+            w = tied.patterns[i]
+            n = _take(of.rows, of.row_starts[w], of.row_starts[w + 1], bound, tied.distances[i], unseen, into, n)
+    stop = n
+    for i in range(n_tied):
+        if tied.distances[i] == wide_bound and n < k:
+            first, last = of.row_starts[tied.patterns[i]], of.row_starts[tied.patterns[i] + 1]
+            head, before = min(first + HEAD, last), stop
+            stop = _take(of.rows, first, head, bound, wide_bound, unseen, into, stop)
+            if stop - before < k - n:
+                stop = _take(of.rows, head, last, bound, wide_bound, unseen, into, stop)
+    return n, stop - n
+
+
+@njit(cache=True, nogil=True)
+def _hide(excluded: I64Array, start: int, stop: int, of: SegmentPatterns, unseen: _Unseen, change: int) -> None:
+    """Counts rows among the unseen, or no longer; one that is named twice counts once."""
+    for i in range(start, stop):
+        r = excluded[i]
+        w = of.wide_of_row[r]
+        if unseen.rows[r] != (change > 0):
+            unseen.rows[r] = change > 0
+            unseen.by_wide[w] += change
+            unseen.by_near[of.near_of_wide[w]] += change
 
 
 @njit(cache=True, nogil=True)
@@ -125,16 +253,7 @@ def scan_patterns(
     distances: I32Array,
     excluded: I64Array,
     excluded_starts: I64Array,
-    parts: tuple[int, int, int],
-    left_starts: I32Array,
-    rights: I32Array,
-    sizes: I32Array,
-    wide_starts: I32Array,
-    wide_parts: I32Array,
-    near_of_wide: I32Array,
-    row_starts: I32Array,
-    rows_by_wide: I32Array,
-    wide_of_row: I32Array,
+    of: SegmentPatterns,
     segment_hash: np.uint64,
     keys: U64Array,
     ids: I32Array,
@@ -147,79 +266,29 @@ def scan_patterns(
     Args:
         distances: (Q, N) as `fill_distances` leaves them.
         excluded, excluded_starts, keys, ids, unit: As of `vcfrag_core.search.scan.scan`.
-        parts: First entry of the left part's patterns, that of the right part's, and their number.
-        left_starts, rights, sizes, wide_starts, near_of_wide, row_starts, wide_of_row: As `arrange` leaves them.
-        wide_parts: (W, blocks) entries that the distance of an enclosing pattern is the sum of.
-        rows_by_wide: (R,) as `bring_heads_forward` leaves them.
+        of: The segment's patterns.
         segment_hash: splitmix64(start << 32 | stop).
         out_ids: (Q, K) receives the ids.
         out_distances: (Q, K) receives the distances.
     """
-    n_rows, k = len(keys), out_ids.shape[1]
+    n_rows, n_near, n_wide, k = len(keys), len(of.sizes), len(of.near_of_wide), out_ids.shape[1]
     few = min(k, n_rows) + 2
-    values, counts = np.empty(few, dtype=np.int32), np.empty(few, dtype=np.int64)
-    found, near_found = np.empty(len(sizes), dtype=np.int32), np.empty(len(sizes), dtype=np.int32)
-    tied, tied_wide = np.empty(len(near_of_wide), dtype=np.int32), np.empty(len(near_of_wide), dtype=np.int32)
-    less_by, wide_less_by = np.zeros(len(sizes), dtype=np.int32), np.zeros(len(near_of_wide), dtype=np.int32)
-    left_out = np.zeros(n_rows, dtype=np.uint8)
-    work = np.empty((4, n_rows), dtype=np.int64)
-    rows, near, wide, order = work[0], work[1], work[2], work[3]
-    hashes, scratch_hash = np.empty(n_rows, dtype=np.uint64), np.empty(n_rows, dtype=np.uint64)
+    smallest, counts = np.empty(few, dtype=np.int32), np.empty(few, dtype=np.int64)
+    patterns = np.empty((4, max(n_near, n_wide)), dtype=np.int32)
+    near, tied = _Found(patterns[0], patterns[1], smallest, counts), _Found(patterns[2], patterns[3], smallest, counts)
+    unseen = _Unseen(
+        np.zeros(n_rows, dtype=np.uint8), np.zeros(n_near, dtype=np.int32), np.zeros(n_wide, dtype=np.int32)
+    )
+    work, hashes = np.empty((4, n_rows), dtype=np.int64), np.empty((2, n_rows), dtype=np.uint64)
+    into = _Candidates(work[0], work[1], work[2], hashes[0], keys, segment_hash)
     for q in range(len(distances)):
-        mine = excluded[excluded_starts[q] : excluded_starts[q + 1]]
-        for e in mine:
-            if left_out[e] == 0:
-                left_out[e] = 1
-                wide_less_by[wide_of_row[e]] += 1
-                less_by[near_of_wide[wide_of_row[e]]] += 1
-        left = distances[q, parts[0] : parts[0] + len(left_starts) - 1]
-        right = distances[q, parts[1] : parts[1] + parts[2]]
-        n_found, bound = _near(
-            left, right, left_starts, rights, sizes, less_by, k, found, near_found, values, counts
-        )  # fmt: skip
-        at = 0
-        for i in range(n_found):
-            if near_found[i] < bound:
-                for w in range(wide_starts[found[i]], wide_starts[found[i] + 1]):
-                    at = _take(
-                        rows_by_wide[row_starts[w] : row_starts[w + 1]], near_found[i],
-                        _wide(distances[q], wide_parts[w]), left_out, keys, segment_hash, at, rows, near, wide, hashes,
-                    )  # fmt: skip
-        n_tied, filled, total, wide_bound = 0, 0, 0, _FAR
-        for i in range(n_found):
-            if near_found[i] != bound:
-                continue
-            for w in range(wide_starts[found[i]], wide_starts[found[i] + 1]):
-                size = row_starts[w + 1] - row_starts[w] - wide_less_by[w]
-                value = _wide(distances[q], wide_parts[w])
-                if size == 0 or value > wide_bound:
-                    continue
-                tied[n_tied], tied_wide[n_tied] = w, value
-                n_tied += 1
-                if value < wide_bound:
-                    filled, total = _note(value, size, k - at, values, counts, filled, total)
-                    wide_bound = values[filled - 1] if total >= k - at else _FAR
-        for i in range(n_tied):
-            if tied_wide[i] < wide_bound:
-                at = _take(
-                    rows_by_wide[row_starts[tied[i]] : row_starts[tied[i] + 1]], bound, tied_wide[i], left_out, keys,
-                    segment_hash, at, rows, near, wide, hashes,
-                )  # fmt: skip
-        stop = at
-        for i in range(n_tied):
-            if tied_wide[i] == wide_bound and at < k:
-                of_one = rows_by_wide[row_starts[tied[i]] : row_starts[tied[i] + 1]]
-                before = stop
-                stop = _take(
-                    of_one[:HEAD], bound, wide_bound, left_out, keys, segment_hash, stop, rows, near, wide, hashes
-                )
-                if stop - before < k - at:
-                    stop = _take(
-                        of_one[HEAD:], bound, wide_bound, left_out, keys, segment_hash, stop, rows, near, wide, hashes
-                    )
-        n = first_by_hash(at, stop - at, k, wide, hashes, rows, scratch_hash)
-        emit(n, k, near, wide, hashes, rows, order, ids, max(unit, 1), out_ids[q], out_distances[q])
-        for e in mine:
-            left_out[e] = 0
-            wide_less_by[wide_of_row[e]] = 0
-            less_by[near_of_wide[wide_of_row[e]]] = 0
+        _hide(excluded, excluded_starts[q], excluded_starts[q + 1], of, unseen, 1)
+        n_found, bound = _near(distances, q, of, unseen, k, near)
+        n = _take_nearer(distances, q, of, unseen, near, n_found, bound, into)
+        n_tied, wide_bound = _tied(distances, q, of, unseen, near, n_found, bound, k - n, tied)
+        n, ties = _take_tied(of, unseen, tied, n_tied, bound, wide_bound, k, into, n)
+        n = first_by_hash(n, ties, k, into.wide, into.hashes, into.rows, hashes[1])
+        emit(
+            n, k, into.near, into.wide, into.hashes, into.rows, work[3], ids, max(unit, 1), out_ids[q], out_distances[q]
+        )
+        _hide(excluded, excluded_starts[q], excluded_starts[q + 1], of, unseen, -1)

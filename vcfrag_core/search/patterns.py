@@ -9,21 +9,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.blocks import Blocks, Node, Pairs, halves
 from vcfrag_core.search.distinct import arrange, bring_heads_forward
-from vcfrag_core.search.pattern_scan import fill_distances, scan_patterns
+from vcfrag_core.search.pattern_scan import SegmentPatterns, fill_distances, scan_patterns
 from vcfrag_core.search.strips import Strip
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
-# From so many queries on, finding the patterns costs less than they spare.
-PATTERNS_FROM = 64
-# A segment with more patterns than one for so many rows is scanned row by row.
-ROWS_PER_PATTERN = 3
 QUERIES_AT_ONCE = 128
 # The most that the patterns of a segment take, and beside all of them what they are joined from.
 SEGMENT_BYTES_PER_ROW = 60
@@ -31,9 +26,21 @@ BLOCK_BYTES_PER_ROW = 100
 _LARGEST = 2**31 - 1
 
 
-def worth_finding(n_rows: int, n_queries: int, room: int) -> bool:
-    """Whether segments are to be searched by patterns, in `room` bytes."""
-    return n_queries >= PATTERNS_FROM and 2 * (SEGMENT_BYTES_PER_ROW + BLOCK_BYTES_PER_ROW) * n_rows <= room
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PatternLimits:
+    """When segments are searched by patterns: by counts alone, so that a search is done in one way wherever it runs.
+
+    Attributes:
+        queries: From so many on, finding the patterns costs less than they spare.
+        rows_per_pattern: A segment with more patterns than one for so many rows is scanned row by row.
+    """
+
+    queries: int = 96
+    rows_per_pattern: int = 2
+
+    def room(self, n_rows: int, n_queries: int) -> int:
+        """Bytes without which no patterns are looked for; 0 where they never are."""
+        return 2 * (SEGMENT_BYTES_PER_ROW + BLOCK_BYTES_PER_ROW) * n_rows if n_queries >= self.queries else 0
 
 
 def runs_of(segments: Sequence[Segment], n: int) -> list[list[int]]:
@@ -90,11 +97,14 @@ class Queries:
             some = slice(begin, min(begin + size, len(self.alleles)))
             starts = self.excluded_starts[some.start : some.stop + 1]
             excluded = self.excluded[starts[0] : starts[-1]]
-            yield some, Queries(
-                alleles=self.alleles[some],
-                called=self.called[some],
-                excluded=excluded,
-                excluded_starts=starts - starts[0],
+            yield (
+                some,
+                Queries(
+                    alleles=self.alleles[some],
+                    called=self.called[some],
+                    excluded=excluded,
+                    excluded_starts=starts - starts[0],
+                ),
             )
 
 
@@ -104,35 +114,36 @@ class PatternGroup:
     Args:
         references: What is searched.
         numbers: Which segments are wanted, of one scale and ascending.
-        room: Bytes for their patterns, and as many for distances from these.
+        room: Bytes for their patterns and for distances from these.
+        most: A segment with more patterns is scanned.
 
     Attributes:
         n_taken: How many of the segments there was room for, from the first on; at least one.
-        scanned: Numbers of those taken whose rows are to be scanned, since too few are equal.
+        scanned: Numbers of those taken whose rows are to be scanned.
     """
 
-    def __init__(self, references: References, numbers: Sequence[int], room: int) -> None:
+    def __init__(self, references: References, numbers: Sequence[int], room: int, most: int) -> None:
         segments, wide = references.segments, references.wide
         borders = {x for g in numbers for x in (segments[g].start, segments[g].stop, *wide[g])}
-        blocks = Blocks(references.strip, references.weights, borders)
-        self._references, self._room = references, room
-        self._found: dict[int, tuple[Any, ...]] = {}
+        blocks = Blocks(references.strip, references.weights, borders, most)
+        self._references, self._room = references, room // 2
+        self._found: dict[int, SegmentPatterns] = {}
         self.scanned: list[int] = []
         self.n_taken, taken = 0, 0
         reserve = (SEGMENT_BYTES_PER_ROW + BLOCK_BYTES_PER_ROW) * len(references.ids)
         for g in numbers:
-            if self.n_taken and taken + 8 * blocks.n_entries + reserve > room:
+            if self.n_taken and taken + 8 * blocks.n_entries + reserve > self._room:
                 break
             near, enclosing = blocks.between(segments[g].start, segments[g].stop), blocks.between(*wide[g])
             blocks.forget_before(enclosing.start)
-            found = _arranged(blocks, near, enclosing, references.keys, references.hashes[g])
+            found = _arranged(blocks, near, enclosing, most, references.keys, references.hashes[g])
             if found is None:
                 self.scanned.append(g)
             else:
                 self._found[g] = found
-                taken += sum(array.nbytes for array in found[1:])
+                taken += sum(array.nbytes for array in found if isinstance(array, np.ndarray))
             self.n_taken += 1
-        self._program = blocks.program()
+        self._program = blocks.program() if self._found else None
 
     def search(self, queries: Queries, ids: I32Array, distances: F32Array, checkpoint: Callable[[], None]) -> None:
         """The k nearest of every query in the segments that were taken and are not to be scanned.
@@ -142,9 +153,9 @@ class PatternGroup:
             ids, distances: (G, Q, K), filled for these segments.
             checkpoint: Raises where the call is no longer wanted.
         """
-        if not self._found:
-            return
         references, program = self._references, self._program
+        if program is None:
+            return
         n_entries = len(program.lefts)
         size = max(1, min(QUERIES_AT_ONCE, self._room // (4 * n_entries)))
         of_patterns = np.empty((size, n_entries), dtype=np.int32)
@@ -156,21 +167,23 @@ class PatternGroup:
             for g, found in self._found.items():
                 checkpoint()
                 scan_patterns(
-                    of_some, some.excluded, some.excluded_starts, *found, references.hashes[g], references.keys,
+                    of_some, some.excluded, some.excluded_starts, found, references.hashes[g], references.keys,
                     references.ids, references.unit, ids[g, which], distances[g, which],
                 )  # fmt: skip
 
 
 def _arranged(
-    blocks: Blocks, near: range, enclosing: range, keys: U64Array, segment_hash: np.uint64
-) -> tuple[Any, ...] | None:
-    """A segment's arguments of `scan_patterns`, from `parts` to `wide_of_row`; None where its rows are to be scanned."""
-    left, right, pairs = _parts(blocks, near)
-    n_rows, n_near = len(pairs.of), len(pairs.lefts)
-    if n_near * ROWS_PER_PATTERN > n_rows:
+    blocks: Blocks, near: range, enclosing: range, most: int, keys: U64Array, segment_hash: np.uint64
+) -> SegmentPatterns | None:
+    """The patterns of a segment; None where there are too many."""
+    nodes = [node for node in map(blocks.block, enclosing) if node is not None]
+    if len(nodes) < len(enclosing):
         return None
-    wide_of = blocks.node(enclosing).of if len(enclosing) == 1 else blocks.pairs(enclosing).of
-    n_wide = int(wide_of.max()) + 1
+    left, right, pairs = _parts(blocks, near)
+    if len(pairs.lefts) > most:
+        return None
+    wide_of = blocks.rows_over(enclosing)
+    n_rows, n_near, n_wide = len(wide_of), len(pairs.lefts), int(wide_of.max()) + 1
     sizes = left.count + 1, n_near, n_near, n_near + 1, n_wide, n_wide + 1, n_rows, n_rows, n_wide
     left_starts, rights, counts, wide_starts, near_of_wide, row_starts, rows, wide_of_row, one_of = (
         np.empty(size, dtype=np.int32) for size in sizes
@@ -180,12 +193,13 @@ def _arranged(
         row_starts, rows, wide_of_row, one_of,
     )  # fmt: skip
     bring_heads_forward(rows, row_starts, keys, segment_hash)
-    nodes = [blocks.node(range(block, block + 1)) for block in enclosing]
-    wide_parts = np.stack([node.first + node.of[one_of] for node in nodes], axis=1).astype(np.int32, copy=False)
-    return (
-        (left.first, right.first, right.count), left_starts, rights, counts, wide_starts, wide_parts, near_of_wide,
-        row_starts, rows, wide_of_row,
-    )  # fmt: skip
+    wide_parts = np.empty((n_wide, len(nodes)), dtype=np.int32)
+    for column, node in enumerate(nodes):
+        np.add(node.of[one_of], blocks.first_entry(node), out=wide_parts[:, column])
+    entries = blocks.first_entry(left), blocks.first_entry(right), right.count
+    return SegmentPatterns(
+        *entries, left_starts, rights, counts, wide_starts, wide_parts, near_of_wide, row_starts, rows, wide_of_row
+    )
 
 
 def _parts(blocks: Blocks, near: range) -> tuple[Node, Node, Pairs]:

@@ -29,13 +29,15 @@ N_SITES: Final = 300
 TYPED_EVERY: Final = 3
 N_REFERENCE: Final = 40
 N_TARGETS: Final = 4
+# So many that their neighbours are searched by the distinct patterns of the panel.
+N_MANY: Final = 50
 N_FOUNDERS: Final = 12
 BASES_APART: Final = 5_000
 
 
 def main(folder: Path) -> None:
     """Runs them in a folder that exists."""
-    panel, phased, unphased = _write_inputs(folder)
+    panel, phased, unphased, many = _write_inputs(folder)
 
     def job(target: Path, *, copying_only: bool = False, daemon: str | None = None) -> ImputeConfig:
         return ImputeConfig(
@@ -52,6 +54,7 @@ def main(folder: Path) -> None:
         for target in (phased, unphased):
             for copying_only in (False, True):
                 impute(job(target, copying_only=copying_only))
+        impute(job(many, copying_only=True))
         phase(job(unphased, copying_only=True))
     _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
     if importlib.util.find_spec("vcfrag_indexd") is not None:
@@ -75,18 +78,21 @@ def _with_large_panel(run: Callable[[Path, bool], object], target: Path, folder:
             os.environ[CACHE_DIR_VARIABLE] = cache
 
 
-def _write_inputs(folder: Path) -> tuple[Path, Path, Path]:
-    """Files of a panel, of phased targets and of the same without phase."""
-    alleles, positions = _haplotypes(2 * (N_REFERENCE + N_TARGETS)), BASES_APART * np.arange(1, N_SITES + 1)
+def _write_inputs(folder: Path) -> tuple[Path, Path, Path, Path]:
+    """Files of a panel, of phased targets, of the same without phase, and of many phased targets."""
+    alleles, positions = _haplotypes(2 * (N_REFERENCE + N_MANY)), BASES_APART * np.arange(1, N_SITES + 1)
     typed = np.arange(0, N_SITES, TYPED_EVERY)
-    panel, phased, unphased = folder / "panel.vcf.gz", folder / "phased.vcf.gz", folder / "unphased.vcf"
-    reference, targets = alleles[: 2 * N_REFERENCE], alleles[2 * N_REFERENCE :]
+    panel, phased, unphased, many = (
+        folder / name for name in ("panel.vcf.gz", "phased.vcf.gz", "unphased.vcf", "many.vcf.gz")
+    )
+    reference, targets = alleles[: 2 * N_REFERENCE], alleles[2 * N_REFERENCE :, typed]
     write_phased_vcf(Panel.from_haplotypes(reference, positions=positions), panel)
-    names = [f"T{i}" for i in range(N_TARGETS)]
-    write_phased_vcf(Panel.from_haplotypes(targets[:, typed], positions=positions[typed], samples=names), phased)
+    for path, n in ((phased, N_TARGETS), (many, N_MANY)):
+        names = [f"T{i}" for i in range(n)]
+        write_phased_vcf(Panel.from_haplotypes(targets[: 2 * n], positions=positions[typed], samples=names), path)
     with gzip.open(phased, "rt") as text:
         unphased.write_text(text.read().replace("|", "/"))
-    return panel, phased, unphased
+    return panel, phased, unphased, many
 
 
 def _haplotypes(count: int) -> I8Array:

@@ -16,7 +16,9 @@ from vcfrag_core.errors import DeadlineError, OutOfBudgetError, UnknownIndexErro
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import EXTERNAL, SearchResult
+from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Engine, IndexSource, SearchTask
+from vcfrag_core.search.patterns import PatternLimits
 from vcfrag_indexd.config.config import GPU_ENGINES
 from vcfrag_indexd.engines.bitscan_gpu import BitscanGpuEngine
 from vcfrag_indexd.engines.create import create_engine
@@ -62,6 +64,11 @@ def sharded() -> Engine:
     return ShardedEngine([fresh("bitscan"), fresh("faiss-cpu")])
 
 
+def by_patterns(threads: int = 1) -> Engine:
+    """Searches every segment by distinct patterns, however many there are."""
+    return BitscanEngine(threads=threads, budget_bytes=BUDGET, limits=PatternLimits(queries=1, rows_per_pattern=1))
+
+
 class Together(FaissCpuEngine):
     """FAISS with some segments to an index and a call, as on a GPU."""
 
@@ -73,6 +80,7 @@ class Together(FaissCpuEngine):
     scope="module",
     params=[
         "bitscan",
+        "by patterns",
         "faiss-cpu",
         "faiss together",
         "worker",
@@ -85,6 +93,7 @@ def engine(request: pytest.FixtureRequest, eventually: Callable) -> Iterator[Eng
     needed_for(request.param)
     made = {
         "worker": in_worker,
+        "by patterns": by_patterns,
         "sharded": sharded,
         "bitscan-gpu on the host": on_host,
         "faiss together": functools.partial(Together, threads=1, budget_bytes=BUDGET),
@@ -153,7 +162,7 @@ def test_search__equals_the_oracle_for_generated_indexes(described: Callable, or
     task = made.task(made.block(alleles, who, start, stop), data.draw(st.integers(1, 30)))
     expected = answer(oracle, made.source(), task)
     by_this_machine = [on_host()] if compiler() else []
-    for under_test in (fresh("bitscan"), fresh("faiss-cpu"), *by_this_machine):
+    for under_test in (fresh("bitscan"), by_patterns(2), fresh("faiss-cpu"), *by_this_machine):
         same(answer(under_test, made.source(), task), expected)
         under_test.shutdown()
 

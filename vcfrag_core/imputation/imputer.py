@@ -22,11 +22,12 @@ from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, cor
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.model_check import check_model
 from vcfrag_core.imputation.rates import estimate, left_out_of
+from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
-from vcfrag_core.panel.windows import Window, lay_imputation_windows
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import split_digest
@@ -38,9 +39,6 @@ from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
 from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
 
-MIN_CM_PER_WINDOW = 4.0
-FLANKS_PER_WINDOW = 4.0
-SITES_PER_WINDOW = 32_768
 SAMPLES_AT_ONCE = 2
 
 
@@ -485,18 +483,3 @@ class Imputer:
 def _parts(samples: range) -> list[range]:
     """As many samples at once as a thread takes."""
     return [samples[first : first + SAMPLES_AT_ONCE] for first in range(0, len(samples), SAMPLES_AT_ONCE)]
-
-
-def imputation_windows(cm: F64Array, flank_cm: float) -> list[Window]:
-    """Windows over all sites, long against their flanks.
-
-    Args:
-        cm: (V,) genetic positions.
-        flank_cm: Context on both sides of a window.
-    """
-    return lay_imputation_windows(
-        cm,
-        cm_per_window=max(MIN_CM_PER_WINDOW, FLANKS_PER_WINDOW * flank_cm),
-        sites_per_window=SITES_PER_WINDOW,
-        flank_cm=flank_cm,
-    )

@@ -16,7 +16,7 @@ import numpy as np
 from vcfrag_core.copying.parameters import CopyingParameters, density
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.imputation.imputer import imputation_windows
+from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split

@@ -16,7 +16,7 @@ from typing import Any, Final
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError, InputError, RangeError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, stem_of
+from vcfrag_core.files.outputs import PLACE, BgenValues, OutputFormat, PgenValues, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import scratch_path
 from vcfrag_core.hashing import text_digest
@@ -224,3 +224,8 @@ def _stretch(entry: dict[str, Any]) -> Stretch:
     parameters = from_table(CopyingParameters, entry["parameters"], base=Path(), where="parameters")
     lines = tuple((str(key), str(value)) for key, value in entry["lines"])
     return Stretch(**{**entry, "parameters": parameters, "lines": lines})
+
+
+def output_of(manifest: Manifest, contig: str) -> Path:
+    """The output that a contig goes to."""
+    return Path(manifest.out.replace(PLACE, contig))

@@ -13,6 +13,7 @@ import numpy as np
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.output.genotypes import NONE
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records_at
@@ -21,9 +22,8 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import I16Array
 from vcfrag_train.imputing.selection import with_min_r2
-from vcfrag_train.jobs.chunk import ChunkReader, Piece, chunk_file, is_done, map_of, pieces_of, require_same
-from vcfrag_train.jobs.manifest import Chunk, Manifest
-from vcfrag_train.jobs.plan import output_of
+from vcfrag_train.jobs.chunk_file import ChunkReader, Piece, chunk_file, is_done, map_of, pieces_of, require_same
+from vcfrag_train.jobs.manifest import Chunk, Manifest, output_of
 from vcfrag_train.jobs.targets import StretchTargets, read_targets
 from vcfrag_train.reporter import SILENT, Reporter
 
@@ -129,8 +129,6 @@ def _merge_stretch(
 
 def windows_of(manifest: Manifest, number: int, panel: Panel) -> list[Window]:
     """The windows of a stretch, as its chunks have them."""
-    from vcfrag_core.imputation.imputer import imputation_windows
-
     stretch = manifest.stretches[number]
     return imputation_windows(map_of(stretch, panel).at(panel.positions), stretch.parameters.flank_cm)
 

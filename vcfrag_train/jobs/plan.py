@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
-from vcfrag_core.files.outputs import PLACE
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
@@ -321,8 +320,3 @@ def _samples_that_fit(stretch: Stretch, sizes: Sequence[int], cut: PlanConfig, n
         )
     # Even batches.
     return -(-n_samples // -(-n_samples // int(fits)))
-
-
-def output_of(manifest: Manifest, contig: str) -> Path:
-    """The output that a contig goes to."""
-    return Path(manifest.out.replace(PLACE, contig))

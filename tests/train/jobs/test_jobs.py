@@ -33,7 +33,8 @@ from vcfrag_train.imputing.finished import find_finished
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
-from vcfrag_train.jobs.chunk import chunk_file, is_done, run_chunk
+from vcfrag_train.jobs.chunk import run_chunk
+from vcfrag_train.jobs.chunk_file import chunk_file, is_done
 from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks

@@ -17,12 +17,13 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import copying, generated_panels, plain_copying, speed, synthetic
+from benchmarks import copying, generated_panels, pedigree, plain_copying, speed, synthetic
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_core.scoring.bootstrap import Interval
+from vcfrag_core.targets.likeness import Relation
 from vcfrag_train.evaluation.results import EVERYONE, Difference
 from vcfrag_train.simulate import simulate
 
@@ -285,3 +286,20 @@ def test_generated_panels__a_set_is_named_by_what_makes_it() -> None:
     other, clean = made("--demography", "breed", "--reference", "301", "--seed", "7", "--typed-every", "5000")
     assert other != made("--demography", "breed", "--reference", "301", "--seed", "7")[0]
     assert clean.genotype_error_share == clean.switch_errors_per_mb == clean.gene_conversions_per_crossover == 0
+
+
+def test_pedigree__children_are_told_from_their_kin_and_nobody_else_is_called_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pedigree, "POPULATION", 1000)  # a small one is generated fast
+    counts = pedigree.table(pedigree.found_pairs(10, 2, seed=5))
+    told = {truth for truth, relation in counts if relation is Relation.SAME}
+    assert told == {pedigree.SAME}
+    assert counts[pedigree.SAME, Relation.SAME] == 8
+
+
+def test_pedigree__names_say_who_is_who() -> None:
+    assert pedigree.true_relation("T5", "D5") == pedigree.SAME
+    assert pedigree.true_relation("T5", "D4") == pedigree.true_relation("T5", "S1") == pedigree.SIBLING
+    assert pedigree.true_relation("T5", "M1") == pedigree.MOTHER
+    assert {pedigree.true_relation("T5", name) for name in ("D8", "M2", "S0", "N1", "U1")} == {pedigree.OTHER}

@@ -138,6 +138,51 @@ def test_large_panel__every_changed_byte_of_its_blocks_is_told_when_it_is_used(
 
 
 @pytest.mark.usefixtures("large")
+def test_load_panel__a_damaged_block_of_the_cache_is_made_again_when_it_is_used(
+    vcf: Path, expected: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    bits = load_panel(vcf, cache_dir=folder).bits
+    assert isinstance(bits, CompactBits)
+    (entry,) = folder.iterdir()
+    damage(entry, bytes(bits.store.content(1)))
+    panel = load_panel(vcf, cache_dir=folder)
+    some = panel.select_sites(np.arange(10, N_SITES - 10))
+    assert caplog.text == ""
+    np.testing.assert_array_equal(panel.haplotypes(), expected.haplotypes())
+    np.testing.assert_array_equal(some.haplotypes(), expected.haplotypes(None, 10, N_SITES - 10))
+    assert caplog.text.count("panel cache is made again") == 1
+    assert f"{entry}: its block 1 is damaged" in caplog.text
+    caplog.clear()
+    np.testing.assert_array_equal(load_panel(vcf, cache_dir=folder).haplotypes(), expected.haplotypes())
+    assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("large")
+def test_load_panel__a_damaged_block_is_refused_where_its_source_has_changed(
+    vcf: Path, tmp_path: Path, make_panel: MakePanel
+) -> None:
+    folder = tmp_path / "cache"
+    bits = load_panel(vcf, cache_dir=folder).bits
+    assert isinstance(bits, CompactBits)
+    (entry,) = folder.iterdir()
+    damage(entry, bytes(bits.store.content(1)))
+    panel = load_panel(vcf, cache_dir=folder)
+    write_vcf(vcf, panel_text(make_panel(n_samples=20, n_sites=N_SITES, seed=2, contig="20")))
+    for _ in range(2):
+        with pytest.raises(CacheError, match="holds another panel now"):
+            panel.haplotypes()
+
+
+def damage(path: Path, block: bytes) -> None:
+    """Changes a bit of the block in the file."""
+    content = bytearray(path.read_bytes())
+    content[content.index(block) + len(block) // 2] ^= 0x10
+    path.chmod(0o600)
+    path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("large")
 def test_large_panel__cut_short_is_refused_when_it_is_opened_or_used(vcf: Path, tmp_path: Path) -> None:
     entry, table = tmp_path / "panel.bin", {"made": "here"}
     binary.write_panel_file(entry, read_panel(vcf), table)

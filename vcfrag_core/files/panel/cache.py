@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import json
@@ -9,14 +10,17 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from vcfrag_core.errors import CacheError
 from vcfrag_core.files.panel.binary import Key
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.panel.prepared import is_prepared, read_own, read_prepared, write_prepared
 from vcfrag_core.files.panel.reader import only_stretch, read_panels
+from vcfrag_core.files.panel.remade import RemadeBlocks
 from vcfrag_core.files.vcf.reader import open_vcf, parse_region
 from vcfrag_core.kernel_cache import user_cache
+from vcfrag_core.panel.compact import BlockStore, CompactBits
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.storage import DenseBits
 
@@ -66,7 +70,8 @@ def load_panels(
     """The panels of a prepared panel, or of a VCF or BCF: from the cache where it was read before, else put there.
 
     An entry is used only if path, size, modification time, header and region are those that it was made from and
-    all its checksums are right; any other is made again, with a logged warning if it is damaged. A cache that cannot
+    all its checksums are right; any other is made again, with a logged warning if it is damaged, be it that a large
+    panel's block turns out so when it is used. A cache that cannot
     be written is logged, too, and nothing else.
 
     Args:
@@ -88,9 +93,20 @@ def load_panels(
     entry = (Path(cache_dir) if cache_dir is not None else cache_folder()) / _name(key)
     hashing = max(threads, min(_MAX_HASHING_THREADS, os.cpu_count() or 1))
     cached = _lookup(entry, key, hashing)
+
+    def read(progress: Callable[[int], None] | None = None) -> list[Panel]:
+        return read_panels(
+            path, region=region, threads=threads, progress=progress, missing=missing, scratch=entry.parent
+        )
+
     if cached is not None and not verify_source:
+        for number, panel in enumerate(cached):
+            if isinstance(panel.bits, CompactBits):
+                # Its blocks are looked at when they are used.
+                remake = functools.partial(_made_again, lambda: _stored(entry, read(), key, hashing), panel, number)
+                panel.bits.store = RemadeBlocks(panel.bits.store, remake)
         return cached
-    panels = read_panels(path, region=region, threads=threads, progress=progress, missing=missing, scratch=entry.parent)
+    panels = read(progress)
     if cached is None:
         return _stored(entry, panels, key, hashing)
     if (now := _digests(panels)) != (then := _digests(cached)):
@@ -100,6 +116,17 @@ def load_panels(
             path=entry,
         )
     return panels
+
+
+def _made_again(read: Callable[[], list[Panel]], panel: Panel, number: int) -> BlockStore:
+    """The blocks of a panel whose cache entry is damaged, from its source."""
+    panels = read()
+    made = panels[number].bits if number < len(panels) else None
+    mine = panel.bits
+    same = isinstance(made, CompactBits) and isinstance(mine, CompactBits) and made.block_sites == mine.block_sites
+    if not same or panels[number].digest != panel.digest:
+        raise CacheError(f"its cache is damaged, and it holds another panel now: run again ({panel.source})")
+    return cast("CompactBits", made).store
 
 
 def _digests(panels: Sequence[Panel]) -> str:

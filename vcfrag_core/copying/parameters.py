@@ -62,6 +62,18 @@ def density(observed: BoolArray, cm: F64Array) -> float:
     return float(observed.sum()) / max(float(cm[-1] - cm[0]), MIN_SPAN_CM)
 
 
+def dense_share(observed_per_cm: float) -> float:
+    """Where data lie between a genotyping array, 0, and dense data, 1, on a logarithmic scale; beyond them the nearer.
+
+    Raises:
+        ConfigError: A density that is not positive.
+    """
+    if not (observed_per_cm > 0 and math.isfinite(observed_per_cm)):
+        raise ConfigError(f"observed sites per cM must be positive, got {observed_per_cm}")
+    share = math.log(observed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
+    return min(1.0, max(0.0, share))
+
+
 def parameters_for(observed_per_cm: float) -> CopyingParameters:
     """The parameters for data with this many observed sites per centimorgan.
 
@@ -72,10 +84,7 @@ def parameters_for(observed_per_cm: float) -> CopyingParameters:
     Raises:
         ConfigError: A density that is not positive.
     """
-    if not (observed_per_cm > 0 and math.isfinite(observed_per_cm)):
-        raise ConfigError(f"observed sites per cM must be positive, got {observed_per_cm}")
-    share = math.log(observed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
-    share = min(1.0, max(0.0, share))
+    share = dense_share(observed_per_cm)
 
     def between(sparse: float, dense: float) -> float:
         return float(sparse * (dense / sparse) ** share)

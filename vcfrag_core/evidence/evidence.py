@@ -51,6 +51,7 @@ SITE_FEATURES = (
 DOSAGE_FEATURE = SITE_FEATURES.index("dosage")
 FREQUENCY_FEATURE = SITE_FEATURES.index("frequency")
 OTHER_FEATURE = SITE_FEATURES.index("other_dosage")
+STRICT_FEATURE = SITE_FEATURES.index("strict_dosage")
 FIRST_CHANGES = SITE_FEATURES.index("changes_from_left")
 FIRST_VARIANT = SITE_FEATURES.index("middle_dosage")
 # Above the least frequency of `pbwt_changes`, so that in panels of some size a number is there whoever the query is.

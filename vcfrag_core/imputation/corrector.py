@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
-from vcfrag_core.evidence.evidence import DOSAGE_FEATURE, FREQUENCY_FEATURE, Evidence
+from vcfrag_core.evidence.evidence import DOSAGE_FEATURE, FREQUENCY_FEATURE, STRICT_FEATURE, Evidence
 from vcfrag_core.evidence.inputs import candidate_inputs, site_inputs
 from vcfrag_core.model.config import ModelConfig
-from vcfrag_core.types import F32Array, F64Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array
 
 # A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
 # the query alone, and so its answer does not depend on its company.
@@ -19,6 +20,8 @@ SITES_PER_CALL = 256
 _MIN_PRIOR = np.float32(1e-7)
 # Beyond it the probability is 0 or 1, and e to it no longer a float32.
 _MAX_DELTA = np.float32(60)
+# Alleles as rare as this are young, and shared over shorter stretches than those that the rates are estimated from.
+_RARE = np.float32(1e-3)
 
 
 class LearnedCopying(Protocol):
@@ -84,27 +87,34 @@ class Corrector:
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
 
-    def correct(self, evidence: Evidence) -> F32Array:
-        """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context."""
+    def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:
+        """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context.
+
+        Args:
+            evidence: Of copying.
+            strict_share: How much the strict way to copy counts at the rarest sites, where the model leaves those to
+                copying (docs/decisions/context-and-neighbours.md).
+        """
         corrected = evidence.dosage.copy()
-        kept = self._to_correct(evidence)
-        borders = np.searchsorted(evidence.query[kept], np.arange(len(corrected) + 1))
+        left = self._left_to_copying(evidence)
+        _mix_in_strict(corrected, _some(evidence, left), strict_share)
+        evidence = _some(evidence, ~left)
+        borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
         for start, stop in zip(borders[:-1], borders[1:], strict=True):
             for first in range(int(start), int(stop), SITES_PER_CALL):
-                part = kept[first : min(first + SITES_PER_CALL, int(stop))]
+                part = slice(first, min(first + SITES_PER_CALL, int(stop)))
                 corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
                     evidence.candidates[part], evidence.sites[part]
                 )
         return corrected
 
-    def _to_correct(self, evidence: Evidence) -> I64Array:
-        """(n,) which of the uncertain sites."""
-        frequency = evidence.sites[:, FREQUENCY_FEATURE]
-        maf = np.minimum(frequency, 1 - frequency)
-        keep = np.ones(len(maf), dtype=np.bool_)
+    def _left_to_copying(self, evidence: Evidence) -> BoolArray:
+        """(N,) uncertain sites that the model does not correct."""
+        maf = _maf(evidence)
+        left = np.zeros(len(maf), dtype=np.bool_)
         for low, high in self.left_to_copying:
-            keep &= ~((maf > low) & (maf <= high))
-        return np.flatnonzero(keep)
+            left |= (maf > low) & (maf <= high)
+        return left
 
     def _probabilities(self, candidates: F32Array, sites: F32Array) -> F32Array:
         inputs = candidate_inputs(candidates)
@@ -115,3 +125,32 @@ class Corrector:
         )
         probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MAX_DELTA, _MAX_DELTA)))
         return probabilities
+
+
+def _maf(evidence: Evidence) -> F32Array:
+    frequency = evidence.sites[:, FREQUENCY_FEATURE]
+    maf: F32Array = np.minimum(frequency, 1 - frequency)
+    return maf
+
+
+def _some(evidence: Evidence, keep: BoolArray) -> Evidence:
+    """Some of the uncertain sites."""
+    if keep.all():
+        return evidence
+    return dataclasses.replace(
+        evidence,
+        query=evidence.query[keep],
+        site=evidence.site[keep],
+        candidates=evidence.candidates[keep],
+        sites=evidence.sites[keep],
+    )
+
+
+def _mix_in_strict(dosage: F32Array, evidence: Evidence, share: float) -> None:
+    """Replaces the dosages of the rarest of these sites by a mean with those of the strict way to copy."""
+    if share <= 0:
+        return
+    rare = _maf(evidence) <= _RARE
+    strict = evidence.sites[rare, STRICT_FEATURE]
+    where = evidence.query[rare], evidence.site[rare]
+    dosage[where] += np.float32(share) * (strict - dosage[where])

@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
+from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
@@ -459,7 +459,7 @@ class Imputer:
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
             return
-        ploidy = queries.ploidy
+        ploidy, share = queries.ploidy, dense_share(density(queries.observed, self.cm))
 
         def some(part: range) -> Corrected:
             samples = np.arange(part.start, part.stop)
@@ -474,7 +474,7 @@ class Imputer:
                 n_candidates=corrector.n_candidates,
                 factor=self._switch_factor,
             )
-            return Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence))
+            return Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
 
         with corrector.network.undisturbed():
             yield from pool.map(some, parts)

@@ -115,6 +115,36 @@ def test_correct__certain_sites_stay_as_they_are() -> None:
     np.testing.assert_array_equal(corrected[certain], evidence.dosage[certain])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_correct__the_rarest_sites_left_to_copying_lean_to_its_strict_way(share: float) -> None:
+    evidence = random_evidence((200, 90))
+    rng = np.random.default_rng(3)
+    frequency = rng.choice(np.array([0.0005, 0.9995, 0.02, 0.3], dtype=np.float32), len(evidence.query))
+    evidence.sites[:, 1] = frequency
+    network = corrector(model_of()).network
+    tool = Corrector(network, "test", left_to_copying=((0.0, 0.001), (0.01, 0.05)))
+    with network.undisturbed():
+        corrected = tool.correct(evidence, strict_share=share)[evidence.query, evidence.site]
+        everywhere = Corrector(network, "test").correct(evidence, strict_share=share)[evidence.query, evidence.site]
+    copied, strict = evidence.sites[:, 0], evidence.sites[:, SITE_FEATURES.index("strict_dosage")]
+    rare, left = np.isin(frequency, [0.0005, 0.9995]), np.isclose(frequency, 0.02)
+    np.testing.assert_allclose(corrected[rare], (1 - share) * copied[rare] + share * strict[rare], rtol=1e-5)
+    np.testing.assert_array_equal(corrected[left], copied[left])
+    np.testing.assert_allclose(corrected[~rare & ~left], everywhere[~rare & ~left], rtol=1e-5)
+    # What the model corrects is its own affair.
+    assert np.abs(everywhere[rare] - corrected[rare]).mean() > 0.01
+
+
+class Recording(Corrector):
+    """Remembers how much the strict way was to count."""
+
+    share = -1.0
+
+    def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:
+        self.share = strict_share
+        return super().correct(evidence, strict_share=strict_share)
+
+
 def test_torch_threads__overlapping_users_leave_the_number_as_it_was() -> None:
     before = torch.get_num_threads()
     outer, inner = torch_threads(before + 1), torch_threads(before + 2)
@@ -152,6 +182,21 @@ def placed(make_panel: Callable[..., Panel]) -> tuple[Panel, GeneticMap]:
     ends = panel.positions[[0, -1]].astype(np.int64)
     genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 10.0]), contig="7")
     return panel, genetic_map
+
+
+@pytest.mark.parametrize(("cm_long", "share"), [(10.0, 0.0), (1.2, 0.2027), (0.2, 1.0)])
+def test_imputer_with_a_model__counts_the_strict_way_by_the_density(
+    placed: tuple[Panel, GeneticMap], cm_long: float, share: float
+) -> None:
+    panel, _ = placed
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    tool = Recording(corrector(model_of()).network, "test")
+    imputer = Imputer(panel, GeneticMap(positions=ends, cm=np.array([0.0, cm_long]), contig="7"), corrector=tool)
+    observed = np.arange(panel.n_sites) % 2 == 0
+    alleles = np.where(observed, panel.haplotypes()[:2], np.int8(-1)).astype(np.int8)
+    list(imputer.impute_windows(alleles, observed, [panel.samples[0]] * 2))
+    # 120 typed sites on so many cM, between 60 and 750 per cM.
+    assert tool.share == pytest.approx(share, abs=1e-3)
 
 
 @pytest.mark.parametrize("learn_copying", [False, True])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def merge(
         TruncatedFileError: A chunk is damaged.
         ProvenanceMismatchError: The panel is not what the job was planned with.
     """
+    _allow_open_files()
     missing = missing_chunks(manifest, folder)
     outputs: dict[Path, list[int]] = {}
     for number, stretch in enumerate(manifest.stretches):
@@ -69,6 +71,14 @@ def merge(
             _mark(manifest, folder, path, n_records)
         results.append((path, n_records))
     return results
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets this process have: all batches of a window are read side by side."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    # Some systems name a limit that they do not grant.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def missing_chunks(manifest: Manifest, folder: Path) -> list[int]:

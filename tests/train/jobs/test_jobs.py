@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import resource
 import shlex
 import shutil
 import tracemalloc
@@ -83,6 +84,24 @@ def test_job__six_cuts_of_one_task_give_the_same_bytes(genome: Genome, model: bo
         outputs.add(path.read_bytes())
     assert len(n_chunks) >= 2
     assert len(outputs) == 1
+
+
+def test_merge__of_more_batches_than_files_may_be_open(genome: Genome) -> None:
+    config = dataclasses.replace(genome.config("many.vcf.gz"), copying_only=True)
+    planned = plan(config, genome.cut(samples_per_chunk=1))
+    worker = Worker(genome.cut().manifest, 1)
+    for number in range(len(planned.chunks)):
+        worker.run(number)
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+    least = next(n for n in range(1000) if n - len([number for number in in_use if number < n]) == 12)
+    assert len(planned.samples) > 12
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least, allowed[1]))
+    try:
+        ((path, n_records),) = merge(planned, job_folder(genome.cut().manifest))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert n_records == len(body(path)) == 2 * 260
 
 
 @pytest.mark.parametrize("choices", [{}, {"sites": SiteChoice.IMPUTED, "min_r2": 0.6}], ids=["all sites", "some"])

@@ -30,6 +30,7 @@ KERNEL_MODULES = (
     "model/one_layer.py",
     "output/kernels.py",
     "panel/kernels.py",
+    "phasing/chains.py",
     "phasing/kernels.py",
     "phasing/pairs.py",
     "phasing/ranking.py",

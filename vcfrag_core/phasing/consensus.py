@@ -17,12 +17,21 @@ def consensus(phases: I8Array) -> tuple[I8Array, F32Array]:
         (n,) allele of the first haplotype, 1 at the first heterozygote, and (n,) the share of draws in which it lies
         so to the heterozygote before; NaN at the first.
     """
-    n = phases.shape[1]
-    if n == 0:
+    same = np.zeros(phases.shape[1])
+    same[1:] = (phases[:, 1:] == phases[:, :-1]).mean(axis=0)
+    return consensus_of_shares(same)
+
+
+def consensus_of_shares(same: F64Array) -> tuple[I8Array, F32Array]:
+    """As `consensus`, from how probable it is that each heterozygote has the allele of the one before.
+
+    Args:
+        same: (n,) the probabilities; the first one is not looked at.
+    """
+    if not len(same):
         return np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.float32)
-    same = (phases[:, 1:] == phases[:, :-1]).mean(axis=0)
-    turns = np.concatenate([[0], np.cumsum(same < 0.5)])
-    probability = np.concatenate([[np.nan], np.maximum(same, 1 - same)]).astype(np.float32)
+    turns = np.concatenate([[0], np.cumsum(same[1:] < 0.5)])
+    probability = np.concatenate([[np.nan], np.maximum(same[1:], 1 - same[1:])]).astype(np.float32)
     return np.asarray(1 - turns % 2, dtype=np.int8), probability
 
 

@@ -20,7 +20,8 @@ class PhasingParameters:
         early_states: Candidates in the rounds before, which only say what is searched for next; as many unless given.
         rounds: How often candidates are retrieved and phases drawn.
         queries: Draws of a round whose haplotypes are the queries of the next one.
-        draws: Draws of the last round, from which the consensus is made.
+        draws: Draws of the last round.
+        agreeing: So many of them make the consensus.
         switch_per_cm: Rate of switches between candidates in the first round; later ones have each sample's own.
         mismatch: Probability that an allele differs from the copied one, likewise.
         block_sites: At most so many sites form a block, within which nobody switches.
@@ -38,6 +39,7 @@ class PhasingParameters:
     rounds: int = 4
     queries: int = 4
     draws: int = 32
+    agreeing: int = 12
     block_sites: int = 4
     block_cm: float = 0.005
     segment_sites: int = 8
@@ -52,8 +54,11 @@ class PhasingParameters:
             raise ConfigError(f"block_sites must lie in [1, 16], got {self.block_sites}")
         if self.early_states is not None and self.early_states < 1:
             raise ConfigError(f"early_states must be >= 1, got {self.early_states}")
-        if self.draws < self.queries:
-            raise ConfigError(f"draws must be at least queries, got {self.draws} and {self.queries}")
+        if self.draws < max(self.queries, self.agreeing) or self.agreeing < 1:
+            raise ConfigError(
+                f"agreeing must be >= 1 and draws at least queries and agreeing, got {self.agreeing}, {self.draws} and"
+                f" {self.queries}"
+            )
         if not (self.switch_per_cm > 0 and self.block_cm >= 0 and 1e-6 <= self.mismatch < 0.5):
             raise ConfigError("switch_per_cm must be > 0, block_cm >= 0 and mismatch in [1e-6, 0.5)")
 
@@ -86,12 +91,11 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     copying = parameters_for(typed_per_cm)
     share = math.log(typed_per_cm / SPARSE_PER_CM) / math.log(DENSE_PER_CM / SPARSE_PER_CM)
     share = min(1.0, max(0.0, share))
-    states = round(192 * (96 / 192) ** share)
     return PhasingParameters(
         scales=tuple(round(sites * 4**share) for sites in (16, 64, 256)),
         k=round(24 * 0.5**share),
-        states=states,
-        early_states=min(states, round(96 * 4**share)),
+        states=max(96, round(192 * 0.25**share)),
+        early_states=96,
         switch_per_cm=copying.switch_per_cm,
         mismatch=copying.mismatch,
         block_sites=round(4 + 4 * share),

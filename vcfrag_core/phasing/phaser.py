@@ -22,12 +22,13 @@ from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
 from vcfrag_core.phasing.rates import PathRates, prior_rates, rates_of_paths
+from vcfrag_core.phasing.refinement import ChainRows, chain_model, likeliest, redrawn
 from vcfrag_core.phasing.stretches import Stretches, lay_stretches, switch_probabilities
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External, QueryBlock, SearchResult
 from vcfrag_core.targets.calls import UNPHASED
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U8Array, U64Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.random import ReferenceRows
 from vcfrag_core.window.retriever import IndexSpec
@@ -47,9 +48,13 @@ class _Sample:
         first: (M,) allele of the first haplotype where its phase is known, else -1.
         set_starts: Sites of known phase at which another phase set begins than the one before.
         key: Of its random numbers.
-        phases: (D, M) alleles of the first haplotype in the last round's draws.
+        phases: (D, M) alleles of the first haplotype in the last round's draws; before the last round the first one is
+            the likeliest phase near their consensus.
         copied: (C, E) rows that they copied most.
         rates: Of switches and mismatches, from the draws of the last round.
+        chain_rows: Candidates of all rounds.
+        agreed: (n,) allele of the first haplotype at heterozygotes in consensus phase.
+        probability: (n,) of its lying so to the one before.
     """
 
     number: int
@@ -61,6 +66,9 @@ class _Sample:
     phases: I8Array
     copied: I32Array
     rates: PathRates
+    chain_rows: ChainRows | None
+    agreed: I8Array
+    probability: F32Array
 
     def queries(self, n_draws: int) -> I8Array:
         """(Q, M) what is searched for: the haplotypes of some draws, and the sample without its heterozygotes."""
@@ -152,15 +160,15 @@ class Phaser:
         if not 1 <= draws <= parameters.draws:
             raise RangeError(f"1 to {parameters.draws} draws can be kept, got {draws}")
         sites = np.flatnonzero(targets.observed)
-        run = _Run(self._reference(sites), parameters, self.cm[sites], self._threads)
+        run = _Run(self._reference(sites), parameters, self.cm[sites], self._threads, draws)
         alleles = targets.alleles.copy()
         probability = np.full((len(targets.samples), len(sites)), np.nan, dtype=np.float32)
         drawn: list[U8Array | None] = [None] * len(targets.samples)
         for sample in run.phased(self._samples(targets, sites, prior_rates(parameters))):
             hets = heterozygotes(sample.genotypes)
-            agreed, probability[sample.number, hets] = consensus(sample.phases[:, hets])
+            probability[sample.number, hets] = sample.probability
             first = (sample.genotypes == 2).astype(np.int8)
-            first[hets] = agreed
+            first[hets] = sample.agreed
             second = sample.genotypes - first
             pair = targets.ploidy.rows([sample.number])
             alleles[np.ix_(pair, sites)] = np.where(sample.genotypes < 0, -1, np.stack([first, second]))
@@ -201,6 +209,9 @@ class Phaser:
                     phases=np.zeros((0, len(sites)), dtype=np.int8),
                     copied=np.zeros((0, 0), dtype=np.int32),
                     rates=rates,
+                    chain_rows=None,
+                    agreed=np.zeros(0, dtype=np.int8),
+                    probability=np.zeros(0, dtype=np.float32),
                 )
             )
         return chosen
@@ -209,12 +220,15 @@ class Phaser:
 class _Run:
     """Rounds over samples, a few at a time."""
 
-    def __init__(self, reference: _Reference, parameters: PhasingParameters, cm: F64Array, threads: int) -> None:
+    def __init__(
+        self, reference: _Reference, parameters: PhasingParameters, cm: F64Array, threads: int, draws: int
+    ) -> None:
         self._reference = reference
         self._parameters = parameters
         self._cm = cm
         self._stretches = lay_stretches(cm, parameters)
         self._threads = threads
+        self._n_kept = max(draws, parameters.agreeing)
         panel = reference.panel
         self._rows = ReferenceRows(panel, reference.split)
         observed = np.ones(panel.n_sites, dtype=np.bool_)
@@ -283,6 +297,26 @@ class _Run:
         sample.rates = rates_of_paths(model, stretches.steps_cm, phases, copied, parameters)
         sample.copied = np.empty((len(candidates), parameters.kept), dtype=np.int32)
         most_copied(copied, stretches.segments, len(self._reference.words), sample.copied)
+        self._refine(sample, number, stretches, candidates)
+
+    def _refine(self, sample: _Sample, number: int, stretches: Stretches, candidates: I32Array) -> None:
+        """The draws of the last round are drawn anew under all rows; before, the likeliest phase becomes the first."""
+        words = self._reference.words
+        sample.chain_rows = sample.chain_rows or ChainRows.none(len(stretches.windows) - 1, len(words))
+        sample.chain_rows.add(candidates, stretches, len(words))
+        known = sample.first, sample.set_starts
+        rows = sample.chain_rows
+        model = chain_model(words, rows, stretches, self._cm, sample.genotypes, *known, sample.rates)
+        if number == self._parameters.rounds - 1:
+            sample.phases = sample.phases[: self._n_kept]
+            sample.agreed, sample.probability = redrawn(
+                model, sample.key + number, sample.phases, self._parameters.agreeing
+            )
+            return
+        hets = heterozygotes(sample.genotypes)
+        middle = sample.phases[0].copy()
+        middle[hets], _ = consensus(sample.phases[:, hets])
+        sample.phases = np.concatenate([likeliest(model, middle)[None], sample.phases[:-1]])
 
     def _divided(self, sample: _Sample) -> tuple[Stretches, I8Array]:
         """The divisions of the sites, and where a phase set begins."""

@@ -10,6 +10,7 @@ import numpy as np
 from vcfrag_core.phasing.parameters import PhasingParameters
 from vcfrag_core.types import F32Array, F64Array, I64Array
 
+WINDOW_SEGMENTS = 32
 _MIN_SWITCH = 1e-7
 _MAX_SWITCH = 0.9
 
@@ -22,12 +23,14 @@ class Stretches:
         blocks: (B + 1,) first site of each block, and M.
         segments: (C + 1,) first block of each segment, and B.
         groups: (N + 1,) first segment of each group, whose forward values are held at once, and C.
+        windows: (N + 1,) first segment of each window of the haploid chains, and C.
         steps_cm: (B,) distance of each block's middle from that of the one before, 0 at the first.
     """
 
     blocks: I64Array
     segments: I64Array
     groups: I64Array
+    windows: I64Array
     steps_cm: F64Array
 
     @property
@@ -53,6 +56,7 @@ def lay_stretches(cm: F64Array, parameters: PhasingParameters, *, borders: I64Ar
         blocks=blocks,
         segments=segments,
         groups=_runs(np.diff(segments), max(1, math.isqrt(n_blocks))),
+        windows=_runs(np.ones(len(segments) - 1, dtype=np.int64), WINDOW_SEGMENTS),
         steps_cm=np.diff(middle, prepend=middle[0]),
     )
 

@@ -1,0 +1,115 @@
+"""Phases that pairs of few candidates made, refined under haploid chains over all whom any round thought of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Self
+
+import numpy as np
+
+from vcfrag_core.phasing.chains import ChainModel, gather_rows, sweep
+from vcfrag_core.phasing.consensus import consensus_of_shares, heterozygotes
+from vcfrag_core.phasing.rates import PathRates
+from vcfrag_core.phasing.stretches import Stretches, switch_probabilities
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
+
+# Rows of a window at most: so many that the donors of either haplotype before and after a doubtful place are there.
+MAX_ROWS = 1024
+MAX_GREEDY_SWEEPS = 4
+
+
+@dataclasses.dataclass(slots=True)
+class ChainRows:
+    """Rows that the haplotypes of one sample may copy in each window.
+
+    Attributes:
+        rows: (N, R) ascending.
+        counts: (N, R) how often each was a candidate.
+        sizes: (N,) how many there are.
+    """
+
+    rows: I32Array
+    counts: I32Array
+    sizes: I64Array
+
+    @classmethod
+    def none(cls, n_windows: int, n_rows: int) -> Self:
+        shape = (n_windows, min(MAX_ROWS, n_rows))
+        return cls(
+            rows=np.zeros(shape, dtype=np.int32),
+            counts=np.zeros(shape, dtype=np.int32),
+            sizes=np.zeros(n_windows, dtype=np.int64),
+        )
+
+    def add(self, candidates: I32Array, stretches: Stretches, n_rows: int) -> None:
+        """Adds the candidates of a round, (C, K)."""
+        gather_rows(candidates, stretches.windows, n_rows, self.rows, self.counts, self.sizes)
+
+
+def chain_model(
+    words: U64Array, rows: ChainRows, stretches: Stretches, cm: F64Array, genotypes: I8Array, first: I8Array,
+    set_starts: I64Array, rates: PathRates,
+) -> ChainModel:  # fmt: skip
+    """The chains of one sample.
+
+    Args:
+        words: (H, W) alleles of all haplotypes.
+        rows: Whom its haplotypes may copy.
+        stretches: The divisions of its sites.
+        cm: (M,) genetic positions.
+        genotypes: (M,) ALT copies, -1 missing.
+        first: (M,) allele of the first haplotype at heterozygotes of known phase, -1 elsewhere.
+        set_starts: Sites of known phase at which another phase set begins.
+        rates: Of switches and mismatches.
+    """
+    flips, crosses = _free(first, set_starts)
+    return ChainModel(
+        words=words,
+        rows=rows.rows,
+        sizes=rows.sizes,
+        windows=stretches.blocks[stretches.segments[stretches.windows]],
+        genotypes=genotypes,
+        flips=flips,
+        crosses=crosses,
+        switch=switch_probabilities(np.diff(cm, prepend=cm[0]), rates.switch_per_cm),
+        mismatch=rates.mismatch,
+    )
+
+
+def likeliest(model: ChainModel, phase: I8Array) -> I8Array:
+    """(M,) a phase that no single decision makes likelier, from one nearby."""
+    phases = phase[None].copy()
+    for _ in range(MAX_GREEDY_SWEEPS):
+        if not sweep(model, 0, True, 0, phases, np.zeros(len(phase))):
+            break
+    return np.asarray(phases[0])
+
+
+def redrawn(model: ChainModel, key: int, phases: I8Array, n_agreeing: int) -> tuple[I8Array, F32Array]:
+    """Draws phases anew, one sweep each and in place, and what the first of them agree on.
+
+    Args:
+        model: The sample.
+        key: Of the random numbers.
+        phases: (D, M) allele of the first haplotype at heterozygotes.
+        n_agreeing: So many of them make the consensus.
+
+    Returns:
+        (n,) allele of the first haplotype at the n heterozygotes, and (n,) the probability that each lies so to the one
+        before, the mean over draws of that given all other heterozygotes.
+    """
+    same = np.zeros(phases.shape[1])
+    sweep(model, key, False, 0, phases[:n_agreeing], same)
+    sweep(model, key, False, n_agreeing, phases[n_agreeing:], np.zeros(phases.shape[1]))
+    return consensus_of_shares(same[heterozygotes(model.genotypes)] / n_agreeing)
+
+
+def _free(first: I8Array, set_starts: I64Array) -> tuple[BoolArray, BoolArray]:
+    """(M,) which sites may turn by themselves, and after which the rest may cross: nothing within a phase set."""
+    flips, crosses = np.ones(len(first), dtype=np.bool_), np.ones(len(first), dtype=np.bool_)
+    known = np.flatnonzero(first >= 0)
+    for sites in np.split(known, np.searchsorted(known, set_starts)):
+        if len(sites) > 1:
+            flips[sites] = False
+            crosses[sites[0] : sites[-1]] = False
+    return flips, crosses

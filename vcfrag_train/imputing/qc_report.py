@@ -158,9 +158,11 @@ def _lines(
     lines = []
     if records.contig != panel.contig:
         lines.append(f"contig {records.contig} of the target is {panel.contig} of the panel")
+    n_split = _n_split(target)
+    each = ", one for each ALT allele," if n_split else ""
     lines.append(
-        f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records are typed sites of the"
-        f" panel's {panel.n_sites}, in {len(records.samples)} samples"
+        f"{target.label}: {int(target.observed.sum())} of {records.n_records} target records{each} are typed sites of"
+        f" the panel's {panel.n_sites}, in {len(records.samples)} samples"
     )
     if bool(target.observed.all()):
         lines.append(
@@ -173,7 +175,7 @@ def _lines(
     if panel.counts:
         done = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in panel.counts.items())
         lines.append(f"{target.label}: of the panel: {done}")
-    if n_split := _n_split(target):
+    if n_split:
         lines.append(f"{target.label}: {n_split} records with several ALT alleles are split, one record for each")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
     if others:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, SampleTableError, UnknownContigError
 from vcfrag_core.files.tables.sites import SiteKey, label, read_typed_sites, site_rows
-from vcfrag_core.files.tables.text import numbered_lines
+from vcfrag_core.files.tables.text import file_state, numbered_lines
 from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.calls import TargetCalls
@@ -101,7 +102,12 @@ def chosen_sites(panel: Panel, observed: BoolArray, sites: SiteChoice | Path) ->
 
 
 def _sites_of(sites: Path, contig: str) -> frozenset[SiteKey]:
-    """What a file names on a contig; nothing where it is of others."""
+    """What a file names on a contig; nothing where it is of others. It is read once for a contig."""
+    return _read_sites(sites, contig, file_state(sites))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_sites(sites: Path, contig: str, state: tuple[int, ...]) -> frozenset[SiteKey]:
     try:
         return read_typed_sites(sites, contig)
     except (EmptyInputError, UnknownContigError):

@@ -148,6 +148,7 @@ def test_impute__records_that_are_no_panel_sites_are_counted_listed_and_passed_t
     assert outcome.reasons() == {"used": len(lines), **others}
     assert Counter(row["reason"] for row in outcome.qc) == others
     assert "20: 1 records with several ALT alleles are split, one record for each" in outcome.stderr
+    assert "target records, one for each ALT allele, are typed sites" in outcome.stderr
     assert all(row["meaning"] for row in outcome.qc)
     assert outcome.format_columns == clean.format_columns
     passed = impute(target, "--pass-through", out="passed.vcf.gz")

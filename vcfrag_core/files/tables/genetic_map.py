@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.files.tables.text import numbered_lines
+from vcfrag_core.files.tables.text import file_state, numbered_lines
 from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -114,15 +114,11 @@ def _lines_of(path: str | Path, contig: str) -> _Lines:
 
 def _read(path: str | Path) -> dict[str | None, _Lines]:
     """What the file holds, contig by contig; a file that is as it was is not read a second time."""
-    try:
-        found = Path(path).stat()
-    except OSError as fault:
-        raise GeneticMapError(f"cannot be read: {fault.strerror}", path=path) from fault
-    return _parse(path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return _parse(path, file_state(path))
 
 
 @functools.lru_cache(maxsize=1)
-def _parse(path: str | Path, as_it_was: tuple[int, ...]) -> dict[str | None, _Lines]:
+def _parse(path: str | Path, state: tuple[int, ...]) -> dict[str | None, _Lines]:
     lines = numbered_lines(path, GeneticMapError)
     head = list(itertools.islice(lines, _LINES_THAT_TELL))
     if not head:

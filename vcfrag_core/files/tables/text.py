@@ -10,6 +10,15 @@ from pathlib import Path
 from vcfrag_core.errors import InputError
 
 
+def file_state(path: str | Path) -> tuple[int, ...]:
+    """What changes when a file does, for who keeps what was read of it; nothing where it cannot be looked at."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def numbered_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text, without the line end, of every line that is not blank.
 

@@ -20,10 +20,15 @@ def text_digest(kind: str, *parts: str | bytes) -> str:
     """Digest of anything that a record names (a genetic map, a configuration), under its own kind."""
     made = hasher(kind)
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        made.update(len(data).to_bytes(8, "little"))
-        made.update(data)
+        update_part(made, part)
     return made.hexdigest()
+
+
+def update_part(made: hashlib.blake2b, part: str | bytes) -> None:
+    """Takes in how long a part is, and its bytes."""
+    data = part.encode() if isinstance(part, str) else part
+    made.update(len(data).to_bytes(8, "little"))
+    made.update(data)
 
 
 def hasher(kind: str) -> hashlib.blake2b:

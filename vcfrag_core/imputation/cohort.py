@@ -10,7 +10,7 @@ import numpy as np
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.streams import Stream
+from vcfrag_core.streams import first_numbers
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, I64Array
 
@@ -69,8 +69,8 @@ def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig |
 
 def drawn_samples(names: Sequence[str], n: int, seed: int = 1) -> I64Array:
     """Numbers of at most n of the names, those of the smallest keyed hashes, in the order of the hashes."""
-    hashes = [(int(Stream("rates", seed, "sample", name).raw(1)[0]), i) for i, name in enumerate(names)]
-    return np.array([i for _, i in sorted(hashes)[:n]], dtype=np.int64)
+    hashes = first_numbers("rates", seed, "sample", last=names)
+    return np.argsort(hashes, kind="stable")[:n]
 
 
 def select_targets(targets: Targets, chosen: I64Array) -> Targets:

@@ -38,5 +38,11 @@ def longer_scale_candidates(result: SearchResult, candidates: Sequence[I32Array]
 
 def _distinct(ids: I32Array) -> list[I32Array]:
     """Q ascending arrays of the ids among (G, Q, K), without -1."""
-    distinct = (np.unique(ids[:, q]) for q in range(ids.shape[1]))
-    return [mine[mine >= 0].astype(np.int32) for mine in distinct]
+    is_there = np.zeros(ids.max(initial=-1) + 2, dtype=np.bool_)
+    found = []
+    for q in range(ids.shape[1]):
+        # The place before the first is that of -1.
+        is_there[ids[:, q] + 1] = True
+        found.append(np.flatnonzero(is_there[1:]).astype(np.int32))
+        is_there[:] = False
+    return found

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array
+from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
 BLOCK = 32
 
@@ -122,9 +122,10 @@ def forward_block(
 
 @numba.njit(cache=True, nogil=True)
 def carriers(rows: U8Array, candidates: I32Array, wanted: U8Array, first: int, stop: int) -> tuple[U8Array, U8Array]:
-    """(B, K) bytes [first, stop) of the candidates, byte by byte, and the (B,) bits that any candidate has.
+    """(B, >= K) bytes [first, stop) of the candidates, byte by byte, and the (B,) bits that any candidate has.
 
-    A candidate's bytes lie together in a panel of any size; those of one byte of all candidates do not.
+    A candidate's bytes lie together in a panel of any size; those of one byte of all candidates do not. Rows are filled
+    up to a multiple of eight, with what is no candidate's.
 
     Args:
         rows: (H, bytes) panel bits, a haplotype's after each other.
@@ -132,15 +133,54 @@ def carriers(rows: U8Array, candidates: I32Array, wanted: U8Array, first: int, s
         wanted: (bytes,) bits of the sites that matter; bytes without any are not filled.
         first, stop: Which bytes.
     """
-    out, carried = np.empty((stop - first, len(candidates)), dtype=np.uint8), np.zeros(stop - first, dtype=np.uint8)
+    k = len(candidates)
+    begin, end = first >> 3, (stop + 7) >> 3
+    eights = np.empty((8 * (end - begin), (k + 7) >> 3), dtype=np.uint64)
+    out, carried = eights.view(np.uint8)[first - 8 * begin : stop - 8 * begin], np.zeros(stop - first, dtype=np.uint8)
     mine = first + np.flatnonzero(wanted[first:stop])
-    for j in range(len(candidates)):
-        row = rows[candidates[j]]
-        for b in mine:
-            out[b - first, j] = row[b]
+    if len(mine) == stop - first and rows.shape[1] & 7 == 0:
+        words = rows.view(np.uint64)
+        for g in range(eights.shape[1]):
+            _turn(words, candidates, g, begin, end, eights)
+    else:
+        for j in range(k):
+            row = rows[candidates[j]]
+            for b in mine:
+                out[b - first, j] = row[b]
     for b in mine:
-        carried[b - first] = _any_of(out[b - first]) & wanted[b]
+        carried[b - first] = _any_of(out[b - first, :k]) & wanted[b]
     return out, carried
+
+
+@numba.njit(cache=True, nogil=True)
+def _swap(a: np.uint64, b: np.uint64, mask: np.uint64, shift: np.uint64) -> tuple[np.uint64, np.uint64]:
+    """The parts of a under the mask with those of b above them, and the parts of a above them with those of b."""
+    return (a & mask) | ((b & mask) << shift), ((a >> shift) & mask) | (b & ~mask)
+
+
+@numba.njit(cache=True, nogil=True)
+def _turn(words: U64Array, candidates: I32Array, g: int, begin: int, end: int, out: U64Array) -> None:
+    """Words [begin, end) of candidates 8 g to 8 g + 7, byte by byte, as column g: transpositions of eight by eight."""
+    one, two, four = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
+    by_one, by_two, by_four = np.uint64(8), np.uint64(16), np.uint64(32)
+    j, last = 8 * g, len(candidates) - 1
+    r0, r1, r2 = candidates[j], candidates[min(j + 1, last)], candidates[min(j + 2, last)]
+    r3, r4, r5 = candidates[min(j + 3, last)], candidates[min(j + 4, last)], candidates[min(j + 5, last)]
+    r6, r7 = candidates[min(j + 6, last)], candidates[min(j + 7, last)]
+    for w in range(begin, end):
+        to = 8 * (w - begin)
+        a0, a1 = _swap(words[r0, w], words[r1, w], one, by_one)
+        a2, a3 = _swap(words[r2, w], words[r3, w], one, by_one)
+        a4, a5 = _swap(words[r4, w], words[r5, w], one, by_one)
+        a6, a7 = _swap(words[r6, w], words[r7, w], one, by_one)
+        a0, a2 = _swap(a0, a2, two, by_two)
+        a1, a3 = _swap(a1, a3, two, by_two)
+        a4, a6 = _swap(a4, a6, two, by_two)
+        a5, a7 = _swap(a5, a7, two, by_two)
+        out[to, g], out[to + 4, g] = _swap(a0, a4, four, by_four)
+        out[to + 1, g], out[to + 5, g] = _swap(a1, a5, four, by_four)
+        out[to + 2, g], out[to + 6, g] = _swap(a2, a6, four, by_four)
+        out[to + 3, g], out[to + 7, g] = _swap(a3, a7, four, by_four)
 
 
 @numba.njit(cache=True, nogil=True)

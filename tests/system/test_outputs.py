@@ -106,6 +106,17 @@ def test_impute__goes_on_where_standard_error_is_closed(tmp_path: Path) -> None:
     assert out.stat().st_size > 1000
 
 
+def test_impute__an_output_that_is_an_input_is_named_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("panel.bcf", "target.vcf.gz"):
+        (tmp_path / name).touch()
+        (tmp_path / f"{name}.csi").touch()
+    words = ["impute", "--panel", tmp_path / "panel.bcf", "--target", tmp_path / "target.vcf.gz"]
+    for name, option in (("panel.bcf", "--panel"), ("target.vcf.gz", "--target")):
+        with pytest.raises(SystemExit):
+            cli.main([str(word) for word in (*words, "--out", tmp_path / name)])
+        assert f"--out {tmp_path / name} is {option}, too" in capsys.readouterr().err
+
+
 def test_impute__an_index_of_the_output_is_an_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("panel.vcf.gz", "target.vcf.gz"):
         (tmp_path / name).touch()

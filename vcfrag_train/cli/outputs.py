@@ -29,8 +29,10 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     def run(**options: Any) -> None:
         given = {name: list(_paths(value)) for name, value in options.items()}
         outputs = {name: kind for name, kind in kinds.items() if kind is not None}
+        named = _with_kinds(given, outputs)
+        # What follows from --out comes after it, and before the outputs that could be named otherwise.
         check_outputs(
-            {**_implied(given), **_with_kinds(given, outputs)},
+            {**{option: named[option] for option in ("--out",) if option in named}, **_implied(given), **named},
             {_option(name): [*_belonging(given[name])] for name in options if name not in outputs},
         )
         command(**options)
@@ -108,7 +110,7 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
     if out is not None and "cohort" in given and not given["cohort"]:
         implied["the cohort record of --out"] = (out.with_name(f"{stem_of(out)}.cohort.json"), OUTPUT)
     if out is not None:
-        implied |= {f"{path.name}, which goes with --out": (path, OUTPUT) for path in companions(out)}
+        implied |= {f"what goes with --out ({path.suffix}):": (path, OUTPUT) for path in companions(out)}
     return implied
 
 

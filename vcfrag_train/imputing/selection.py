@@ -126,4 +126,4 @@ def with_min_r2(records: OutputRecords, min_r2: float | None) -> OutputRecords:
 
 def describe(names: Sequence[str], n_all: int) -> str:
     """What `--samples` left, in one line."""
-    return f"{len(names)} of {n_all} target samples are imputed (--samples)"
+    return f"{len(names)} of {n_all} target samples are chosen (--samples)"

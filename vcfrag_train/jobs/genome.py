@@ -197,6 +197,14 @@ class Worker:
         self._threads = threads
         self._open: tuple[int, OpenedStretch] | None = None
 
+    def require(self, numbers: Sequence[int]) -> None:
+        """
+        Raises:
+            RangeError: The manifest has no such chunk.
+        """
+        for number in numbers:
+            self._manifest.chunk(number)
+
     def run(self, number: int) -> bool:
         """Runs a chunk; whether there was something to do."""
         stretch = self._manifest.chunk(number).stretch

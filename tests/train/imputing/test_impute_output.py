@@ -102,7 +102,7 @@ def test_impute__samples(cohort: Cohort, impute: Impute) -> None:
     outcome = impute(target, "--samples", str(names))
     assert outcome.code == 0
     assert outcome.header[-1].split("\t")[9:] == sorted(chosen)
-    assert f"2 of {N_TARGETS} target samples are imputed (--samples)" in outcome.stderr
+    assert f"2 of {N_TARGETS} target samples are chosen (--samples)" in outcome.stderr
 
     names.write_text("nobody\n")
     line = refused(impute(target, "--samples", str(names), out="none.vcf.gz"), "SAMPLE_TABLE")

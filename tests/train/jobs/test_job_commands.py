@@ -37,6 +37,10 @@ def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run
     assert code == 0, said
     assert "; about 1 s of one core, 0.35 GB each;" in said
     n_chunks = len(read_manifest(manifest).chunks)
+    code, said = run("run-chunk", manifest, f"0-{n_chunks}")
+    assert code == 2
+    assert f"the manifest has chunks 0 to {n_chunks - 1}, got {n_chunks}" in said
+    assert "done" not in said
     code, said = run("run-chunk", manifest, f"0-{n_chunks - 1}")
     assert (code, said.count(": done")) == (0, n_chunks)
 

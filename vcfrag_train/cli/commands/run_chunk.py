@@ -39,6 +39,8 @@ def command(
 
     chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)
+    # Before hours of work on the others.
+    worker.require(chosen)
     for number in chosen:
         done = worker.run(number)
         typer.echo(f"chunk {number}: {'done' if done else 'is there already'}")

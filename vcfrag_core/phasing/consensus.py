@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 
-def consensus(phases: I8Array) -> tuple[I8Array, F32Array]:
-    """The phase in which each two neighbouring heterozygotes are as in most draws.
+def consensus(phases: I8Array, sets: Sequence[I64Array] = ()) -> tuple[I8Array, F32Array]:
+    """The phase in which each two neighbouring heterozygotes are as in most draws, phase sets as they are.
 
     Args:
         phases: (D, n) allele of the first haplotype at n heterozygotes, one row for each draw.
+        sets: Heterozygotes of each phase set, ascending, which lie to each other alike in all draws.
 
     Returns:
         (n,) allele of the first haplotype, 1 at the first heterozygote, and (n,) the share of draws in which it lies
@@ -19,20 +23,31 @@ def consensus(phases: I8Array) -> tuple[I8Array, F32Array]:
     """
     same = np.zeros(phases.shape[1])
     same[1:] = (phases[:, 1:] == phases[:, :-1]).mean(axis=0)
-    return consensus_of_shares(same)
+    return consensus_of_shares(same, phases[0], sets)
 
 
-def consensus_of_shares(same: F64Array) -> tuple[I8Array, F32Array]:
+def consensus_of_shares(same: F64Array, one: I8Array, sets: Sequence[I64Array] = ()) -> tuple[I8Array, F32Array]:
     """As `consensus`, from how probable it is that each heterozygote has the allele of the one before.
+
+    What is likeliest of each two neighbours may contradict a phase set that others stand between. There the pair that
+    says least gives way.
 
     Args:
         same: (n,) the probabilities; the first one is not looked at.
+        one: (n,) allele of the first haplotype in one draw, which has the phase sets as they are.
+        sets: See `consensus`.
     """
     if not len(same):
         return np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.float32)
-    turns = np.concatenate([[0], np.cumsum(same[1:] < 0.5)])
-    probability = np.concatenate([[np.nan], np.maximum(same[1:], 1 - same[1:])]).astype(np.float32)
-    return np.asarray(1 - turns % 2, dtype=np.int8), probability
+    turns = same < 0.5
+    turns[0] = False
+    for here, following in ((a, b) for mine in sets for a, b in itertools.pairwise(mine.tolist())):
+        between = slice(here + 1, following + 1)
+        if bool(turns[between].sum() % 2) != (one[here] != one[following]):
+            turns[here + 1 + int(np.abs(same[between] - 0.5).argmin())] ^= True
+    probability = np.where(turns, 1 - same, same).astype(np.float32)
+    probability[0] = np.nan
+    return np.asarray(1 - np.cumsum(turns) % 2, dtype=np.int8), probability
 
 
 def turned_at(phases: I8Array, agreed: I8Array, hets_cm: F64Array, cm: F64Array) -> BoolArray:

@@ -22,7 +22,7 @@ from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
 from vcfrag_core.phasing.rates import PathRates, prior_rates, rates_of_paths
-from vcfrag_core.phasing.refinement import ChainRows, chain_model, likeliest, redrawn
+from vcfrag_core.phasing.refinement import ChainRows, chain_model, likeliest, phase_sets, redrawn
 from vcfrag_core.phasing.stretches import Stretches, lay_stretches, switch_probabilities
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.queries import External, QueryBlock, SearchResult
@@ -154,7 +154,7 @@ class Phaser:
             draws: Draws from the posterior to keep, besides the consensus.
 
         Raises:
-            RangeError: Nothing is typed, or more draws than are made.
+            RangeError: Nothing is typed, more draws than are made, or a sample is of a group with the whole panel.
         """
         parameters = self.parameters(targets.observed)
         if not 1 <= draws <= parameters.draws:
@@ -305,17 +305,17 @@ class _Run:
         sample.chain_rows = sample.chain_rows or ChainRows.none(len(stretches.windows) - 1, len(words))
         sample.chain_rows.add(candidates, stretches, len(words))
         known = sample.first, sample.set_starts
-        rows = sample.chain_rows
+        sets, rows = phase_sets(*known), sample.chain_rows
         model = chain_model(words, rows, stretches, self._cm, sample.genotypes, *known, sample.rates)
         if number == self._parameters.rounds - 1:
             sample.phases = sample.phases[: self._n_kept]
             sample.agreed, sample.probability = redrawn(
-                model, sample.key + number, sample.phases, self._parameters.agreeing
+                model, sample.key + number, sample.phases, self._parameters.agreeing, sets
             )
             return
         hets = heterozygotes(sample.genotypes)
         middle = sample.phases[0].copy()
-        middle[hets], _ = consensus(sample.phases[:, hets])
+        middle[hets], _ = consensus(sample.phases[:, hets], [np.searchsorted(hets, mine) for mine in sets])
         sample.phases = np.concatenate([likeliest(model, middle)[None], sample.phases[:-1]])
 
     def _divided(self, sample: _Sample) -> tuple[Stretches, I8Array]:
@@ -328,6 +328,10 @@ class _Run:
 
     def _candidates(self, sample: _Sample, found: SearchResult, stretches: Stretches, states: int) -> I32Array:
         allowed = self._rows.shown_to(sample.name)
+        if not len(allowed):
+            raise RangeError(
+                f"the whole panel is of the group of {sample.name}: there is nobody to copy its phase from"
+            )
         n_rows = len(self._reference.words)
         n_segments = len(stretches.segments) - 1
         candidates = np.empty((n_segments, min(states, len(allowed))), dtype=np.int32)

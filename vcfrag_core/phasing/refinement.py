@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -85,7 +86,9 @@ def likeliest(model: ChainModel, phase: I8Array) -> I8Array:
     return np.asarray(phases[0])
 
 
-def redrawn(model: ChainModel, key: int, phases: I8Array, n_agreeing: int) -> tuple[I8Array, F32Array]:
+def redrawn(
+    model: ChainModel, key: int, phases: I8Array, n_agreeing: int, sets: Sequence[I64Array] = ()
+) -> tuple[I8Array, F32Array]:
     """Draws phases anew, one sweep each and in place, and what the first of them agree on.
 
     Args:
@@ -93,6 +96,7 @@ def redrawn(model: ChainModel, key: int, phases: I8Array, n_agreeing: int) -> tu
         key: Of the random numbers.
         phases: (D, M) allele of the first haplotype at heterozygotes.
         n_agreeing: So many of them make the consensus.
+        sets: Sites of each phase set.
 
     Returns:
         (n,) allele of the first haplotype at the n heterozygotes, and (n,) the probability that each lies so to the one
@@ -101,15 +105,20 @@ def redrawn(model: ChainModel, key: int, phases: I8Array, n_agreeing: int) -> tu
     same = np.zeros(phases.shape[1])
     sweep(model, key, False, 0, phases[:n_agreeing], same)
     sweep(model, key, False, n_agreeing, phases[n_agreeing:], np.zeros(phases.shape[1]))
-    return consensus_of_shares(same[heterozygotes(model.genotypes)] / n_agreeing)
+    hets = heterozygotes(model.genotypes)
+    return consensus_of_shares(same[hets] / n_agreeing, phases[0, hets], [np.searchsorted(hets, mine) for mine in sets])
+
+
+def phase_sets(first: I8Array, set_starts: I64Array) -> list[I64Array]:
+    """Sites of each phase set that holds more than one; see `chain_model`."""
+    known = np.flatnonzero(first >= 0)
+    return [sites for sites in np.split(known, np.searchsorted(known, set_starts)) if len(sites) > 1]
 
 
 def _free(first: I8Array, set_starts: I64Array) -> tuple[BoolArray, BoolArray]:
     """(M,) which sites may turn by themselves, and after which the rest may cross: nothing within a phase set."""
     flips, crosses = np.ones(len(first), dtype=np.bool_), np.ones(len(first), dtype=np.bool_)
-    known = np.flatnonzero(first >= 0)
-    for sites in np.split(known, np.searchsorted(known, set_starts)):
-        if len(sites) > 1:
-            flips[sites] = False
-            crosses[sites[0] : sites[-1]] = False
+    for sites in phase_sets(first, set_starts):
+        flips[sites] = False
+        crosses[sites[0] : sites[-1]] = False
     return flips, crosses

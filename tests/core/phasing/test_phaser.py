@@ -163,6 +163,25 @@ def test_phaser__phase_sets_are_kept_within_and_joined_between(panel: Panel, tru
     assert switches(phased, truth)[0] <= 1
 
 
+def test_phaser__phase_sets_are_kept_where_others_stand_between(panel: Panel) -> None:
+    rng = np.random.default_rng(2)
+    # Nothing of the panel: what is drawn of those between hardly agrees.
+    alleles = rng.integers(0, 2, (2 * N_TARGETS, N_SITES)).astype(np.int8)
+    places = np.arange(N_SITES) // 80
+    sets = np.where(rng.random((N_TARGETS, N_SITES)) < 0.3, places, UNPHASED).astype(np.int32)
+    targets = dataclasses.replace(Targets.from_haplotypes(alleles), phase_sets=sets)
+    phased = phaser(panel).phase(targets, draws=12)
+    n_between = 0
+    for s in range(N_TARGETS):
+        het = alleles[2 * s] != alleles[2 * s + 1]
+        for place in range(3):
+            mine = np.flatnonzero(het & (sets[s] == place))
+            turned = phased.consensus_of(s)[0, mine] != alleles[2 * s, mine]
+            assert len(set(turned.tolist())) == 1
+            n_between += int((np.diff(np.cumsum(het)[mine]) > 1).sum())
+    assert n_between > 50
+
+
 def test_phaser__lone_haplotypes_are_left_as_they_are(panel: Panel, truth: I8Array) -> None:
     ploidy = Ploidy.of([2, 1])
     sets = np.full((2, N_SITES), UNPHASED, dtype=np.int32)
@@ -179,6 +198,14 @@ def test_phaser__a_sample_of_the_panel_does_not_copy_itself(everybody: Panel, tr
     without = phaser(everybody).phase(targets, draws=4)
     # Who may copy from itself finds its own phase.
     assert switches(without, truth)[0] < switches(held, truth)[0]
+
+
+def test_phaser__refuses_a_sample_with_nobody_beside_it(everybody: Panel, truth: I8Array) -> None:
+    alone = everybody.select_samples(everybody.samples[:1])
+    targets = unphased(truth[:4])
+    names = (alone.samples[0],) * 2 + targets.names[2:]
+    with pytest.raises(RangeError, match=f"group of {alone.samples[0]}: there is nobody"):
+        phaser(alone).phase(dataclasses.replace(targets, names=names))
 
 
 def test_phaser__refuses_more_draws_than_it_makes(panel: Panel, truth: I8Array) -> None:

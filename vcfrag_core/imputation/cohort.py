@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.retrieval.queries import External
 from vcfrag_core.streams import first_numbers
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, I64Array
@@ -61,10 +62,15 @@ def estimation_cohort(panel: Panel, targets: Targets, config: EstimationConfig |
     missing = config.stand_in_below - len(chosen)
     if missing <= 0:
         return cohort, len(chosen)
-    named = {name for name in targets.names if isinstance(name, str)}
+    named = named_in_panel(targets.names)
     others = [name for name in panel.samples if name not in named]
     stand_ins = [others[i] for i in drawn_samples(others, missing, config.seed)]
     return _joined(cohort, panel_targets(panel, stand_ins, targets.observed)), len(chosen)
+
+
+def named_in_panel(names: Iterable[str | External]) -> frozenset[str]:
+    """The panel samples among those by whose names targets are searched for."""
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def drawn_samples(names: Sequence[str], n: int, seed: int = 1) -> I64Array:

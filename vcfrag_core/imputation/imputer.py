@@ -15,7 +15,7 @@ from vcfrag_core.copying.parameters import CopyingParameters, dense_share, densi
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
-from vcfrag_core.imputation.cohort import estimation_cohort
+from vcfrag_core.imputation.cohort import estimation_cohort, named_in_panel
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
@@ -172,7 +172,7 @@ class Imputer:
             return self
         cohort, n_targets = estimation_cohort(self.panel, targets)
         left_out = left_out_of(cohort, self.cm)
-        rates = estimate(self, left_out, n_targets)
+        rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
         fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
         if self.corrector is None or check_model(fitted, left_out, n_targets).used:
             return fitted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ from vcfrag_core.imputation.cohort import (
     EstimationConfig,
     drawn_samples,
     estimation_cohort,
+    named_in_panel,
     panel_targets,
 )
 from vcfrag_core.imputation.leave_one_out import (
@@ -114,7 +115,8 @@ class RateEstimate:
 def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None = None) -> tuple[Hides, RateEstimate]:
     """The imputer under the rates that these targets ask for, and the estimate."""
     cohort, n_targets = estimation_cohort(imputer.panel, targets, config)
-    found = estimate(imputer, left_out_of(cohort, imputer.cm), n_targets, config)
+    named = named_in_panel(targets.names)
+    found = estimate(imputer, left_out_of(cohort, imputer.cm), n_targets, config, named=named)
     return imputer.with_parameters(found.applied(imputer.parameters(targets.observed))), found
 
 
@@ -125,7 +127,12 @@ def left_out_of(cohort: Targets, cm: F64Array) -> LeaveOneOut | None:
 
 
 def estimate(
-    imputer: HidesSites, left_out: LeaveOneOut | None, n_targets: int, config: EstimationConfig | None = None
+    imputer: HidesSites,
+    left_out: LeaveOneOut | None,
+    n_targets: int,
+    config: EstimationConfig | None = None,
+    *,
+    named: Collection[str] = (),
 ) -> RateEstimate:
     """The rates that foretell hidden typed alleles best; the prior's where no site can be hidden.
 
@@ -134,6 +141,7 @@ def estimate(
         left_out: The samples of `estimation_cohort`; what is retrieved here stays with it.
         n_targets: How many of them are targets.
         config: From how much.
+        named: Panel samples that are targets: their alleles at sites to impute are not looked at.
     """
     config = config or EstimationConfig()
     panel = imputer.panel
@@ -148,22 +156,28 @@ def estimate(
         return found
     more = _places(everywhere, affordable, config.seed)
     windows = list(dict.fromkeys(place.window for place in more))
-    beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config)
+    beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
     return _estimated_at(imputer, left_out, more, n_targets, everyone, beside)
 
 
 def panel_samples_left_out(
-    imputer: HidesSites, observed: BoolArray, windows: Sequence[Window], config: EstimationConfig
+    imputer: HidesSites,
+    observed: BoolArray,
+    windows: Sequence[Window],
+    config: EstimationConfig,
+    named: Collection[str] = (),
 ) -> list[HiddenSites]:
     """The sites to impute of some windows, for panel samples who copy from nobody of their own group.
 
-    Their alleles at these sites are known. Nothing where there is nobody to copy from, or nothing to impute.
+    Their alleles at these sites are known; who is `named` is a target, and passed over. Nothing where there is nobody
+    to ask or to copy from, or nothing to impute.
     """
     panel = imputer.panel
-    if len(set(imputer.split.groups.values())) < 2:
+    others = [name for name in panel.samples if name not in named]
+    if not others or len(set(imputer.split.groups.values())) < 2:
         return []
-    names = [panel.samples[i] for i in drawn_samples(panel.samples, config.panel_samples, config.seed)]
+    names = [others[i] for i in drawn_samples(others, config.panel_samples, config.seed)]
     alleles = panel.haplotypes(panel.rows_of(names)).astype(np.int8)
     samples = dataclasses.replace(panel_targets(panel, names, observed), alleles=alleles)
     hidden: list[HiddenSites] = []

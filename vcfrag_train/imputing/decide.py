@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import TargetError
-from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort
+from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort, named_in_panel
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
@@ -122,7 +122,7 @@ def _decided_here(
         cohort, n_targets = estimation_cohort(target.panel, some, estimation)
         left_out = _left_out(cohort, imputer, config)
         if config.parameters is None:
-            rates = estimate(imputer, left_out, n_targets, estimation)
+            rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
             fitted = imputer.with_parameters(rates.applied(imputer.parameters(target.observed)))
         target.loo = None
         if left_out is not None and len(target.tested):

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort, select_targets
+from vcfrag_core.imputation.cohort import (
+    EstimationConfig,
+    drawn_samples,
+    estimation_cohort,
+    named_in_panel,
+    panel_targets,
+    select_targets,
+)
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.rates import estimated, panel_samples_left_out
@@ -162,6 +169,19 @@ def test_panel_samples_left_out__copy_from_nobody_of_their_group(panel: Panel) -
             assert set(np.unique(alleles[one.sites])) <= {0, 1}
         assert (one.problem.queries == one.queries.alleles[:, one.problem.sites.observed]).all()
         assert targets.observed[one.problem.sites.observed].all()
+
+
+def test_estimated__looks_at_no_target_at_the_sites_to_impute_of_the_panel(panel: Panel) -> None:
+    names = panel.samples[:10]
+    targets = panel_targets(panel, names, mosaics(panel, 2.0).observed)
+    imputer = imputer_of(panel)
+    windows = imputer.windows(targets.observed)
+    config = EstimationConfig(panel_samples=40)
+    for named, n_asked in ((), 40), (named_in_panel(targets.names), 30), (panel.samples, 0):
+        hidden = panel_samples_left_out(imputer, targets.observed, windows, config, named)
+        asked = {name for one in hidden for name in one.queries.samples}
+        assert len(asked) == n_asked
+        assert asked.isdisjoint(named)
 
 
 def test_estimated__is_the_prior_where_no_site_can_be_hidden(panel: Panel) -> None:

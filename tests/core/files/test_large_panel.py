@@ -160,7 +160,7 @@ def test_load_panel__a_damaged_block_of_the_cache_is_made_again_when_it_is_used(
 
 @pytest.mark.usefixtures("large")
 def test_load_panel__a_damaged_block_is_refused_where_its_source_has_changed(
-    vcf: Path, tmp_path: Path, make_panel: MakePanel
+    vcf: Path, expected: Panel, tmp_path: Path, make_panel: MakePanel
 ) -> None:
     folder = tmp_path / "cache"
     bits = load_panel(vcf, cache_dir=folder).bits
@@ -168,10 +168,15 @@ def test_load_panel__a_damaged_block_is_refused_where_its_source_has_changed(
     (entry,) = folder.iterdir()
     damage(entry, bytes(bits.store.content(1)))
     panel = load_panel(vcf, cache_dir=folder)
+    content, status = vcf.read_bytes(), vcf.stat()
     write_vcf(vcf, panel_text(make_panel(n_samples=20, n_sites=N_SITES, seed=2, contig="20")))
     for _ in range(2):
         with pytest.raises(CacheError, match="holds another panel now"):
             panel.haplotypes()
+    # What is put back is what it was, and not what was read in between.
+    vcf.write_bytes(content)
+    os.utime(vcf, ns=(status.st_atime_ns, status.st_mtime_ns))
+    np.testing.assert_array_equal(load_panel(vcf, cache_dir=folder).haplotypes(), expected.haplotypes())
 
 
 def damage(path: Path, block: bytes) -> None:

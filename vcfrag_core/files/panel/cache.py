@@ -99,16 +99,23 @@ def load_panels(
             path, region=region, threads=threads, progress=progress, missing=missing, scratch=entry.parent
         )
 
+    def stored(panels: list[Panel]) -> list[Panel]:
+        # What was read of a file that has changed since must not be found again under what it was.
+        if _key(Path(path), region, missing) != key:
+            _log.warning("panel cache not written: %s has changed since it was opened", path)
+            return panels
+        return _stored(entry, panels, key, hashing)
+
     if cached is not None and not verify_source:
         for number, panel in enumerate(cached):
             if isinstance(panel.bits, CompactBits):
                 # Its blocks are looked at when they are used.
-                remake = functools.partial(_made_again, lambda: _stored(entry, read(), key, hashing), panel, number)
+                remake = functools.partial(_made_again, lambda: stored(read()), panel, number)
                 panel.bits.store = RemadeBlocks(panel.bits.store, remake)
         return cached
     panels = read(progress)
     if cached is None:
-        return _stored(entry, panels, key, hashing)
+        return stored(panels)
     if (now := _digests(panels)) != (then := _digests(cached)):
         raise CacheError(
             f"holds panel {then}, but {path} now holds {now} with the same size, time and header; remove the cache"

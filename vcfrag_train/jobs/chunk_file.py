@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import zipfile
@@ -67,11 +68,17 @@ def chunk_file(folder: Path, chunk: Chunk) -> Path:
 
 
 def is_done(path: Path, manifest: Manifest, chunk: Chunk) -> bool:
-    """Whether the chunk is there and whole, and of this manifest."""
+    """Whether the chunk is there and whole, and of this manifest.
+
+    Raises:
+        OSError: Too many files are open to tell.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             return bool(json.loads(archive.read("end")) == mark_of(manifest, chunk))
-    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError):
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         return False
 
 

@@ -86,7 +86,7 @@ def test_job__six_cuts_of_one_task_give_the_same_bytes(genome: Genome, model: bo
     assert len(outputs) == 1
 
 
-def test_merge__of_more_batches_than_files_may_be_open(genome: Genome) -> None:
+def test_merge__of_more_batches_than_files_may_be_open(genome: Genome, monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(genome.config("many.vcf.gz"), copying_only=True)
     planned = plan(config, genome.cut(samples_per_chunk=1))
     worker = Worker(genome.cut().manifest, 1)
@@ -98,6 +98,10 @@ def test_merge__of_more_batches_than_files_may_be_open(genome: Genome) -> None:
     assert len(planned.samples) > 12
     resource.setrlimit(resource.RLIMIT_NOFILE, (least, allowed[1]))
     try:
+        with monkeypatch.context() as patch:
+            patch.setattr("vcfrag_train.jobs.merge._allow_open_files", lambda: None)
+            with pytest.raises(OSError, match="Too many open files"):
+                merge(planned, job_folder(genome.cut().manifest))
         ((path, n_records),) = merge(planned, job_folder(genome.cut().manifest))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, allowed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Self
 
@@ -17,6 +18,8 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, 
 # Rows of a window at most: so many that the donors of either haplotype before and after a doubtful place are there.
 MAX_ROWS = 1024
 MAX_GREEDY_SWEEPS = 4
+# So many phases are swept at once that their backward values at the ends of all windows take no more.
+ENDS_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(slots=True)
@@ -102,9 +105,11 @@ def redrawn(
         (n,) allele of the first haplotype at the n heterozygotes, and (n,) the probability that each lies so to the one
         before, the mean over draws of that given all other heterozygotes.
     """
-    same = np.zeros(phases.shape[1])
-    sweep(model, key, False, 0, phases[:n_agreeing], same)
-    sweep(model, key, False, n_agreeing, phases[n_agreeing:], np.zeros(phases.shape[1]))
+    same, of_others = np.zeros((2, phases.shape[1]))
+    at_once = max(1, ENDS_BYTES // (2 * 4 * model.rows.size))
+    borders = sorted({*range(0, len(phases), at_once), min(n_agreeing, len(phases)), len(phases)})
+    for begin, end in itertools.pairwise(borders):
+        sweep(model, key, False, begin, phases[begin:end], same if begin < n_agreeing else of_others)
     hets = heterozygotes(model.genotypes)
     return consensus_of_shares(same[hets] / n_agreeing, phases[0, hets], [np.searchsorted(hets, mine) for mine in sets])
 

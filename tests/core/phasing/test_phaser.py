@@ -133,6 +133,18 @@ def test_phaser__threads_company_order_and_number_of_draws_change_nothing(panel:
         assert np.array_equal(alone.consensus_of(place), whole.consensus_of(s))
 
 
+def test_phaser__draws_that_are_swept_apart_are_the_same(
+    panel: Panel, truth: I8Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = dataclasses.replace(PARAMETERS, agreeing=5)
+    together = phaser(panel, parameters=many).phase(unphased(truth), draws=8)
+    monkeypatch.setattr("vcfrag_core.phasing.refinement.ENDS_BYTES", 3 * 8 * 80)
+    apart = phaser(panel, parameters=many).phase(unphased(truth), draws=8)
+    assert same_draws(together, apart)
+    np.testing.assert_array_equal(together.targets.alleles, apart.targets.alleles)
+    np.testing.assert_array_equal(together.probability, apart.probability)
+
+
 def test_phaser__known_phase_stays(panel: Panel, truth: I8Array) -> None:
     targets = Targets.from_haplotypes(truth)
     phased = phaser(panel).phase(targets)

@@ -106,9 +106,14 @@ def reference_of(content: bytes) -> list[tuple[int, bytes, tuple[bytes, ...], li
         cells = [cell.split(b":") for cell in columns[9:]]
         alleles = [re.split(rb"[|/]", cell[at] if at < len(cell) else b".") for cell in cells]
         numbers = [[-1 if a == b"." else int(a) for a in cell] for cell in alleles]
-        alts = () if columns[4] == b"." else tuple(columns[4].upper().split(b","))
-        rows.append((int(columns[1]), columns[3].upper(), alts, numbers))
+        alts = () if columns[4] == b"." else tuple(_capital(alt) for alt in columns[4].split(b","))
+        rows.append((int(columns[1]), _capital(columns[3]), alts, numbers))
     return rows
+
+
+def _capital(allele: bytes) -> bytes:
+    """Bases in capitals; what is no sequence as it stands."""
+    return allele.upper() if allele.isalpha() else allele
 
 
 def differences(contigs: list[TargetCalls], content: bytes) -> list[str]:

@@ -43,8 +43,9 @@ def release_compiler() -> None:
 def _unchanged_mappings(smaps: bytes) -> Iterator[tuple[int, int]]:
     """Addresses of the compiler's mappings that nothing has written to, and nothing can: the file holds all of them."""
     headers = list(_MAPPING.finditer(smaps))
+    # Where nothing is told, there is no header either, and one end.
     ends = [header.start() for header in headers[1:]] + [len(smaps)]
-    for header, end in zip(headers, ends, strict=True):
+    for header, end in zip(headers, ends, strict=False):
         start, stop, protection, name = header.groups()
         described = smaps[header.end() : end]
         is_unchanged = re.search(rb"^Anonymous: +0 kB$", described, re.MULTILINE) is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vcfrag_core.memory import _unchanged_mappings
+from vcfrag_core.memory import _unchanged_mappings, release_compiler, share_one_heap
 
 SMAPS = """\
 {start:x}-{stop:x} {protection} 00000000 fe:00 260131                     {name}
@@ -36,6 +36,22 @@ def test_unchanged_mappings__are_the_compilers_that_nothing_wrote_to() -> None:
         (0x11000, "r-xp", "", 0),
     )
     assert list(_unchanged_mappings(text)) == [(0x4000, 0x6000), (0xE000, 0x10000)]
+
+
+@pytest.mark.parametrize("told", [b"", b"not what Linux says\n"])
+def test_unchanged_mappings__none_where_nothing_is_told(told: bytes) -> None:
+    assert list(_unchanged_mappings(told)) == []
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])
+def test_memory__is_left_as_it_is_on_other_systems(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def refuse(_: None) -> None:
+        raise error
+
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    monkeypatch.setattr("ctypes.CDLL", refuse)
+    share_one_heap()
+    release_compiler()
 
 
 SCRIPT = """

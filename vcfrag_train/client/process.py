@@ -15,7 +15,18 @@ from typing import Final
 from vcfrag_core.errors import ConfigError, ProgramError, VcfragError
 from vcfrag_train.client.client import IndexClient
 
-_RUN: Final = "from vcfrag_indexd.cli.app import main; main()"
+# Nothing is ever written to its standard input, which closes when its starter ends, however that came about.
+_RUN: Final = """
+import os, signal, threading
+
+def end_with_starter():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=end_with_starter, daemon=True).start()
+from vcfrag_indexd.cli.app import main
+main()
+"""
 _POLL_SECONDS: Final = 0.2
 _TAIL_LINES: Final = 8
 
@@ -25,6 +36,8 @@ def running_daemon(
     panels: Mapping[str, Path], *, log: Path, threads: int = 0, wait_seconds: float = 120.0
 ) -> Iterator[str]:
     """Starts `vcfrag-indexd serve`, waits until its panels are loaded, and stops it at the end.
+
+    It has a session of its own: a signal to this process's group, such as Ctrl-C, does not take it from its clients.
 
     Args:
         panels: Panel file by the name that clients use.
@@ -44,7 +57,12 @@ def running_daemon(
     address = f"127.0.0.1:{_free_port()}"
     words = [sys.executable, "-c", _RUN, "serve", "--listen", address, "--threads", str(threads)]
     words += [word for name, path in panels.items() for word in ("--panel", f"{name}={path.resolve()}")]
-    with log.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=subprocess.STDOUT) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
         try:
             _wait(process, address, set(panels), log, wait_seconds)
             yield address

@@ -19,7 +19,7 @@ _TAIL_LINES = 12
 # Linux carries the high-water mark of the forking process into the child's ru_maxrss across exec. A bare
 # interpreter in between keeps this process's own (possibly large) memory out of the figure.
 _LAUNCHER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 result, log, command = sys.argv[1], sys.argv[2], sys.argv[3:]
 begin = time.monotonic()
 pid = os.fork()
@@ -32,6 +32,9 @@ if pid == 0:
     except OSError as error:
         os.write(2, f"{command[0]}: {error.strerror}\\n".encode())
         os._exit(127)
+# The terminal tells the program itself; who asked for the run tells it by way of this one.
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda number, frame: os.kill(pid, number))
 _, status, usage = os.wait4(pid, 0)
 with open(result, "w") as file:
     json.dump({
@@ -70,7 +73,7 @@ class Usage:
 
 
 def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None) -> Usage:
-    """Runs `command` to its end; what it prints is appended to `log`.
+    """Runs `command` to its end, or to that of the wait for it; what it prints is appended to `log`.
 
     Args:
         command: Program and arguments.
@@ -83,10 +86,9 @@ def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mappi
     words = [str(word) for word in command]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "usage.json"
-        subprocess.run(
+        _run_to_its_end(
             [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(result), str(log), *words],
-            env={**os.environ, **(environment or {})},
-            check=True,
+            {**os.environ, **(environment or {})},
         )
         figures = json.loads(result.read_text())
     if figures["code"] != 0:
@@ -97,6 +99,17 @@ def run_measured(command: Sequence[str | Path], *, log: Path, environment: Mappi
         cpu_seconds=figures["cpu_seconds"],
         peak_bytes=figures["peak_bytes"],
     )
+
+
+def _run_to_its_end(words: Sequence[str], environment: Mapping[str, str]) -> None:
+    with subprocess.Popen(words, env=environment) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if code != 0:
+        raise subprocess.CalledProcessError(code, words)
 
 
 def tail(log: Path) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,7 +36,27 @@ def command(
     base = DemoConfig.quick() if quick else DemoConfig()
     config = dataclasses.replace(base, simulation=dataclasses.replace(base.simulation, seed=seed), threads=threads)
     console = tables.console()
-    result = run_demo(config, out, LineReporter(lambda text: console.print(f"· {text}", highlight=False)))
+    with _ended_by_signals():
+        result = run_demo(config, out, LineReporter(lambda text: console.print(f"· {text}", highlight=False)))
     tables.print_evaluation(result.evaluation, console)
     console.print(f"trained model: {result.run}", highlight=False)
     console.print(f"report: {result.report.resolve()}", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end the block at once, with what it started: one line, and 130 or 143 as exit status."""
+    before = {number: signal.signal(number, _end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # A second one would break the clean-up off, and leave processes behind.
+    for other in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(other, signal.SIG_IGN)
+    typer.echo("interrupted: what the demo started is ended, and the same command starts anew", err=True)
+    raise SystemExit(128 + number)

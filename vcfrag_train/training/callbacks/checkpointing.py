@@ -23,6 +23,8 @@ from vcfrag_train.training.config import TrainerConfig
 from vcfrag_train.training.data.loaders import FitData
 from vcfrag_train.training.data.source import PreparedBatch
 
+_UNHANDLED = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+
 
 class Stopped(Exception):
     """Training ended early because a signal asked for it; a checkpoint was written."""
@@ -154,7 +156,8 @@ class Checkpointer(Callback):
         return better
 
     def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        # Who has a handler for Ctrl-C around `fit` wants to be told, and has no use for a run to go on with.
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) in _UNHANDLED:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._ask)
 

@@ -20,7 +20,10 @@ def union_of_neighbours(result: SearchResult) -> list[I32Array]:
     unions = _distinct(result.ids)
     empty = [q for q, ids in enumerate(unions) if len(ids) == 0]
     if empty:
-        raise RangeError(f"{len(empty)} queries have no neighbour, the first is query {empty[0]}")
+        raise RangeError(
+            f"{len(empty)} queries have no neighbour, the first is query {empty[0]}: the panel has nobody whom they may"
+            " copy from, or their context has too few typed sites"
+        )
     return unions
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.errors import TargetError
+from vcfrag_core.errors import RangeError, TargetError
 from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort, named_in_panel
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
@@ -16,7 +16,7 @@ from vcfrag_core.imputation.rates import RateEstimate, estimate
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import I64Array
+from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 from vcfrag_train.imputing.damage import damaged_records, drop_undecided, turn_by_frequency
@@ -75,7 +75,7 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
         target.loo = None
     if target.loo is None:
         left_out = _left_out(target.of_samples(target.tested_samples), imputer, config)
-        target.loo = None if left_out is None else left_out.dosages(imputer)
+        target.loo = _foretold(left_out, imputer)
     return Decided(imputer=imputer, rates=rates, tested=tested, model=model)
 
 
@@ -122,12 +122,18 @@ def _decided_here(
         cohort, n_targets = estimation_cohort(target.panel, some, estimation)
         left_out = _left_out(cohort, imputer, config)
         if config.parameters is None:
-            rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
+            try:
+                rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
+            except RangeError:
+                # Hidden sites leave a window too few, or somebody has nobody to copy from: nothing to go by.
+                left_out = None
+                rates = estimate(imputer, None, n_targets, estimation)
             fitted = imputer.with_parameters(rates.applied(imputer.parameters(target.observed)))
         target.loo = None
         if left_out is not None and len(target.tested):
             # The cohort begins with the samples tested.
-            target.loo = left_out.dosages(fitted)[: len(target.tested)]
+            foretold = _foretold(left_out, fitted)
+            target.loo = None if foretold is None else foretold[: len(target.tested)]
         found = damaged_records(target)
         if not found and not drop_undecided(target):
             break
@@ -150,6 +156,16 @@ def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> Leave
     """Their typed sites hidden in folds; None where there are too few."""
     folds = min(config.loo_folds or folds_for(targets.observed, imputer.cm), int(targets.observed.sum()))
     return LeaveOneOut(targets, folds=folds) if folds >= 2 and targets.samples else None
+
+
+def _foretold(left_out: LeaveOneOut | None, imputer: Imputer) -> F32Array | None:
+    """(Q, M) dosages of hidden typed sites; None where none can be hidden."""
+    if left_out is None:
+        return None
+    try:
+        return left_out.dosages(imputer)
+    except RangeError:
+        return None
 
 
 def _check_share(target: CheckedTarget, damaged: dict[int, Reason], n_typed: int, config: ImputeConfig) -> None:

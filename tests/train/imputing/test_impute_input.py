@@ -253,6 +253,13 @@ def test_impute__thin_stretch_is_named_and_refused_or_left_out(cohort: Cohort, i
     assert left_out == {"start": start, "stop": stop, "sites": N_SITES - len(positions)}
 
 
+def test_impute__too_few_typed_sites_to_hide_any_leave_the_rates_to_the_panel(cohort: Cohort, impute: Impute) -> None:
+    target = cohort.target(cohort.lines()[:4])
+    outcome = impute(target, "--least-typed", "4", "--keep-going", "sparse")
+    assert outcome.code == 0, outcome.stderr
+    assert ", from the size of the panel" in outcome.stderr
+
+
 def test_impute__too_few_typed_sites_in_all_are_not_to_be_left_out(cohort: Cohort, impute: Impute) -> None:
     target = cohort.target(cohort.lines()[:6])
     for options in ([], ["--keep-going", "sparse"]):

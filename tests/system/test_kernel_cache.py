@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core import kernel_cache
+from vcfrag_train.kernels.notice import COMPILING
 
 CODE = """
 import os, pathlib, sys
@@ -159,10 +160,35 @@ def test_kernel_modules__are_those_that_compile_kernels(repository: Path) -> Non
     assert compiling == list(kernel_cache.KERNEL_MODULES)
 
 
+def test_notice__is_given_once_where_a_kernel_is_compiled_and_never_where_it_is_kept(tmp_path: Path) -> None:
+    code = (
+        "import numba, numpy as np\n"
+        "from vcfrag_core.search.select import splitmix64\n"
+        "from vcfrag_train.kernels.notice import telling\n"
+        "with telling(lambda line: print('said:', line)):\n"
+        "    numba.njit(lambda x: x)(1)\n"
+        "    print('another library is compiled')\n"
+        "    splitmix64(np.uint64(1)), splitmix64(np.int32(1))\n"
+        "splitmix64(np.int64(1))\n"
+    )
+
+    def printed() -> list[str]:
+        environment = {**os.environ, kernel_cache.NAME: str(tmp_path)}
+        return subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).splitlines()
+
+    assert printed() == ["another library is compiled", f"said: {COMPILING}"]
+    assert printed() == ["another library is compiled"]
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
 def test_compile__leaves_nothing_to_compile(read_only_package: Path) -> None:
-    code = "from vcfrag_train.kernels.compile import compile_kernels as c; r = c(); print(r.n_compiled, r.n_kernels)"
-    compiled, there = map(int, finish(start(code, read_only_package)).split())
+    code = (
+        "from vcfrag_train.kernels.compile import compile_kernels\n"
+        "found = compile_kernels(print)\nprint(found.n_compiled, found.n_kernels)\n"
+    )
+    said, numbers = finish(start(code, read_only_package)).splitlines()
+    compiled, there = map(int, numbers.split())
+    assert said == COMPILING
     assert compiled == there > 50
     assert finish(start(code, read_only_package)).split() == ["0", str(there)]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vcfrag_core import kernel_cache
 from vcfrag_core.files.tables.genetic_map import GeneticMapWarning
+from vcfrag_train.kernels.notice import telling
 from vcfrag_train.reporter import Reporter
 
 
@@ -59,4 +60,5 @@ def showing(what: str = "sites") -> Iterator[Reporter]:
             warnings.showwarning = lambda message, *_, **__: shown.say(f"warning: {message}")
             if note := kernel_cache.note():
                 shown.say(f"note: {note}")
-            yield shown
+            with telling(shown.say) if note is None else contextlib.nullcontext():
+                yield shown

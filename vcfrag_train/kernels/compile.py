@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from vcfrag_core import kernel_cache
 from vcfrag_core.errors import ProgramError
+from vcfrag_train.kernels.notice import COMPILING
 
 _TAIL_LINES: Final = 8
 
@@ -31,11 +34,14 @@ class CompiledKernels:
     n_kernels: int
 
 
-def compile_kernels() -> CompiledKernels:
+def compile_kernels(say: Callable[[str], None] = lambda line: None) -> CompiledKernels:
     """Compiles what is not there yet for this processor, and publishes it; nothing else is done if all is there.
 
     Kernels go to the folder that NUMBA_CACHE_DIR names where that is set, else to where every later process finds
     them. Others may do the same at the same time.
+
+    Args:
+        say: Told once, if and when something is compiled.
 
     Raises:
         ProgramError: A small job failed.
@@ -51,7 +57,7 @@ def compile_kernels() -> CompiledKernels:
         if own is None and prepared is not None:
             kernel_cache.link_all(prepared, kernels)
         before = _number_in(kernels)
-        _run_small_jobs(kernels, Path(scratch))
+        _run_small_jobs(kernels, Path(scratch), say)
         n_kernels = _number_in(kernels)
         if own is not None:
             folder = kernels
@@ -66,15 +72,23 @@ def _number_in(kernels: Path) -> int:
     return sum(1 for _ in kernels.glob("*/*.nbc"))
 
 
-def _run_small_jobs(kernels: Path, scratch: Path) -> None:
+def _run_small_jobs(kernels: Path, scratch: Path, say: Callable[[str], None]) -> None:
     """Runs them in a process of its own, since one that has loaded numba keeps to the place that it began with."""
-    done = subprocess.run(
+    said = collections.deque[str](maxlen=_TAIL_LINES)
+    with subprocess.Popen(
         [sys.executable, "-m", "vcfrag_train.kernels.small_jobs", str(scratch)],
         env={**os.environ, kernel_cache.NAME: str(kernels), "VCFRAG_CACHE_DIR": str(scratch / "panels")},
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        said = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
-        raise ProgramError(f"compiling ended with exit status {done.returncode}:\n{said}")
+    ) as jobs:
+        try:
+            for line in jobs.stderr or ():
+                said.append(line.rstrip("\n"))
+                if said[-1] == COMPILING:
+                    say(COMPILING)
+        except BaseException:
+            jobs.kill()
+            raise
+    if jobs.returncode != 0:
+        raise ProgramError("\n".join([f"compiling ended with exit status {jobs.returncode}:", *said]))

@@ -22,6 +22,7 @@ from vcfrag_core.types import I8Array
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.pipeline import impute
+from vcfrag_train.kernels.notice import telling
 from vcfrag_train.phasing.phase import phase
 from vcfrag_train.simulate.files import write_phased_vcf
 
@@ -107,5 +108,11 @@ def _haplotypes(count: int) -> I8Array:
     return (founders[source, np.arange(N_SITES)] ^ noise).astype(np.int8)
 
 
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with telling(_say):
+        main(Path(sys.argv[1]))

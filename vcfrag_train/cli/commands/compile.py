@@ -13,5 +13,5 @@ def command() -> None:
     """
     from vcfrag_train.kernels.compile import compile_kernels
 
-    found = compile_kernels()
+    found = compile_kernels(lambda line: typer.echo(line, err=True))
     typer.echo(f"{found.folder}: {found.n_kernels} kernels, {found.n_compiled} of them compiled now")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -84,6 +84,16 @@ class Evidence:
     candidates: F32Array
     sites: F32Array
     best_mass: float
+
+    def at(self, chosen: I64Array | BoolArray) -> Self:
+        """Some of the uncertain sites, by number or by a mask of all N; the dosages are the same."""
+        return dataclasses.replace(
+            self,
+            query=self.query[chosen],
+            site=self.site[chosen],
+            candidates=self.candidates[chosen],
+            sites=self.sites[chosen],
+        )
 
 
 def certain_dosage(observed_per_cm: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -97,8 +96,8 @@ class Corrector:
         """
         corrected = evidence.dosage.copy()
         left = self._left_to_copying(evidence)
-        _mix_in_strict(corrected, _some(evidence, left), strict_share)
-        evidence = _some(evidence, ~left)
+        _mix_in_strict(corrected, evidence.at(left), strict_share)
+        evidence = evidence.at(~left) if left.any() else evidence
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
         for start, stop in zip(borders[:-1], borders[1:], strict=True):
             for first in range(int(start), int(stop), SITES_PER_CALL):
@@ -131,19 +130,6 @@ def _maf(evidence: Evidence) -> F32Array:
     frequency = evidence.sites[:, FREQUENCY_FEATURE]
     maf: F32Array = np.minimum(frequency, 1 - frequency)
     return maf
-
-
-def _some(evidence: Evidence, keep: BoolArray) -> Evidence:
-    """Some of the uncertain sites."""
-    if keep.all():
-        return evidence
-    return dataclasses.replace(
-        evidence,
-        query=evidence.query[keep],
-        site=evidence.site[keep],
-        candidates=evidence.candidates[keep],
-        sites=evidence.sites[keep],
-    )
 
 
 def _mix_in_strict(dosage: F32Array, evidence: Evidence, share: float) -> None:

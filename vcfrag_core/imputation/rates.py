@@ -12,6 +12,7 @@ import numpy as np
 from vcfrag_core.copying.estimation import RatePrior, SampleLoss, estimate_rates, log_loss
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.copying.reference import switch_probabilities
+from vcfrag_core.errors import RangeError
 from vcfrag_core.imputation.cohort import (
     EstimationConfig,
     drawn_samples,
@@ -144,10 +145,21 @@ def estimate(
         named: Panel samples that are targets: their alleles at sites to impute are not looked at.
     """
     config = config or EstimationConfig()
+    if left_out is not None:
+        try:
+            return _estimated_from(imputer, left_out, n_targets, config, named)
+        except RangeError:
+            # Hidden sites leave a window too few, or somebody has nobody to copy from: nothing to go by.
+            pass
+    prior = RatePrior.of_panel(imputer.panel.n_haplotypes)
+    return RateEstimate(switch_per_cm=prior.switch_per_cm, mismatch=prior.mismatch, prior=prior, seed=config.seed)
+
+
+def _estimated_from(
+    imputer: HidesSites, left_out: LeaveOneOut, n_targets: int, config: EstimationConfig, named: Collection[str]
+) -> RateEstimate:
+    """The estimate at some of the sites; at more, and at sites to impute of panel samples, where these say little."""
     panel = imputer.panel
-    prior = RatePrior.of_panel(panel.n_haplotypes)
-    if left_out is None:
-        return RateEstimate(switch_per_cm=prior.switch_per_cm, mismatch=prior.mismatch, prior=prior, seed=config.seed)
     everywhere = left_out.places(imputer)
     few = _places(everywhere, config.sites, config.seed)
     found = _estimated_at(imputer, left_out, few, n_targets, config)

@@ -31,8 +31,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         outputs = {name: kind for name, kind in kinds.items() if kind is not None}
         named = _with_kinds(given, outputs)
         # What follows from --out comes after it, and before the outputs that could be named otherwise.
+        first = {"--out": named["--out"]} if "--out" in named else {}
         check_outputs(
-            {**{option: named[option] for option in ("--out",) if option in named}, **_implied(given), **named},
+            {**first, **_implied(given), **named},
             {_option(name): [*_belonging(given[name])] for name in options if name not in outputs},
         )
         command(**options)

@@ -122,12 +122,7 @@ def _decided_here(
         cohort, n_targets = estimation_cohort(target.panel, some, estimation)
         left_out = _left_out(cohort, imputer, config)
         if config.parameters is None:
-            try:
-                rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
-            except RangeError:
-                # Hidden sites leave a window too few, or somebody has nobody to copy from: nothing to go by.
-                left_out = None
-                rates = estimate(imputer, None, n_targets, estimation)
+            rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
             fitted = imputer.with_parameters(rates.applied(imputer.parameters(target.observed)))
         target.loo = None
         if left_out is not None and len(target.tested):

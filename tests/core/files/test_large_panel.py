@@ -142,10 +142,7 @@ def test_load_panel__a_damaged_block_of_the_cache_is_made_again_when_it_is_used(
     vcf: Path, expected: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "cache"
-    bits = load_panel(vcf, cache_dir=folder).bits
-    assert isinstance(bits, CompactBits)
-    (entry,) = folder.iterdir()
-    damage(entry, bytes(bits.store.content(1)))
+    entry = damaged_entry(vcf, folder)
     panel = load_panel(vcf, cache_dir=folder)
     some = panel.select_sites(np.arange(10, N_SITES - 10))
     assert caplog.text == ""
@@ -163,10 +160,7 @@ def test_load_panel__a_damaged_block_is_refused_where_its_source_has_changed(
     vcf: Path, expected: Panel, tmp_path: Path, make_panel: MakePanel
 ) -> None:
     folder = tmp_path / "cache"
-    bits = load_panel(vcf, cache_dir=folder).bits
-    assert isinstance(bits, CompactBits)
-    (entry,) = folder.iterdir()
-    damage(entry, bytes(bits.store.content(1)))
+    damaged_entry(vcf, folder)
     panel = load_panel(vcf, cache_dir=folder)
     content, status = vcf.read_bytes(), vcf.stat()
     write_vcf(vcf, panel_text(make_panel(n_samples=20, n_sites=N_SITES, seed=2, contig="20")))
@@ -185,6 +179,15 @@ def damage(path: Path, block: bytes) -> None:
     content[content.index(block) + len(block) // 2] ^= 0x10
     path.chmod(0o600)
     path.write_bytes(content)
+
+
+def damaged_entry(vcf: Path, folder: Path) -> Path:
+    """The panel's only cache entry, whose second block is damaged."""
+    bits = load_panel(vcf, cache_dir=folder).bits
+    assert isinstance(bits, CompactBits)
+    (entry,) = folder.iterdir()
+    damage(entry, bytes(bits.store.content(1)))
+    return entry
 
 
 @pytest.mark.usefixtures("large")

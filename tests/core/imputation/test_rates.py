@@ -64,6 +64,15 @@ def test_estimated__follows_the_rate_of_the_targets(panel: Panel) -> None:
     assert rates[2] > 8
 
 
+def test_estimated__is_the_priors_where_too_few_sites_are_typed_to_hide_any(panel: Panel) -> None:
+    targets = mosaics(panel, 2.0)
+    alleles = targets.alleles.copy()
+    alleles[:, 8:] = -1
+    found = estimated(imputer_of(panel), Targets.from_haplotypes(alleles))[1]
+    assert (found.switch_per_cm, found.mismatch) == (found.prior.switch_per_cm, found.prior.mismatch)
+    assert found.n_sites == 0
+
+
 def test_estimated__is_inverse_to_the_map(panel: Panel) -> None:
     targets = mosaics(panel, 2.0)
     parameters = imputer_of(panel).parameters(targets.observed)

@@ -97,11 +97,4 @@ def subsample(evidence: Evidence, most: int) -> Evidence:
         start + np.arange(min(count, most)) * count // max(1, min(count, most))
         for start, count in zip(starts[:-1], np.diff(starts), strict=True)
     ]
-    chosen = np.concatenate(kept)
-    return dataclasses.replace(
-        evidence,
-        query=evidence.query[chosen],
-        site=evidence.site[chosen],
-        candidates=evidence.candidates[chosen],
-        sites=evidence.sites[chosen],
-    )
+    return evidence.at(np.concatenate(kept))

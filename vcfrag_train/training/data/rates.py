@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
-from vcfrag_core.errors import RangeError
 from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, panel_targets
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.rates import RateEstimate, estimate, left_out_of
@@ -116,12 +115,7 @@ def estimate_training_rates(
 def _under_mask(
     imputer: Imputer, samples: Sequence[str], observed: BoolArray, config: EstimationConfig
 ) -> RateEstimate:
-    left_out = left_out_of(panel_targets(imputer.panel, samples, observed), imputer.cm)
-    try:
-        return estimate(imputer, left_out, 0, config)
-    except RangeError:
-        # A window whose few observed sites are all hidden, or nobody beyond a sample's own group: nothing to go by.
-        return estimate(imputer, None, 0, config)
+    return estimate(imputer, left_out_of(panel_targets(imputer.panel, samples, observed), imputer.cm), 0, config)
 
 
 def _rounded(value: float) -> float:

@@ -126,7 +126,9 @@ def test_running_daemon__ends_when_its_starter_is_killed(tmp_path: Path) -> None
 
 def test_run_measured__interrupted_ends_the_program_without_a_traceback(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys\nfrom vcfrag_train.compare.usage import run_measured\n"
+        "import pathlib, signal, sys\nfrom vcfrag_train.compare.usage import run_measured\n"
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "run_measured(['sh', '-c', 'echo begun; exec sleep 600', sys.argv[1]], log=pathlib.Path(sys.argv[1]))\n"
     )
     log = tmp_path / "log"

@@ -156,6 +156,19 @@ def test_load_panel__a_damaged_block_of_the_cache_is_made_again_when_it_is_used(
 
 
 @pytest.mark.usefixtures("large")
+def test_load_panel__a_block_damaged_in_the_run_that_read_the_panel_is_made_again(
+    vcf: Path, expected: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    panel = load_panel(vcf, cache_dir=folder)
+    (entry,) = folder.iterdir()
+    assert isinstance(panel.bits, CompactBits)
+    damage(entry, bytes(panel.bits.store.content(1)))
+    np.testing.assert_array_equal(panel.haplotypes(), expected.haplotypes())
+    assert f"{entry}: its block 1 is damaged" in caplog.text
+
+
+@pytest.mark.usefixtures("large")
 def test_load_panel__a_damaged_block_is_refused_where_its_source_has_changed(
     vcf: Path, expected: Panel, tmp_path: Path, make_panel: MakePanel
 ) -> None:

@@ -106,16 +106,19 @@ def load_panels(
             return panels
         return _stored(entry, panels, key, hashing)
 
-    if cached is not None and not verify_source:
-        for number, panel in enumerate(cached):
+    def kept(panels: list[Panel]) -> list[Panel]:
+        for number, panel in enumerate(panels):
             if isinstance(panel.bits, CompactBits):
                 # Its blocks are looked at when they are used.
                 remake = functools.partial(_made_again, lambda: stored(read()), panel, number)
                 panel.bits.store = RemadeBlocks(panel.bits.store, remake)
-        return cached
+        return panels
+
+    if cached is not None and not verify_source:
+        return kept(cached)
     panels = read(progress)
     if cached is None:
-        return stored(panels)
+        return kept(stored(panels))
     if (now := _digests(panels)) != (then := _digests(cached)):
         raise CacheError(
             f"holds panel {then}, but {path} now holds {now} with the same size, time and header; remove the cache"

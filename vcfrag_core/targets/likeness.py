@@ -3,7 +3,9 @@
 The likelihood of a pair of unphased genotypes given how many alleles are shared by descent is that of Thompson
 (Ann Hum Genet 39, 173-188, 1975), with genotype errors. Along a contig siblings share neither, one or both alleles in
 long stretches: a hidden Markov model of the sharing from either parent (Lander and Green, PNAS 84, 2363-2367, 1987).
-So a short region can never tell a person from a sibling, however many sites it has.
+So a short region can never tell a person from a sibling, however many sites it has. Relatives and strangers share more
+here and there, for about a centimorgan, through ancestors that nobody knows of: without that a mother and her child
+would be siblings who share both alleles wherever father and mother are alike.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _MIN_FREQUENCY: Final = 0.01
 _MIN_GAP_CM: Final = 0.05
 # Below it, strangers of one population share as much as relatives do.
 _MIN_CM: Final = 20.0
+# One allele more than the relation gives is shared over so much of the genome, in stretches of such a mean length.
+_BACKGROUND_SHARE: Final = 0.1
+_BACKGROUND_CM: Final = 1.0
 
 
 class Relation(enum.StrEnum):
@@ -64,7 +69,7 @@ class Likeness:
     n_sites: int
     cm: float
     n_equal: int
-    log_likelihoods: tuple[float, float, float, float]
+    log_likelihoods: tuple[float, ...]
 
     def and_also(self, other: Likeness) -> Likeness:
         """The evidence of both, which come from different contigs.
@@ -75,7 +80,6 @@ class Likeness:
         same_pair = (self.sample, self.panel_sample) == (other.sample, other.panel_sample)
         if not same_pair or set(self.contigs) & set(other.contigs):
             raise ShapeError(f"{self.sample} and {self.panel_sample} on {self.contigs}: {other} is not to be added")
-        a, b, c, d = (x + y for x, y in zip(self.log_likelihoods, other.log_likelihoods, strict=True))
         return Likeness(
             sample=self.sample,
             panel_sample=self.panel_sample,
@@ -83,7 +87,7 @@ class Likeness:
             n_sites=self.n_sites + other.n_sites,
             cm=self.cm + other.cm,
             n_equal=self.n_equal + other.n_equal,
-            log_likelihoods=(a, b, c, d),
+            log_likelihoods=tuple(map(sum, zip(self.log_likelihoods, other.log_likelihoods, strict=True))),
         )
 
     @property
@@ -142,8 +146,10 @@ def log_likelihoods(copies: I8Array, others: I8Array, frequency: F64Array, cm: F
     if copies.shape != others.shape or not copies.shape[1] == len(frequency) == len(cm):
         raise ShapeError(f"genotypes {copies.shape} and {others.shape}, {len(frequency)} frequencies, {len(cm)} places")
     emission = _emissions(copies, others, frequency)
-    logs = np.log(emission).sum(axis=1)
-    return np.stack([logs[:, 2], logs[:, 1], _siblings(emission, cm), logs[:, 0]], axis=1)
+    apart = np.diff(cm, prepend=cm[:1])
+    same = np.log(emission[:, :, 2]).sum(axis=1)
+    parent_child, strangers = (_shared_throughout(emission, apart, shared) for shared in (1, 0))
+    return np.stack([same, parent_child, _siblings(emission, apart), strangers], axis=1)
 
 
 def _emissions(copies: I8Array, others: I8Array, frequency: F64Array) -> F64Array:
@@ -180,13 +186,36 @@ def _with_errors(tables: F64Array) -> F64Array:
     return np.asarray(called @ tables @ called)
 
 
-def _siblings(emission: F64Array, cm: F64Array) -> F64Array:
+def _shared_throughout(emission: F64Array, apart: F64Array, shared: int) -> F64Array:
+    """(P,) log likelihood of pairs who share so many alleles everywhere, and one more in the background's stretches."""
+    return _hidden(emission[:, :, [shared, shared + 1]], np.array([1.0]), [np.eye(1)] * len(apart), apart)
+
+
+def _siblings(emission: F64Array, apart: F64Array) -> F64Array:
     """(P,) log likelihood of siblings: sharing from either parent changes twice a Morgan for each of two meioses."""
-    changes = 0.5 * (1 - np.exp(-4 * np.diff(cm, prepend=cm[:1]) / 100))
-    state = np.tile([0.25, 0.5, 0.25], (len(emission), 1))
+    changes = 0.5 * (1 - np.exp(-4 * apart / 100))
+    moves = [_moves(change) for change in changes.tolist()]
+    return _hidden(emission[:, :, [0, 1, 1, 2, 2, 2]], np.array([0.25, 0.5, 0.25]), moves, apart)
+
+
+def _hidden(emission: F64Array, start: F64Array, moves: Sequence[F64Array], apart: F64Array) -> F64Array:
+    """(P,) log likelihood by the forward sums of a hidden Markov model.
+
+    Args:
+        emission: (P, M, 2 R) probability of both genotypes in each state: of the relation's R states, each without and
+            with the background.
+        start: (R,) how likely the relation's states are.
+        moves: Transitions of these before each of the M sites, (R, R).
+        apart: (M,) distance to the site before, cM.
+    """
+    without, within = 1 - _BACKGROUND_SHARE, _BACKGROUND_SHARE
+    background = np.array([without, within])
+    # The background's stretches end once in their mean length.
+    kept = np.exp(-apart / (_BACKGROUND_CM * without))
+    state = np.tile(np.kron(start, background), (len(emission), 1))
     total = np.zeros(len(emission))
-    for site, change in enumerate(changes.tolist()):
-        state = (state @ _moves(change)) * emission[:, site]
+    for site, (move, keep) in enumerate(zip(moves, kept.tolist(), strict=True)):
+        state = (state @ np.kron(move, keep * np.eye(2) + (1 - keep) * background)) * emission[:, site]
         scale = state.sum(axis=1)
         state /= scale[:, None]
         total += np.log(scale)

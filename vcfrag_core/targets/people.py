@@ -137,7 +137,7 @@ def _likenesses(
             n_sites=int(known[i].sum()),
             cm=float(cm[sites[-1]] - cm[sites[0]]),
             n_equal=int((first[i] == second[i]).sum()),
-            log_likelihoods=(float(logs[i, 0]), float(logs[i, 1]), float(logs[i, 2]), float(logs[i, 3])),
+            log_likelihoods=tuple(logs[i].tolist()),
         )
         for i, (s, p) in enumerate(pairs)
     ]

@@ -11,6 +11,7 @@ from vcfrag_core.errors import ShapeError
 from vcfrag_core.targets.likeness import Likeness, Relation, log_likelihoods, sites_apart, total_likeness
 
 ERROR = 0.005
+RELATIONS = [relation for relation in Relation if relation is not Relation.UNDECIDED]
 CM = np.linspace(0, 100, 300)
 
 
@@ -29,17 +30,32 @@ def pair_probability(first: int, second: int, shared: int, p: float) -> float:
     return total
 
 
-def sibling_likelihood(first: np.ndarray, second: np.ndarray, p: np.ndarray, cm: np.ndarray) -> float:
-    """By enumerating who shares what from either parent at every site."""
+def relation_likelihood(
+    relation: Relation, first: np.ndarray, second: np.ndarray, p: np.ndarray, cm: np.ndarray
+) -> float:
+    """By enumerating what is shared by descent from either parent, and by the background, at every site."""
+    by_shared = [
+        [pair_probability(int(a), int(b), n, float(f)) for n in range(3)]
+        for a, b, f in zip(first, second, p, strict=True)
+    ]
+    from_parents = {
+        Relation.SAME: [(1, 1)],
+        Relation.PARENT_CHILD: [(0, 1)],
+        Relation.SIBLING: list(itertools.product((0, 1), repeat=2)),
+        Relation.STRANGER: [(0, 0)],
+    }[relation]
     total = 0.0
-    for path in itertools.product(itertools.product((0, 1), repeat=2), repeat=len(p)):
-        chance = 0.25
+    for path in itertools.product(itertools.product(from_parents, (0, 1)), repeat=len(p)):
+        chance = 1 / len(from_parents) * (0.1 if path[0][1] else 0.9)
         for i in range(1, len(p)):
-            change = 0.5 * (1 - np.exp(-4 * (cm[i] - cm[i - 1]) / 100))
-            for before, after in zip(path[i - 1], path[i], strict=True):
-                chance *= change if before != after else 1 - change
-        for i, shares in enumerate(path):
-            chance *= pair_probability(int(first[i]), int(second[i]), sum(shares), float(p[i]))
+            (before, behind), (after, beyond) = path[i - 1], path[i]
+            if relation is Relation.SIBLING:
+                change = 0.5 * (1 - np.exp(-4 * (cm[i] - cm[i - 1]) / 100))
+                chance *= np.prod([change if a != b else 1 - change for a, b in zip(before, after, strict=True)])
+            kept = np.exp(-(cm[i] - cm[i - 1]) / 0.9)
+            chance *= kept * (behind == beyond) + (1 - kept) * (0.1 if beyond else 0.9)
+        for found, (parents, background) in zip(by_shared, path, strict=True):
+            chance *= found[min(2, sum(parents) + background)]
         total += chance
     return total
 
@@ -47,17 +63,10 @@ def sibling_likelihood(first: np.ndarray, second: np.ndarray, p: np.ndarray, cm:
 @pytest.mark.parametrize("seed", range(3))
 def test_log_likelihoods__agree_with_enumeration(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    first, second = rng.integers(0, 3, (2, 1, 5)).astype(np.int8)
-    p, cm = rng.uniform(0.05, 0.95, 5), np.sort(rng.uniform(0, 60, 5))
+    first, second = rng.integers(0, 3, (2, 1, 4)).astype(np.int8)
+    p, cm = rng.uniform(0.05, 0.95, 4), np.cumsum(rng.choice([0.2, 3.0, 20.0], 4))
     found = log_likelihoods(first, second, p, cm)[0]
-    by_shared = [
-        sum(
-            np.log(pair_probability(int(a), int(b), n, float(f)))
-            for a, b, f in zip(first[0], second[0], p, strict=True)
-        )
-        for n in range(3)
-    ]
-    wanted = [by_shared[2], by_shared[1], np.log(sibling_likelihood(first[0], second[0], p, cm)), by_shared[0]]
+    wanted = [np.log(relation_likelihood(relation, first[0], second[0], p, cm)) for relation in RELATIONS]
     np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
@@ -104,11 +113,11 @@ def likeness(first: np.ndarray, second: np.ndarray, frequency: np.ndarray, cm: n
         n_sites=len(cm),
         cm=float(cm[-1] - cm[0]),
         n_equal=int((first == second).sum()),
-        log_likelihoods=(float(logs[0]), float(logs[1]), float(logs[2]), float(logs[3])),
+        log_likelihoods=tuple(logs.tolist()),
     )
 
 
-@pytest.mark.parametrize("relation", [Relation.SAME, Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER])
+@pytest.mark.parametrize("relation", RELATIONS)
 def test_likeness__two_contigs_tell_every_relation(relation: Relation) -> None:
     """Siblings who share one haplotype nearly everywhere may be left open, but nobody is taken for somebody else."""
     told = []
@@ -122,6 +131,18 @@ def test_likeness__two_contigs_tell_every_relation(relation: Relation) -> None:
     assert set(told) <= {relation, Relation.UNDECIDED}
     certain = 12 if relation is Relation.SAME else 9
     assert told.count(relation) >= certain
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_likeness__a_mother_stays_one_where_parents_are_alike_in_short_stretches(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cm = np.linspace(0, 200, 4000)
+    frequency = rng.uniform(0.1, 0.9, len(cm))
+    mother, father = ((rng.random((2, len(cm))) < frequency).astype(np.int8) for _ in range(2))
+    alike = np.repeat(rng.random(200) < 0.15, 20)
+    father = np.where(alike, mother[rng.permutation(2)], father)
+    child = gamete(mother, cm, rng) + gamete(father, cm, rng)
+    assert likeness(child, mother.sum(axis=0), frequency, cm, "1").relation is Relation.PARENT_CHILD
 
 
 def test_likeness__fifty_centimorgans_on_each_of_two_contigs_tell_a_duplicate() -> None:

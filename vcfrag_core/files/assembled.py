@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 import numpy as np
 
@@ -70,6 +70,11 @@ class AssembledWriter(abc.ABC):
         with atomic_path(self._parts.part(contig, number)) as temporary, temporary.open("wb") as file:
             write_records(file, pieces)
 
+    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
+        """See `RecordWriter`; there is no table."""
+        with atomic_path(self._parts.part(contig, number)) as temporary, temporary.open("wb") as file:
+            shutil.copyfileobj(part, file)
+
     def finish(self, header: Header) -> int:
         """Makes the files in a folder of their own and moves them to their places, the output itself last."""
         with _folder_beside(self.path) as folder:
@@ -89,6 +94,15 @@ class AssembledWriter(abc.ABC):
         for contig in self._parts.contigs:
             for part in self._parts.parts(contig):
                 yield from read_records(part)
+
+
+class RecordParts:
+    """A `PartMaker` of what is made when all windows are there."""
+
+    def write(self, file: BinaryIO, pieces: Iterable[OutputRecords]) -> bytes:
+        """See `PartMaker`; there is no table."""
+        write_records(file, pieces)
+        return b""
 
 
 class Sexes:

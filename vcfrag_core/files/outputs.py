@@ -6,13 +6,14 @@ import dataclasses
 import enum
 import importlib.util
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.bgen.probabilities import BITS
 from vcfrag_core.output.records import DEFAULT_FORMATS
-from vcfrag_core.output.writer import RecordWriter
+from vcfrag_core.output.writer import PartMaker, RecordWriter
 
 # Stands for a contig's name in the name of an output that is one of several, or of an input.
 PLACE: Final = "{contig}"
@@ -147,3 +148,21 @@ def open_writer(
         x_male_dosage=chosen.x_male_dosage,
         scratch=scratch,
     )
+
+
+def part_maker(
+    path: Path, chosen: OutputFormat, *, contigs: Sequence[str], executor: Executor | None = None
+) -> PartMaker:
+    """What makes parts of an output apart from its writer, `open_writer` of the same path, choice and contigs.
+
+    Args:
+        path, chosen, contigs: As `open_writer` has them.
+        executor: Threads that compress, where the format has use for them.
+    """
+    if suffix_of(path) in _WITHOUT_FIELDS:
+        from vcfrag_core.files.assembled import RecordParts
+
+        return RecordParts()
+    from vcfrag_core.files.vcf.writer import VcfParts, formatter_of
+
+    return VcfParts(formatter_of(path, chosen.formats, contigs, chosen.x_male_dosage), executor)

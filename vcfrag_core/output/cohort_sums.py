@@ -20,8 +20,8 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.output.grid import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_BASE, N_COVARIANCE
 from vcfrag_core.output.info_r2 import FEWEST_SAMPLES, MANY_ALLELES, NODE_WEIGHTS, NODES, PSEUDO_COUNT
-from vcfrag_core.output.kernels import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_BASE, N_COVARIANCE, add_up
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I64Array
@@ -128,6 +128,8 @@ def cohort_sums(
     """
     if dosage.ndim != 2 or not len(dosage) or dosage.shape != known.shape or len(dosage) != ploidy.n_haplotypes:
         raise ShapeError(f"dosages of haplotypes are (Q, L), got {dosage.shape} and known {known.shape}")
+    from vcfrag_core.output.kernels import add_up
+
     if mixed is None:
         mixed = bool((ploidy.counts != ploidy.counts[0]).any())
     weights = 2.0 / ploidy.counts if mixed else np.ones(ploidy.n_samples)

@@ -10,17 +10,12 @@ import math
 import numba
 import numpy as np
 
+from vcfrag_core.output.grid import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_COVARIANCE
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I64Array
 
-GRID = float(2**30)
-LOW_BITS = 31
-FINE = float(2**40)
 _LOW = 2**LOW_BITS - 1
 # Below this no logarithm is taken: of a product that is nothing beside 1 already.
 _LEAST = 1e-18
-N_COVARIANCE = 5
-FIRST_COVARIANCE = 9
-N_BASE = FIRST_COVARIANCE + N_COVARIANCE
 
 
 @numba.njit(cache=True, nogil=True)

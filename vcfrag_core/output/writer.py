@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords
+
+
+class PartMaker(Protocol):
+    """Makes parts of an output, which a `RecordWriter` of the same format takes."""
+
+    def write(self, file: BinaryIO, pieces: Iterable[OutputRecords]) -> bytes:
+        """Writes a window, given in pieces, to a file that may be written from front to end only; returns its table."""
 
 
 class RecordWriter(Protocol):
@@ -40,6 +47,9 @@ class RecordWriter(Protocol):
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """Writes window `number` of the contig, given in pieces; it is there whole or not at all."""
+
+    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
+        """Takes window `number` of the contig as a `PartMaker` wrote it; it is there whole or not at all."""
 
     def finish(self, header: Header) -> int:
         """Makes the output, with what belongs beside it, and returns the number of records."""

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
-import json
 import resource
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
 
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.outputs import part_maker
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import release_compiler
 from vcfrag_core.output.cohort_sums import sums_at
 from vcfrag_core.output.records import both_alt, cells_of, independent_dosage
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import F32Array, I64Array
+from vcfrag_core.types import F32Array, F64Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.imputing.imputers import corrector_for, dosages_of
+from vcfrag_train.jobs.certainty import Certainty, common_imputed
 from vcfrag_train.jobs.chunk_file import (
     ChunkCost,
+    ChunkWriter,
     Piece,
     chunk_file,
     is_done,
-    map_of,
     mark_of,
-    member,
-    packed,
     pieces_of,
     require_same,
 )
-from vcfrag_train.jobs.manifest import Chunk, Manifest
+from vcfrag_train.jobs.joining import window_records
+from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
+from vcfrag_train.jobs.maps import map_of
 from vcfrag_train.jobs.targets import read_targets
 from vcfrag_train.reporter import SILENT, Reporter
-
-# Most of the time goes into imputing, not into storing.
-_LEVEL: Final = 1
 
 
 class OpenedStretch:
@@ -59,7 +56,7 @@ class OpenedStretch:
         require_same("version of vcfrag", "installed here", manifest.version, importlib.metadata.version("vcfrag"))
         panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
         require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
-        genetic_map = map_of(stretch, panel)
+        genetic_map = map_of(manifest, folder, number, panel)
         self.targets = read_targets(folder, number, panel.n_sites)
         checkpoint = None if manifest.checkpoint is None else Path(manifest.checkpoint)
         corrector = corrector_for(stretch.copying_only, checkpoint, panel.digest, genetic_map.digest)
@@ -76,6 +73,9 @@ class OpenedStretch:
         self._draws = manifest.draws
         require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
         self.windows = self.imputer.windows(self.targets.observed)
+        self.counting, self.alt_counts = common_imputed(panel, self.targets.observed)
+        counts = self.targets.ploidy.counts
+        self.mixed = bool((counts != counts[0]).any())
 
     def phased(self, targets: Targets) -> Phased | None:
         """Targets and the draws of their phase; None where all phases are known."""
@@ -113,50 +113,108 @@ def run_chunk(
     path.parent.mkdir(exist_ok=True)
     release_compiler()
     started, worked = time.monotonic(), time.process_time()
-    with (
-        atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive,
-    ):
-        for window, piece_number, piece in _pieces(manifest, chunk, opened, reporter):
-            archive.writestr(member(window, piece_number), packed(piece))
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        writer = ChunkWriter(archive)
+        with _stored(manifest, chunk, opened, threads) as store:
+            for made in _windows(manifest, chunk, opened, reporter):
+                store(writer, made)
         cost = ChunkCost(
             seconds=round(time.monotonic() - started, 3),
             cpu_seconds=round(time.process_time() - worked, 3),
             peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         )
-        archive.writestr("cost", json.dumps(dataclasses.asdict(cost)))
-        archive.writestr("end", json.dumps(mark_of(manifest, chunk)))
+        writer.end(cost, mark_of(manifest, chunk))
     return True
 
 
-def _pieces(
-    manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter
-) -> Iterator[tuple[int, int, Piece]]:
+class _ImputedWindow:
+    """A window of a chunk: its pieces are made when they are asked for, and what they say of the samples is added up.
+
+    Attributes:
+        window: The window.
+    """
+
+    def __init__(
+        self, window: Window, opened: OpenedStretch, batch: Targets, dosage: F32Array, both: F32Array | None
+    ) -> None:
+        self.window = window
+        self._opened = opened
+        self._batch = batch
+        self._dosage = dosage
+        self._both = both
+        self._certainty = Certainty(batch.ploidy.n_samples, opened.imputer.panel.n_haplotypes)
+
+    def pieces(self, sites_per_piece: int) -> Iterator[Piece]:
+        """The pieces of sites that are written."""
+        opened = self._opened
+        for place in pieces_of(self.window, opened.targets.written, sites_per_piece):
+            if not len(place.written):
+                continue
+            columns = place.written - self.window.start
+            some = None if self._both is None else self._both[:, columns]
+            piece = _piece(opened, place.written, self._dosage[:, columns], some, self._batch)
+            counting = opened.counting[place.written]
+            if piece.dosage is not None:
+                self._certainty.add(piece.dosage[counting], opened.alt_counts[place.written][counting])
+            yield piece
+
+    def certainty(self) -> F64Array:
+        """(2, S) what the pieces made so far say of the samples."""
+        return self._certainty.sums()
+
+
+_Store = Callable[[ChunkWriter, _ImputedWindow], None]
+
+
+@contextlib.contextmanager
+def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: int) -> Iterator[_Store]:
+    """How a chunk's windows are kept: everybody's as the output has them, a batch's as dosages."""
+    if not is_of_everybody(manifest, chunk):
+
+        def store(writer: ChunkWriter, made: _ImputedWindow) -> None:
+            writer.pieces(made.window.number, made.pieces(manifest.sites_per_piece))
+            writer.samples(made.window.number, made.certainty())
+
+        yield store
+        return
+    path, panel = output_of(manifest, opened.stretch.contig), opened.imputer.panel
+    with ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext() as executor:
+        maker = part_maker(path, manifest.output, contigs=contigs_of(manifest, path), executor=executor)
+
+        def write(writer: ChunkWriter, made: _ImputedWindow) -> None:
+            # What the report asks for; small beside the records.
+            sums: list[Piece] = []
+
+            def remembered() -> Iterator[Piece]:
+                for piece in made.pieces(manifest.sites_per_piece):
+                    sums.append(Piece(None, piece.sums))
+                    yield piece
+
+            records = window_records(manifest, made.window, panel, opened.targets, [remembered()])
+            writer.part(made.window.number, records, maker)
+            writer.pieces(made.window.number, sums)
+            writer.samples(made.window.number, made.certainty())
+
+        yield write
+
+
+def _windows(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter) -> Iterator[_ImputedWindow]:
     targets, imputer = opened.targets, opened.imputer
     batch = targets.of_samples(*chunk.samples, manifest.samples)
     todo = [w for w in opened.windows[slice(*chunk.windows)] if targets.written[w.start : w.stop].any()]
     total = sum(w.stop - w.start for w in todo)
     phased = opened.phased(batch) if todo else None
     batch = batch if phased is None else phased.targets
-    mixed = bool((targets.ploidy.counts != targets.ploidy.counts[0]).any())
     done = 0
-    found = dosages_of(imputer, batch, phased, todo)
-    with contextlib.closing(found) as dosages:
+    with contextlib.closing(dosages_of(imputer, batch, phased, todo)) as dosages:
         for window, dosage, both in dosages:
-            for place in pieces_of(window, targets.written, manifest.sites_per_piece):
-                if len(place.written):
-                    columns = place.written - window.start
-                    some = None if both is None else both[:, columns]
-                    made = _piece(imputer.panel, place.written, dosage[:, columns], some, batch, mixed)
-                    yield window.number, place.number, made
+            yield _ImputedWindow(window, opened, batch, dosage, both)
             done += window.stop - window.start
             reporter.sites(done, total)
 
 
-def _piece(
-    panel: Panel, sites: I64Array, dosage: F32Array, both: F32Array | None, batch: Targets, mixed: bool
-) -> Piece:
-    ploidy = batch.ploidy
+def _piece(opened: OpenedStretch, sites: I64Array, dosage: F32Array, both: F32Array | None, batch: Targets) -> Piece:
+    panel, ploidy, mixed = opened.imputer.panel, batch.ploidy, opened.mixed
     cells = cells_of(dosage, batch.alleles[:, sites], batch.observed[sites], ploidy)
     if both is None:
         return Piece(cells.dosage, sums_at(panel, sites, cells.believed, cells.known, ploidy, mixed=mixed))

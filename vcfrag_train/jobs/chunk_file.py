@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
-import io
 import json
+import math
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, Final, cast
 
 import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
-from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.output.cohort_sums import N_FEW, CohortSums
-from vcfrag_core.output.kernels import N_BASE
-from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.output.grid import N_BASE
+from vcfrag_core.output.records import OutputRecords
+from vcfrag_core.output.writer import PartMaker
 from vcfrag_core.panel.windows import Window
-from vcfrag_core.types import BoolArray, I16Array, I64Array
-from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch
+from vcfrag_core.types import BoolArray, F64Array, I16Array, I64Array
+from vcfrag_train.jobs.manifest import Chunk, Manifest
+
+# Sites, samples, haplotypes, squared weights, which arrays there are, and bytes of the arrays.
+_HEAD: Final = struct.Struct("<6q")
+# Most of the time goes into imputing, not into storing.
+_LEVEL: Final = 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,12 +36,12 @@ class Piece:
     """What a chunk holds of some sites.
 
     Attributes:
-        dosage: (L, S, 2) dosages in thousandths.
+        dosage: (L, S, 2) dosages in thousandths; None where the chunk keeps them as the output has them.
         sums: What they add to the cohort's sums.
         both: (L, S) thousandths as `OutputRecords` has them; None where all haplotypes are independent.
     """
 
-    dosage: I16Array
+    dosage: I16Array | None
     sums: CohortSums
     both: I16Array | None = None
 
@@ -82,8 +88,40 @@ def is_done(path: Path, manifest: Manifest, chunk: Chunk) -> bool:
         return False
 
 
+class ChunkWriter:
+    """Writes a chunk's file, whose windows are members of a zip archive, each written from front to end.
+
+    Args:
+        archive: The archive, not compressed: what is written is.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def pieces(self, window: int, pieces: Iterable[Piece]) -> None:
+        """Writes the pieces of a window."""
+        with self._archive.open(_pieces_of(window), "w", force_zip64=True) as file:
+            for piece in pieces:
+                file.write(_packed(piece))
+
+    def part(self, window: int, records: Iterable[OutputRecords], maker: PartMaker) -> None:
+        """Writes a window as the output has it."""
+        with self._archive.open(_part_of(window), "w", force_zip64=True) as file:
+            table = maker.write(cast(BinaryIO, file), records)
+        self._archive.writestr(_table_of(window), table)
+
+    def samples(self, window: int, certainty: F64Array) -> None:
+        """Writes (2, S) what imputed common sites of a window add to the samples' estimated r²."""
+        self._archive.writestr(_samples_of(window), certainty.astype("<f8").tobytes())
+
+    def end(self, cost: ChunkCost, mark: Mapping[str, object]) -> None:
+        """Says what it took, and that all is there."""
+        self._archive.writestr("cost", json.dumps(dataclasses.asdict(cost)))
+        self._archive.writestr("end", json.dumps(mark))
+
+
 class ChunkReader:
-    """The pieces of a chunk that is done; a context manager.
+    """The windows of a chunk that is done; a context manager.
 
     Raises:
         TruncatedFileError: It is not there, or not whole.
@@ -108,15 +146,46 @@ class ChunkReader:
         """What it took."""
         return ChunkCost(**json.loads(self._archive.read("cost")))
 
-    def piece(self, window: int, number: int) -> Piece:
-        """Piece `number` of a window.
+    def pieces(self, window: int) -> Iterator[Piece]:
+        """The pieces of a window that are written, one at a time.
 
         Raises:
             TruncatedFileError: The file is damaged.
         """
+        with self._telling(), self._archive.open(_pieces_of(window)) as file:
+            while head := file.read(_HEAD.size):
+                yield _unpacked(head, file)
+
+    def samples(self, window: int) -> F64Array:
+        """(2, S) what `ChunkWriter.samples` wrote.
+
+        Raises:
+            TruncatedFileError: The file is damaged.
+        """
+        with self._telling():
+            return np.frombuffer(self._archive.read(_samples_of(window)), dtype="<f8").reshape(2, -1)
+
+    def has_part(self, window: int) -> bool:
+        """Whether there is something of a window as the output has it."""
+        return _part_of(window) in self._archive.NameToInfo
+
+    @contextlib.contextmanager
+    def part(self, window: int) -> Iterator[tuple[BinaryIO, bytes]]:
+        """A window as the output has it, and its table.
+
+        Raises:
+            TruncatedFileError: The file is damaged.
+        """
+        with self._telling(), self._archive.open(_part_of(window)) as file:
+            yield cast(BinaryIO, file), self._archive.read(_table_of(window))
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            return _unpacked(self._archive.read(member(window, number)))
-        except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
+            yield
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise TruncatedFileError(
                 f"chunk {self._number} is damaged ({error}); remove it and run it again", path=self._path
             ) from error
@@ -139,29 +208,48 @@ def pieces_of(window: Window, written: BoolArray, sites_per_piece: int) -> Itera
         yield SitesOfPiece(number, start, stop, start + np.flatnonzero(written[start:stop]))
 
 
-def member(window: int, number: int) -> str:
-    """The name of a window's piece in the file."""
-    return f"{window:05d}-{number:07d}"
+def _pieces_of(window: int) -> str:
+    return f"{window:05d}"
 
 
-def packed(piece: Piece) -> bytes:
-    """The piece as the file holds it."""
-    buffer, sums = io.BytesIO(), piece.sums
-    counts = np.array([sums.n_samples, sums.n_haplotypes, sums.weight2], dtype=np.int64)
-    columns: dict[str, Any] = {"dosage": piece.dosage, "base": sums.base, "few": sums.few, "counts": counts}
-    if piece.both is not None:
-        columns["both"] = piece.both
-    np.savez(buffer, **columns)
-    return buffer.getvalue()
+def _part_of(window: int) -> str:
+    return f"{window:05d}.part"
 
 
-def _unpacked(data: bytes) -> Piece:
-    with np.load(io.BytesIO(data), allow_pickle=False) as table:
-        n_samples, n_haplotypes, weight2 = table["counts"].tolist()
-        sums = CohortSums(
-            n_samples=n_samples, n_haplotypes=n_haplotypes, weight2=weight2, base=table["base"], few=table["few"]
-        )
-        return Piece(table["dosage"], sums, table["both"] if "both" in table.files else None)
+def _table_of(window: int) -> str:
+    return f"{window:05d}.table"
+
+
+def _samples_of(window: int) -> str:
+    return f"{window:05d}.samples"
+
+
+def _packed(piece: Piece) -> bytes:
+    """The piece as the file holds it: a head, then the arrays, which shrink like text does."""
+    sums = piece.sums
+    arrays = [array.astype("<i8") for array in (sums.base, sums.few)]
+    arrays += [array.astype("<i2") for array in (piece.dosage, piece.both) if array is not None]
+    data = zlib.compress(b"".join([array.tobytes() for array in arrays]), _LEVEL)
+    there = (piece.dosage is not None) + 2 * (piece.both is not None)
+    return _HEAD.pack(len(sums.base), sums.n_samples, sums.n_haplotypes, sums.weight2, there, len(data)) + data
+
+
+def _unpacked(head: bytes, file: IO[bytes]) -> Piece:
+    n_sites, n_samples, n_haplotypes, weight2, there, size = _HEAD.unpack(head)
+    data = memoryview(zlib.decompress(file.read(size)))
+
+    def array(dtype: str, *shape: int) -> np.ndarray[Any, Any]:
+        nonlocal data
+        count = math.prod(shape)
+        made = np.frombuffer(data, dtype=dtype, count=count).reshape(shape)
+        data = data[made.nbytes :]
+        return made
+
+    base, few = array("<i8", n_sites, N_BASE), array("<i8", n_sites, 2, N_FEW)
+    dosage = array("<i2", n_sites, n_samples, 2) if there & 1 else None
+    both = array("<i2", n_sites, n_samples) if there & 2 else None
+    sums = CohortSums(n_samples=n_samples, n_haplotypes=n_haplotypes, weight2=weight2, base=base, few=few)
+    return Piece(dosage, sums, both)
 
 
 def mark_of(manifest: Manifest, chunk: Chunk) -> dict[str, object]:
@@ -177,17 +265,3 @@ def require_same(what: str, where: str, planned: str, found: str) -> None:
     """
     if planned != found:
         raise ProvenanceMismatchError(f"the {what} {where} is not what the job was planned with; plan again")
-
-
-def map_of(stretch: Stretch, panel: Panel) -> GeneticMap:
-    """The genetic map that the job was planned with.
-
-    Raises:
-        ProvenanceMismatchError: The file holds another one now.
-    """
-    if stretch.map is None:
-        genetic_map = GeneticMap.constant(panel.contig, int(panel.positions[0]), int(panel.positions[-1]))
-    else:
-        genetic_map = map_for(panel, Path(stretch.map))
-    require_same("genetic map", stretch.map or "of 1 cM per Mb", stretch.map_digest, genetic_map.digest)
-    return genetic_map

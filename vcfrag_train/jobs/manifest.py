@@ -36,6 +36,7 @@ class Stretch:
         panel_digest: Digest of what was read.
         map: The genetic map's file; None without one.
         map_digest: Digest of the map.
+        map_state: Size and time of change of its file; None without one.
         parameters: Retrieval and copying.
         copying_only: Whether no model corrects it.
         method: Parameters and model in one line, for the header.
@@ -56,6 +57,7 @@ class Stretch:
     panel_digest: str
     map: str | None
     map_digest: str
+    map_state: tuple[int, int] | None
     parameters: CopyingParameters
     copying_only: bool
     method: str
@@ -223,9 +225,20 @@ def _manifest(content: dict[str, Any]) -> Manifest:
 def _stretch(entry: dict[str, Any]) -> Stretch:
     parameters = from_table(CopyingParameters, entry["parameters"], base=Path(), where="parameters")
     lines = tuple((str(key), str(value)) for key, value in entry["lines"])
-    return Stretch(**{**entry, "parameters": parameters, "lines": lines})
+    state = None if entry["map_state"] is None else tuple(entry["map_state"])
+    return Stretch(**{**entry, "parameters": parameters, "lines": lines, "map_state": state})
 
 
 def output_of(manifest: Manifest, contig: str) -> Path:
     """The output that a contig goes to."""
     return Path(manifest.out.replace(PLACE, contig))
+
+
+def contigs_of(manifest: Manifest, path: Path) -> list[str]:
+    """The contigs of an output, in its order."""
+    return list(dict.fromkeys(s.contig for s in manifest.stretches if output_of(manifest, s.contig) == path))
+
+
+def is_of_everybody(manifest: Manifest, chunk: Chunk) -> bool:
+    """Whether a chunk is of all samples; it then keeps windows as the output has them."""
+    return chunk.samples == (0, len(manifest.samples))

@@ -5,27 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import open_writer
-from vcfrag_core.files.panel.cache import load_panel
-from vcfrag_core.imputation.windows import imputation_windows
-from vcfrag_core.output.genotypes import NONE
 from vcfrag_core.output.header import Header, ordered_lines
-from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records_at
 from vcfrag_core.output.writer import RecordWriter
-from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel.windows import Window
-from vcfrag_core.types import I16Array
-from vcfrag_train.imputing.selection import with_min_r2
-from vcfrag_train.jobs.chunk_file import ChunkReader, Piece, chunk_file, is_done, map_of, pieces_of, require_same
-from vcfrag_train.jobs.manifest import Chunk, Manifest, output_of
-from vcfrag_train.jobs.targets import StretchTargets, read_targets
+from vcfrag_train.jobs.chunk_file import ChunkReader, chunk_file, is_done, require_same
+from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
 from vcfrag_train.reporter import SILENT, Reporter
 
 
@@ -95,10 +84,9 @@ def _merge_one(
     scratch: Path | None,
     reporter: Reporter,
 ) -> int:
-    contigs = list(dict.fromkeys(manifest.stretches[number].contig for number in numbers))
     begun_before = _read_mark(_begun_file(folder, path)) == {"manifest": manifest.decisions}
     with open_writer(
-        path, manifest.output, contigs=contigs, threads=threads, resume=begun_before, scratch=scratch
+        path, manifest.output, contigs=contigs_of(manifest, path), threads=threads, resume=begun_before, scratch=scratch
     ) as writer:
         _begun_file(folder, path).write_text(json.dumps({"manifest": manifest.decisions}))
         begun: dict[str, int] = {}
@@ -121,75 +109,65 @@ def _merge_stretch(
     reporter: Reporter,
 ) -> int:
     """Writes the windows of a stretch, of whose contig so many are written before; returns how many are then."""
+    chunks = [chunk for chunk in manifest.chunks if chunk.stretch == number]
+    if all(is_of_everybody(manifest, chunk) for chunk in chunks):
+        _take_stretch(manifest, folder, number, chunks, writer, before, reporter)
+    else:
+        _join_stretch(manifest, folder, number, chunks, writer, before, threads, reporter)
+    return before + manifest.stretches[number].n_windows
+
+
+def _take_stretch(
+    manifest: Manifest,
+    folder: Path,
+    number: int,
+    chunks: Sequence[Chunk],
+    writer: RecordWriter,
+    before: int,
+    reporter: Reporter,
+) -> None:
+    """Takes the windows as the chunks have them, which are of everybody."""
+    stretch = manifest.stretches[number]
+    for chunk in chunks:
+        with ChunkReader(chunk_file(folder, chunk), manifest, chunk) as reader:
+            for window in range(*chunk.windows):
+                if reader.has_part(window) and not writer.has(stretch.contig, before + window):
+                    with reader.part(window) as (part, table):
+                        writer.take(stretch.contig, before + window, part, table)
+                reporter.sites(window + 1, stretch.n_windows)
+
+
+def _join_stretch(
+    manifest: Manifest,
+    folder: Path,
+    number: int,
+    chunks: Sequence[Chunk],
+    writer: RecordWriter,
+    before: int,
+    threads: int,
+    reporter: Reporter,
+) -> None:
+    """Joins batches of samples, window by window."""
+    # Chunks of everybody are joined without what these bring along.
+    from vcfrag_core.files.panel.cache import load_panel
+    from vcfrag_train.jobs.joining import window_records
+    from vcfrag_train.jobs.maps import windows_of
+    from vcfrag_train.jobs.targets import read_targets
+
     stretch = manifest.stretches[number]
     panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
     require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
     targets = read_targets(folder, number, panel.n_sites)
-    windows = windows_of(manifest, number, panel)
-    chunks = [chunk for chunk in manifest.chunks if chunk.stretch == number]
-    for window in windows:
+    for window in windows_of(manifest, folder, number, panel):
         place = before + window.number
         if targets.written[window.start : window.stop].any() and not writer.has(stretch.contig, place):
             of_window = [c for c in chunks if c.windows[0] <= window.number < c.windows[1]]
             of_window.sort(key=lambda chunk: chunk.samples)
-            writer.write(stretch.contig, place, _records(manifest, folder, of_window, window, panel, targets))
+            with contextlib.ExitStack() as stack:
+                readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in of_window]
+                batches = [reader.pieces(window.number) for reader in readers]
+                writer.write(stretch.contig, place, window_records(manifest, window, panel, targets, batches))
         reporter.sites(window.stop, panel.n_sites)
-    return before + len(windows)
-
-
-def windows_of(manifest: Manifest, number: int, panel: Panel) -> list[Window]:
-    """The windows of a stretch, as its chunks have them."""
-    stretch = manifest.stretches[number]
-    return imputation_windows(map_of(stretch, panel).at(panel.positions), stretch.parameters.flank_cm)
-
-
-def _records(
-    manifest: Manifest,
-    folder: Path,
-    chunks: Sequence[Chunk],
-    window: Window,
-    panel: Panel,
-    targets: StretchTargets,
-) -> Iterator[OutputRecords]:
-    """The records of a window, some sites at a time, of everybody."""
-    with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in chunks]
-        for place in pieces_of(window, targets.written, manifest.sites_per_piece):
-            kept = _between(targets.kept, panel, place.start, place.stop)
-            if len(place.written):
-                pieces = [reader.piece(window.number, place.number) for reader in readers]
-            elif kept:
-                pieces = [Piece.without_sites(len(manifest.samples))]
-            else:
-                continue
-            first, *others = [piece.sums for piece in pieces]
-            records = records_at(
-                panel,
-                place.written,
-                dosage=np.concatenate([piece.dosage for piece in pieces], axis=1),
-                typed=targets.observed[place.written],
-                sums=sum(others, start=first),
-                er2=targets.er2[place.written],
-                both=_both(pieces),
-                kept=kept,
-            )
-            yield with_min_r2(records, manifest.min_r2)
-
-
-def _both(pieces: Sequence[Piece]) -> I16Array | None:
-    """(L, S) thousandths of everybody; None where everybody's haplotypes are independent."""
-    if all(piece.both is None for piece in pieces):
-        return None
-    return np.concatenate(
-        [np.full(p.dosage.shape[:2], NONE, dtype=np.int16) if p.both is None else p.both for p in pieces], axis=1
-    )
-
-
-def _between(kept: Sequence[PassThroughRecord], panel: Panel, start: int, stop: int) -> list[PassThroughRecord]:
-    """Kept records from site `start` to just before site `stop`; the contig's ends take what lies beyond."""
-    low = int(panel.positions[start]) if start else 0
-    high = int(panel.positions[stop]) if stop < panel.n_sites else np.iinfo(np.int64).max
-    return [record for record in kept if low <= record.position < high]
 
 
 def _header(manifest: Manifest, numbers: Sequence[int]) -> Header:

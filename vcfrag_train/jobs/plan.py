@@ -10,6 +10,7 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
 from vcfrag_core.files.tables.cohort import read_cohort
+from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.imputation.imputer import Imputer
@@ -25,6 +26,7 @@ from vcfrag_train.imputing.selection import chosen_sites, describe, select_sampl
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, write_manifest
+from vcfrag_train.jobs.maps import state_of, write_map
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
 
@@ -203,6 +205,8 @@ def _of_stretch(
             phase_sets=checked.phase_sets if checked.unphased.any() else None,
         )
         digest = write_targets(targets, folder, number)
+        if files.map is not None:
+            write_map(map_for(checked.panel, files.map), folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
         stretch = _stretch(checked, imputer, files)
         return (
@@ -227,6 +231,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
         panel_digest=panel.digest,
         map=None if files.map is None else str(files.map.absolute()),
         map_digest="",
+        map_state=state_of(files.map),
         parameters=imputer.parameters(checked.observed),
         copying_only=imputer.corrector is None,
         method=imputer.method(checked.observed),

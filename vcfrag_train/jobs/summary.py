@@ -14,18 +14,15 @@ import numpy as np
 from vcfrag_core.errors import InputError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.qc import summary_path
-from vcfrag_core.output.genotypes import NONE, ONE
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.likeness import Relation
-from vcfrag_core.types import BoolArray, F64Array, I16Array, I32Array, I64Array
-from vcfrag_train.jobs.chunk_file import ChunkCost, ChunkReader, Piece, chunk_file, pieces_of
+from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array
+from vcfrag_train.jobs.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of
 from vcfrag_train.jobs.manifest import Manifest
-from vcfrag_train.jobs.merge import windows_of
+from vcfrag_train.jobs.maps import windows_of
 from vcfrag_train.jobs.targets import StretchTargets, read_targets
 
-# Sites by which samples are judged: at rarer ones nobody's dosages say much.
-COMMON: Final = 0.01
 _RELATIVES: Final = {
     Relation.SAME: "the person",
     Relation.PARENT_CHILD: "parent or child",
@@ -148,20 +145,21 @@ def _stretch(
     r2: list[F64Array] = []
     frequency = panel.alt_frequency()
     chunks = [chunk for chunk in manifest.chunks if chunk.stretch == number]
-    for window in windows_of(manifest, number, panel):
+    for window in windows_of(manifest, folder, number, panel):
         of_window = [c for c in chunks if c.windows[0] <= window.number < c.windows[1]]
         of_window.sort(key=lambda chunk: chunk.samples)
         with contextlib.ExitStack() as stack:
             readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in of_window]
+            if not targets.written[window.start : window.stop].any():
+                continue
+            batches = [reader.pieces(window.number) for reader in readers]
             for place in pieces_of(window, targets.written, manifest.sites_per_piece):
                 if not len(place.written):
                     continue
-                pieces = [reader.piece(window.number, place.number) for reader in readers]
-                first, *others = [piece.sums for piece in pieces]
+                first, *others = [next(batch).sums for batch in batches]
                 sites.append(place.written)
                 r2.append(sum(others, start=first).r2())
-                imputed = ~targets.observed[place.written]
-                samples.add_imputed(_dosage(pieces)[imputed], frequency[place.written][imputed])
+            samples.add_imputed(np.concatenate([reader.samples(window.number) for reader in readers], axis=1))
     chosen = np.concatenate(sites) if sites else np.zeros(0, dtype=np.int64)
     return StretchSummary(
         contig=panel.contig,
@@ -171,10 +169,6 @@ def _stretch(
         er2=targets.er2[chosen],
         typed=targets.observed[chosen],
     )
-
-
-def _dosage(pieces: list[Piece]) -> I16Array:
-    return np.concatenate([piece.dosage for piece in pieces], axis=1)
 
 
 class _Samples:
@@ -201,13 +195,10 @@ class _Samples:
                 self._heterozygous[sample] += (called & (rows[0] != rows[1])).sum()
                 self._expected[sample] += (2 * frequency * (1 - frequency))[called].sum()
 
-    def add_imputed(self, dosage: I16Array, frequency: F64Array) -> None:
-        common = np.minimum(frequency, 1 - frequency) >= COMMON
-        p = dosage[common].astype(np.float64) / ONE
-        there = dosage[common] != NONE
-        explained = np.where(there, (p - frequency[common][:, None, None]) ** 2, 0.0).sum(axis=(0, 2))
+    def add_imputed(self, certainty: F64Array) -> None:
+        explained, total = certainty
         self._explained += explained
-        self._total += explained + np.where(there, p * (1 - p), 0.0).sum(axis=(0, 2))
+        self._total += total
 
     def summary(self, names: tuple[str, ...]) -> SampleSummary:
         return SampleSummary(

@@ -45,10 +45,10 @@ from vcfrag_train.jobs.plan import cut_into_chunks, plan
 def sizes(manifest: Manifest, folder: Path) -> list[list[int]]:
     """Sites of every window of every stretch."""
     from vcfrag_core.files.panel.cache import load_panel
-    from vcfrag_train.jobs.merge import windows_of
+    from vcfrag_train.jobs.maps import windows_of
 
     panels = [load_panel(s.panel, region=s.region) for s in manifest.stretches]
-    return [[w.stop - w.start for w in windows_of(manifest, n, panel)] for n, panel in enumerate(panels)]
+    return [[w.stop - w.start for w in windows_of(manifest, folder, n, panel)] for n, panel in enumerate(panels)]
 
 
 SIX_WAYS = [
@@ -65,7 +65,7 @@ SIX_WAYS = [
 def test_job__six_cuts_of_one_task_give_the_same_bytes(genome: Genome, model: bool) -> None:
     config = dataclasses.replace(genome.config("whole.vcf.gz", pass_through=True), copying_only=not model)
     whole = plan(config, genome.cut())
-    windows = sizes(whole, genome.folder)
+    windows = sizes(whole, job_folder(genome.cut().manifest))
     assert min(map(len, windows)) >= 3
     outputs, n_chunks = set(), set()
     # By the model, two samples at a time share its matrices; so two cuts of it are enough to tell.

@@ -6,12 +6,13 @@ copied together under a temporary name and renamed, so the output never exists h
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from vcfrag_core.files.vcf.lines import LineFormatter
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.types import I64Array
+
+_COPIED_BYTES: Final = 1 << 22
 
 
 class ImputedWriter:
@@ -59,15 +62,13 @@ class ImputedWriter:
         self.path = Path(path)
         self._contigs = tuple(contigs)
         self._is_bcf = self.path.name.endswith(".bcf")
-        self._formatter = self._formatter_of(formats, x_male_dosage)
         made_from = {"formats": ",".join(formats), "x_male_dosage": str(x_male_dosage)}
         self._parts = PartsFolder(self.path, contigs, made_from, resume=resume, scratch=scratch)
         self._executor = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._maker = VcfParts(self._formatter_of(formats, x_male_dosage), self._executor)
 
     def _formatter_of(self, formats: Sequence[str], x_male_dosage: int) -> BcfFormatter | LineFormatter:
-        if self._is_bcf:
-            return BcfFormatter(formats, self._contigs, x_male_dosage=x_male_dosage)
-        return LineFormatter(formats, x_male_dosage=x_male_dosage)
+        return formatter_of(self.path, formats, self._contigs, x_male_dosage)
 
     def __enter__(self) -> Self:
         return self
@@ -94,33 +95,18 @@ class ImputedWriter:
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """Writes window `number` of the contig, given in pieces; two of them are in memory at a time."""
         part = self._parts.part(contig, number)
-        table = _PartTable()
         with atomic_path(part) as temporary:
             with temporary.open("wb") as file:
-                rest, begun = b"", bgzf.begin(b"")
-                for records in self._one_ahead(pieces):
-                    lines = self._formatter.lines(records)
-                    table.add_records(lines)
-                    data = b"".join([rest, *(line for _, _, line in lines)])
-                    whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
-                    following, rest = bgzf.begin(data[:whole], executor=self._executor), data[whole:]
-                    _write_blocks(file, table, begun)
-                    begun = following
-                _write_blocks(file, table, begun)
-                _write_blocks(file, table, bgzf.begin(rest))
-            with atomic_path(part.with_suffix(".npz")) as index, index.open("wb") as file:
-                table.save(file)
+                table = self._maker.write(file, pieces)
+            _write_whole(_table_file(part), table)
 
-    def _one_ahead(self, pieces: Iterable[OutputRecords]) -> Iterator[OutputRecords]:
-        """The pieces, of which a thread makes the next one while one is written."""
-        if self._executor is None:
-            yield from pieces
-            return
-        coming = iter(pieces)
-        following = self._executor.submit(next, coming, None)
-        while (records := following.result()) is not None:
-            following = self._executor.submit(next, coming, None)
-            yield records
+    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
+        """See `RecordWriter`."""
+        path = self._parts.part(contig, number)
+        with atomic_path(path) as temporary:
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(part, file, _COPIED_BYTES)
+            _write_whole(_table_file(path), table)
 
     def finish(self, header: Header) -> int:
         """Puts the parts together under the output's name, writes the index, removes the parts.
@@ -147,11 +133,11 @@ class ImputedWriter:
         empty = np.zeros(0, dtype=np.int64)
         columns: list[tuple[I64Array, ...]] = [(empty, empty, empty, empty)]
         for part in self._parts.parts(contig):
-            with np.load(part.with_suffix(".npz")) as table:
-                begins, lengths, offsets, blocks = (table[n] for n in ("begins", "lengths", "offsets", "blocks"))
-            places = bgzf.virtual_offsets(offsets, blocks, base)
+            with np.load(_table_file(part)) as table:
+                begins, lengths, places, size = (table[name] for name in _PartTable.COLUMNS)
+            places = places + (base << 16)
             columns.append((begins, begins + lengths, places[:-1], places[1:]))
-            base += _append(part, out, int(blocks[-1]))
+            base += _append(part, out, int(size))
         begins, ends, starts, stops = (np.concatenate(column) for column in zip(*columns, strict=True))
         return vcf_index.ContigRecords(contig=contig, begins=begins, ends=ends, starts=starts, stops=stops), base
 
@@ -167,8 +153,59 @@ class ImputedWriter:
             temporary.write_bytes(data)
 
 
+class VcfParts:
+    """A `PartMaker` of a VCF or BCF: whole BGZF blocks, and a table of where the records begin in them.
+
+    Args:
+        formatter: Makes lines.
+        executor: Threads that make the next piece and compress the last one; none unless given.
+    """
+
+    def __init__(self, formatter: BcfFormatter | LineFormatter, executor: Executor | None = None) -> None:
+        self._formatter = formatter
+        self._executor = executor
+
+    def write(self, file: BinaryIO, pieces: Iterable[OutputRecords]) -> bytes:
+        """See `PartMaker`; two pieces are in memory at a time."""
+        table = _PartTable()
+        rest, begun = b"", bgzf.begin(b"")
+        for records in self._one_ahead(pieces):
+            lines = self._formatter.lines(records)
+            table.add_records(lines)
+            data = b"".join([rest, *(line for _, _, line in lines)])
+            whole = len(data) // bgzf.BLOCK_BYTES * bgzf.BLOCK_BYTES
+            following, rest = bgzf.begin(data[:whole], executor=self._executor), data[whole:]
+            _write_blocks(file, table, begun)
+            begun = following
+        _write_blocks(file, table, begun)
+        _write_blocks(file, table, bgzf.begin(rest))
+        return table.packed()
+
+    def _one_ahead(self, pieces: Iterable[OutputRecords]) -> Iterator[OutputRecords]:
+        """The pieces, of which a thread makes the next one while one is written."""
+        if self._executor is None:
+            yield from pieces
+            return
+        coming = iter(pieces)
+        following = self._executor.submit(next, coming, None)
+        while (records := following.result()) is not None:
+            following = self._executor.submit(next, coming, None)
+            yield records
+
+
+def formatter_of(
+    path: Path, formats: Sequence[str], contigs: Sequence[str], x_male_dosage: int
+) -> BcfFormatter | LineFormatter:
+    """What makes the lines of an output, whose name tells VCF from BCF."""
+    if path.name.endswith(".bcf"):
+        return BcfFormatter(formats, contigs, x_male_dosage=x_male_dosage)
+    return LineFormatter(formats, x_male_dosage=x_male_dosage)
+
+
 class _PartTable:
-    """Where the records of a part begin and how its blocks lie."""
+    """Where the records of a part begin, as virtual offsets, and its size."""
+
+    COLUMNS = ("begins", "lengths", "places", "size")
 
     def __init__(self) -> None:
         self._begins: list[int] = []
@@ -186,14 +223,33 @@ class _PartTable:
         if not len(self._blocks[-1]):
             self._blocks.pop()
 
-    def save(self, file: BinaryIO) -> None:
-        np.savez(
-            file,
-            begins=np.array(self._begins, dtype=np.int64),
-            lengths=np.array(self._lengths, dtype=np.int64),
-            offsets=np.cumsum(np.array(self._sizes, dtype=np.int64)),
-            blocks=np.concatenate(self._blocks),
-        )
+    def packed(self) -> bytes:
+        offsets, blocks = np.cumsum(np.array(self._sizes, dtype=np.int64)), np.concatenate(self._blocks)
+        return packed_table(self._begins, self._lengths, bgzf.virtual_offsets(offsets, blocks, 0), int(blocks[-1]))
+
+
+def packed_table(begins: Sequence[int], lengths: Sequence[int], places: I64Array, size: int) -> bytes:
+    """The table of a part.
+
+    Args:
+        begins: n 0-based positions.
+        lengths: n lengths of REF.
+        places: (n + 1,) virtual offsets of the records and of the part's end, as if it began the file.
+        size: Its bytes.
+    """
+    buffer = io.BytesIO()
+    first, long = (np.array(column, dtype=np.int64) for column in (begins, lengths))
+    np.savez(buffer, begins=first, lengths=long, places=places, size=np.array(size))
+    return buffer.getvalue()
+
+
+def _table_file(part: Path) -> Path:
+    return part.with_suffix(".npz")
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def _write_blocks(file: BinaryIO, table: _PartTable, begun: Iterator[bytes]) -> None:
@@ -206,5 +262,5 @@ def _append(part: Path, out: BinaryIO, size: int) -> int:
     if part.stat().st_size != size:
         raise ProvenanceMismatchError(f"{part} is not as it was written; remove {part.parent} and start anew")
     with part.open("rb") as source:
-        shutil.copyfileobj(source, out, 1 << 22)
+        shutil.copyfileobj(source, out, _COPIED_BYTES)
     return size

@@ -1,0 +1,113 @@
+"""Chunks of everybody hold windows as the output has them; what they and the maps save must not change a byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.jobs.conftest import Genome
+from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.output.genotypes import NONE, ONE
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.jobs.certainty import Certainty
+from vcfrag_train.jobs.chunk import run_chunk
+from vcfrag_train.jobs.chunk_file import chunk_file
+from vcfrag_train.jobs.genome import impute_job
+from vcfrag_train.jobs.manifest import job_folder
+from vcfrag_train.jobs.merge import merge
+from vcfrag_train.jobs.plan import plan
+
+
+def written(config: ImputeConfig) -> dict[str, bytes]:
+    """What an output and its companions hold, by suffix; they are removed."""
+    stem = config.out.name.split(".")[0]
+    files = [p for p in config.out.parent.iterdir() if p.name.startswith(f"{stem}.") and ".qc." not in p.name]
+    content = {path.name: path.read_bytes() for path in files}
+    for path in files:
+        path.unlink()
+    return content
+
+
+@pytest.mark.parametrize("name", ["o.bcf", "o.bgen", "o.pgen"])
+def test_impute_job__everybody_at_once_or_in_batches(genome: Genome, name: str) -> None:
+    config = genome.config(name, threads=2)
+    impute_job(config, genome.cut(windows_per_chunk=2))
+    once = written(config)
+    assert len(once) >= 2
+    impute_job(config, genome.cut(samples_per_chunk=10))
+    batches = written(config)
+    # An index of BGEN says when it was made, and of which file.
+    assert {k: v for k, v in once.items() if k[-4:] != ".bgi"} == {k: v for k, v in batches.items() if k[-4:] != ".bgi"}
+
+
+def test_merge__names_a_damaged_chunk_of_everybody(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut())
+    folder = job_folder(genome.cut().manifest)
+    for chunk in manifest.chunks:
+        run_chunk(manifest, folder, chunk.number)
+    path = chunk_file(folder, manifest.chunks[1])
+    data = bytearray(path.read_bytes())
+    data[500:560] = bytes(60)
+    path.write_bytes(bytes(data))
+    with pytest.raises(TruncatedFileError, match="chunk 1 is damaged"):
+        merge(manifest, folder)
+    assert not (genome.folder / "o.vcf.gz").exists()
+
+
+def test_run_chunk__reads_a_map_again_where_its_file_has_changed(genome: Genome) -> None:
+    own = genome.folder / "own.gmap"
+    own.write_bytes(genome.maps[0].read_bytes() + genome.maps[1].read_bytes().split(b"\n", 1)[1])
+    manifest = plan(genome.config("o.vcf.gz"), dataclasses.replace(genome.cut(), maps=(own,)))
+    folder = job_folder(genome.cut().manifest)
+    os.utime(own, ns=(1, 1))
+    assert run_chunk(manifest, folder, 0)
+    chunk_file(folder, manifest.chunks[0]).unlink()
+    own.write_text(own.read_text().replace("0.00000", "0.00001"))
+    with pytest.raises(ProvenanceMismatchError, match=r"the genetic map .*own\.gmap is not what the job was planned"):
+        run_chunk(manifest, folder, 0)
+
+
+def test_run_chunk__needs_no_parsing_of_a_map_that_is_as_it_was(
+    genome: Genome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut())
+
+    def parsed(*_: object) -> None:
+        raise AssertionError("the map was read again")
+
+    monkeypatch.setattr("vcfrag_train.jobs.maps.map_for", parsed)
+    assert run_chunk(manifest, job_folder(genome.cut().manifest), 0)
+
+
+def test_certainty__is_what_the_formula_says_however_sites_are_cut() -> None:
+    rng = np.random.default_rng(3)
+    dosage = rng.integers(0, ONE + 1, (50, 6, 2)).astype(np.int16)
+    dosage[:, 2, 1] = NONE
+    counts = rng.integers(1, 400, 50)
+    f = (counts / 400)[:, None, None]
+    p = dosage / ONE
+    there = dosage != NONE
+    explained = np.where(there, (p - f) ** 2, 0).sum(axis=(0, 2))
+    total = explained + np.where(there, p * (1 - p), 0).sum(axis=(0, 2))
+    one, two = Certainty(6, 400), Certainty(6, 400)
+    one.add(dosage, counts)
+    for part in (slice(0, 7), slice(7, 50)):
+        two.add(dosage[part], counts[part])
+    assert np.allclose(one.sums(), [explained, total])
+    assert np.array_equal(one.sums(), two.sums())
+
+
+def test_merge__of_everybody_opens_no_panel(genome: Genome, tmp_path: Path) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut())
+    folder = job_folder(genome.cut().manifest)
+    for chunk in manifest.chunks:
+        run_chunk(manifest, folder, chunk.number)
+    for panel in genome.panels:
+        panel.unlink()
+    ((path, n_records),) = merge(manifest, folder)
+    assert path.is_file()
+    assert n_records == 2 * 260

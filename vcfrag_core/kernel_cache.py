@@ -23,8 +23,10 @@ from pathlib import Path
 NAME = "NUMBA_CACHE_DIR"
 # Every module that numba compiles a kernel of.
 KERNEL_MODULES = (
+    "copying/carriers.py",
     "copying/gradient.py",
     "copying/kernels.py",
+    "copying/vectors.py",
     "evidence/kernels.py",
     "evidence/pbwt.py",
     "model/one_layer.py",

@@ -18,13 +18,13 @@ f, ff = numba.float32[::1], numba.float32[:, ::1]
 u, uu = numba.uint8[::1], numba.uint8[:, ::1]
 q, i, ii = numba.int8[::1], numba.int32[::1], numba.int32[:, ::1]
 iii = numba.int32[:, :, ::1]
-flags, real, whole = numba.boolean[::1], numba.float32, numba.int64
+flags, w, ww = numba.boolean[::1], numba.uint64[::1], numba.uint64[:, ::1]
 
 KERNELS = {
-    "copy_dosage": (copying_kernels.copy_dosage, (uu, uu, i, q, f, f, i, f, u, f)),
+    "copy_dosage": (copying_kernels.copy_dosage, (uu, ww, i, q, f, f, i, f, w, f)),
     "copy_with_evidence": (
         feature_kernels.copy_with_evidence,
-        (uu, uu, i, q, f, f, i, f, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),
+        (uu, ww, i, q, f, f, i, f, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),
     ),
     "copy_gradient": (copying_gradient.copy_gradient, (uu, uu, i, q, f, f, i, f, f, f, f)),
 }
@@ -98,7 +98,7 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
     def make(n_candidates: int, n_observed: int = 70, n_sites: int = 90, n_best: int = 12) -> Callable[[], bytes]:
         rng = np.random.default_rng(n_candidates)
         observed = rng.integers(0, 256, ((n_observed + 7) // 8, n_candidates)).astype(np.uint8)
-        panel_rows = rng.integers(0, 256, (n_candidates, (n_sites + 7) // 8)).astype(np.uint8)
+        words = rng.integers(0, 2**64, (n_candidates, (n_sites + 63) // 64), dtype=np.uint64)
         query = rng.integers(0, 2, n_observed).astype(np.int8)
         mismatch, switch = (np.full(n_observed, value, np.float32) for value in (0.3, 0.05))
         left = np.sort(rng.integers(0, n_observed, n_sites)).astype(np.int32)
@@ -109,7 +109,7 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
             before, after = np.zeros((2, n_observed, n_best), np.float32)
             best, runs = np.full((n_observed, n_best), -1, np.int32), np.full((n_observed, n_best, 6), -1, np.int32)
             feature_kernels.copy_with_evidence(
-                observed, panel_rows, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
+                observed, words, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
                 np.ones(n_sites, bool), 1e-3, 0.999, dosage, best, before, after,
                 np.packbits(query == 0, bitorder="little"), runs, effective,
             )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 from vcfrag_core.copying import kernels
 from vcfrag_core.copying.gradient import copy_gradient
 from vcfrag_core.copying.reference import CopyingSites
+from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.kernels import by_column
 from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
@@ -110,12 +111,12 @@ class CopyingProblem:
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
-        every = np.full((len(self.sites.sites) + 7) // 8, 255, dtype=np.uint8)
+        every = pack_words(np.ones(len(self.sites.sites), dtype=np.bool_))
 
         def one(q: int) -> None:
             kernels.copy_dosage(
                 self.observed,
-                self.rows,
+                self.words,
                 self.candidates[q],
                 self.queries[q],
                 mismatch,

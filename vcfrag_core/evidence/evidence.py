@@ -16,6 +16,7 @@ from vcfrag_core.copying import kernels as copying_kernels
 from vcfrag_core.copying.problem import CopyingProblem, each_query
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence import kernels
+from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.ploidy import NOBODY, Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
 
@@ -257,7 +258,7 @@ class _Reading:
         other = q if self.partners[q] == NOBODY else self.partners[q]
         homozygous = (called >= 0) & (called == problem.queries[other])
         kernels.copy_with_evidence(
-            problem.observed, problem.rows, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
+            problem.observed, problem.words, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
             sites.fraction, self.wanted, self.least, self.most, dosage, best, before, after,
             np.packbits(homozygous, bitorder="little"), runs, effective,
         )  # fmt: skip
@@ -312,11 +313,11 @@ def _copy_otherwise(
     sites = problem.sites
     wanted = np.zeros(len(sites.sites), dtype=np.bool_)
     wanted[chosen] = True
-    wanted_bits = np.packbits(wanted, bitorder="little")
+    wanted_bits = pack_words(wanted)
     dosage = np.empty(len(wanted), dtype=np.float32)
     for number, way in enumerate(ways):
         copying_kernels.copy_dosage(
-            problem.observed, problem.rows, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
+            problem.observed, problem.words, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
             sites.left, sites.fraction, wanted_bits, dosage,
         )  # fmt: skip
         out[:, number] = dosage[chosen]

@@ -12,11 +12,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from vcfrag_core.copying.carriers import fill_dosage, padded, scratch
 from vcfrag_core.copying.kernels import (
     BLOCK,
     _step_back,
-    carriers,
-    fill_dosage,
     forward_block,
     forward_checkpoints,
     gather,
@@ -141,7 +140,7 @@ def _squares(values: FloatArray, scale: float) -> float:
 @numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
     observed: U8Array,
-    panel_rows: U8Array,
+    words: U64Array,
     candidates: I32Array,
     query: I8Array,
     mismatch: FloatArray,
@@ -162,7 +161,7 @@ def copy_with_evidence(
     """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
 
     Args:
-        observed, panel_rows, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        observed, words, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
         wanted: (L,) sites of interest.
         least, most: A wanted site is uncertain where its dosage lies in [least, most].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
@@ -179,52 +178,50 @@ def copy_with_evidence(
     states = gather(observed, candidates, 0, len(observed))
     query_alleles, called = _query_bytes(query)
     checkpoints = forward_checkpoints(states, query, mismatch, switch)
-    rows = np.empty((BLOCK, k), dtype=mismatch.dtype)
-    last_row = np.empty(k, dtype=mismatch.dtype)
+    # The last row is that of the site after the block.
+    rows = np.empty((BLOCK + 1, padded(k)), dtype=mismatch.dtype)
     backward = np.full(k, one / count, dtype=mismatch.dtype)
     score = np.empty(k, dtype=mismatch.dtype)
-    sums = np.empty((2, 4), dtype=mismatch.dtype)
-    every = np.full(panel_rows.shape[1], 255, dtype=np.uint8)
+    bits, turned, places, sums = scratch(words, k, mismatch)
+    every = np.full(words.shape[1], 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
     keep, add, after_scale = one, one - one, one
     dosage[:] = 0
     end = len(left)
     for block in range(len(checkpoints) - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
-        begin = np.searchsorted(left[:end], first)
-        first_byte = begin >> 3
-        last_byte = (end + 7) >> 3 if end > begin else first_byte
-        mine, carried = carriers(panel_rows, candidates, every, first_byte, last_byte)
-        following = last_row
+        following = BLOCK
         for i in range(stop - 1, first - 1, -1):
-            row = rows[i - first]
+            row = rows[i - first][:k]
             joint, total = _step_back(row, backward, states[i >> 3], i & 7, query[i], mismatch[i], keep, add)
             keep, add = (one - switch[i]) / total, switch[i] / count
             scale = one / joint
             if i == m - 1:
-                following, after_scale = row, scale
+                following, after_scale = i - first, scale
             at = end
-            while at > begin and left[at - 1] == i:
+            while at > 0 and left[at - 1] == i:
                 at -= 1
             fill_dosage(
-                mine, carried, first_byte, at, end, fraction, row, scale, following, after_scale, sums, dosage
+                words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
+                after_scale, places, sums, dosage,
             )  # fmt: skip
             uncertain = False
             for site in range(at, end):
                 uncertain |= wanted[site] and least <= dosage[site] <= most
             if uncertain:
                 effective[i] = 1 / _squares(row, scale)
-                _together(row, scale, following, after_scale, score)
+                after_row = rows[following][:k]
+                _together(row, scale, after_row, after_scale, score)
                 _largest(score, best[i])
                 for t in range(best.shape[1]):
                     j = best[i, t]
                     if j < 0:
                         break
-                    before[i, t], after[i, t] = row[j] * scale, following[j] * after_scale
+                    before[i, t], after[i, t] = row[j] * scale, after_row[j] * after_scale
                     _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
                     best[i, t] = candidates[j]
-            end, following, after_scale = at, row, scale
-        last_row[:] = rows[0]
+            end, following, after_scale = at, i - first, scale
+        rows[BLOCK, :k] = rows[0, :k]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.types import BoolArray, I64Array, U8Array
+from vcfrag_core.types import BoolArray, I64Array, U8Array, U64Array
 
 _ONES: U8Array = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 
@@ -18,6 +18,13 @@ def n_bytes(n_bits: int) -> int:
 def pack(values: BoolArray | U8Array) -> U8Array:
     """(..., n) zeros and ones to (..., ceil(n / 8)) bytes; padding bits are 0."""
     return np.packbits(values, axis=-1, bitorder="little")
+
+
+def pack_words(values: BoolArray) -> U64Array:
+    """(n,) booleans to (ceil(n / 64),) words; padding bits are 0."""
+    packed = np.zeros(8 * ((len(values) + 63) // 64), dtype=np.uint8)
+    packed[: n_bytes(len(values))] = pack(values)
+    return packed.view("<u8")
 
 
 def unpack(packed: U8Array, start: int, stop: int) -> U8Array:

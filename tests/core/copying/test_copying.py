@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.copying_cases import random_case
-from vcfrag_core.copying import kernels as copying_kernels
 from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.layer import copy_dosage
 from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
@@ -144,19 +143,3 @@ def test_copying_sites__interpolates_in_cm_then_in_base_pairs() -> None:
 def test_copying_sites__refuses_a_context_without_observed_sites() -> None:
     with pytest.raises(RangeError, match="no observed site"):
         copying.copying_sites(np.array([], dtype=int), np.zeros(3), np.arange(3), np.arange(3))
-
-
-@given(seed=st.integers(0, 2**32 - 1), n=st.sampled_from([37, 40]), every=st.booleans())
-def test_carriers__are_the_candidates_bytes_and_what_any_of_them_has(seed: int, n: int, every: bool) -> None:
-    rng = np.random.default_rng(seed)
-    rows = (rng.integers(0, 256, (30, n)) & rng.integers(0, 256, (30, n)) * rng.integers(0, 2, n)).astype(np.uint8)
-    candidates = np.sort(rng.choice(30, int(rng.integers(1, 20)), replace=False)).astype(np.int32)
-    wanted = np.full(n, 255) if every else rng.integers(0, 256, n) * rng.integers(0, 2, n)
-    wanted = wanted.astype(np.uint8)
-    first, stop = np.sort(rng.integers(0, n + 1, 2)).tolist()
-    out, carried = copying_kernels.carriers(rows, candidates, wanted, first, stop)
-    out = out[:, : len(candidates)]
-    asked = wanted[first:stop] > 0
-    np.testing.assert_array_equal(out[asked], rows[candidates, first:stop].T[asked])
-    expected = np.bitwise_or.reduce(rows[candidates, first:stop], axis=0) & wanted[first:stop]
-    np.testing.assert_array_equal(carried, expected)

@@ -95,7 +95,7 @@ def best_of(case: Case, q: int, n_best: int) -> Best:
         effective=np.zeros(m, dtype=np.float32),
     )
     copy_with_evidence(
-        problem.observed, problem.rows, problem.candidates[q], problem.queries[q],
+        problem.observed, problem.words, problem.candidates[q], problem.queries[q],
         np.exp(-case.weights), case.switch, problem.sites.left, problem.sites.fraction.astype(np.float64),
         np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0, 2.0,
         found.dosage, found.rows, found.before, found.after,

@@ -9,7 +9,7 @@ import abc
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -67,13 +67,12 @@ class AssembledWriter(abc.ABC):
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """See `RecordWriter`."""
-        with atomic_path(self._parts.part(contig, number)) as temporary, temporary.open("wb") as file:
-            write_records(file, pieces)
+        self.put(contig, number, lambda file: RecordParts().write(file, pieces))
 
-    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
+    def put(self, contig: str, number: int, make: Callable[[BinaryIO], bytes]) -> None:
         """See `RecordWriter`; there is no table."""
         with atomic_path(self._parts.part(contig, number)) as temporary, temporary.open("wb") as file:
-            shutil.copyfileobj(part, file)
+            make(file)
 
     def finish(self, header: Header) -> int:
         """Makes the files in a folder of their own and moves them to their places, the output itself last."""

@@ -150,6 +150,11 @@ def open_writer(
     )
 
 
+def has_rows(path: Path) -> bool:
+    """Whether an output's records can be joined from rows of batches (`files.vcf.batches`)."""
+    return suffix_of(path) not in _WITHOUT_FIELDS
+
+
 def part_maker(
     path: Path, chosen: OutputFormat, *, contigs: Sequence[str], executor: Executor | None = None
 ) -> PartMaker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -48,8 +48,8 @@ class RecordWriter(Protocol):
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """Writes window `number` of the contig, given in pieces; it is there whole or not at all."""
 
-    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
-        """Takes window `number` of the contig as a `PartMaker` wrote it; it is there whole or not at all."""
+    def put(self, contig: str, number: int, make: Callable[[BinaryIO], bytes]) -> None:
+        """Lets `make` write window `number` of the contig, as a `PartMaker` does, and return its table."""
 
     def finish(self, header: Header) -> int:
         """Makes the output, with what belongs beside it, and returns the number of records."""

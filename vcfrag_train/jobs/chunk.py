@@ -14,10 +14,11 @@ from pathlib import Path
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import part_maker
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.vcf.batches import batch_rows
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import release_compiler
 from vcfrag_core.output.cohort_sums import sums_at
-from vcfrag_core.output.records import both_alt, cells_of, independent_dosage
+from vcfrag_core.output.records import both_alt, cells_of, independent_dosage, records_at
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
@@ -36,7 +37,7 @@ from vcfrag_train.jobs.chunk_file import (
     pieces_of,
     require_same,
 )
-from vcfrag_train.jobs.joining import window_records
+from vcfrag_train.jobs.joining import dosage_of, formatter_for, window_records
 from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
 from vcfrag_train.jobs.maps import map_of
 from vcfrag_train.jobs.targets import read_targets
@@ -146,6 +147,10 @@ class _ImputedWindow:
 
     def pieces(self, sites_per_piece: int) -> Iterator[Piece]:
         """The pieces of sites that are written."""
+        return (piece for _, piece in self.placed(sites_per_piece))
+
+    def placed(self, sites_per_piece: int) -> Iterator[tuple[I64Array, Piece]]:
+        """Sites that are written, and their piece."""
         opened = self._opened
         for place in pieces_of(self.window, opened.targets.written, sites_per_piece):
             if not len(place.written):
@@ -156,7 +161,7 @@ class _ImputedWindow:
             counting = opened.counting[place.written]
             if piece.dosage is not None:
                 self._certainty.add(piece.dosage[counting], opened.alt_counts[place.written][counting])
-            yield piece
+            yield place.written, piece
 
     def certainty(self) -> F64Array:
         """(2, S) what the pieces made so far say of the samples."""
@@ -168,11 +173,15 @@ _Store = Callable[[ChunkWriter, _ImputedWindow], None]
 
 @contextlib.contextmanager
 def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: int) -> Iterator[_Store]:
-    """How a chunk's windows are kept: everybody's as the output has them, a batch's as dosages."""
+    """How a chunk's windows are kept: everybody's as the output has them, a batch's as rows or dosages."""
     if not is_of_everybody(manifest, chunk):
+        rows = _rows_of(manifest, chunk, opened) if chunk.rows else None
 
         def store(writer: ChunkWriter, made: _ImputedWindow) -> None:
-            writer.pieces(made.window.number, made.pieces(manifest.sites_per_piece))
+            placed = made.placed(manifest.sites_per_piece)
+            writer.pieces(
+                made.window.number, (piece if rows is None else rows(sites, piece) for sites, piece in placed)
+            )
             writer.samples(made.window.number, made.certainty())
 
         yield store
@@ -196,6 +205,25 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
             writer.samples(made.window.number, made.certainty())
 
         yield write
+
+
+def _rows_of(manifest: Manifest, chunk: Chunk, opened: OpenedStretch) -> Callable[[I64Array, Piece], Piece]:
+    """What makes rows of the dosages of a batch's piece."""
+    panel, formatter = opened.imputer.panel, formatter_for(manifest, opened.stretch.contig)
+    first, last = chunk.samples[0] == 0, chunk.samples[1] == len(manifest.samples)
+
+    def rows(sites: I64Array, piece: Piece) -> Piece:
+        records = records_at(
+            panel,
+            sites,
+            dosage=dosage_of([piece]),
+            typed=opened.targets.observed[sites],
+            sums=piece.sums,
+            both=piece.both,
+        )
+        return Piece(None, piece.sums, rows=batch_rows(formatter, records, first=first, last=last))
+
+    return rows
 
 
 def _windows(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, reporter: Reporter) -> Iterator[_ImputedWindow]:

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import json
 import math
+import shutil
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from typing import IO, Any, BinaryIO, Final, cast
 import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.files.vcf.batches import BatchRows
 from vcfrag_core.output.cohort_sums import N_FEW, CohortSums
 from vcfrag_core.output.grid import N_BASE
 from vcfrag_core.output.records import OutputRecords
@@ -25,8 +27,8 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import BoolArray, F64Array, I16Array, I64Array
 from vcfrag_train.jobs.manifest import Chunk, Manifest
 
-# Sites, samples, haplotypes, squared weights, which arrays there are, and bytes of the arrays.
-_HEAD: Final = struct.Struct("<6q")
+# Sites, samples, haplotypes, squared weights, which arrays there are, bytes of the arrays, fields and bytes of the rows.
+_HEAD: Final = struct.Struct("<8q")
 # Most of the time goes into imputing, not into storing.
 _LEVEL: Final = 1
 
@@ -39,11 +41,13 @@ class Piece:
         dosage: (L, S, 2) dosages in thousandths; None where the chunk keeps them as the output has them.
         sums: What they add to the cohort's sums.
         both: (L, S) thousandths as `OutputRecords` has them; None where all haplotypes are independent.
+        rows: The samples' cells, where the chunk keeps them so.
     """
 
     dosage: I16Array | None
     sums: CohortSums
     both: I16Array | None = None
+    rows: BatchRows | None = None
 
     @classmethod
     def without_sites(cls, n_samples: int) -> Piece:
@@ -169,15 +173,15 @@ class ChunkReader:
         """Whether there is something of a window as the output has it."""
         return _part_of(window) in self._archive.NameToInfo
 
-    @contextlib.contextmanager
-    def part(self, window: int) -> Iterator[tuple[BinaryIO, bytes]]:
-        """A window as the output has it, and its table.
+    def copy_part(self, window: int, file: BinaryIO) -> bytes:
+        """Writes a window as the output has it, and returns its table.
 
         Raises:
             TruncatedFileError: The file is damaged.
         """
-        with self._telling(), self._archive.open(_part_of(window)) as file:
-            yield cast(BinaryIO, file), self._archive.read(_table_of(window))
+        with self._telling(), self._archive.open(_part_of(window)) as part:
+            shutil.copyfileobj(part, file, 1 << 22)
+            return self._archive.read(_table_of(window))
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -225,17 +229,20 @@ def _samples_of(window: int) -> str:
 
 
 def _packed(piece: Piece) -> bytes:
-    """The piece as the file holds it: a head, then the arrays, which shrink like text does."""
+    """The piece as the file holds it: a head, arrays, which shrink like text does, and rows, which are compressed."""
     sums = piece.sums
     arrays = [array.astype("<i8") for array in (sums.base, sums.few)]
     arrays += [array.astype("<i2") for array in (piece.dosage, piece.both) if array is not None]
+    arrays += [] if piece.rows is None else [piece.rows.sizes.astype("<i8")]
     data = zlib.compress(b"".join([array.tobytes() for array in arrays]), _LEVEL)
     there = (piece.dosage is not None) + 2 * (piece.both is not None)
-    return _HEAD.pack(len(sums.base), sums.n_samples, sums.n_haplotypes, sums.weight2, there, len(data)) + data
+    rows, n_fields = (b"", 0) if piece.rows is None else (piece.rows.data, piece.rows.sizes.shape[1])
+    counts = (len(sums.base), sums.n_samples, sums.n_haplotypes, sums.weight2)
+    return _HEAD.pack(*counts, there, len(data), n_fields, len(rows)) + data + rows
 
 
 def _unpacked(head: bytes, file: IO[bytes]) -> Piece:
-    n_sites, n_samples, n_haplotypes, weight2, there, size = _HEAD.unpack(head)
+    n_sites, n_samples, n_haplotypes, weight2, there, size, n_fields, n_bytes = _HEAD.unpack(head)
     data = memoryview(zlib.decompress(file.read(size)))
 
     def array(dtype: str, *shape: int) -> np.ndarray[Any, Any]:
@@ -248,8 +255,9 @@ def _unpacked(head: bytes, file: IO[bytes]) -> Piece:
     base, few = array("<i8", n_sites, N_BASE), array("<i8", n_sites, 2, N_FEW)
     dosage = array("<i2", n_sites, n_samples, 2) if there & 1 else None
     both = array("<i2", n_sites, n_samples) if there & 2 else None
+    rows = None if not n_fields else BatchRows(file.read(n_bytes), array("<i8", n_sites, n_fields))
     sums = CohortSums(n_samples=n_samples, n_haplotypes=n_haplotypes, weight2=weight2, base=base, few=few)
-    return Piece(dosage, sums, both)
+    return Piece(dosage, sums, both, rows)
 
 
 def mark_of(manifest: Manifest, chunk: Chunk) -> dict[str, object]:

@@ -6,14 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from vcfrag_core.files.vcf.batches import BatchedRecords
+from vcfrag_core.files.vcf.bcf import BcfFormatter
+from vcfrag_core.files.vcf.lines import LineFormatter
+from vcfrag_core.files.vcf.writer import formatter_of
 from vcfrag_core.output.genotypes import NONE
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records_at
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import I16Array
-from vcfrag_train.imputing.selection import with_min_r2
+from vcfrag_train.imputing.selection import has_min_r2, with_min_r2
 from vcfrag_train.jobs.chunk_file import Piece, SitesOfPiece, pieces_of
-from vcfrag_train.jobs.manifest import Manifest
+from vcfrag_train.jobs.manifest import Manifest, contigs_of, output_of
 from vcfrag_train.jobs.targets import StretchTargets
 
 
@@ -29,40 +33,63 @@ def window_records(
         targets: What was decided of the stretch.
         batches: The window's pieces of each batch of samples, in the order of the samples; they are read to their end.
     """
+    for place, kept, pieces in _places(manifest, window, panel, targets, batches):
+        records = _records(place, panel, targets, pieces, kept, dosage_of(pieces))
+        yield with_min_r2(records, manifest.min_r2)
+
+
+def window_rows(
+    manifest: Manifest, window: Window, panel: Panel, targets: StretchTargets, batches: Sequence[Iterator[Piece]]
+) -> Iterator[BatchedRecords]:
+    """As `window_records`, of batches that keep rows."""
+    for place, kept, pieces in _places(manifest, window, panel, targets, batches):
+        nobody = np.zeros((len(place.written), 0, 2), dtype=np.int16)
+        records = _records(place, panel, targets, pieces, kept, nobody)
+        keep = has_min_r2(records, manifest.min_r2)
+        rows = [piece.rows for piece in pieces if piece.rows is not None]
+        yield BatchedRecords(records if keep.all() else records.select(keep), keep, rows)
+
+
+def _places(
+    manifest: Manifest, window: Window, panel: Panel, targets: StretchTargets, batches: Sequence[Iterator[Piece]]
+) -> Iterator[tuple[SitesOfPiece, list[PassThroughRecord], list[Piece]]]:
+    """Sites, records that are passed through among them, and what the batches have of them."""
     for place in pieces_of(window, targets.written, manifest.sites_per_piece):
         kept = _between(targets.kept, panel, place.start, place.stop)
         if len(place.written):
-            pieces = [next(batch) for batch in batches]
+            yield place, kept, [next(batch) for batch in batches]
         elif kept:
-            pieces = [Piece.without_sites(len(manifest.samples))]
-        else:
-            continue
-        yield _records(manifest, place, panel, targets, pieces, kept)
+            yield place, kept, [Piece.without_sites(len(manifest.samples))]
     for batch in batches:
         if next(batch, None) is not None:
             raise ValueError("a batch has more pieces than the window")
 
 
 def _records(
-    manifest: Manifest,
     place: SitesOfPiece,
     panel: Panel,
     targets: StretchTargets,
     pieces: Sequence[Piece],
     kept: Sequence[PassThroughRecord],
+    dosage: I16Array,
 ) -> OutputRecords:
     first, *others = [piece.sums for piece in pieces]
-    records = records_at(
+    return records_at(
         panel,
         place.written,
-        dosage=dosage_of(pieces),
+        dosage=dosage,
         typed=targets.observed[place.written],
         sums=sum(others, start=first),
         er2=targets.er2[place.written],
         both=_both(pieces),
         kept=kept,
     )
-    return with_min_r2(records, manifest.min_r2)
+
+
+def formatter_for(manifest: Manifest, contig: str) -> BcfFormatter | LineFormatter:
+    """What makes the rows and heads of the output that a contig goes to."""
+    path = output_of(manifest, contig)
+    return formatter_of(path, manifest.output.formats, contigs_of(manifest, path), manifest.output.x_male_dosage)
 
 
 def dosage_of(pieces: Sequence[Piece]) -> I16Array:

@@ -83,6 +83,7 @@ class Chunk:
         samples: First sample, and the one after the last.
         memory_bytes: What it is expected to need.
         seconds: What it is expected to take on one thread.
+        rows: Whether its samples' cells are kept as the output has them, as in all chunks of its stretch, or dosages.
     """
 
     number: int
@@ -91,6 +92,7 @@ class Chunk:
     samples: tuple[int, int]
     memory_bytes: int
     seconds: float
+    rows: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import resource
 from collections.abc import Sequence
@@ -132,8 +133,7 @@ def _take_stretch(
         with ChunkReader(chunk_file(folder, chunk), manifest, chunk) as reader:
             for window in range(*chunk.windows):
                 if reader.has_part(window) and not writer.has(stretch.contig, before + window):
-                    with reader.part(window) as (part, table):
-                        writer.take(stretch.contig, before + window, part, table)
+                    writer.put(stretch.contig, before + window, functools.partial(reader.copy_part, window))
                 reporter.sites(window + 1, stretch.n_windows)
 
 
@@ -150,7 +150,8 @@ def _join_stretch(
     """Joins batches of samples, window by window."""
     # Chunks of everybody are joined without what these bring along.
     from vcfrag_core.files.panel.cache import load_panel
-    from vcfrag_train.jobs.joining import window_records
+    from vcfrag_core.files.vcf.batches import write_batches
+    from vcfrag_train.jobs.joining import formatter_for, window_records, window_rows
     from vcfrag_train.jobs.maps import windows_of
     from vcfrag_train.jobs.targets import read_targets
 
@@ -158,6 +159,7 @@ def _join_stretch(
     panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
     require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
     targets = read_targets(folder, number, panel.n_sites)
+    formatter = formatter_for(manifest, stretch.contig) if any(chunk.rows for chunk in chunks) else None
     for window in windows_of(manifest, folder, number, panel):
         place = before + window.number
         if targets.written[window.start : window.stop].any() and not writer.has(stretch.contig, place):
@@ -166,7 +168,14 @@ def _join_stretch(
             with contextlib.ExitStack() as stack:
                 readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in of_window]
                 batches = [reader.pieces(window.number) for reader in readers]
-                writer.write(stretch.contig, place, window_records(manifest, window, panel, targets, batches))
+                if formatter is not None:
+                    rows = window_rows(manifest, window, panel, targets, batches)
+                    make = functools.partial(
+                        write_batches, formatter=formatter, n_samples=len(manifest.samples), pieces=rows
+                    )
+                    writer.put(stretch.contig, place, make)
+                else:
+                    writer.write(stretch.contig, place, window_records(manifest, window, panel, targets, batches))
         reporter.sites(window.stop, panel.n_sites)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
+from vcfrag_core.files.outputs import has_rows
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.targets import read_target
@@ -25,7 +26,7 @@ from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.inputs import ContigFiles, find_files
-from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, write_manifest
+from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
@@ -39,6 +40,8 @@ BYTES_OF_A_PROCESS: Final = 350_000_000
 CHUNK_BYTES: Final = 2 * 2**30
 # Dosages of a window, twice, and what is made of them.
 _BYTES_PER_WINDOW_CELL: Final = 12
+# Batches of fewer are kept as dosages: their cells, compressed by themselves, would take more room in the output.
+SAMPLES_OF_ROWS: Final = 1024
 _SECONDS_PER_CHUNK: Final = 120.0
 _CELLS_PER_PIECE: Final = 200_000
 # Fewer share too little of a search.
@@ -277,6 +280,7 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
                         windows=(w0, w1),
                         samples=(s0, s1),
                         memory_bytes=_memory(stretch, max(sizes[w0:w1]), s1 - s0),
+                        rows=batch >= SAMPLES_OF_ROWS and has_rows(output_of(manifest, stretch.contig)),
                         seconds=round((s1 - s0) * _seconds_per_sample(stretch, sum(sizes[w0:w1]), n_samples), 1),
                     )
                 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gzip
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cyvcf2 import VCF
 
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
@@ -111,3 +115,34 @@ def test_merge__of_everybody_opens_no_panel(genome: Genome, tmp_path: Path) -> N
     ((path, n_records),) = merge(manifest, folder)
     assert path.is_file()
     assert n_records == 2 * 260
+
+
+@pytest.mark.parametrize(("name", "choices"), [("o.vcf.gz", {"min_r2": 0.6}), ("o.bcf", {})], ids=["some", "all"])
+def test_merge__rows_of_batches_say_what_one_process_says(
+    genome: Genome, name: str, choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = genome.config(name, pass_through=True, **choices)
+    impute_job(config, genome.cut())
+    wanted, regions = read_all(config.out)
+    monkeypatch.setattr("vcfrag_train.jobs.plan.SAMPLES_OF_ROWS", 5)
+    monkeypatch.setattr("vcfrag_core.files.vcf.bgzf.BLOCK_BYTES", 150)
+    manifest = plan(config, genome.cut(samples_per_chunk=9, windows_per_chunk=2))
+    assert all(chunk.rows for chunk in manifest.chunks)
+    folder = job_folder(genome.cut().manifest)
+    for chunk in manifest.chunks:
+        run_chunk(manifest, folder, chunk.number)
+    merge(manifest, folder)
+    assert read_all(config.out) == (wanted, regions)
+
+
+def read_all(path: Path) -> tuple[bytes, list[list[int]]]:
+    """The content below the header, and positions of some regions as htslib finds them by the index."""
+    content = gzip.decompress(path.read_bytes())
+    below = (
+        content[content.index(b"\n20\t") :] if path.suffix == ".gz" else content[9 + content[5] + 256 * content[6] :]
+    )
+    with contextlib.closing(VCF(path)) as vcf:
+        everything = [(v.CHROM, v.POS) for v in vcf]
+    places = [everything[i] for i in range(0, len(everything), 40)]
+    with contextlib.closing(VCF(path)) as vcf:
+        return below, [[v.POS for v in vcf(f"{contig}:{at}-{at + 30_000}")] for contig, at in places]

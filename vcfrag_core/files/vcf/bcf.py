@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
 MAGIC = b"BCF\2\2"
 _INT8, _INT32, _FLOAT, _CHAR = 1, 3, 5, 7
 _MISSING_FLOAT, _END_FLOAT, _END_INT8 = 0x7F800001, 0x7F800002, 0x81
+# Bytes of a sample.
+_WIDTHS: Final = {"GT": 2, "DS": 4, "HDS": 8, "GP": 12, "LOO": 4}
 _SITE = struct.Struct("<iiiIHHI")
 _LENGTHS = struct.Struct("<II")
 
@@ -47,37 +49,59 @@ class BcfFormatter:
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
         """(position, length of REF, record) of every record, by position; kept records after the panel's own."""
-        contig = self._contigs[records.contig]
-        blocks = self._sample_blocks(records)
-        made: list[tuple[int, int, bytes]] = []
-        by_site = zip(records.positions.tolist(), info_numbers(records), strict=True)
-        for i, (position, numbers) in enumerate(by_site):
-            used = blocks if records.typed[i] else [b for b in blocks if b[0] != "LOO"]
-            individual = b"".join(prefix + values[i].tobytes() for _, prefix, values in used)
-            info, n_info = self._info(numbers, typed=bool(records.typed[i]))
-            site = SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
-            made.append(
-                (
-                    position,
-                    len(site.ref),
-                    self._record(contig, position, site, individual, len(used), records.n_samples),
-                )
-            )
-        if records.kept and "GT" in self._formats:
-            made += [(k.position, len(k.ref), self._kept(contig, k, records)) for k in records.kept]
+        heads, cells = self.heads(records, records.n_samples), self.cells(records)
+        made = [(*head[:2], b"".join((head[2], *fields))) for head, fields in zip(heads, cells, strict=True)]
+        if records.kept:
+            made += self.kept(records, records.n_samples)
             made.sort(key=lambda item: item[0])
         return made
+
+    def heads(self, records: OutputRecords, n_samples: int) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, all before the samples) of the panel's own records."""
+        contig = self._contigs[records.contig]
+        made: list[tuple[int, int, bytes]] = []
+        by_site = zip(records.positions.tolist(), info_numbers(records), records.typed.tolist(), strict=True)
+        for i, (position, numbers, typed) in enumerate(by_site):
+            info, n_info = self._info(numbers, typed=typed)
+            site = SiteColumns(records.site_ids[i], records.refs[i], (records.alts[i],), info, n_info)
+            fields = self._fields(records, typed)
+            n_bytes = sum(len(self._prefix(name, _WIDTHS[name])) + _WIDTHS[name] * n_samples for name in fields)
+            made.append((position, len(site.ref), self._head(contig, position, site, n_bytes, len(fields), n_samples)))
+        return made
+
+    def cells(self, records: OutputRecords, *, first: bool = True, last: bool = True) -> Iterator[tuple[bytes, ...]]:
+        """What stands of the samples in each of the panel's own records, field by field; keys before the first one."""
+        blocks = {name: (prefix if first else b"", rows) for name, prefix, rows in self._sample_blocks(records)}
+        for i, typed in enumerate(records.typed.tolist()):
+            used = [blocks[name] for name in self._fields(records, typed)]
+            yield tuple(prefix + rows[i].tobytes() for prefix, rows in used)
+
+    def kept(self, records: OutputRecords, n_samples: int) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, record) of the records that are passed through."""
+        if "GT" not in self._formats:
+            return []
+        contig = self._contigs[records.contig]
+        return [(k.position, len(k.ref), self._kept(contig, k, n_samples)) for k in records.kept]
+
+    def _fields(self, records: OutputRecords, typed: bool) -> list[str]:
+        return [name for name in self._formats if name != "LOO" or (typed and records.loo is not None)]
 
     def _record(
         self, contig: int, position: int, site: SiteColumns, individual: bytes, n_format: int, n_samples: int
     ) -> bytes:
+        return self._head(contig, position, site, len(individual), n_format, n_samples) + individual
+
+    def _head(
+        self, contig: int, position: int, site: SiteColumns, n_bytes: int, n_format: int, n_samples: int
+    ) -> bytes:
+        """What stands before the samples, which take so many bytes."""
         n_alleles = 1 + len(site.alts)
         counts = (site.n_info, n_alleles, n_format << 24 | n_samples)
         shared = _SITE.pack(contig, position - 1, len(site.ref), _MISSING_FLOAT, *counts)
         shared += _string(site.site_id if site.site_id != "." else "")
         shared += b"".join(_string(allele) for allele in (site.ref, *site.alts))
         shared += _integer(0) + site.info
-        return _LENGTHS.pack(len(shared), len(individual)) + shared + individual
+        return _LENGTHS.pack(len(shared), n_bytes) + shared
 
     def _info(self, numbers: Mapping[str, str], *, typed: bool) -> tuple[bytes, int]:
         flag = self._info_keys["TYPED" if typed else "IMP"] + b"\x00"
@@ -108,12 +132,12 @@ class BcfFormatter:
         kind, size = (_INT8, 1) if name == "GT" else (_FLOAT, 4)
         return _integer(self._numbers[name]) + bytes([(n_bytes // size) << 4 | kind])
 
-    def _kept(self, contig: int, kept: PassThroughRecord, records: OutputRecords) -> bytes:
+    def _kept(self, contig: int, kept: PassThroughRecord, n_samples: int) -> bytes:
         calls = _phased(kept.ploidy.pairs(kept.alleles, NONE), kept.ploidy.is_haploid)
         if kept.unphased is not None:
             calls[kept.unphased, 1] &= 0xFE
         site = SiteColumns(kept.site_id, kept.ref, kept.alts, self._info_keys["UNUSED"] + b"\x00", 1)
-        return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, records.n_samples)
+        return self._record(contig, kept.position, site, self._prefix("GT", 2) + calls.tobytes(), 1, n_samples)
 
 
 class SiteColumns(NamedTuple):

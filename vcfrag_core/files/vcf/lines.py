@@ -7,7 +7,7 @@ pair is put into words once, when it first occurs, and after that every cell is 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,34 +36,42 @@ class LineFormatter:
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
         """(position, length of REF, line) of every record, by position; kept records after the panel's own."""
-        made = self._panel_lines(records)
+        heads, cells = self.heads(records, records.n_samples), self.cells(records)
+        made = [(*head[:2], head[2] + words) for head, (words,) in zip(heads, cells, strict=True)]
         if records.kept:
-            with_gt = "GT" in self._formats
-            made += [
-                (kept.position, len(kept.ref), _kept_line(records.contig, kept)) for kept in records.kept if with_gt
-            ]
+            made += self.kept(records, records.n_samples)
             made.sort(key=lambda item: item[0])
         return made
 
-    def _panel_lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
-        cells = self._sample_cells(records)
-        plain = b"\tPASS\t%b\t" + ":".join(self._formats).encode() + b"\t%b\n"
-        with_loo = b"\tPASS\t%b\t" + ":".join((*self._formats, "LOO")).encode() + b"\t%b\n"
-        lines: list[tuple[int, int, bytes]] = []
-        by_site = zip(
-            records.positions.tolist(), cells.tolist(), info_numbers(records), records.typed.tolist(),
-            strict=True,
-        )  # fmt: skip
-        for i, (position, here, numbers, typed) in enumerate(by_site):
+    def heads(self, records: OutputRecords, n_samples: int) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, all before the samples) of the panel's own records."""
+        plain = ":".join(self._formats)
+        with_loo = ":".join((*self._formats, "LOO"))
+        made: list[tuple[int, int, bytes]] = []
+        by_site = zip(records.positions.tolist(), info_numbers(records), records.typed.tolist(), strict=True)
+        for i, (position, numbers, typed) in enumerate(by_site):
             ref = records.refs[i]
-            site = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{records.alts[i]}\t."
-            template, words = plain, here
-            if self._with_loo and records.loo is not None and typed:
-                template = with_loo
-                words = [cell + _LOO[loo] for cell, loo in zip(here, records.loo[i].tolist(), strict=True)]
             info = ";".join([*(f"{k}={v}" for k, v in numbers.items()), "TYPED" if typed else "IMP"])
-            lines.append((position, len(ref), site.encode() + template % (info.encode(), b"\t".join(words))))
-        return lines
+            names = with_loo if typed and self._with_loo and records.loo is not None else plain
+            site = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{records.alts[i]}"
+            made.append((position, len(ref), f"{site}\t.\tPASS\t{info}\t{names}".encode()))
+        return made
+
+    def cells(self, records: OutputRecords, *, first: bool = True, last: bool = True) -> Iterator[tuple[bytes]]:
+        """What stands of the samples in each of the panel's own records; the end of line follows the last of all."""
+        end = b"\n" if last else b""
+        for i, (words, typed) in enumerate(
+            zip(self._sample_cells(records).tolist(), records.typed.tolist(), strict=True)
+        ):
+            if typed and self._with_loo and records.loo is not None:
+                words = [cell + _LOO[loo] for cell, loo in zip(words, records.loo[i].tolist(), strict=True)]
+            yield (b"\t%b%b" % (b"\t".join(words), end),)
+
+    def kept(self, records: OutputRecords, n_samples: int) -> list[tuple[int, int, bytes]]:
+        """(position, length of REF, line) of the records that are passed through."""
+        if "GT" not in self._formats:
+            return []
+        return [(kept.position, len(kept.ref), _kept_line(records.contig, kept)) for kept in records.kept]
 
     def _sample_cells(self, records: OutputRecords) -> np.ndarray[Any, np.dtype[np.object_]]:
         """(L, S) words of the samples."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -26,8 +26,6 @@ from vcfrag_core.files.vcf.lines import LineFormatter
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.types import I64Array
-
-_COPIED_BYTES: Final = 1 << 22
 
 
 class ImputedWriter:
@@ -94,19 +92,16 @@ class ImputedWriter:
 
     def write(self, contig: str, number: int, pieces: Iterable[OutputRecords]) -> None:
         """Writes window `number` of the contig, given in pieces; two of them are in memory at a time."""
+        self.put(contig, number, lambda file: self._maker.write(file, pieces))
+
+    def put(self, contig: str, number: int, make: Callable[[BinaryIO], bytes]) -> None:
+        """See `RecordWriter`."""
         part = self._parts.part(contig, number)
         with atomic_path(part) as temporary:
             with temporary.open("wb") as file:
-                table = self._maker.write(file, pieces)
-            _write_whole(_table_file(part), table)
-
-    def take(self, contig: str, number: int, part: BinaryIO, table: bytes) -> None:
-        """See `RecordWriter`."""
-        path = self._parts.part(contig, number)
-        with atomic_path(path) as temporary:
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(part, file, _COPIED_BYTES)
-            _write_whole(_table_file(path), table)
+                table = make(file)
+            with atomic_path(_table_file(part)) as index:
+                index.write_bytes(table)
 
     def finish(self, header: Header) -> int:
         """Puts the parts together under the output's name, writes the index, removes the parts.
@@ -247,11 +242,6 @@ def _table_file(part: Path) -> Path:
     return part.with_suffix(".npz")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
 def _write_blocks(file: BinaryIO, table: _PartTable, begun: Iterator[bytes]) -> None:
     data, blocks = bgzf.joined(begun)
     file.write(data)
@@ -262,5 +252,5 @@ def _append(part: Path, out: BinaryIO, size: int) -> int:
     if part.stat().st_size != size:
         raise ProvenanceMismatchError(f"{part} is not as it was written; remove {part.parent} and start anew")
     with part.open("rb") as source:
-        shutil.copyfileobj(source, out, _COPIED_BYTES)
+        shutil.copyfileobj(source, out, 1 << 22)
     return size

@@ -2,7 +2,7 @@
 
     python -m benchmarks.jobs --samples 1000 --work bench-out
     python -m benchmarks.jobs --samples 1000 --ways one,job,dask1,dask2
-    python -m benchmarks.jobs --samples 50000 --ways plan
+    python -m benchmarks.jobs --samples 50000 --ways job --region 20:481863-894529
 
 Targets are mosaics of the array task's haplotypes, each of three stretches. Memory is the most that any process took;
 seconds are of all of them together. Where other programs run, compare processor seconds, not wall time.
@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--ways", default="one,job")
     parser.add_argument("--memory", help="as `vcfrag plan` takes it")
     parser.add_argument("--chunk-samples", type=int, help="as `vcfrag plan --samples-per-chunk`")
+    parser.add_argument("--region", help="part of the contig, as `vcfrag plan` takes it")
     parser.add_argument("--model", action="store_true", help="with the model that ships; by copying alone without")
     parser.add_argument("--work", type=Path, default=Path("bench-out"))
     options = parser.parse_args()
@@ -112,6 +113,7 @@ def measured(way: str, task: Task, target: Path, options: argparse.Namespace) ->
 
 def _inputs(task: Task, target: Path, options: argparse.Namespace) -> list[object]:
     words: list[object] = ["--panel", task.panel, "--map", task.genetic_map, "--target", target]
+    words += [] if options.region is None else ["--region", options.region]
     return words if options.model else [*words, "--copying-only"]
 
 

@@ -27,7 +27,7 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import BoolArray, F64Array, I16Array, I64Array
 from vcfrag_train.jobs.manifest import Chunk, Manifest
 
-# Sites, samples, haplotypes, squared weights, which arrays there are, bytes of the arrays, fields and bytes of the rows.
+# Sites, samples, haplotypes, squared weights, which arrays there are, their bytes, fields and bytes of the rows.
 _HEAD: Final = struct.Struct("<8q")
 # Most of the time goes into imputing, not into storing.
 _LEVEL: Final = 1

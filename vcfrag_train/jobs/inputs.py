@@ -15,6 +15,7 @@ from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources
 
 _BESIDE: Final = (".tbi", ".csi", ".gzi", ".md5", ".txt", ".log", ".bgi", ".json")
+_SHOWN: Final = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def expand(option: str, words: Sequence[str]) -> tuple[Path, ...]:
     for word in words:
         files = _expanded(word)
         if not files:
-            raise ConfigError(f"{option} {word}: there is no such file")
+            raise ConfigError(f"{option} {word}: {_nothing_found(word)}")
         found |= dict.fromkeys(files)
     return tuple(found)
 
@@ -92,10 +93,30 @@ def _expanded(word: str) -> list[Path]:
     """Files of one word; a plain file is looked at where it is opened."""
     path = Path(word)
     if PLACE in word:
-        folder = Path(path.anchor) if path.is_absolute() else Path()
-        pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else word
-        parts = (re.sub(r"([*?[])", r"[\1]", part) for part in pattern.split(PLACE))
-        return sorted(p for p in folder.glob("*".join(parts)) if p.is_file())
+        folder, pattern = _pattern(word)
+        return sorted(p for p in folder.glob(pattern) if p.is_file())
     if path.is_dir():
         return sorted(p for p in path.iterdir() if p.is_file() and p.suffix not in _BESIDE and p.name[0] != ".")
     return [path]
+
+
+def _pattern(word: str) -> tuple[Path, str]:
+    """The folder that a pattern is looked for in, and the pattern as `glob` takes it."""
+    path = Path(word)
+    folder = Path(path.anchor) if path.is_absolute() else Path()
+    pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else word
+    return folder, "*".join(re.sub(r"([*?[])", r"[\1]", part) for part in pattern.split(PLACE))
+
+
+def _nothing_found(word: str) -> str:
+    """Why a word names no file, with what there is instead."""
+    if PLACE not in word:
+        return "the folder has no files that could be read"
+    folder = Path(word[: word.index(PLACE)] + "x").parent
+    if not folder.is_dir():
+        return f"no contig has such a file: there is no folder {folder}"
+    looked_for = word.replace(PLACE, "*").removeprefix(f"{folder}/")
+    there = [p for p in folder.iterdir() if p.suffix not in _BESIDE and p.name[0] != "."]
+    names = [p.name for p in sorted(there, key=lambda p: (p.suffix != Path(word).suffix, p.name))]
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"no contig has such a file: looked for {looked_for} in {folder.absolute()}, which has {shown or 'no files'}"

@@ -32,7 +32,7 @@ from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
 
 # Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
-SECONDS_PER_CELL: Final = 5.2e-7
+SECONDS_PER_CELL: Final = 4.4e-7
 # Phase and what its draws cost more: per sample and typed site, on the array task (docs/performance.md).
 SECONDS_PER_UNPHASED: Final = 1e-3
 BYTES_OF_A_PROCESS: Final = 350_000_000

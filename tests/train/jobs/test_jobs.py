@@ -326,7 +326,8 @@ def test_impute__a_panel_pattern_without_files(cohort: Cohort, run: Callable[...
         "--out", cohort.folder / "o.vcf.gz",
     )  # fmt: skip
     assert code == 2
-    assert "there is no such file" in said
+    assert "no contig has such a file: looked for no.*.bcf in" in said
+    assert cohort.panel_file.name in said
 
 
 @pytest.mark.parametrize("how", [[], ["--jobs", "1", "--samples-per-chunk", "12"]], ids=["one process", "job"])

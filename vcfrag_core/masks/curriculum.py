@@ -123,13 +123,23 @@ class TrainingMasks:
         sites: The panel's sites with the training reference's frequencies.
         seed: The run's seed.
         split: Name of the split.
+        within: (V,) sites that may be observed; all unless given.
     """
 
-    def __init__(self, config: CurriculumConfig, sites: MaskSites, *, seed: int, split: str = "train") -> None:
+    def __init__(
+        self,
+        config: CurriculumConfig,
+        sites: MaskSites,
+        *,
+        seed: int,
+        split: str = "train",
+        within: BoolArray | None = None,
+    ) -> None:
         self.config = config
         self._sites = sites
         self._seed = seed
         self._split = split
+        self._within = within
 
     def key(self, epoch: int, visit: int) -> MaskKey:
         """Which mask the visit is under; does not draw it.
@@ -146,7 +156,10 @@ class TrainingMasks:
 
     def draw(self, key: MaskKey) -> BoolArray:
         """(V,) the observed sites of that mask."""
-        return draw_mask(key.policy, self._sites, seed=self._seed, split=self._split, epoch=key.epoch, visit=key.visit)
+        observed = draw_mask(
+            key.policy, self._sites, seed=self._seed, split=self._split, epoch=key.epoch, visit=key.visit
+        )
+        return observed if self._within is None else observed & self._within
 
     def _is_array(self, epoch: int, visit: int) -> bool:
         """Spreads the array-like visits evenly over the epoch, from a start that differs between epochs."""

@@ -158,6 +158,12 @@ class WindowGroupedSampler:
         steps = self._rounds * self._whole_batches + self._tail * self._split_batches
         return steps * (self._lanes // self._world_size)
 
+    @property
+    def rounds(self) -> list[int]:
+        """Batches of this process in each round of an epoch: one visit of every lane, or one that all lanes share."""
+        turns = self._lanes // self._world_size
+        return [self._whole_batches * turns] * self._rounds + [self._split_batches * turns] * self._tail
+
     def __iter__(self) -> Iterator[BatchRequest]:
         start, self._resume_at = self._resume_at or 0, None
         self._handed_out = start

@@ -12,6 +12,7 @@ from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, RunSplits
 from vcfrag_train.runs.index_usage import IndexUsage, IndexUse
+from vcfrag_train.runs.together import digest_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +85,13 @@ def _leaks(run: RunFolder, record: Provenance, index_usage: IndexUsage) -> Itera
     except HeldOutSampleError as error:
         yield str(error)
         return
-    if split_digest(every[0].train) != record.fields["split"]:
+    if digest_of({name: split_digest(one.train) for name, one in every[0].items()}) != record.fields["split"]:
         yield "splits.json does not hold the split that the checkpoint speaks of"
-    if split_digest(every[0].validation) != record.fields["validation"]:
+    if digest_of({name: split_digest(one.validation) for name, one in every[0].items()}) != record.fields["validation"]:
         yield "splits.json does not hold the validation split that the checkpoint speaks of"
-    yield from _strange_splits(every, index_usage)
-    yield from _shared_groups(every, index_usage)
+    together = [splits for by_name in every for splits in by_name.values()]
+    yield from _strange_splits(together, index_usage)
+    yield from _shared_groups(together, index_usage)
 
 
 def _strange_splits(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iterable[str]:
@@ -124,8 +126,8 @@ def _shared_groups(every: Sequence[RunSplits], index_usage: IndexUsage) -> Itera
 def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | None]:
     from vcfrag_train.inspect.masks import expected_masks
 
-    fixed = {(use.mask.kind, use.identity.mask) for use in index_usage if use.role == "validation"}
-    kinds = {kind for kind, _ in fixed}
+    fixed = {(use.mask.data, use.mask.kind, use.identity.mask) for use in index_usage if use.role == "validation"}
+    kinds = {(data, kind) for data, kind, _ in fixed}
     wrong = []
     if len(fixed) > len(kinds) * len(run.every_config()):
         wrong.append(f"validation was under {len(fixed)} masks of {len(kinds)} kinds: they did not stay fixed")

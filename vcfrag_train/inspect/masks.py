@@ -8,7 +8,7 @@ from vcfrag_core.settings import from_table
 from vcfrag_train.runs.folder import RunFolder
 from vcfrag_train.runs.index_usage import IndexUsage, MaskName, Role
 from vcfrag_train.training.config import FitConfig
-from vcfrag_train.training.data.dataset import load_training_data
+from vcfrag_train.training.data.dataset import load_run_data
 
 
 def expected_masks(run: RunFolder, index_usage: IndexUsage) -> dict[tuple[Role, MaskName], set[str]]:
@@ -19,11 +19,12 @@ def expected_masks(run: RunFolder, index_usage: IndexUsage) -> dict[tuple[Role, 
     """
     expected: dict[tuple[Role, MaskName], set[str]] = {(use.role, use.mask): set() for use in index_usage}
     for table in run.every_config():
-        data = load_training_data(from_table(FitConfig, table, base=run.path))
-        fixed = {name: mask_digest(mask) for name, mask in data.validation.items()}
-        for (role, name), digests in expected.items():
-            digest = fixed.get(name.kind) if role == "validation" else _trained_under(data.masks, name)
-            digests |= {digest} if digest is not None else set()
+        for data in load_run_data(from_table(FitConfig, table, base=run.path)).sets:
+            fixed = {name: mask_digest(mask) for name, mask in data.validation.items()}
+            for (role, name), digests in expected.items():
+                if name.data == data.name:
+                    digest = fixed.get(name.kind) if role == "validation" else _trained_under(data.masks, name)
+                    digests |= {digest} if digest is not None else set()
     return expected
 
 
@@ -33,4 +34,4 @@ def _trained_under(masks: TrainingMasks, name: MaskName) -> str | None:
     if masks.config.refresh == "epoch":
         policy = masks.config.array if name.kind == "array" else masks.config.level_policy(name.epoch)
         key = MaskKey(name.kind, policy, name.epoch, name.visit)
-    return mask_digest(masks.draw(key)) if MaskName.of(key) == name else None
+    return mask_digest(masks.draw(key)) if MaskName.of(key, name.data) == name else None

@@ -3,9 +3,11 @@
 RUN/
     config.toml         the resolved configuration
     run.json            versions, seeds, digests, sessions (start and every resume), accepted differences
-    splits.json         reference, held-out samples and exclusion groups of both splits, and who is who
+    splits.json         reference, held-out samples and exclusion groups of both splits, and who is who; of several
+                        data sets those of each
     metrics.csv         one row an epoch
     steps.csv           one row a step
+    scores.csv          r² of every epoch by data set, mask and MAF bin
     tensorboard/
     checkpoints/
         last, best      text files that name one of the folders beside them
@@ -56,9 +58,9 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, *, config: Mapping[str, Any], record: Mapping[str, Any], splits: RunSplits
+        cls, path: Path, *, config: Mapping[str, Any], record: Mapping[str, Any], splits: Mapping[str, RunSplits]
     ) -> RunFolder:
-        """Makes the folder and writes what is known before the first step.
+        """Makes the folder and writes what is known before the first step; splits by the name of the data set.
 
         Raises:
             ConfigError: There is a run in the folder already.
@@ -109,6 +111,10 @@ class RunFolder:
     def steps_path(self) -> Path:
         return self.path / "steps.csv"
 
+    @property
+    def scores_path(self) -> Path:
+        return self.path / "scores.csv"
+
     def config(self) -> dict[str, Any]:
         """The resolved configuration's tables."""
         return read_toml(self.config_path)
@@ -125,8 +131,8 @@ class RunFolder:
             raise ProvenanceMissingError(f"{self.record_path}: format {found}, this version reads {FORMAT}")
         return table
 
-    def splits(self) -> RunSplits:
-        """splits.json.
+    def splits(self) -> dict[str, RunSplits]:
+        """splits.json: by the name of the data set; that of a run with one panel has none.
 
         Raises:
             ProvenanceMissingError: It is not there or cannot be read.
@@ -134,7 +140,7 @@ class RunFolder:
         """
         return _splits(_read_json(self.splits_path), self.splits_path)
 
-    def every_splits(self) -> list[RunSplits]:
+    def every_splits(self) -> list[dict[str, RunSplits]]:
         """The splits in force, and those before differences that somebody accepted.
 
         Raises:
@@ -143,7 +149,7 @@ class RunFolder:
         earlier = _read_json(self.splits_path).get("earlier", [])
         return [self.splits(), *(_splits(table, self.splits_path) for table in earlier)]
 
-    def replace_splits(self, splits: RunSplits) -> None:
+    def replace_splits(self, splits: Mapping[str, RunSplits]) -> None:
         """Puts other splits in force; those before stay on record."""
         table = _read_json(self.splits_path)
         earlier = table.pop("earlier", [])
@@ -234,7 +240,13 @@ def _rows_through(path: Path, columns: list[str], step: int) -> list[dict[str, s
         return [row for row in reader if row["step"].isdigit() and int(row["step"]) <= step]
 
 
-def _splits_table(splits: RunSplits) -> dict[str, Any]:
+def _splits_table(splits: Mapping[str, RunSplits]) -> dict[str, Any]:
+    if set(splits) == {""}:
+        return _of_one(splits[""])
+    return {"data": {name: _of_one(one) for name, one in splits.items()}}
+
+
+def _of_one(splits: RunSplits) -> dict[str, Any]:
     return {
         "train": _split_table(splits.train),
         "validation": _split_table(splits.validation),
@@ -252,15 +264,18 @@ def _split_table(split: Split) -> dict[str, Any]:
     }
 
 
-def _splits(table: Mapping[str, Any], path: Path) -> RunSplits:
+def _splits(table: Mapping[str, Any], path: Path) -> dict[str, RunSplits]:
     try:
-        return RunSplits(
-            train=_split(table["train"]),
-            validation=_split(table["validation"]),
-            train_samples=tuple(table["train_samples"]),
-            validation_samples=tuple(table["validation_samples"]),
-        )
-    except (KeyError, TypeError) as error:
+        return {
+            name: RunSplits(
+                train=_split(one["train"]),
+                validation=_split(one["validation"]),
+                train_samples=tuple(one["train_samples"]),
+                validation_samples=tuple(one["validation_samples"]),
+            )
+            for name, one in table.get("data", {"": table}).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
         raise ProvenanceMissingError(f"{path}: not a record of splits ({error})") from error
 
 

@@ -27,17 +27,19 @@ class MaskName:
         policy: Digest of the policy that it is drawn from.
         epoch: Epoch that it is drawn for.
         visit: Visit that it is drawn for.
+        data: Name of the data set, of several.
     """
 
     kind: str
     policy: str
     epoch: int
     visit: int
+    data: str = ""
 
     @classmethod
-    def of(cls, key: MaskKey) -> MaskName:
+    def of(cls, key: MaskKey, data: str = "") -> MaskName:
         """The name of a curriculum's mask."""
-        return cls(kind=key.kind, policy=policy_digest(key.policy), epoch=key.epoch, visit=key.visit)
+        return cls(kind=key.kind, policy=policy_digest(key.policy), epoch=key.epoch, visit=key.visit, data=data)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -147,7 +149,10 @@ class IndexUsage:
 
 
 def _row(use: IndexUse) -> dict[str, Any]:
-    return dataclasses.asdict(use)
+    row = dataclasses.asdict(use)
+    if not use.mask.data:
+        del row["mask"]["data"]
+    return row
 
 
 def _use(row: dict[str, Any]) -> IndexUse:

@@ -50,6 +50,10 @@ class SplitConfig:
         exclude: List of samples that are neither queries nor reference, one name a line.
         validation_fraction: Share of the samples that is held out for validation.
         seed: Of the choice.
+        reference_samples: So many of the training samples are the reference, drawn with the seed; all unless given.
+            The others are queries all the same.
+        reference_populations: Populations or super-populations of the table, which alone are the reference, so that
+            most queries are of people whom it lacks; all unless given.
     """
 
     samples: Path | None = None
@@ -57,9 +61,14 @@ class SplitConfig:
     exclude: Path | None = None
     validation_fraction: float = 0.05
     seed: int = 1
+    reference_samples: int | None = None
+    reference_populations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check("split.validation_fraction", self.validation_fraction, 1e-6, 1 - 1e-6)
+        _check("split.reference_samples", self.reference_samples or 2, 2, 10**9)
+        if self.reference_populations and self.samples is None:
+            raise ConfigError("split.reference_populations needs split.samples, the table that says who is of which")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,20 +288,48 @@ class DaemonConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """One data set of several that a run takes in turns.
+
+    Attributes:
+        name: What metrics and records call it.
+        panel: Its panel. Data sets may share one: `panel.name` is then the same in both.
+        split: Who is in which role. Whoever validates in one data set trains in none.
+        masks: What is hidden; that of the run unless given.
+        visits: Visits that it has in an epoch; `optimiser.visits_per_epoch` unless given.
+    """
+
+    name: str
+    panel: PanelConfig
+    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    masks: MasksConfig | None = None
+    visits: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("data.visits", self.visits or 1, 1, 10**9)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
     """A training run.
 
     Attributes:
         seed: Of weights, batches, masks and dropout.
         epochs: Epochs; the schedule spans them.
+        panel: The one panel of a run that has no `data`.
+        split: Its split.
+        data: Several data sets, taken in turns, instead of `panel` and `split`.
+        weights: Folder of an exported model whose weights are the first ones, instead of random ones.
         retrieval: Scales, neighbours and copying; chosen by the density of each mask unless given.
         model: Fields of `vcfrag_core.model.network.ModelConfig`.
     """
 
     seed: int = 1
     epochs: int = 8
-    panel: PanelConfig
-    split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
+    panel: PanelConfig | None = None
+    split: SplitConfig | None = None
+    data: tuple[DataConfig, ...] = ()
+    weights: Path | None = None
     masks: MasksConfig = dataclasses.field(default_factory=MasksConfig)
     windows: WindowsConfig = dataclasses.field(default_factory=WindowsConfig)
     retrieval: CopyingParameters | None = None
@@ -305,6 +342,30 @@ class FitConfig:
     def __post_init__(self) -> None:
         _check("epochs", self.epochs, 1, 10**9)
         _check("seed", self.seed, 0, 2**63 - 1)
+        if (self.panel is None) == (not self.data):
+            raise ConfigError("give one table [panel], or one [[data]] for each data set")
+        if self.data:
+            self._check_data()
+
+    @property
+    def data_sets(self) -> tuple[DataConfig, ...]:
+        """All data sets; that of a run with one panel has no name."""
+        if self.panel is None:
+            return self.data
+        return (DataConfig(name="", panel=self.panel, split=self.split or SplitConfig()),)
+
+    def _check_data(self) -> None:
+        if self.split is not None:
+            raise ConfigError("[split] belongs to [panel]; each [[data]] has its own [data.split]")
+        names = [one.name for one in self.data]
+        if "" in names or len(set(names)) < len(names):
+            raise ConfigError(f"every [[data]] needs a name of its own, got {', '.join(map(repr, names))}")
+        panels: dict[str, PanelConfig] = {}
+        for one in self.data:
+            if panels.setdefault(one.panel.name, one.panel) != one.panel:
+                raise ConfigError(f"two panels have the name {one.panel.name!r}: the daemon knows them by it")
+        if self.metric.refresh_windows:
+            raise ConfigError("metric.refresh_windows counts the visits of one data set; take metric.refresh_epochs")
 
 
 def load_config(path: Path) -> FitConfig:

@@ -22,9 +22,9 @@ from vcfrag_train.training.callbacks.metric_refresh import MetricRefresh
 from vcfrag_train.training.callbacks.progress import Progress
 from vcfrag_train.training.callbacks.recorder import Recorder, Scorer, Totals
 from vcfrag_train.training.config import FitConfig
-from vcfrag_train.training.data.dataset import TrainingData
+from vcfrag_train.training.data.dataset import RunData, TrainingData
 from vcfrag_train.training.data.loaders import FitData, Position
-from vcfrag_train.training.data.plan import BatchPlan, TrainingPlan, validation_plans
+from vcfrag_train.training.data.plan import BatchPlan, MixedPlan, Plan, TrainingPlan, validation_plans
 from vcfrag_train.training.data.prefetch import WaitClock
 from vcfrag_train.training.data.source import BatchSource, PreparedBatch
 from vcfrag_train.training.device import settle_on
@@ -80,7 +80,7 @@ class Loop:
     def __init__(
         self,
         config: FitConfig,
-        data: TrainingData,
+        data: RunData,
         components: TrainingComponents,
         restored: Restored | None = None,
         metric: tuple[int, F32Array] | None = None,
@@ -192,15 +192,19 @@ class Loop:
             )
         return Position(self._state["epoch"], batches)
 
-    def _plan(self, rank: int, world_size: int) -> TrainingPlan:
-        optimiser, data = self._config.optimiser, self._material
+    def _plan(self, rank: int, world_size: int) -> Plan:
+        plans = [self._plan_of(number, data, rank, world_size) for number, data in enumerate(self._material.sets)]
+        return plans[0] if len(plans) == 1 else MixedPlan(plans)
+
+    def _plan_of(self, number: int, data: TrainingData, rank: int, world_size: int) -> TrainingPlan:
+        optimiser = self._config.optimiser
         sampler = SamplerConfig(
             n_samples=len(data.splits.train_samples),
             n_windows=len(data.windows),
             batch_size=optimiser.batch_samples,
-            seed=self._config.seed,
+            seed=self._config.seed + number,
             samples_per_visit=optimiser.samples_per_visit,
-            visits_per_epoch=optimiser.visits_per_epoch,
+            visits_per_epoch=data.visits,
             lanes=self._lanes,
         )
         return TrainingPlan(
@@ -209,12 +213,20 @@ class Loop:
             data.splits.train_samples,
             data.masks,
             self._config.metric,
+            data.name,
         )
 
     def _validation(self) -> list[BatchPlan]:
-        trainer, data = self._config.trainer, self._material
+        plans: list[BatchPlan] = []
+        for data in self._material.sets:
+            plans += self._validation_of(data, len(plans))
+        return plans
+
+    def _validation_of(self, data: TrainingData, first: int) -> list[BatchPlan]:
+        trainer = self._config.trainer
         masks = [
-            MaskName(kind=name, policy=digest, epoch=0, visit=0) for name, digest in data.validation_digests.items()
+            MaskName(kind=name, policy=digest, epoch=0, visit=0, data=data.name)
+            for name, digest in data.validation_digests.items()
         ]
         return validation_plans(
             evenly(data.windows, trainer.validation_windows),
@@ -222,6 +234,7 @@ class Loop:
             masks,
             batch_samples=self._config.optimiser.batch_samples,
             version=self._gate.version,
+            first=first,
         )
 
     @property
@@ -236,7 +249,7 @@ class Loop:
 
     def _observed(self, plan: BatchPlan) -> BoolArray:
         if plan.role == "validation":
-            return self._material.validation[plan.mask.kind]
+            return self._material.named(plan.mask.data).validation[plan.mask.kind]
         return self._data.plan.observed(plan)
 
 

@@ -29,6 +29,7 @@ class ValidationPart:
     Attributes:
         position: Number of the batch, the same in every process.
         mask: Name of its mask.
+        data: Name of the data set, of several.
         sums: Of the model, of copying alone (`copying`), of the model with random neighbours (`random`).
         loss: Sum of the model's loss over hidden alleles.
         count: Hidden alleles.
@@ -37,6 +38,7 @@ class ValidationPart:
 
     position: int
     mask: str
+    data: str
     sums: Mapping[str, Sums]
     loss: float
     count: int
@@ -161,6 +163,7 @@ class FitModule(lightning.LightningModule):
             ValidationPart(
                 position=prepared.plan.position,
                 mask=prepared.plan.mask.kind,
+                data=prepared.plan.mask.data,
                 sums={
                     name: batch_sums(dosage.float().cpu().numpy(), truth, hidden, frequency, prepared.ploidy)
                     for name, dosage in dosages.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.evidence.inputs import INPUTS_DIGEST
-from vcfrag_core.model.exported import read_weights
+from vcfrag_core.model.exported import WEIGHTS, read_exported, read_weights
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.provenance import Acceptance, Provenance, check_names, versions
 from vcfrag_core.settings import to_table
@@ -19,7 +19,7 @@ from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.training.callbacks.checkpointing import Stopped
 from vcfrag_train.training.components import connected, make_model, model_config
 from vcfrag_train.training.config import FitConfig, config_table, run_config
-from vcfrag_train.training.data.dataset import TrainingData, load_training_data, readable
+from vcfrag_train.training.data.dataset import RunData, load_run_data, readable
 from vcfrag_train.training.loop import Loop, Restored
 
 
@@ -67,22 +67,42 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     config = config or run_config(run)
     checkpoint = folder.checkpoint()
     record = checkpoints.verify(checkpoint)
-    data = load_training_data(config)
+    data = load_run_data(config)
     record.check(fields_of(config, data))
     metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
     with connected(config, data, _model(config, checkpoint)) as components:
         return Loop(config, data, components, metric=metric).validate()
 
 
-def fields_of(config: FitConfig, data: TrainingData) -> dict[str, str]:
+def fields_of(config: FitConfig, data: RunData) -> dict[str, str]:
     """Every field of provenance for a configuration and what it names."""
     shape = to_table(model_config(config.model))
     metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
-    return {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
+    fields = {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
+    if config.weights is not None:
+        fields["seed"] += f" after {_first_weights(config.weights).files[WEIGHTS]}"
+    return fields
+
+
+def _first_weights(folder: Path) -> Provenance:
+    """The record of the exported model that a run begins with.
+
+    Raises:
+        ProvenanceMissingError: The folder holds none.
+        ProvenanceMismatchError: Its files are not those that it speaks of, or it is shown other inputs.
+    """
+    record, _ = read_exported(folder)
+    record.check({"inputs": INPUTS_DIGEST})
+    return record
+
+
+def _split_seeds(config: FitConfig) -> int | dict[str, int]:
+    seeds = {one.name: one.split.seed for one in config.data_sets}
+    return seeds.get("", 0) if set(seeds) == {""} else seeds
 
 
 def _begin(config: FitConfig, out: Path) -> Path:
-    data = load_training_data(config)
+    data = load_run_data(config)
     fields = fields_of(config, data)
     with _learning(config, data, None) as loop:
         run = RunFolder(out)
@@ -94,7 +114,7 @@ def _begin(config: FitConfig, out: Path) -> Path:
                     "versions": versions(),
                     "seeds": {
                         "run": config.seed,
-                        "split": config.split.seed,
+                        "split": _split_seeds(config),
                         "validation": config.masks.validation_seed,
                     },
                     "fields": fields,
@@ -113,7 +133,7 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     config = config or run_config(path)
     checkpoint = run.pointed("last") or run.checkpoint()
     record = checkpoints.verify(checkpoint)
-    data = load_training_data(config)
+    data = load_run_data(config)
     fields = fields_of(config, data)
     accepted = (*record.accepted, *record.check(fields, accept))
     if config != run_config(path):
@@ -130,7 +150,7 @@ def _train(
     loop: Loop,
     run: RunFolder,
     fields: Mapping[str, str],
-    data: TrainingData,
+    data: RunData,
     accepted: tuple[Acceptance, ...],
     step: int,
 ) -> None:
@@ -156,7 +176,7 @@ def _train(
 
 
 @contextlib.contextmanager
-def _learning(config: FitConfig, data: TrainingData, checkpoint: Path | None) -> Iterator[Loop]:
+def _learning(config: FitConfig, data: RunData, checkpoint: Path | None) -> Iterator[Loop]:
     model = _model(config, checkpoint)
     restored = None
     if checkpoint is not None:
@@ -171,7 +191,8 @@ def _learning(config: FitConfig, data: TrainingData, checkpoint: Path | None) ->
 
 def _model(config: FitConfig, checkpoint: Path | None) -> ImputationModel:
     model = make_model(model_config(config.model), config.seed)
-    if checkpoint is not None:
-        tensors, _ = read_weights(checkpoint)
-        checkpoints.load_weights(model, tensors, checkpoint)
+    folder = checkpoint or config.weights
+    if folder is not None:
+        tensors, _ = read_weights(folder)
+        checkpoints.load_weights(model, tensors, folder)
     return model

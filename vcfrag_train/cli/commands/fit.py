@@ -57,9 +57,9 @@ def command(
         settings = dataclasses.replace(settings, retrieval=read_parameters(parameters).parameters)
 
     if settings is not None:
-        wanted = settings.panel.name
+        wanted = {one.panel.name for one in settings.data_sets}
         for address in settings.daemon.addresses:
-            wait_until_ready(address, lambda name, _: name == wanted)
+            wait_until_ready(address, lambda name, _: name in wanted)
 
     from vcfrag_train.training.session import fit
 

@@ -25,7 +25,14 @@ from vcfrag_train.training.data.source import PreparedBatch
 from vcfrag_train.training.module import FitModule, check_finite
 from vcfrag_train.training.outcomes import Outcome
 from vcfrag_train.training.validation.scores import Sums, batch_sums
-from vcfrag_train.training.validation.summary import EPOCH_COLUMNS, STEP_COLUMNS, judge, warnings_of
+from vcfrag_train.training.validation.summary import (
+    EPOCH_COLUMNS,
+    SCORES_COLUMNS,
+    STEP_COLUMNS,
+    by_data_set,
+    judge,
+    warnings_of,
+)
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -128,10 +135,12 @@ class Scorer(Callback):
 
     Attributes:
         scores: By column of metrics.csv.
+        by_data_set: Rows of scores.csv but for epoch and step.
     """
 
     def __init__(self) -> None:
         self.scores: dict[str, float] = {}
+        self.by_data_set: list[dict[str, float | str]] = []
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         pl_module.validation_parts.clear()
@@ -139,6 +148,7 @@ class Scorer(Callback):
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         parts = [part for theirs in processes.everyones(pl_module.validation_parts) for part in theirs]
         self.scores = judge(parts)
+        self.by_data_set = by_data_set(parts)
         pl_module.log_dict({name: value for name, value in self.scores.items() if not math.isnan(value)})
 
 
@@ -180,6 +190,7 @@ class Recorder(Scorer):
         self._neighbours = Neighbours()
         self._steps: CsvLog | None = None
         self._epochs: CsvLog | None = None
+        self._scores: CsvLog | None = None
         self._board: SummaryWriter | None = None
         self._epoch_started = time.monotonic()
         self._samples_here = 0
@@ -191,6 +202,7 @@ class Recorder(Scorer):
 
         self._steps = CsvLog(self._run.steps_path, STEP_COLUMNS, self._start_step)
         self._epochs = CsvLog(self._run.metrics_path, EPOCH_COLUMNS, self._start_step)
+        self._scores = CsvLog(self._run.scores_path, SCORES_COLUMNS, self._start_step)
         self._board = SummaryWriter(str(self._run.path / "tensorboard"), purge_step=self._start_step + 1)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -296,18 +308,20 @@ class Recorder(Scorer):
         self.totals = Totals()
         self._data.position.epoch += 1
         self._data.position.position = 0
-        if self._epochs is not None:
+        if self._epochs is not None and self._scores is not None:
             self._epochs.add(row)
+            for scores in self.by_data_set:
+                self._scores.add({"epoch": row["epoch"], "step": row["step"], **scores})
             self._chart({f"epoch/{name}": value for name, value in row.items()}, pl_module.step)
             for text in warnings_of(row):
                 warnings.warn(f"epoch {row['epoch']}: {text}", RetrievalWarning, stacklevel=1)
 
     def close(self) -> None:
         """Closes the files."""
-        for log in (self._steps, self._epochs, self._board):
+        for log in (self._steps, self._epochs, self._scores, self._board):
             if log is not None:
                 log.close()
-        self._steps = self._epochs = self._board = None
+        self._steps = self._epochs = self._scores = self._board = None
 
     def _write_step(self, module: FitModule, taken: _Taken, gradient_norm: float) -> None:
         loss = processes.mean(sum(self._losses) / len(self._losses), module.device)

@@ -13,6 +13,7 @@ from vcfrag_core.evidence.evidence import Evidence
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.network import ModelInput
+from vcfrag_core.types import BoolArray
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem, evidence_of, ways_of
 
@@ -27,6 +28,7 @@ class BatchContext:
         n_candidates: Candidates shown to the model at every site.
         pool: Threads for copying.
         copy_otherwise: Whether they copy in the `other_ways`, too, or the model does where it is.
+        counted: (V,) sites that count where they are hidden; all unless given.
     """
 
     panel_context: PanelContext
@@ -34,6 +36,7 @@ class BatchContext:
     n_candidates: int
     pool: ThreadPoolExecutor | None = None
     copy_otherwise: bool = True
+    counted: BoolArray | None = None
 
 
 def model_input(
@@ -72,9 +75,12 @@ def model_input(
     if max_uncertain is not None:
         evidence = subsample(evidence, max_uncertain)
     candidate_inputs, site_inputs = inputs_by_site(evidence)
+    hidden = ~queries.observed[inside]
+    if context.counted is not None:
+        hidden &= context.counted[inside]
     given = ModelInput(
         truth=torch.from_numpy(np.maximum(queries.alleles[:, inside], 0).astype(np.uint8)),
-        hidden=torch.from_numpy(~queries.observed[inside]),
+        hidden=torch.from_numpy(hidden),
         copying=torch.from_numpy(evidence.dosage),
         frequency=torch.from_numpy(reference.frequency_for(groups, window.start, window.stop)),
         query=torch.from_numpy(evidence.query),

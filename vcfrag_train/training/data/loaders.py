@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import lightning
 
-from vcfrag_train.training.data.plan import BatchPlan, TrainingPlan
+from vcfrag_train.training.data.plan import BatchPlan, Plan
 from vcfrag_train.training.data.prefetch import Prefetcher, WaitClock
 from vcfrag_train.training.data.source import PreparedBatch
 
@@ -74,7 +74,7 @@ class FitData(lightning.LightningDataModule):
 
     def __init__(
         self,
-        plan: Callable[[int, int], TrainingPlan],
+        plan: Callable[[int, int], Plan],
         validation: Callable[[], list[BatchPlan]],
         build: Callable[[BatchPlan], PreparedBatch],
         *,
@@ -87,14 +87,14 @@ class FitData(lightning.LightningDataModule):
         self.position = position
         self.clock = clock
         self._make_plan = plan
-        self._plan: TrainingPlan | None = None
+        self._plan: Plan | None = None
         self._validation = validation
         self._build = build
         self._depth = depth
         self._threads = threads
 
     @property
-    def plan(self) -> TrainingPlan:
+    def plan(self) -> Plan:
         """The training plan of this process."""
         if self._plan is None:
             self._plan = self._make_plan(self._rank, self._world_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -98,6 +98,27 @@ class BatchSource(Protocol):
     def close(self) -> None:
         """Closes the indexes that are still open."""
         ...
+
+
+class MixedSource:
+    """Builds the batches of several data sets.
+
+    Args:
+        sources: The source of each, by name.
+        places: Where each one's sites lie in the metric, which has those of all.
+    """
+
+    def __init__(self, sources: Mapping[str, BatchSource], places: Mapping[str, slice]) -> None:
+        self._sources = sources
+        self._places = places
+
+    def build(self, plan: BatchPlan, observed: BoolArray, weights: F32Array) -> PreparedBatch:
+        name = plan.mask.data
+        return self._sources[name].build(plan, observed, weights[self._places[name]])
+
+    def close(self) -> None:
+        for source in self._sources.values():
+            source.close()
 
 
 class RetrievalSource:

@@ -74,6 +74,23 @@ def judge(parts: Sequence[ValidationPart]) -> dict[str, float]:
     return scores
 
 
+SCORES_COLUMNS: Final = ("epoch", "step", "data", "mask", "maf", "model", "copying")
+
+
+def by_data_set(parts: Sequence[ValidationPart]) -> list[dict[str, float | str]]:
+    """r² of model and copying by data set, mask and MAF bin: rows of scores.csv, but for epoch and step."""
+    rows: list[dict[str, float | str]] = []
+    for data in dict.fromkeys(part.data for part in sorted(parts, key=lambda part: part.position)):
+        for mask in MASKS:
+            mine = [part for part in parts if (part.data, part.mask) == (data, mask)]
+            sums = {who: in_order((part.position, part.sums[who]) for part in mine) for who in ("model", "copying")}
+            rows += [
+                {"data": data, "mask": mask, "maf": name, **{who: sums[who].r2(name) for who in sums}}
+                for name in BIN_NAMES
+            ]
+    return rows
+
+
 def warnings_of(row: Mapping[str, float | int]) -> list[str]:
     """What a person should know of an epoch whose loss may look well."""
     found = []

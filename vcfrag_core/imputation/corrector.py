@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from vcfrag_core.evidence.evidence import DOSAGE_FEATURE, FREQUENCY_FEATURE, STRICT_FEATURE, Evidence
 from vcfrag_core.evidence.inputs import candidate_inputs, site_inputs
 from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.model.scores import Bin, ValidationScores
 from vcfrag_core.types import BoolArray, F32Array, F64Array
 
 # A call of the model sees so many sites of one query, or what is left of it: the shape of matrix products depends on
@@ -64,9 +66,10 @@ class Corrector:
     Args:
         network: The trained model.
         name: What it is, for records: its digest and run.
-        left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying.
+        left_to_copying: MAF bins (low, high] whose sites keep the dosage of copying; those of the scores unless given.
+        scores: How it did on held-out samples.
         differs: What is not as in training, such as `panel` and `map`.
-        reference_samples: Samples of the reference in training, where that is known.
+        reference_samples: Samples of the smallest and the largest reference in training, where that is known.
     """
 
     def __init__(
@@ -74,17 +77,34 @@ class Corrector:
         network: Network,
         name: str,
         *,
-        left_to_copying: Sequence[tuple[float, float]] = (),
+        left_to_copying: Sequence[Bin] | None = None,
+        scores: ValidationScores | None = None,
         differs: Sequence[str] = (),
-        reference_samples: int | None = None,
+        reference_samples: tuple[int, int] | None = None,
     ) -> None:
         self.network = network
-        self.name = name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in left_to_copying)
+        self._name = name
+        self._scores = scores
+        if left_to_copying is None:
+            left_to_copying = () if scores is None else scores.left_to_copying()
         self.left_to_copying = tuple(left_to_copying)
         self.differs = tuple(differs)
         self.reference_samples = reference_samples
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
+
+    @property
+    def name(self) -> str:
+        """What it is, and which bins it leaves to copying, for records."""
+        return self._name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
+
+    def for_reference(self, n_samples: int) -> Self:
+        """The same for a reference of so many samples: where it was trained on several, other bins are left to copying."""
+        if self._scores is None or not self._scores.sizes:
+            return self
+        other = copy.copy(self)
+        other.left_to_copying = self._scores.left_to_copying(n_samples)
+        return other
 
     def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:
         """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context.

@@ -108,7 +108,7 @@ class Imputer:
         self._context = PanelContext(panel=panel, cm=self.cm)
         self._parameters = parameters
         self._threads = threads
-        self.corrector = corrector
+        self.corrector = None if corrector is None else corrector.for_reference(panel.n_samples)
         self._reference: GroupExcludedReference | None = None
         if corrector is not None:
             groups_of_rows = panel.ploidy.of_haplotypes(self.split.groups[name] for name in panel.samples)

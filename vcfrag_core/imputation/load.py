@@ -40,7 +40,7 @@ def corrector_of(trained: TrainedModel) -> Corrector:
     return Corrector(
         trained.network(),
         trained.name,
-        left_to_copying=trained.left_to_copying,
+        scores=trained.scores,
         differs=[item.field for item in trained.accepted],
         reference_samples=trained.reference_samples,
     )

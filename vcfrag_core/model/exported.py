@@ -1,7 +1,8 @@
 """An exported model: weights, provenance and validation scores, without a trainer's state. Read without torch.
 
 weights.safetensors   the model's tensors; the metadata holds its configuration
-scores.json           r² of the model and of copying on held-out samples, by validation mask and MAF bin
+scores.json           r² of the model and of copying on held-out samples, by validation mask and MAF bin, and of
+                      several data sets that of each
 provenance.json       what it was made from, with a digest of each file above; files are named without their folders
 """
 
@@ -20,7 +21,7 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.one_layer import OneLayer
 from vcfrag_core.model.provenance import Acceptance, Provenance, read_provenance
-from vcfrag_core.scoring.accuracy import BIN_NAMES, MAF_EDGES
+from vcfrag_core.model.scores import Bin, Scores, ValidationScores
 from vcfrag_core.settings import from_table
 from vcfrag_core.types import F32Array
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 WEIGHTS: Final = "weights.safetensors"
 SCORES: Final = "scores.json"
-Scores = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class TrainedModel:
         provenance: What it was made from.
         accepted: Differences that the caller accepted just now.
         folder: The checkpoint, or the exported model.
-        left_to_copying: MAF bins (low, high] in which copying did better on held-out samples.
+        scores: How it did on held-out samples.
     """
 
     config: ModelConfig
@@ -50,7 +50,7 @@ class TrainedModel:
     provenance: Provenance
     accepted: tuple[Acceptance, ...]
     folder: Path
-    left_to_copying: tuple[tuple[float, float], ...]
+    scores: ValidationScores
 
     @classmethod
     def of(
@@ -77,14 +77,19 @@ class TrainedModel:
             provenance=record,
             accepted=accepted,
             folder=folder,
-            left_to_copying=bins_left_to_copying(scores),
+            scores=ValidationScores(scores),
         )
 
     @property
-    def reference_samples(self) -> int | None:
-        """Samples of the reference in training; None where the record does not say."""
-        said = re.match(r"(\d+) reference\b", self.provenance.described.get("split", ""))
-        return None if said is None else int(said[1])
+    def left_to_copying(self) -> tuple[Bin, ...]:
+        """MAF bins (low, high] in which copying did better on held-out samples, whatever the reference."""
+        return self.scores.left_to_copying()
+
+    @property
+    def reference_samples(self) -> tuple[int, int] | None:
+        """Samples of the smallest and the largest reference in training; None where the record does not say."""
+        said = [int(number) for number in re.findall(r"(\d+) reference\b", self.provenance.described.get("split", ""))]
+        return (min(said), max(said)) if said else None
 
     @property
     def name(self) -> str:
@@ -153,18 +158,6 @@ def read_weights(folder: Path) -> tuple[dict[str, F32Array], dict[str, Any]]:
     if "model" not in metadata:
         raise ProvenanceMissingError(f"{folder / WEIGHTS} does not say what model its tensors belong to")
     return tensors, json.loads(metadata["model"])
-
-
-def bins_left_to_copying(scores: Scores) -> tuple[tuple[float, float], ...]:
-    """MAF bins (low, high] in which the model did worse than copying on held-out samples, under any mask."""
-    worse = {
-        name
-        for by_bin in scores.values()
-        for name, r2 in by_bin.items()
-        if r2["model"] is not None and r2["copying"] is not None and r2["model"] < r2["copying"]
-    }
-    edges = zip(MAF_EDGES[:-1], MAF_EDGES[1:], strict=True)
-    return tuple(edge for name, edge in zip(BIN_NAMES, edges, strict=True) if name in worse)
 
 
 def wrong_tensors(folder: Path, error: Exception) -> ProvenanceMismatchError:

@@ -453,9 +453,10 @@ def _way(imputer: Imputer) -> str:
 def _other_size(panel: Panel, corrector: Corrector) -> str:
     """What to say where the panel is much smaller or larger than that of the model's training."""
     trained = corrector.reference_samples
-    if trained is None or trained / OTHER_SIZE <= panel.n_samples <= trained * OTHER_SIZE:
+    if trained is None or trained[0] / OTHER_SIZE <= panel.n_samples <= trained[1] * OTHER_SIZE:
         return ""
+    sizes = " to ".join(str(size) for size in sorted(set(trained)))
     return (
-        f"; it was trained with {trained} reference samples and this panel has {panel.n_samples}:"
+        f"; it was trained with {sizes} reference samples and this panel has {panel.n_samples}:"
         " --copying-only imputes without it, and `vcfrag compare --hold-out` tells which is better"
     )

@@ -8,18 +8,17 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, ProvenanceMissingError
 from vcfrag_core.model.exported import SCORES, WEIGHTS, file_digest
 from vcfrag_core.model.provenance import PROVENANCE_FILE, to_json
+from vcfrag_core.model.scores import DATA, MASKS, SIZE
 from vcfrag_core.scoring.accuracy import BIN_NAMES
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
 
-_MASKS: Final = ("half", "array")
 _WHO: Final = ("model", "copying")
 
 
@@ -49,8 +48,8 @@ def export_model(run: Path, out: Path) -> None:
     temporary.rename(out)
 
 
-def validation_scores(run: RunFolder, step: int) -> dict[str, dict[str, dict[str, float | None]]]:
-    """r² by validation mask, MAF bin and `model` or `copying`, at the end of the epoch that closed with this step.
+def validation_scores(run: RunFolder, step: int) -> dict[str, dict[str, Any]]:
+    """As of `vcfrag_core.model.scores.ValidationScores`, at the end of the epoch that closed with this step.
 
     Raises:
         ProvenanceMissingError: The run was not validated at that step.
@@ -59,14 +58,31 @@ def validation_scores(run: RunFolder, step: int) -> dict[str, dict[str, dict[str
         rows = [row for row in csv.DictReader(file) if int(row["step"]) == step]
     if not rows:
         raise ProvenanceMissingError(f"{run.metrics_path} has no validation at step {step}: finish an epoch first")
-    return {
-        mask: {name: {who: _number(rows[-1], f"{mask}_{who}_r2_{name}") for who in _WHO} for name in BIN_NAMES}
-        for mask in _MASKS
+    scores: dict[str, dict[str, Any]] = {
+        mask: {name: {who: _number(rows[-1].get(f"{mask}_{who}_r2_{name}")) for who in _WHO} for name in BIN_NAMES}
+        for mask in MASKS
     }
+    of_each = _scores_of_each(run, step)
+    return {**scores, DATA: of_each} if of_each else scores
 
 
-def _number(row: Mapping[str, Any], column: str) -> float | None:
-    value = float(row[column]) if row.get(column) else math.nan
+def _scores_of_each(run: RunFolder, step: int) -> dict[str, dict[str, Any]]:
+    """Those of each of several data sets, beside the size of its reference."""
+    splits = run.splits()
+    if set(splits) == {""}:
+        return {}
+    of_each: dict[str, dict[str, Any]] = {
+        name: {SIZE: len(one.train.reference), **{mask: {} for mask in MASKS}} for name, one in splits.items()
+    }
+    with run.scores_path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if int(row["step"]) == step and row["data"] in of_each:
+                of_each[row["data"]][row["mask"]][row["maf"]] = {who: _number(row[who]) for who in _WHO}
+    return of_each
+
+
+def _number(text: str | None) -> float | None:
+    value = float(text) if text else math.nan
     return None if math.isnan(value) else round(value, 6)
 
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from vcfrag_core.errors import ProvenanceMissingError
-from vcfrag_core.model.exported import WEIGHTS, Scores, TrainedModel, is_exported, read_exported
+from vcfrag_core.model.exported import WEIGHTS, TrainedModel, is_exported, read_exported
 from vcfrag_core.model.provenance import Provenance
+from vcfrag_core.model.scores import Scores
 from vcfrag_train.models.export import validation_scores
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder

@@ -12,7 +12,7 @@ def digest_of(values: Mapping[str, str]) -> str:
     """The value that all data sets have; otherwise a digest of the values by name."""
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
-    return text_digest("data sets", json.dumps(values, sort_keys=True))
+    return text_digest("sets", json.dumps(values, sort_keys=True))
 
 
 def listed(values: Mapping[str, str]) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
-from vcfrag_core.model.exported import bins_left_to_copying, read_exported
+from vcfrag_core.model.exported import read_exported
+from vcfrag_core.model.scores import ValidationScores
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.models.export import export_model
 from vcfrag_train.models.trained import load_trained
@@ -76,11 +77,26 @@ def test_read_exported__refuses_changed_and_missing_files(exported: Path, tmp_pa
         read_exported(tmp_path)
 
 
-def test_bins_left_to_copying__where_any_mask_was_worse() -> None:
+def test_left_to_copying__where_any_mask_was_worse() -> None:
     better, worse = {"model": 0.9, "copying": 0.8}, {"model": 0.7, "copying": 0.8}
     unknown = {"model": None, "copying": 0.8}
     names = ["0-0.1", "0.1-0.5", "0.5-1", "1-5", "5-50"]
     half = dict(zip(names, [worse, better, unknown, better, better], strict=True))
     array = dict(zip(names, [better, better, better, worse, better], strict=True))
     scores = json.loads(json.dumps({"half": half, "array": array}))
-    assert bins_left_to_copying(scores) == ((0, 0.001), (0.01, 0.05))
+    assert ValidationScores(scores).left_to_copying() == ((0, 0.001), (0.01, 0.05))
+
+
+def test_left_to_copying__asks_data_sets_of_about_that_size() -> None:
+    def of(n_samples: int, error: float) -> dict[str, object]:
+        r2 = {"0.5-1": {"model": 1 - error, "copying": 0.8}}
+        return {"reference_samples": n_samples, "half": r2, "array": r2}
+
+    data = {"a": of(60, 0.1), "b": of(300, 0.1), "c": of(400, 0.5), "d": of(12_500, 0.3)}
+    scores = ValidationScores({"half": {}, "array": {}, "data": data})
+    # 0.1 and 0.5 against 0.2 each: worse in the geometric mean; with 60 among them it is better.
+    assert scores.left_to_copying(350) == ((0.005, 0.01),)
+    assert scores.left_to_copying(70) == scores.left_to_copying(20) == ()
+    assert scores.left_to_copying(100_000) == ((0.005, 0.01),)
+    assert scores.left_to_copying() == ()
+    assert scores.sizes == (60, 300, 400, 12_500)

@@ -36,7 +36,7 @@ def make_splits() -> RunSplits:
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(
-        tmp_path / "run", config={"seed": 1, "panel": {"path": "/x"}}, record={"seeds": {}}, splits=make_splits()
+        tmp_path / "run", config={"seed": 1, "panel": {"path": "/x"}}, record={"seeds": {}}, splits={"": make_splits()}
     )
 
 
@@ -70,14 +70,14 @@ def make_snapshot(index_usage: IndexUsage, value: float = 1.0) -> checkpoints.Sn
 def test_folder__records_read_back(run: RunFolder) -> None:
     again = RunFolder.open(run.path)
     assert again.config() == {"seed": 1, "panel": {"path": "/x"}}
-    assert again.splits() == make_splits()
+    assert again.splits() == {"": make_splits()}
     again.add_session({"step": 3})
     assert [s["step"] for s in again.record()["sessions"]] == [3]
 
 
 def test_folder__a_second_run_in_it_is_refused(run: RunFolder) -> None:
     with pytest.raises(ConfigError, match="holds a run already"):
-        RunFolder.create(run.path, config={}, record={}, splits=make_splits())
+        RunFolder.create(run.path, config={}, record={}, splits={"": make_splits()})
 
 
 def test_folder__one_without_a_record_is_refused(tmp_path: Path) -> None:

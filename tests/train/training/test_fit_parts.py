@@ -75,7 +75,7 @@ def test_embedded__searches_with_a_part_of_the_device_that_trains(monkeypatch: p
         trainer=TrainerConfig(devices=2),
         daemon=DaemonConfig(device_budget_bytes=1 << 28),
     )
-    with embedded_for(config, SimpleNamespace(panel=panel)) as address:
+    with embedded_for(config, [SimpleNamespace(panel_name="panel", panel=panel)]) as address:
         assert address == "nowhere:1"
     (given,) = asked
     assert given.limits.device_budget_bytes == 1 << 28

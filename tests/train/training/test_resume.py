@@ -252,7 +252,7 @@ def test_inspect__validation_samples_in_the_training_reference_are_found(copied:
 def test_inspect__a_validation_sample_in_a_training_batch_is_found(copied: Path) -> None:
     last = RunFolder.open(copied).pointed("last")
     index_usage = IndexUsage.read(last / checkpoints.INDEX_USAGE)
-    judge = RunFolder.open(copied).splits().validation_samples[0]
+    judge = RunFolder.open(copied).splits()[""].validation_samples[0]
     use = next(iter(index_usage))
     index_usage.add("train", use.identity, use.mask, metric_version=0, step=1, samples=[judge])
     rewrite_index_usage(last, index_usage)

@@ -53,15 +53,21 @@ class SimulatedFiles:
 
 def write_simulation(simulation: Simulation, folder: Path) -> SimulatedFiles:
     """Writes every file of the simulation into the folder, which is made if need be."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = SimulatedFiles.of(folder)
+    files = write_reference(simulation, folder)
     typed = np.flatnonzero(simulation.typed)
-    write_phased_vcf(simulation.panel, files.panel)
     write_phased_vcf(simulation.array, files.target)
     write_phased_vcf(simulation.targets, files.truth)
+    _write_text(files.typed, _sites_text(simulation.panel.select_sites(typed)))
+    return files
+
+
+def write_reference(simulation: Simulation, folder: Path) -> SimulatedFiles:
+    """Writes panel, map and sample table alone; the paths of the other files are not yet there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = SimulatedFiles.of(folder)
+    write_phased_vcf(simulation.panel, files.panel)
     _write_text(files.genetic_map, _map_text(simulation.genetic_map))
     _write_text(files.samples, _samples_text(simulation.population))
-    _write_text(files.typed, _sites_text(simulation.panel.select_sites(typed)))
     return files
 
 

@@ -1,0 +1,76 @@
+"""The generated panels that `configs/any-panel.toml` learns from, beside the real one.
+
+    python -m benchmarks.training_panels --out DIR [--only NAME ...]
+
+Makes DIR/NAME with panel, map and sample table for each of `PANELS`: out of Africa alone, since American admixture and
+breeds are what a model is judged on, and seeds that no reported figure has. Nobody has the name of somebody in another
+set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.generated_panels import LARGE_PANEL, LEAST_COPIES, LEAST_COPIES_LARGE
+from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS
+from vcfrag_train.simulate.files import write_reference
+from vcfrag_train.simulate.simulate import Simulation, SimulationConfig, simulate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generated:
+    """A panel: its samples, bases and seed, and whether it has errors of genotype and phase, and gene conversion."""
+
+    samples: int
+    bases: int
+    seed: int
+    errors: bool
+
+
+PANELS: Final = {
+    "generated-300": Generated(300, 2_000_000, 201, errors=False),
+    "generated-300-errors": Generated(300, 2_000_000, 202, errors=True),
+    "generated-2500": Generated(2_500, 2_000_000, 203, errors=False),
+    "generated-2500-errors": Generated(2_500, 2_000_000, 204, errors=True),
+    "generated-12500": Generated(12_500, 1_000_000, 205, errors=False),
+    "generated-12500-errors": Generated(12_500, 1_000_000, 206, errors=True),
+}
+
+
+def generated(name: str) -> Simulation:
+    """One of `PANELS`, everybody named after it."""
+    panel = PANELS[name]
+    made = simulate(
+        SimulationConfig(
+            seed=panel.seed,
+            demography=OUT_OF_AFRICA,
+            reference_per_population=-(-panel.samples // len(POPULATIONS[OUT_OF_AFRICA])),
+            targets_per_population=1,
+            length_bases=panel.bases,
+            least_copies=LEAST_COPIES if panel.samples < LARGE_PANEL else LEAST_COPIES_LARGE,
+            gene_conversions_per_crossover=2.0 if panel.errors else 0.0,
+            genotype_error_share=1e-3 if panel.errors else 0.0,
+            switch_errors_per_mb=1.0 if panel.errors else 0.0,
+        )
+    )
+    renamed = dataclasses.replace(made.panel, samples=tuple(f"{panel.seed}-{one}" for one in made.panel.samples))
+    population = {f"{panel.seed}-{one}": made.population[one] for one in made.panel.samples}
+    return dataclasses.replace(made, panel=renamed, population=population)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Makes the generated panels of configs/any-panel.toml.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for all of them.")
+    parser.add_argument("--only", nargs="+", choices=sorted(PANELS), default=list(PANELS), help="These alone.")
+    options = parser.parse_args(arguments)
+    for name in options.only:
+        write_reference(generated(name), options.out / name)
+        print(options.out / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -99,7 +99,7 @@ class Corrector:
         return self._name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
 
     def for_reference(self, n_samples: int) -> Self:
-        """The same for a reference of so many samples: where it was trained on several, other bins are left to copying."""
+        """The same for a reference of so many samples: of training on several sizes, the bins left to copying."""
         if self._scores is None or not self._scores.sizes:
             return self
         other = copy.copy(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from vcfrag_train.training.components import connected, make_model, model_config
 from vcfrag_train.training.config import FitConfig, config_table, run_config
 from vcfrag_train.training.data.dataset import RunData, load_run_data, readable
 from vcfrag_train.training.loop import Loop, Restored
+
+
+class ValidationWarning(UserWarning):
+    """Scores may be better than they would be on samples that nothing was learned from."""
 
 
 def fit(
@@ -80,7 +85,14 @@ def fields_of(config: FitConfig, data: RunData) -> dict[str, str]:
     metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
     fields = {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
     if config.weights is not None:
-        fields["seed"] += f" after {_first_weights(config.weights).files[WEIGHTS]}"
+        first = _first_weights(config.weights)
+        fields["seed"] += f" after {first.files[WEIGHTS]}"
+        if first.fields["validation"] not in {fields["validation"], *(one.fields["validation"] for one in data.sets)}:
+            warnings.warn(
+                f"{config.weights} was validated on other samples: who validates here may have taught it",
+                ValidationWarning,
+                stacklevel=1,
+            )
     return fields
 
 

@@ -27,7 +27,7 @@ from vcfrag_train.runs.index_usage import IndexUsage
 from vcfrag_train.training.config import DataConfig, FitConfig, load_config
 from vcfrag_train.training.data.dataset import load_run_data
 from vcfrag_train.training.data.plan import _in_turns
-from vcfrag_train.training.session import fit
+from vcfrag_train.training.session import ValidationWarning, fields_of, fit
 
 Make = Callable[..., Any]
 
@@ -146,6 +146,19 @@ def test_fit__begins_with_the_weights_of_a_model(run: Path, several: Callable[..
     assert " after " in load_trained(again).provenance.fields["seed"]
     with pytest.raises(ProvenanceMismatchError, match="the seed differs"):
         fit(dataclasses.replace(config, weights=None), resume=again)
+
+
+def test_fit__says_that_its_judges_may_have_taught_the_first_weights(
+    trained: Path, several: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    export_model(trained, tmp_path / "model")
+    config = several(weights=tmp_path / "model")
+    fields = fields_of(config, load_run_data(config))
+    assert fields["seed"].startswith("3 after ")
+    judges = tuple(dataclasses.replace(one, split=dataclasses.replace(one.split, seed=4)) for one in config.data)
+    others = dataclasses.replace(config, data=judges)
+    with pytest.warns(ValidationWarning, match="may have taught it"):
+        fields_of(others, load_run_data(others))
 
 
 def test_load_run_data__who_validates_in_one_data_set_teaches_in_none(several: Callable[..., FitConfig]) -> None:

@@ -21,7 +21,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
 from vcfrag_train.cli import app
 from vcfrag_train.training.config import FitConfig
-from vcfrag_train.training.data.dataset import TrainingData, load_training_data, make_training_data
+from vcfrag_train.training.data.dataset import TrainingData, load_run_data, load_training_data, make_training_data
 from vcfrag_train.training.data.rates import TrainingRates, estimate_training_rates
 from vcfrag_train.training.session import fit
 from vcfrag_train.training.validation.nearest_posterior import nearest_posterior
@@ -153,6 +153,6 @@ def raise_if_different(first: FitConfig, second: FitConfig) -> None:
     from vcfrag_core.model.provenance import Provenance
     from vcfrag_train.training.session import fields_of
 
-    fields = fields_of(first, load_training_data(first))
+    fields = fields_of(first, load_run_data(first))
     record = Provenance(fields=fields, described={}, versions={}, step=0, metric="", files={}, accepted=())
-    record.check(fields_of(second, load_training_data(second)))
+    record.check(fields_of(second, load_run_data(second)))

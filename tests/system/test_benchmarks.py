@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,10 +19,12 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import copying, generated_panels, pedigree, plain_copying, speed, synthetic
+from benchmarks import copying, generated_panels, pedigree, plain_copying, speed, synthetic, training_panels
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
+from vcfrag_core.files.panel.reader import read_panel
+from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_core.scoring.bootstrap import Interval
 from vcfrag_core.targets.likeness import Relation
@@ -303,3 +307,18 @@ def test_pedigree__names_say_who_is_who() -> None:
     assert pedigree.true_relation("T5", "D4") == pedigree.true_relation("T5", "S1") == pedigree.SIBLING
     assert pedigree.true_relation("T5", "M1") == pedigree.MOTHER
     assert {pedigree.true_relation("T5", name) for name in ("D8", "M2", "S0", "N1", "U1")} == {pedigree.OTHER}
+
+
+def test_training_panels__are_those_of_the_recipe_and_share_nobody(tmp_path: Path, monkeypatch) -> None:
+    recipe = (Path(__file__).parents[2] / "configs" / "any-panel.toml").read_text(encoding="utf-8")
+    assert set(re.findall(r'name = "(generated-[^"]*)"', recipe)) == set(training_panels.PANELS)
+    assert len({panel.seed for panel in training_panels.PANELS.values()}) == len(training_panels.PANELS)
+    small = {name: dataclasses.replace(training_panels.PANELS[name], samples=9, bases=60_000) for name in
+             ("generated-300", "generated-300-errors")}  # fmt: skip
+    monkeypatch.setattr(training_panels, "PANELS", small)
+    training_panels.main(["--out", str(tmp_path), "--only", *small])
+    panels = [read_panel(tmp_path / name / "panel.vcf.gz") for name in small]
+    assert [panel.n_samples for panel in panels] == [9, 9]
+    assert not set(panels[0].samples) & set(panels[1].samples)
+    tables = [read_sample_table(tmp_path / name / "samples.tsv") for name in small]
+    assert [set(table.samples) for table in tables] == [set(panel.samples) for panel in panels]

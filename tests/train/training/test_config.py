@@ -96,8 +96,8 @@ def test_masks__epochs_of_every_level() -> None:
     assert [curriculum.level(epoch) for epoch in range(6)] == [0.2, 0.2, 0.4, 0.4, 0.4, 0.4]
 
 
-def test_configs__all_four_are_there() -> None:
-    assert [path.stem for path in CONFIGS] == ["chr20", "demo", "whole_chromosome_gpu", "whole_window_nearest"]
+def test_configs__all_five_are_there() -> None:
+    assert [path.stem for path in CONFIGS] == ["any-panel", "chr20", "demo", "whole_chromosome_gpu", "whole_window_nearest"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -97,7 +97,8 @@ def test_masks__epochs_of_every_level() -> None:
 
 
 def test_configs__all_five_are_there() -> None:
-    assert [path.stem for path in CONFIGS] == ["any-panel", "chr20", "demo", "whole_chromosome_gpu", "whole_window_nearest"]
+    names = ["any-panel", "chr20", "demo", "whole_chromosome_gpu", "whole_window_nearest"]
+    assert [path.stem for path in CONFIGS] == names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -14,10 +15,11 @@ from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.pgen.reader import plink_samples, read_plink_target
 from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 from vcfrag_core.files.vcf.targets import read_vcf_target
+from vcfrag_core.files.waiting import on_disk
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.targets.calls import TargetCalls
-from vcfrag_core.targets.merging import join_records, merge_targets
+from vcfrag_core.targets.merging import Keep, join_records, merge_targets
 from vcfrag_core.targets.splitting import split_records
 
 _GENOTYPES: Final = (".pgen", ".bed")
@@ -30,6 +32,7 @@ def read_target(
     region: str | None = None,
     threads: int = 1,
     progress: Callable[[int], None] | None = None,
+    waiting: Path | None = None,
 ) -> list[TargetCalls]:
     """The calls of every contig of a file or of several, or of a region, in the files' order.
 
@@ -43,6 +46,7 @@ def read_target(
         region: `20` or `20:100-200`.
         threads: Threads that decompress.
         progress: Called with the number of records read of a VCF, now and then.
+        waiting: Folder in whose files large contigs lie until they are used; they are kept in memory without.
 
     Raises:
         EmptyInputError: No sample, or no record.
@@ -54,7 +58,9 @@ def read_target(
     if len(files) < len(paths):
         raise InputError("is given as a target twice", path=next(p for i, p in enumerate(paths) if p in paths[:i]))
     wanted = None if region is None else parse_region(region)
-    contigs = merge_targets([_split(_one_x(_read(file, wanted, threads, progress))) for file in files])
+    keep = _in_memory if waiting is None else functools.partial(on_disk, folder=waiting)
+    each = [_split(_one_x(_read(file, wanted, threads, progress, keep)), keep) for file in files]
+    contigs = merge_targets(each, keep)
     if not any(calls.n_records for calls in contigs):
         raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=paths[0])
     build = told_build([(calls.contig, calls.contig_length, calls.positions) for calls in contigs])
@@ -97,15 +103,21 @@ def target_samples(path: str | Path) -> tuple[str, ...]:
         return reader.samples
 
 
-def _read(file: Path, region: Region | None, threads: int, progress: Callable[[int], None] | None) -> list[TargetCalls]:
+def _read(
+    file: Path, region: Region | None, threads: int, progress: Callable[[int], None] | None, keep: Keep
+) -> list[TargetCalls]:
     if kind_of(file) not in (Kind.PLINK1, Kind.PLINK2):
-        return read_vcf_target(file, region, threads=threads, progress=progress)
-    contigs = read_plink_target(file, None if region is None else region.contig)
+        return read_vcf_target(file, region, threads=threads, progress=progress, keep=keep)
+    contigs = read_plink_target(file, None if region is None else region.contig, keep=keep)
     return [calls if region is None else _within(calls, region) for calls in contigs]
 
 
-def _split(contigs: list[TargetCalls]) -> list[TargetCalls]:
-    return [split_records(calls) for calls in contigs]
+def _split(contigs: list[TargetCalls], keep: Keep) -> list[TargetCalls]:
+    return [keep(split_records(calls)) for calls in contigs]
+
+
+def _in_memory(calls: TargetCalls) -> TargetCalls:
+    return calls
 
 
 def _within(calls: TargetCalls, region: Region) -> TargetCalls:

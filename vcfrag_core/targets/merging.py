@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -15,15 +15,18 @@ from vcfrag_core.types import I32Array, I64Array
 
 Key = tuple[int, str, tuple[str, ...], bool]
 T = TypeVar("T")
+# What becomes of a contig's calls while others are read.
+Keep = Callable[[TargetCalls], TargetCalls]
 
 
-def merge_targets(files: Sequence[Sequence[TargetCalls]]) -> list[TargetCalls]:
+def merge_targets(files: Sequence[Sequence[TargetCalls]], keep: Keep = lambda calls: calls) -> list[TargetCalls]:
     """The contigs of several files, each once, with everybody of every file.
 
     Who is not in a file has missing calls at its records; equal records of several files become one.
 
     Args:
         files: The contigs of each file.
+        keep: Is given each contig that was made, and returns what is kept of it.
 
     Raises:
         TargetError: Two files have a sample in the same place of a contig; names it.
@@ -35,7 +38,7 @@ def merge_targets(files: Sequence[Sequence[TargetCalls]]) -> list[TargetCalls]:
     for contigs in files:
         for calls in contigs:
             by_contig.setdefault(contig_alias(calls.contig, by_contig) or calls.contig, []).append(calls)
-    return [_merged(name, parts, samples) for name, parts in by_contig.items()]
+    return [keep(_merged(name, parts, samples)) for name, parts in by_contig.items()]
 
 
 def _merged(contig: str, parts: Sequence[TargetCalls], samples: tuple[str, ...]) -> TargetCalls:

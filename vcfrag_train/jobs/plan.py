@@ -96,7 +96,9 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     _refuse(config)
     reporter.stage("reading the targets")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
-    targets = read_target(config.targets, region=around, threads=config.threads)
+    targets = read_target(
+        config.targets, region=around, threads=config.threads, waiting=config.scratch or cut.manifest.parent
+    )
     if config.samples is not None:
         everyone = len(targets[0].samples)
         targets = [select_samples(calls, config.samples) for calls in targets]

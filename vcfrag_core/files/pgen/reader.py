@@ -14,6 +14,7 @@ from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.pgen.tables import Variants, read_samples, read_variants, said
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.calls import MISSING, Sex, TargetCalls
+from vcfrag_core.targets.merging import Keep
 from vcfrag_core.types import BoolArray, I8Array, I64Array
 
 _BLOCK: Final = 2048
@@ -54,7 +55,9 @@ def _beside(genotypes: Path, endings: tuple[str, ...]) -> Path:
     return found[0]
 
 
-def read_plink_target(genotypes: Path, contig: str | None = None) -> list[TargetCalls]:
+def read_plink_target(
+    genotypes: Path, contig: str | None = None, *, keep: Keep = lambda calls: calls
+) -> list[TargetCalls]:
     """The calls of every contig of a PLINK set, or of one; contigs as they first come, records by position.
 
     PLINK 1's sets name no REF, and heterozygotes have no phase; PLINK 2's say both.
@@ -62,6 +65,7 @@ def read_plink_target(genotypes: Path, contig: str | None = None) -> list[Target
     Args:
         genotypes: The .bed or .pgen; its tables lie beside it.
         contig: Any name of the contig that is wanted.
+        keep: Is given each contig's calls, and returns what is kept of them while others are read.
 
     Raises:
         InputError: A file is missing or not what it should be, or they do not belong together.
@@ -76,7 +80,7 @@ def read_plink_target(genotypes: Path, contig: str | None = None) -> list[Target
     variants = read_variants(files.variants, any_order=files.variants.suffix == ".bim")
     with _opened(files, len(samples), variants) as reader:
         return [
-            _contig(reader, name, samples, sexes, variants, rows, str(genotypes))
+            keep(_contig(reader, name, samples, sexes, variants, rows, str(genotypes)))
             for name, rows in _by_contig(variants, contig)
         ]
 

@@ -13,6 +13,7 @@ from vcfrag_core.files.tables.sites import InfoRecord
 from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, alleles_named, open_vcf, raw_calls
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.calls import MISSING, NONE, TargetCalls
+from vcfrag_core.targets.merging import Keep
 from vcfrag_core.types import BoolArray, I8Array, I32Array
 
 _NO_ALLELE = -2147483647
@@ -26,12 +27,17 @@ _PROVISIONAL = re.compile(r"^##(?:source=PLINKv1|INFO=<ID=PR,)", re.MULTILINE)
 
 
 def read_vcf_target(
-    path: Path, region: Region | None, *, threads: int = 1, progress: Callable[[int], None] | None = None
+    path: Path,
+    region: Region | None,
+    *,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    keep: Keep = lambda calls: calls,
 ) -> list[TargetCalls]:
     """The calls of every contig of a VCF or BCF, or of a region, in the file's order.
 
     REF is not taken for the reference genome's where the file says that it is provisional (INFO PR, or PLINK 1 as its
-    source).
+    source). Each contig's calls are given to `keep`, which says what is kept of them while others are read.
 
     Raises:
         EmptyInputError: No sample.
@@ -43,7 +49,7 @@ def read_vcf_target(
     with open_vcf(path, threads=threads, region=own) as reader:
         if not reader.samples:
             raise EmptyInputError("the file has no samples: there is nothing to impute", path=path)
-        table = _Table(reader)
+        table = _Table(reader, keep)
         for number, record in enumerate(reader, start=1):
             table.add(record)
             if progress is not None and number % _BLOCK == 0:
@@ -63,8 +69,9 @@ def _own_region(path: Path, region: Region | None) -> Region | None:
 class _Table:
     """The contigs of the file, as they come."""
 
-    def __init__(self, reader: VcfReader) -> None:
+    def __init__(self, reader: VcfReader, keep: Keep) -> None:
         self._path = reader.path
+        self._keep = keep
         self._reader = reader
         self._done: list[TargetCalls] = []
         self._now: _Contig | None = None
@@ -92,7 +99,8 @@ class _Table:
 
     def _end_contig(self) -> None:
         if self._now is not None:
-            self._done.append(self._now.finish())
+            self._done.append(self._keep(self._now.finish()))
+            self._now = None
 
 
 class _Provisional:

@@ -36,7 +36,7 @@ from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
 from vcfrag_train.jobs.chunk import run_chunk
 from vcfrag_train.jobs.chunk_file import chunk_file, is_done
-from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
+from vcfrag_train.jobs.genome import Worker, impute_job, local_runner, longest_first
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
 from vcfrag_train.jobs.plan import cut_into_chunks, plan
@@ -206,6 +206,13 @@ def test_job__killed_and_resumed_gives_the_same_bytes(genome: Genome) -> None:
     again = dataclasses.replace(genome.config("o.vcf.gz", resume=True), command="vcfrag impute --resume --jobs=2")
     impute_job(again, genome.cut(samples_per_chunk=6))
     assert path.read_bytes() == data
+
+
+def test_longest_first__keeps_stretches_together(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut(samples_per_chunk=12))
+    seconds = (3.0, 50.0, 49.0, 100.0, 98.0, 51.0)
+    chunks = tuple(dataclasses.replace(manifest.chunks[0], number=i, seconds=s) for i, s in enumerate(seconds))
+    assert longest_first(dataclasses.replace(manifest, chunks=chunks), [0, 1, 2, 3, 4, 5]) == [3, 4, 1, 2, 5, 0]
 
 
 def test_run_chunk__skips_what_is_whole_and_makes_damaged_ones_again(genome: Genome) -> None:

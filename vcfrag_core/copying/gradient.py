@@ -61,7 +61,7 @@ def fill_direction(
     amounts = np.zeros(4, dtype=out.dtype)
     begin, end = np.searchsorted(left, first - 1), np.searchsorted(left, stop)
     first_byte = begin >> 3
-    mine = gather(alleles, candidates, first_byte, max((end + 7) >> 3, first_byte))
+    mine = gather(alleles, candidates, first_byte, max((end + 7) >> 3, first_byte), len(candidates))
     for m in range(first, stop):
         target = out[m - first]
         target[:] = 0
@@ -191,7 +191,7 @@ def copy_gradient(
     m, k = len(query), len(candidates)
     kind = mismatch.dtype
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    states = gather(observed, candidates, 0, len(observed))
+    states = gather(observed, candidates, 0, len(observed), len(candidates))
     n_blocks = (m + BLOCK - 1) // BLOCK
     direction = np.empty((BLOCK, k), dtype=kind)
     # Row 0 of a block is the site before it: the block's own sites are then rows 1 to BLOCK.

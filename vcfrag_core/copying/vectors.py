@@ -76,10 +76,136 @@ def _sum_carriers(n_sites: int) -> Any:
     return intrinsic(typing)
 
 
+def _step(
+    _: Any, source: Any, i: Any, target: Any, j: Any, k: Any, states: Any, byte: Any, mask: Any, ref: Any, alt: Any,
+    keep: Any, add: Any,
+) -> Any:  # fmt: skip
+    """target[j] = (source[i] * keep + add) * emission, of (R, >= padded(K)) rows; returns the sum of target[j, :K].
+
+    The emission is `alt` where a byte of states[byte] has a bit of the mask, and `ref` elsewhere.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        loop = _Candidates(context, builder, signature, arguments, states=5, k=4)
+        before, after = loop.row(0, arguments[1]), loop.row(2, arguments[3])
+        keep_all, add_all = loop.splat(arguments[10]), loop.splat(arguments[11])
+        total = loop.total()
+
+        def body(first: Any, lanes: Any) -> None:
+            value = builder.fadd(builder.fmul(loop.load(before, first), keep_all), add_all)
+            value = builder.fmul(value, loop.emission(first, arguments[6:10]))
+            loop.store(value, after, first)
+            loop.add(total, value, lanes)
+
+        loop.run(body)
+        return _added_up(builder, builder.load(total))
+
+    real = source.dtype
+    arrays = source, types.intp, target, types.intp, types.intp, states, types.intp, types.uint8
+    return real(*arrays, real, real, real, real), generate
+
+
+def _step_back(
+    _: Any, rows: Any, i: Any, j: Any, k: Any, states: Any, byte: Any, mask: Any, ref: Any, alt: Any, keep: Any,
+    add: Any,
+) -> Any:  # fmt: skip
+    """b = rows[j] * keep + add; rows[i] *= b and rows[j] = b * emission, as `step` has it; returns the sums of both."""
+    real = rows.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        loop = _Candidates(context, builder, signature, arguments, states=4, k=3)
+        values, backward = (loop.row(0, row) for row in arguments[1:3])
+        keep_all, add_all = loop.splat(arguments[9]), loop.splat(arguments[10])
+        totals = loop.total(), loop.total()
+
+        def body(first: Any, lanes: Any) -> None:
+            behind = builder.fadd(builder.fmul(loop.load(backward, first), keep_all), add_all)
+            both = builder.fmul(loop.load(values, first), behind)
+            behind = builder.fmul(behind, loop.emission(first, arguments[5:9]))
+            for total, value, row in zip(totals, (both, behind), (values, backward), strict=True):
+                loop.store(value, row, first)
+                loop.add(total, value, lanes)
+
+        loop.run(body)
+        sums = [_added_up(builder, builder.load(total)) for total in totals]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    arrays = rows, types.intp, types.intp, types.intp, states, types.intp, types.uint8
+    return types.UniTuple(real, 2)(*arrays, real, real, real, real), generate
+
+
+class _Candidates:
+    """A loop over K candidates, LANES at a time, as it is written by a builder."""
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, *, states: int, k: int) -> None:
+        self._builder, self._arguments = builder, arguments
+        self._arrays = {
+            n: context.make_array(kind)(context, builder, arguments[n])
+            for n, kind in enumerate(signature.args)
+            if isinstance(kind, types.Array)
+        }
+        self._vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), LANES)
+        self._states, self._k = states, arguments[k]
+
+    def row(self, array: int, number: Any) -> Any:
+        """Where a row of an argument begins."""
+        found = self._arrays[array]
+        width = cgutils.unpack_tuple(self._builder, found.shape)[1]
+        return self._builder.gep(found.data, [self._builder.mul(number, width)])
+
+    def splat(self, value: Any) -> Any:
+        """A vector of one value."""
+        vector = ir.VectorType(value.type, LANES)
+        number = ir.IntType(32)
+        one = self._builder.insert_element(ir.Constant(vector, ir.Undefined), value, number(0))
+        return self._builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(number, LANES), [0] * LANES))
+
+    def total(self) -> Any:
+        return cgutils.alloca_once_value(self._builder, ir.Constant(self._vector, [0.0] * LANES))
+
+    def load(self, row: Any, first: Any) -> Any:
+        return _vector_at(self._builder, row, first, self._vector)
+
+    def store(self, value: Any, row: Any, first: Any) -> None:
+        place = self._builder.bitcast(self._builder.gep(row, [first]), self._vector.as_pointer())
+        self._builder.store(value, place, align=_size(self._vector))
+
+    def add(self, total: Any, value: Any, lanes: Any) -> None:
+        """Adds to a total what lies in the lanes, in all of them if these are None."""
+        before = self._builder.load(total)
+        after = self._builder.fadd(before, value)
+        self._builder.store(after if lanes is None else self._builder.select(lanes, after, before), total)
+
+    def emission(self, first: Any, arguments: Any) -> Any:
+        """Of row, mask, ref and alt."""
+        builder, (byte, mask, ref, alt) = self._builder, arguments
+        kind = ir.VectorType(ir.IntType(8), LANES)
+        place = builder.bitcast(builder.gep(self.row(self._states, byte), [first]), kind.as_pointer())
+        states = builder.and_(builder.load(place, align=1), self.splat(mask))
+        carried = builder.icmp_unsigned("!=", states, ir.Constant(kind, [0] * LANES))
+        return builder.select(carried, self.splat(alt), self.splat(ref))
+
+    def run(self, body: Any) -> None:
+        """Writes body(first, lanes) for all candidates; the lanes of the last ones that are no candidates' are off."""
+        builder, width = self._builder, self._k.type
+        full = builder.udiv(self._k, width(LANES))
+        with cgutils.for_range(builder, full, intp=width) as loop:
+            body(builder.mul(loop.index, width(LANES)), None)
+        rest = builder.urem(self._k, width(LANES))
+        with builder.if_then(builder.icmp_unsigned("!=", rest, width(0))):
+            numbers = ir.Constant(ir.VectorType(width, LANES), list(range(LANES)))
+            body(builder.mul(full, width(LANES)), builder.icmp_unsigned("<", numbers, self.splat(rest)))
+
+
+def _size(vector: Any) -> int:
+    """Bytes of an element."""
+    return 4 if isinstance(vector.element, ir.FloatType) else 8
+
+
 def _vector_at(builder: Any, row: Any, first: Any, vector: Any) -> Any:
     """The values of a row from number `first` on."""
     place = builder.bitcast(builder.gep(row, [first]), vector.as_pointer())
-    return builder.load(place, align=4 if isinstance(vector.element, ir.FloatType) else 8)
+    return builder.load(place, align=_size(vector))
 
 
 def _added_up(builder: Any, total: Any) -> Any:
@@ -167,6 +293,8 @@ def _lowest(_: Any, word: Any) -> Any:
 
 lowest: Any = intrinsic(_lowest)
 prefetch: Any = intrinsic(_prefetch)
+step: Any = intrinsic(_step)
+step_back: Any = intrinsic(_step_back)
 transpose: Any = intrinsic(_transpose)
 sum_four: Any = _sum_carriers(4)
 sum_two: Any = _sum_carriers(2)

@@ -14,12 +14,16 @@ import numpy as np
 
 from vcfrag_core.copying.carriers import fill_dosage, padded, scratch
 from vcfrag_core.copying.kernels import (
+    AFTER,
+    BACKWARD,
     BLOCK,
-    _step_back,
+    copy_row,
     forward_block,
     forward_checkpoints,
     gather,
+    mask_of,
 )
+from vcfrag_core.copying.vectors import step_back
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 NEARBY_SITES = 24
@@ -175,25 +179,29 @@ def copy_with_evidence(
     """
     m, k = len(query), len(candidates)
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    states = gather(observed, candidates, 0, len(observed))
+    states = gather(observed, candidates, 0, len(observed), padded(k))
     query_alleles, called = _query_bytes(query)
-    checkpoints = forward_checkpoints(states, query, mismatch, switch)
-    # The last row is that of the site after the block.
-    rows = np.empty((BLOCK + 1, padded(k)), dtype=mismatch.dtype)
-    backward = np.full(k, one / count, dtype=mismatch.dtype)
+    checkpoints = forward_checkpoints(states, k, query, mismatch, switch)
+    rows = np.empty((BLOCK + 2, padded(k)), dtype=mismatch.dtype)
+    for j in range(k):
+        rows[BACKWARD, j] = one / count
     score = np.empty(k, dtype=mismatch.dtype)
     bits, turned, places, sums = scratch(words, k, mismatch)
     every = np.full(words.shape[1], 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
     keep, add, after_scale = one, one - one, one
-    dosage[:] = 0
+    for i in range(len(dosage)):
+        dosage[i] = 0
     end = len(left)
     for block in range(len(checkpoints) - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
-        forward_block(states, query, mismatch, switch, first, stop, checkpoints[block], rows)
-        following = BLOCK
+        forward_block(states, k, query, mismatch, switch, first, stop, checkpoints, rows)
+        following = AFTER
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first][:k]
-            joint, total = _step_back(row, backward, states[i >> 3], i & 7, query[i], mismatch[i], keep, add)
+            ref, alt = mismatch[i] if query[i] == 1 else one, mismatch[i] if query[i] == 0 else one
+            joint, total = step_back(
+                rows, i - first, BACKWARD, k, states, i >> 3, mask_of(i & 7, query[i]), ref, alt, keep, add
+            )  # fmt: skip
             keep, add = (one - switch[i]) / total, switch[i] / count
             scale = one / joint
             if i == m - 1:
@@ -221,7 +229,7 @@ def copy_with_evidence(
                     _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
                     best[i, t] = candidates[j]
             end, following, after_scale = at, i - first, scale
-        rows[BLOCK, :k] = rows[0, :k]
+        copy_row(rows, 0, rows, AFTER)
 
 
 @numba.njit(cache=True, nogil=True)

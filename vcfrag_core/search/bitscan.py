@@ -99,8 +99,9 @@ def scan_segments(engine: TiledEngine, work: SegmentSearch, limits: PatternLimit
     )
     room = _room(len(source.rows), len(strip.bits), task, limits)
     scanned = list(range(len(work.segments)))
-    if 0 < limits.room(len(source.rows), task.n_queries) <= room and references.countable():
-        scanned = _search_patterns(engine, work, references, queries, room, limits)
+    least = limits.room(len(source.rows), task.n_queries)
+    if 0 < least <= room and references.countable():
+        scanned = _search_patterns(engine, work, references, queries, min(room, limits.rooms * least), limits)
     if scanned:
         _scan_rows(engine, work, references, queries, scanned)
 

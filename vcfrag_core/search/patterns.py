@@ -33,10 +33,13 @@ class PatternLimits:
     Attributes:
         queries: From so many on, finding the patterns costs less than they spare.
         rows_per_pattern: A segment with more patterns than one for so many rows is scanned row by row.
+        rooms: Patterns take at most so many times the least room: more are found again at the borders of what there is
+            room for, by less than a tenth of a search.
     """
 
     queries: int = 96
     rows_per_pattern: int = 2
+    rooms: int = 8
 
     def room(self, n_rows: int, n_queries: int) -> int:
         """Bytes without which no patterns are looked for; 0 where they never are."""

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from vcfrag_core.phasing.chains import ChainModel, gather_rows, sweep
+from vcfrag_core.phasing.chains import MAX_STEP_SITES, ChainModel, gather_rows, lay_steps, sweep
 from vcfrag_core.phasing.consensus import consensus_of_shares, heterozygotes
 from vcfrag_core.phasing.rates import PathRates
 from vcfrag_core.phasing.stretches import Stretches, switch_probabilities
@@ -18,6 +18,8 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, 
 # Rows of a window at most: so many that the donors of either haplotype before and after a doubtful place are there.
 MAX_ROWS = 1024
 MAX_GREEDY_SWEEPS = 4
+# Over so long a stretch homozygous calls are looked at in one step.
+MAX_STEP_CM = 0.005
 # So many phases are swept at once that their backward values at the ends of all windows take no more.
 ENDS_BYTES = 64 << 20
 
@@ -67,15 +69,19 @@ def chain_model(
         rates: Of switches and mismatches.
     """
     flips, crosses = _free(first, set_starts)
+    borders = stretches.blocks[stretches.segments[stretches.windows]]
+    steps, windows = lay_steps(cm, genotypes, borders, MAX_STEP_SITES, MAX_STEP_CM)
+    middle = (cm[steps[:-1]] + cm[steps[1:] - 1]) / 2
     return ChainModel(
         words=words,
         rows=rows.rows,
         sizes=rows.sizes,
-        windows=stretches.blocks[stretches.segments[stretches.windows]],
+        steps=steps,
+        windows=windows,
         genotypes=genotypes,
         flips=flips,
         crosses=crosses,
-        switch=switch_probabilities(np.diff(cm, prepend=cm[0]), rates.switch_per_cm),
+        switch=switch_probabilities(np.diff(middle, prepend=middle[0]), rates.switch_per_cm),
         mismatch=rates.mismatch,
     )
 

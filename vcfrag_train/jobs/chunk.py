@@ -34,7 +34,6 @@ from vcfrag_train.jobs.chunk_file import (
     chunk_file,
     is_done,
     mark_of,
-    packed,
     pieces_of,
     require_same,
 )
@@ -180,8 +179,9 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
 
         def store(writer: ChunkWriter, made: _ImputedWindow) -> None:
             placed = made.placed(manifest.sites_per_piece)
-            pieces = (packed(piece if rows is None else rows(sites, piece)) for sites, piece in placed)
-            writer.pieces(made.window.number, pieces)
+            writer.pieces(
+                made.window.number, (piece if rows is None else rows(sites, piece) for sites, piece in placed)
+            )
             writer.samples(made.window.number, made.certainty())
 
         yield store
@@ -192,11 +192,11 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
 
         def write(writer: ChunkWriter, made: _ImputedWindow) -> None:
             # What the report asks for; small beside the records.
-            sums: list[bytes] = []
+            sums: list[Piece] = []
 
             def remembered() -> Iterator[Piece]:
                 for piece in made.pieces(manifest.sites_per_piece):
-                    sums.append(packed(Piece(None, piece.sums)))
+                    sums.append(Piece(None, piece.sums))
                     yield piece
 
             records = window_records(manifest, made.window, panel, opened.targets, [remembered()])

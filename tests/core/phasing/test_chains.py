@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.phasing.test_kernels import words_of
-from vcfrag_core.phasing.chains import ChainModel, gather_rows, sweep
+from vcfrag_core.phasing.chains import ChainModel, gather_rows, lay_steps, sweep
 from vcfrag_core.types import BoolArray, F64Array, I8Array, U8Array
 
 MISMATCH = 0.02
@@ -23,6 +23,7 @@ def model_of(
     windows: list[int],
     rows: list[list[int]],
     *,
+    max_sites: int = 1,
     flips: BoolArray | None = None,
     crosses: BoolArray | None = None,
 ) -> ChainModel:
@@ -30,29 +31,33 @@ def model_of(
     for w, mine in enumerate(rows):
         padded[w, : len(mine)] = mine
     free = np.ones(len(genotypes), dtype=np.bool_)
+    m = len(genotypes)
+    steps, first_steps = lay_steps(np.arange(m) / m, genotypes, np.array(windows), max_sites, 0.5)
     return ChainModel(
         words=words_of(haplotypes),
         rows=padded,
         sizes=np.array([len(mine) for mine in rows]),
-        windows=np.array(windows),
+        steps=steps,
+        windows=first_steps,
         genotypes=genotypes,
         flips=free if flips is None else flips,
         crosses=free if crosses is None else crosses,
-        switch=switch.astype(np.float32),
+        switch=switch[steps[:-1]].astype(np.float32),
         mismatch=MISMATCH,
     )
 
 
 def likelihood(model: ChainModel, haplotypes: U8Array, alleles: I8Array) -> float:
-    """P(alleles of one haplotype), all -1 missing, summed over whom it copies at each site."""
+    """P(alleles of one haplotype), all -1 missing, summed over whom it copies in each step."""
     at = np.zeros(len(haplotypes))
     for w, (start, stop) in enumerate(itertools.pairwise(model.windows.tolist())):
+        sites = range(model.steps[start], model.steps[stop])
         allowed = np.zeros(len(haplotypes))
         allowed[model.rows[w, : model.sizes[w]]] = 1 / model.sizes[w]
         at = allowed.copy() if w == 0 else np.where(allowed > 0, at, 0) + at[allowed == 0].sum() * allowed
-        for m in range(start, stop):
-            if m:
-                at = (1 - model.switch[m]) * at + model.switch[m] * at.sum() * allowed
+        for b, m in ((int(np.searchsorted(model.steps, m, "right")) - 1, m) for m in sites):
+            if b and m == model.steps[b]:
+                at = (1 - model.switch[b]) * at + model.switch[b] * at.sum() * allowed
             if alleles[m] >= 0:
                 at = at * np.where(haplotypes[:, m] == alleles[m], 1 - MISMATCH, MISMATCH)
     return float(at.sum())
@@ -97,7 +102,10 @@ def cases(draw_value: st.DrawFn) -> tuple[ChainModel, U8Array, I8Array]:
     windows = sorted({0, m, *rng.integers(0, m + 1, 2).tolist()})
     rows = [sorted(rng.choice(h, rng.integers(1, h + 1), replace=False).tolist()) for _ in windows[1:]]
     free = [rng.random(m) < 0.8 for _ in range(2)]
-    model = model_of(haplotypes, genotypes, rng.uniform(0.01, 0.5, m), windows, rows, flips=free[0], crosses=free[1])
+    model = model_of(
+        haplotypes, genotypes, rng.uniform(0.01, 0.5, m), windows, rows, max_sites=draw_value(st.integers(1, 4)),
+        flips=free[0], crosses=free[1],
+    )  # fmt: skip
     return model, haplotypes, np.where(genotypes == 1, rng.integers(0, 2, m), 0).astype(np.int8)
 
 
@@ -154,6 +162,14 @@ def test_sweep__draws_depend_on_their_number_alone() -> None:
     sweep(model, 9, False, 2, apart[2:], np.zeros(70))
     assert np.array_equal(together, apart)
     assert not np.array_equal(together, phases)
+
+
+def test_lay_steps__end_at_heterozygotes_and_windows() -> None:
+    genotypes = np.array([0, 1, 2, 2, -1, 0, 0, 1, 1, 0], dtype=np.int8)
+    cm = np.array([0, 1, 2, 3, 4, 5, 9, 10, 11, 12]) / 10
+    steps, windows = lay_steps(cm, genotypes, np.array([0, 3, 10]), 3, 0.35)
+    assert steps.tolist() == [0, 2, 3, 6, 8, 9, 10]
+    assert windows.tolist() == [0, 2, 6]
 
 
 def test_gather_rows__takes_windows_beside_and_the_most_frequent() -> None:

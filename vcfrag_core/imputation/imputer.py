@@ -7,7 +7,7 @@ import copy as shallow
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
 from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
 
 SAMPLES_AT_ONCE = 2
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -265,7 +266,7 @@ class Imputer:
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
                     some = corrected_draws(phased, samples)
-                    corrected = list(self._corrected(queries, made, groups, some, pool))
+                    corrected = list(self._corrected(queries, made, groups, some, pool, lambda _, found: found))
                     copied = self._copied(queries, made, some, corrected, pool)
                     parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
@@ -356,7 +357,7 @@ class Imputer:
         queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
         groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
         parts = _parts(range(n_samples))
-        return list(self._corrected(queries, hidden.problem, groups, parts, pool))
+        return list(self._corrected(queries, hidden.problem, groups, parts, pool, lambda _, found: found))
 
     def with_parameters(self, parameters: CopyingParameters) -> Self:
         """The same under other parameters."""
@@ -422,10 +423,14 @@ class Imputer:
         if self.corrector is None:
             return copy(queries, problem, factor=self._switch_factor, pool=pool)
         out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
-        parts, starts = _parts(range(queries.ploidy.n_samples)), queries.ploidy.starts
-        # One after the other: together what copying said of them would be as large as the dosages.
-        for part, found in zip(parts, self._corrected(queries, problem, groups, parts, pool), strict=True):
+        starts = queries.ploidy.starts
+
+        def keep(part: range, found: Corrected) -> None:
             out[starts[part.start] : starts[part.stop]] = found.corrected
+
+        # Kept by who makes them: what waits to be taken would be twice as large as the dosages.
+        parts = _parts(range(queries.ploidy.n_samples))
+        list(self._corrected(queries, problem, groups, parts, pool, keep))
         return out
 
     def _copied(
@@ -454,14 +459,18 @@ class Imputer:
         groups: Sequence[str | None],
         parts: Sequence[range],
         pool: ThreadPoolExecutor,
-    ) -> Iterator[Corrected]:
-        """What the model makes of some samples' dosages, part by part; nothing where there is none."""
+        take: Callable[[range, Corrected], T],
+    ) -> Iterator[T]:
+        """take(part, what the model makes of some samples' dosages), part by part; nothing where there is none.
+
+        It is called in the pool's threads.
+        """
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
             return
         ploidy, share = queries.ploidy, dense_share(density(queries.observed, self.cm))
 
-        def some(part: range) -> Corrected:
+        def some(part: range) -> T:
             samples = np.arange(part.start, part.stop)
             start, stop = (int(ploidy.starts[s]) for s in (part.start, part.stop))
             evidence = evidence_of(
@@ -474,7 +483,8 @@ class Imputer:
                 n_candidates=corrector.n_candidates,
                 factor=self._switch_factor,
             )
-            return Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
+            found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
+            return take(part, found)
 
         with corrector.network.undisturbed():
             yield from pool.map(some, parts)

@@ -6,6 +6,7 @@ import mmap
 import os
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
@@ -109,19 +110,15 @@ class _Transposed:
             group.close()
         return packed
 
-    def columns(self) -> list[U8Array]:
+    def columns(self) -> Iterator[U8Array]:
         """All of them, in pieces."""
         step = 64
-        return [
-            np.concatenate(
-                [
-                    self._rows(group, part.stop - part.start, start, min(step, self.n_bytes - start))
-                    for part, group in zip(self._slices, self._groups, strict=True)
-                ],
-                axis=1,
-            )
-            for start in range(0, self.n_bytes, step)
-        ]
+        for start in range(0, self.n_bytes, step):
+            parts = [
+                self._rows(group, part.stop - part.start, start, min(step, self.n_bytes - start))
+                for part, group in zip(self._slices, self._groups, strict=True)
+            ]
+            yield np.concatenate(parts, axis=1)
 
     @staticmethod
     def _rows(group: mmap.mmap, width: int, start: int, n_rows: int) -> U8Array:

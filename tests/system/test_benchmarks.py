@@ -25,6 +25,7 @@ from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.files.tables.splits import read_split_table
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_core.scoring.bootstrap import Interval
 from vcfrag_core.targets.likeness import Relation
@@ -316,9 +317,15 @@ def test_training_panels__are_those_of_the_recipe_and_share_nobody(tmp_path: Pat
     small = {name: dataclasses.replace(training_panels.PANELS[name], samples=9, bases=60_000) for name in
              ("generated-300", "generated-300-errors")}  # fmt: skip
     monkeypatch.setattr(training_panels, "PANELS", small)
+    monkeypatch.setattr(training_panels, "QUERIES", 6)
+    monkeypatch.setattr(training_panels, "JUDGES", 2)
     training_panels.main(["--out", str(tmp_path), "--only", *small])
     panels = [read_panel(tmp_path / name / "panel.vcf.gz") for name in small]
-    assert [panel.n_samples for panel in panels] == [9, 9]
+    assert [panel.n_samples for panel in panels] == [15, 15]
     assert not set(panels[0].samples) & set(panels[1].samples)
     tables = [read_sample_table(tmp_path / name / "samples.tsv") for name in small]
     assert [set(table.samples) for table in tables] == [set(panel.samples) for panel in panels]
+    for name, table in zip(small, tables, strict=True):
+        roles = read_split_table(tmp_path / name / "roles.tsv")
+        of = dict(zip(table.samples, table.population, strict=True))
+        assert [of[one] for one, role in roles.items() if role == "validation"] == ["query"] * 2

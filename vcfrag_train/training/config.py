@@ -54,6 +54,7 @@ class SplitConfig:
             The others are queries all the same.
         reference_populations: Populations or super-populations of the table, which alone are the reference, so that
             most queries are of people whom it lacks; all unless given.
+        queries: `all` training samples, or those `outside` such a reference alone.
     """
 
     samples: Path | None = None
@@ -63,6 +64,7 @@ class SplitConfig:
     seed: int = 1
     reference_samples: int | None = None
     reference_populations: tuple[str, ...] = ()
+    queries: Literal["all", "outside"] = "all"
 
     def __post_init__(self) -> None:
         _check("split.validation_fraction", self.validation_fraction, 1e-6, 1 - 1e-6)

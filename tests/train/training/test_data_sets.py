@@ -179,6 +179,12 @@ def test_load_run_data__populations_choose_the_reference(fit_config: Make, tmp_p
     of = {row[0]: row[1] for row in mixed}
     assert {of[name] for name in data.splits.train.reference} == {"Q"}
     assert {of[name] for name in data.splits.train_samples} == {"P", "Q"}
+    outside = dataclasses.replace(split, queries="outside")
+    of_others = load_run_data(dataclasses.replace(config, split=outside)).sets[0].splits
+    assert {of[name] for name in of_others.train_samples} == {"P"}
+    assert of_others.train == data.splits.train
+    with pytest.raises(ConfigError, match="leaves no query"):
+        load_run_data(dataclasses.replace(config, split=dataclasses.replace(config.split, queries="outside")))
     too_many = dataclasses.replace(split, reference_samples=100)
     with pytest.raises(ConfigError, match=r"a reference of 100 samples is wanted, there are 1\d training samples"):
         load_run_data(dataclasses.replace(config, split=too_many))

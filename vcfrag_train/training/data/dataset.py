@@ -222,11 +222,15 @@ def _splits(config: SplitConfig, panel: Panel) -> RunSplits:
     """Both splits; where the reference is a part of the training samples, the others are held out of it."""
     design = design_split(config, panel)
     by_name = design.splits()
-    reference = _reference(config, design.samples(TRAIN))
+    training = design.samples(TRAIN)
+    reference = _reference(config, training)
+    queries = training if config.queries == "all" else tuple(sorted(set(training) - set(reference)))
+    if not queries:
+        raise ConfigError("split.queries = 'outside' leaves no query: every training sample is of the reference")
     return RunSplits(
         train=_among(by_name[TRAIN], reference),
         validation=_among(by_name[VALIDATION], reference),
-        train_samples=design.samples(TRAIN),
+        train_samples=queries,
         validation_samples=design.samples(VALIDATION),
     )
 

@@ -39,11 +39,7 @@ class Generated:
 
 PANELS: Final = {
     "generated-300": Generated(300, 2_000_000, 201, errors=False),
-    "generated-300-errors": Generated(300, 2_000_000, 202, errors=True),
-    "generated-2500": Generated(2_500, 2_000_000, 203, errors=False),
     "generated-2500-errors": Generated(2_500, 2_000_000, 204, errors=True),
-    "generated-12500": Generated(12_500, 1_000_000, 205, errors=False),
-    "generated-12500-errors": Generated(12_500, 1_000_000, 206, errors=True),
 }
 
 

@@ -314,8 +314,9 @@ def test_training_panels__are_those_of_the_recipe_and_share_nobody(tmp_path: Pat
     recipe = (Path(__file__).parents[2] / "configs" / "any-panel.toml").read_text(encoding="utf-8")
     assert set(re.findall(r'name = "(generated-[^"]*)"', recipe)) == set(training_panels.PANELS)
     assert len({panel.seed for panel in training_panels.PANELS.values()}) == len(training_panels.PANELS)
-    small = {name: dataclasses.replace(training_panels.PANELS[name], samples=9, bases=60_000) for name in
-             ("generated-300", "generated-300-errors")}  # fmt: skip
+    small = {
+        name: dataclasses.replace(panel, samples=9, bases=60_000) for name, panel in training_panels.PANELS.items()
+    }
     monkeypatch.setattr(training_panels, "PANELS", small)
     monkeypatch.setattr(training_panels, "QUERIES", 6)
     monkeypatch.setattr(training_panels, "JUDGES", 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -61,11 +60,11 @@ class ValidationScores:
 
 
 def _worse(asked: list[Mapping[str, Any]], mask: str, name: str) -> bool:
-    """Whether the model's error is larger than that of copying, in the geometric mean over what is asked."""
+    """Whether the model's error is larger than that of copying, in the mean over what is asked."""
     total = 0.0
     for scores in asked:
         r2 = scores.get(mask, {}).get(name, {})
         model, copying = r2.get("model"), r2.get("copying")
         if model is not None and copying is not None:
-            total += math.log(max(1 - model, 1e-12) / max(1 - copying, 1e-12))
+            total += copying - model
     return total > 0

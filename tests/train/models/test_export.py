@@ -94,9 +94,9 @@ def test_left_to_copying__asks_data_sets_of_about_that_size() -> None:
 
     data = {"a": of(60, 0.1), "b": of(300, 0.1), "c": of(400, 0.5), "d": of(12_500, 0.3)}
     scores = ValidationScores({"half": {}, "array": {}, "data": data})
-    # 0.1 and 0.5 against 0.2 each: worse in the geometric mean; with 60 among them it is better.
+    # 0.1 and 0.5 against 0.2 each are worse in the mean.
     assert scores.left_to_copying(350) == ((0.005, 0.01),)
     assert scores.left_to_copying(70) == scores.left_to_copying(20) == ()
     assert scores.left_to_copying(100_000) == ((0.005, 0.01),)
-    assert scores.left_to_copying() == ()
+    assert scores.left_to_copying() == ((0.005, 0.01),)
     assert scores.sizes == (60, 300, 400, 12_500)

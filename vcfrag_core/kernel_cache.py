@@ -37,6 +37,7 @@ KERNEL_MODULES = (
     "phasing/pairs.py",
     "phasing/ranking.py",
     "search/distinct.py",
+    "search/lanes.py",
     "search/pattern_scan.py",
     "search/scan.py",
     "search/select.py",

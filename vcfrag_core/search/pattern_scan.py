@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from vcfrag_core.search.distinct import HEAD
+from vcfrag_core.search.lanes import LANES, add_rows, turn_square
 from vcfrag_core.search.select import emit, first_by_hash, splitmix64
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
@@ -84,7 +85,7 @@ def fill_distances(
     alleles: U8Array, called: U8Array, nodes: I32Array, costs: I32Array, lefts: I32Array, rights: I32Array,
     distances: I32Array,
 ) -> None:  # fmt: skip
-    """Distances of queries from the patterns of every node.
+    """Distances of queries from the patterns of every node, of LANES queries at a time.
 
     Args:
         alleles, called: (Q, B) query strips.
@@ -95,17 +96,30 @@ def fill_distances(
         rights: (N,) the entry of the right one.
         distances: (Q, N) filled.
     """
-    for first, stop, leaf, low, high in nodes:
-        for q in range(len(alleles)):
+    n_queries, n_entries = len(alleles), len(lefts)
+    some = np.empty((n_entries, LANES), dtype=np.int32)
+    mine, counted = np.zeros(LANES, dtype=np.int32), np.zeros(LANES, dtype=np.int32)
+    for begin in range(0, n_queries, LANES):
+        stop = min(begin + LANES, n_queries)
+        for node in range(len(nodes)):
+            first, last, leaf, low, high = nodes[node]
             if leaf < 0:
-                for p in range(first, stop):
-                    distances[q, p] = distances[q, lefts[p]] + distances[q, rights[p]]
-            else:
-                mine = np.int32(alleles[q, low]) | np.int32(alleles[q, high]) << 8
-                counted = np.int32(called[q, low]) | np.int32(called[q, high]) << 8
-                for p in range(first, stop):
-                    differs = (lefts[p] ^ mine) & counted
-                    distances[q, p] = costs[leaf, 0, differs & 255] + costs[leaf, 1, differs >> 8]
+                for p in range(first, last):
+                    add_rows(some, p, lefts[p], rights[p])
+                continue
+            for q in range(begin, stop):
+                mine[q - begin] = np.int32(alleles[q, low]) | np.int32(alleles[q, high]) << 8
+                counted[q - begin] = np.int32(called[q, low]) | np.int32(called[q, high]) << 8
+            for p in range(first, last):
+                for q in range(LANES):
+                    differs = (lefts[p] ^ mine[q]) & counted[q]
+                    some[p, q] = costs[leaf, 0, differs & 255] + costs[leaf, 1, differs >> 8]
+        whole = n_entries // LANES * LANES if stop - begin == LANES else 0
+        for p in range(0, whole, LANES):
+            turn_square(some, p, distances, begin, p)
+        for p in range(whole, n_entries):
+            for q in range(begin, stop):
+                distances[q, p] = some[p, q - begin]
 
 
 @njit(cache=True, nogil=True)

@@ -15,11 +15,12 @@ import numpy as np
 from vcfrag_core.retrieval.layout import Segment
 from vcfrag_core.search.blocks import Blocks, Node, Pairs, halves
 from vcfrag_core.search.distinct import arrange, bring_heads_forward
+from vcfrag_core.search.lanes import LANES
 from vcfrag_core.search.pattern_scan import SegmentPatterns, fill_distances, scan_patterns
 from vcfrag_core.search.strips import Strip
 from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
 
-QUERIES_AT_ONCE = 128
+QUERIES_AT_ONCE = 64
 # The most that the patterns of a segment take, and beside all of them what they are joined from.
 SEGMENT_BYTES_PER_ROW = 60
 BLOCK_BYTES_PER_ROW = 100
@@ -160,7 +161,7 @@ class PatternGroup:
         if program is None:
             return
         n_entries = len(program.lefts)
-        size = max(1, min(QUERIES_AT_ONCE, self._room // (4 * n_entries)))
+        size = max(1, min(QUERIES_AT_ONCE, self._room // (4 * n_entries) - LANES))
         of_patterns = np.empty((size, n_entries), dtype=np.int32)
         for which, some in queries.pieces(size):
             of_some = of_patterns[: len(some.alleles)]

@@ -38,7 +38,8 @@ def test_blocks__patterns_and_their_distances_are_those_of_the_rows(data: st.Dat
     weights[:n_sites] = rng.integers(0, 4, n_sites)
     borders = sorted({0, n_sites, *rng.integers(0, n_sites + 1, 5).tolist()})
     blocks = Blocks(strip, weights.reshape(-1, 8), borders, most=n_rows)
-    query, called = rng.integers(0, 2, (2, 3, n_sites), dtype=np.uint8)
+    n_queries = data.draw(st.sampled_from([3, 16, 35]))
+    query, called = rng.integers(0, 2, (2, n_queries, n_sites), dtype=np.uint8)
     counted = weights[:n_sites] > 0
     for start in range(len(borders) - 1):
         for stop in range(start + 1, len(borders)):
@@ -47,7 +48,7 @@ def test_blocks__patterns_and_their_distances_are_those_of_the_rows(data: st.Dat
             np.testing.assert_array_equal(node.of, by_first_row(alleles[:, sites][:, counted[sites]]))
             first = blocks.first_entry(node)
             program = blocks.program()
-            found = np.empty((3, len(program.lefts)), dtype=np.int32)
+            found = np.empty((n_queries, len(program.lefts)), dtype=np.int32)
             packed = strip.pack_queries(query), strip.pack_queries(called)
             fill_distances(*packed, program.nodes, program.costs, program.lefts, program.rights, found)
             differs = (alleles[None, :, sites] != query[:, None, sites]) & (called[:, None, sites] == 1)

@@ -32,6 +32,7 @@ class LineFormatter:
         self._formats = tuple(name for name in formats if name != "LOO")
         self._with_loo = "LOO" in formats
         self._cells = {lone: np.full(N_PAIRS, None, dtype=np.object_) for lone in {1, x_male_dosage}}
+        self._filled = {lone: np.zeros(N_PAIRS, dtype=np.bool_) for lone in self._cells}
         self._x_male_dosage = x_male_dosage
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
@@ -95,10 +96,12 @@ class LineFormatter:
 
     def _fill(self, keys: I64Array, lone: int) -> None:
         """Puts into words what has not occurred before."""
-        unique, cells = np.unique(keys), self._cells[lone]
-        new = unique[[cell is None for cell in cells[unique]]]
+        cells, filled = self._cells[lone], self._filled[lone]
+        new = np.unique(keys[~filled[keys]])
         if len(new):
             cells[new] = self._words(*pair_of(new), lone)
+            # Last: another thread may look for the same words.
+            filled[new] = True
 
     def _words(self, first: IntArray, second: IntArray, lone: int, both: IntArray | None = None) -> list[bytes]:
         columns = genotype_columns(first, second, both, lone_ds=lone)

@@ -9,7 +9,7 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError
 
-# What a genotype takes in a chunk, about; in a VCF it takes more.
+# What a genotype takes in a chunk of dosages, about; with all fields of a VCF it takes more.
 _BYTES_PER_GENOTYPE: Final = 1.0
 
 

@@ -34,6 +34,7 @@ from vcfrag_train.jobs.chunk_file import (
     chunk_file,
     is_done,
     mark_of,
+    packed,
     pieces_of,
     require_same,
 )
@@ -179,9 +180,8 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
 
         def store(writer: ChunkWriter, made: _ImputedWindow) -> None:
             placed = made.placed(manifest.sites_per_piece)
-            writer.pieces(
-                made.window.number, (piece if rows is None else rows(sites, piece) for sites, piece in placed)
-            )
+            pieces = (packed(piece if rows is None else rows(sites, piece)) for sites, piece in placed)
+            writer.pieces(made.window.number, pieces)
             writer.samples(made.window.number, made.certainty())
 
         yield store
@@ -192,11 +192,11 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
 
         def write(writer: ChunkWriter, made: _ImputedWindow) -> None:
             # What the report asks for; small beside the records.
-            sums: list[Piece] = []
+            sums: list[bytes] = []
 
             def remembered() -> Iterator[Piece]:
                 for piece in made.pieces(manifest.sites_per_piece):
-                    sums.append(Piece(None, piece.sums))
+                    sums.append(packed(Piece(None, piece.sums)))
                     yield piece
 
             records = window_records(manifest, made.window, panel, opened.targets, [remembered()])

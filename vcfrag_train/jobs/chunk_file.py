@@ -102,11 +102,11 @@ class ChunkWriter:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
-    def pieces(self, window: int, pieces: Iterable[Piece]) -> None:
-        """Writes the pieces of a window."""
+    def pieces(self, window: int, pieces: Iterable[bytes]) -> None:
+        """Writes the pieces of a window, as `packed` makes them."""
         with self._archive.open(_pieces_of(window), "w", force_zip64=True) as file:
             for piece in pieces:
-                file.write(_packed(piece))
+                file.write(piece)
 
     def part(self, window: int, records: Iterable[OutputRecords], maker: PartMaker) -> None:
         """Writes a window as the output has it."""
@@ -228,7 +228,7 @@ def _samples_of(window: int) -> str:
     return f"{window:05d}.samples"
 
 
-def _packed(piece: Piece) -> bytes:
+def packed(piece: Piece) -> bytes:
     """The piece as the file holds it: a head, arrays, which shrink like text does, and rows, which are compressed."""
     sums = piece.sums
     arrays = [array.astype("<i8") for array in (sums.base, sums.few)]

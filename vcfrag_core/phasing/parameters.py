@@ -82,8 +82,9 @@ class PhasingParameters:
 def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     """The parameters for targets typed at so many sites per centimorgan.
 
-    Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates
-    and longer segments do; where they are sparse, half of the candidates do in the rounds before the last.
+    Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates,
+    queries and rounds and longer segments do; where they are sparse, half of the candidates do in the rounds before the
+    last.
 
     Raises:
         ConfigError: A density that is not positive.
@@ -98,5 +99,7 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
         early_states=96,
         switch_per_cm=copying.switch_per_cm,
         mismatch=copying.mismatch,
+        rounds=round(4 - share),
+        queries=round(4 - 2 * share),
         block_sites=round(4 + 4 * share),
     )

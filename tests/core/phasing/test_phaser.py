@@ -232,3 +232,5 @@ def test_phasing_parameters__move_with_the_density() -> None:
     assert (sparse.scales, dense.scales) == ((16, 64, 256), (64, 256, 1024))
     assert [sparse.states_of(number) for number in range(sparse.rounds)] == [96, 96, 96, sparse.states]
     assert dense.states_of(0) == dense.states
+    assert (sparse.rounds, sparse.queries) == (4, 4)
+    assert (dense.rounds, dense.queries) == (3, 2)

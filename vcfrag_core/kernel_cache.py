@@ -2,9 +2,10 @@
 
 `vcfrag compile` publishes a folder of kernels, whole and by one renaming. A process that finds one sees it through a
 folder of links of its own: it reads what was published and writes elsewhere, so that any number of jobs on a shared
-file system never write to one place, and what is installed may be read-only. Without one, numba keeps kernels beside
-the source or in the user's cache; it refuses to load a kernel that it can keep nowhere, and then a folder of this
-process serves, too.
+file system never write to one place, and what is installed may be read-only. Without one, kernels are kept beside the
+source or in the user's cache, in a folder that goes by the sources of all of them: numba looks at the file of a kernel
+alone, and would go on with the old code of those that are compiled into it. It refuses to load a kernel that it can
+keep nowhere; then a folder of this process serves.
 """
 
 from __future__ import annotations
@@ -43,20 +44,25 @@ KERNEL_MODULES = (
     "search/select.py",
 )
 _PREFIX = "vcfrag-kernels-"
+_OWN_PREFIX = "numba-"
 _PACKAGE = Path(__file__).parent
 # What was published before stays for the jobs that read it.
 _KEPT = 2
+# So many folders of other sources stay where kernels are kept as they are compiled.
+_KEPT_ELSEWHERE = 4
 
 
 def provide() -> None:
-    """Sets NUMBA_CACHE_DIR where kernels were prepared, or where numba would find no place of its own.
+    """Sets NUMBA_CACHE_DIR: to a folder of this process where kernels were prepared, else to where they are kept.
 
-    The folder goes with this process. Whoever set the variable has chosen, and nothing is changed.
+    Where they can be kept nowhere a folder goes with this process, too. Whoever set the variable has chosen, and
+    nothing is changed.
     """
     if NAME in os.environ:
         return
     prepared = published()
-    if prepared is None and any(_writable(folder) for folder in _own_places()):
+    if prepared is None and (kept := _kept_folder()) is not None:
+        os.environ[NAME] = str(kept)
         return
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     atexit.register(_remove, folder, os.getpid())
@@ -125,6 +131,13 @@ def is_temporary(folder: str) -> bool:
     return Path(folder).name.startswith(_PREFIX)
 
 
+def chosen() -> Path | None:
+    """The folder that somebody named for kernels; None where this package did, or nobody."""
+    folder = os.environ.get(NAME, "")
+    own = is_temporary(folder) or Path(folder).name.startswith(_OWN_PREFIX)
+    return None if own or not folder else Path(folder)
+
+
 def user_cache() -> Path:
     """$XDG_CACHE_HOME, else ~/.cache; for who has no home folder, a place in which nothing can be made."""
     if chosen := os.environ.get("XDG_CACHE_HOME"):
@@ -161,20 +174,28 @@ def _when(folder: Path) -> int:
 
 
 def _key() -> str:
-    """Of all that compiled kernels follow from but the processor, which numba asks for itself.
-
-    Numba looks at the file of a kernel alone, and not at those of the kernels that are compiled into it.
-    """
+    """Of all that compiled kernels follow from but the processor, which numba asks for itself."""
     made_from = hashlib.sha256(f"{sys.version} {importlib.metadata.version('numba')} {_PACKAGE}".encode())
     for name in KERNEL_MODULES:
         made_from.update((_PACKAGE / name).read_bytes())
     return made_from.hexdigest()[:16]
 
 
-def _own_places() -> tuple[Path, Path]:
-    """The folders that numba tries: beside the source, and the user's cache."""
-    cached = _PACKAGE / "__pycache__"
-    return (cached if cached.is_dir() else _PACKAGE), user_cache() / "numba"
+def _kept_folder() -> Path | None:
+    """Where the kernels of these sources are kept as they are compiled; None where nothing can be written."""
+    for place in (_PACKAGE / "__pycache__", user_cache() / "vcfrag"):
+        if _writable(place):
+            _clear_older(place)
+            return place / f"{_OWN_PREFIX}{_key()}"
+    return None
+
+
+def _clear_older(place: Path) -> None:
+    """Removes kernels of sources that are not these, but for the newest: other versions may be at work."""
+    others = [folder for folder in place.glob(f"{_OWN_PREFIX}*") if folder.name != f"{_OWN_PREFIX}{_key()}"]
+    with contextlib.suppress(FileNotFoundError):
+        for old in sorted(others, key=lambda folder: folder.stat().st_mtime)[:-_KEPT_ELSEWHERE]:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _writable(folder: Path) -> bool:

@@ -62,9 +62,46 @@ def test_kernels__load_where_neither_package_nor_home_can_be_written(tmp_path: P
     assert not Path(folder).exists(), "the folder goes with the process"
 
 
-def test_kernels__nothing_is_changed_where_they_can_be_kept(tmp_path: Path) -> None:
-    assert run() == ["None", "None", "None"]
+def test_kernels__are_kept_where_the_environment_says(tmp_path: Path) -> None:
     assert run(NUMBA_CACHE_DIR=str(tmp_path))[:2] == ["None", str(tmp_path)]
+
+
+@pytest.mark.parametrize("changed", kernel_cache.KERNEL_MODULES)
+def test_kernels__of_changed_sources_are_kept_apart(changed: str, repository: Path, tmp_path: Path) -> None:
+    """Numba itself would go on with a kernel whose own file is as it was, and that calls one of the changed file."""
+    package = tmp_path / "vcfrag_core"
+    package.mkdir()
+    for name in ("kernel_cache.py", *kernel_cache.KERNEL_MODULES):
+        (package / name).parent.mkdir(exist_ok=True)
+        shutil.copy(repository / "vcfrag_core" / name, package / name)
+    (package / "__init__.py").touch()
+    code = (
+        "import os; from vcfrag_core import kernel_cache; kernel_cache.provide(); print(os.environ['NUMBA_CACHE_DIR'])"
+    )
+    first, again = (finish(start(code, tmp_path)).strip() for _ in range(2))
+    with (package / changed).open("a") as file:
+        file.write("\n")
+    after = finish(start(code, tmp_path)).strip()
+    assert first == again != after
+    assert Path(first).parent == Path(after).parent == package / "__pycache__"
+
+
+def test_kernels__of_older_sources_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_cache, "_PACKAGE", tmp_path)
+    monkeypatch.setattr(kernel_cache, "KERNEL_MODULES", ("kernels.py",))
+    monkeypatch.setattr(kernel_cache, "published", lambda: None)
+    kept = []
+    for version in range(8):
+        (tmp_path / "kernels.py").write_text(f"version = {version}")
+        monkeypatch.setenv(kernel_cache.NAME, "")
+        monkeypatch.delenv(kernel_cache.NAME)
+        kernel_cache.provide()
+        folder = Path(os.environ[kernel_cache.NAME])
+        folder.mkdir(parents=True)
+        os.utime(folder, (version, version))
+        kept.append(folder)
+        assert kernel_cache.chosen() is None
+    assert sorted((tmp_path / "__pycache__").iterdir()) == sorted(kept[-5:])
 
 
 def test_user_cache__someone_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,9 +48,7 @@ def compile_kernels(say: Callable[[str], None] = lambda line: None) -> CompiledK
         OSError: Neither the installed package's folder nor the user's cache can be written.
     """
     prepared = kernel_cache.published()
-    # What this process was given is a copy of what is published.
-    chosen = os.environ.get(kernel_cache.NAME, "")
-    own = chosen if chosen and not kernel_cache.is_temporary(chosen) else None
+    own = kernel_cache.chosen()
     with tempfile.TemporaryDirectory() as scratch:
         kernels = Path(own or Path(scratch) / "kernels")
         kernels.mkdir(parents=True, exist_ok=True)

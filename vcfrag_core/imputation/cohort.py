@@ -13,7 +13,7 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.streams import first_numbers
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, I64Array
+from vcfrag_core.types import BoolArray, I32Array, I64Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,7 @@ def select_targets(targets: Targets, chosen: I64Array) -> Targets:
         ploidy=targets.ploidy.select(chosen),
         alleles=targets.alleles[rows],
         names=tuple(targets.names[i] for i in rows.tolist()),
+        phase_sets=None if targets.phase_sets is None else targets.phase_sets[chosen],
     )
 
 
@@ -119,4 +120,16 @@ def _joined(first: Targets, second: Targets) -> Targets:
         ploidy=Ploidy(np.concatenate([first.ploidy.counts, second.ploidy.counts])),
         alleles=np.concatenate([first.alleles, second.alleles]),
         names=first.names + second.names,
+        phase_sets=_joined_sets(first, second),
     )
+
+
+def _joined_sets(first: Targets, second: Targets) -> I32Array | None:
+    """(S, V) phase sets of both; who has none is one set throughout."""
+    if first.phase_sets is None and second.phase_sets is None:
+        return None
+    parts = []
+    for some in (first, second):
+        one_set = np.zeros((len(some.samples), len(some.observed)), dtype=np.int32)
+        parts.append(one_set if some.phase_sets is None else some.phase_sets)
+    return np.concatenate(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -171,6 +172,15 @@ def _estimated_from(
     beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
     return _estimated_at(imputer, left_out, more, n_targets, everyone, beside)
+
+
+def hide_some(imputer: HidesSites, left_out: LeaveOneOut, config: EstimationConfig) -> None:
+    """Hides and retrieves what an estimate would first, for who judges by it where the rates are given.
+
+    Nothing is hidden where that leaves a window too few sites.
+    """
+    with contextlib.suppress(RangeError):
+        left_out.keep(imputer, _places(left_out.places(imputer), config.sites, config.seed))
 
 
 def panel_samples_left_out(

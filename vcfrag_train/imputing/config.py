@@ -134,6 +134,11 @@ class ImputeConfig:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
         if self.allow_panel_samples and self.exclude_same_person:
             raise ConfigError("--allow-panel-samples and --exclude-same-person contradict each other")
+        if self.exclude_same_person and self.cohort is not None:
+            raise ConfigError(
+                "--cohort says already from whom nobody copies: give --exclude-same-person to the run that makes the"
+                " record, and leave it out here"
+            )
         if self.copying_only and self.checkpoint is not None:
             raise ConfigError("--copying-only uses no --checkpoint")
         if self.checkpoint is not None and not self.checkpoint.is_dir():

@@ -12,7 +12,7 @@ from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estim
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
-from vcfrag_core.imputation.rates import RateEstimate, estimate
+from vcfrag_core.imputation.rates import RateEstimate, estimate, hide_some
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets
@@ -143,6 +143,8 @@ def _decided_here(
     _check_share(target, damaged, n_typed, config)
     if imputer.corrector is None:
         return fitted, rates, None
+    if rates is None and left_out is not None:
+        hide_some(fitted, left_out, estimation)
     model = check_model(fitted, left_out, n_targets)
     return fitted if model.used else fitted.without_model(), rates, model
 

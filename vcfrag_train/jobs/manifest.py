@@ -233,7 +233,8 @@ def _stretch(entry: dict[str, Any]) -> Stretch:
 
 def output_of(manifest: Manifest, contig: str) -> Path:
     """The output that a contig goes to."""
-    return Path(manifest.out.replace(PLACE, contig))
+    plain = contig.removeprefix("chr")
+    return Path(manifest.out.replace(f"chr{PLACE}", f"chr{plain}").replace(PLACE, contig))
 
 
 def contigs_of(manifest: Manifest, path: Path) -> list[str]:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from vcfrag_core.copying.estimation import log_loss
+from vcfrag_core.imputation.cohort import EstimationConfig
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
+from vcfrag_core.imputation.rates import estimate, hide_some
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -84,6 +86,18 @@ def test_check_model__equals_imputing_the_hidden_sites_outright(panel: Panel, ta
     assert found.change == pytest.approx(totals[1] / totals[0] - 1, abs=1e-6)
     assert found.change != 0
     assert (found.n_sites, found.n_alleles) == (N_SITES, N_SITES * 2 * len(targets.samples))
+
+
+def test_hide_some__leaves_what_an_estimate_of_the_rates_would_judge_by(panel: Panel, targets: Targets) -> None:
+    imputer = imputer_of(panel, Corrector(Shifting(0.7), "some"))
+    imputer = imputer.with_parameters(imputer.parameters(targets.observed))
+    estimated, given = LeaveOneOut(targets, folds=FOLDS), LeaveOneOut(targets, folds=FOLDS)
+    config = EstimationConfig(sites=100)
+    estimate(imputer, estimated, len(targets.samples), config)
+    hide_some(imputer, given, config)
+    found = check_model(imputer, given, len(targets.samples))
+    assert found == check_model(imputer, estimated, len(targets.samples))
+    assert 100 <= found.n_sites < N_SITES
 
 
 def test_check_model__a_model_that_spoils_is_left_out(panel: Panel, targets: Targets) -> None:

@@ -119,6 +119,20 @@ def test_estimation_cohort__panel_samples_stand_in_for_missing_targets(panel: Pa
     assert len(estimated(imputer_of(panel), targets, EstimationConfig(stand_in_below=6))[1].panel_samples) == 4
 
 
+@pytest.mark.parametrize("stand_in_below", [1, 9])
+def test_estimation_cohort__keeps_the_phase_sets_of_those_drawn(panel: Panel, stand_in_below: int) -> None:
+    alleles = panel.haplotypes()[:12].astype(np.int8)
+    sets = np.arange(6, dtype=np.int32)[:, None] * np.ones(panel.n_sites, dtype=np.int32)
+    targets = dataclasses.replace(Targets.from_haplotypes(alleles), phase_sets=sets)
+    config = EstimationConfig(min_samples=4, max_samples=4, stand_in_below=stand_in_below)
+    cohort, n_targets = estimation_cohort(panel, targets, config)
+    assert cohort.phase_sets is not None
+    drawn = [targets.samples.index(name) for name in cohort.samples[:n_targets]]
+    assert cohort.phase_sets[:n_targets, 0].tolist() == drawn
+    assert not cohort.phase_sets[n_targets:].any()
+    assert len(cohort.samples) == max(n_targets, stand_in_below)
+
+
 def test_estimation_cohort__keeps_haploid_samples_whole(panel: Panel) -> None:
     targets = mosaics(panel, 2.0, n_samples=3)
     ploidy = Ploidy.of([1, 2, 1, 2])

@@ -328,6 +328,9 @@ def test_impute__a_person_under_another_name_is_told_and_left_out_on_request(coh
     assert "20: the panel holds 2 of 2 target samples" in left_out.stderr
     assert "and do not copy from it" in left_out.stderr
     assert dosage_r2(left_out, planted) < dosage_r2(told, planted) - 0.01
+    record = told.out.with_name("out.cohort.json")
+    again = impute(target, *sparse, "--exclude-same-person", map=whole, cohort_record=record, out="again.vcf.gz")
+    assert "give --exclude-same-person to the run that makes the record" in refused(again, "CONFIG")
 
 
 def test_impute__a_short_map_tells_no_person_from_a_sibling(cohort: Cohort, impute: Impute) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from tests.indexd.attack.http2 import Http2, message
+from vcfrag_core.errors import RangeError
 from vcfrag_core.search.bitscan import BitscanEngine
 from vcfrag_core.search.engine import Answer, Checkpoint, SearchTask
 from vcfrag_indexd.config.config import LimitsConfig, ServeConfig
 from vcfrag_indexd.service import lane
+from vcfrag_indexd.serving.handled import Handled
 from vcfrag_indexd.serving.health import LIVE
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
@@ -105,6 +108,36 @@ def test_overload__the_retrying_client_gets_through(daemon, engine, index) -> No
         thread.join(PATIENCE_SECONDS)
     assert len(found) == 4 * CAPACITY
     assert all(np.array_equal(ids, found[0]) for ids in found)
+
+
+@pytest.fixture
+def no_search_for_garbage() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_calls__that_are_over_leave_nothing_to_a_search_for_garbage(
+    eventually, no_search_for_garbage, daemon, engine, index
+) -> None:
+    def handled() -> int:
+        return sum(type(thing) is Handled for thing in gc.get_objects())
+
+    before, block = handled(), index.own(index.split.reference[:2])
+    with IndexClient(daemon.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        opened = client.open_index(**index.opening())
+        client.prepare(opened, 0, index.panel.n_sites)
+        client.search(opened, block, 1)
+        with pytest.raises(RangeError):
+            client.search(opened, block, 0)
+        with grpc.insecure_channel(daemon.address) as channel:
+            waiting = [rpc.IndexStub(channel).Search.future(index.request(opened.handle, block, 2)) for _ in range(3)]
+            assert engine.entered.wait(PATIENCE_SECONDS)
+            eventually(lambda: daemon.rpc.searching.waiting == 2, "two wait behind the one under way")
+            for call in waiting:
+                call.cancel()
+        eventually(lambda: handled() == before, "nothing is left of the calls")
 
 
 @pytest.mark.parametrize("how", ["cancel", "deadline"])

@@ -12,7 +12,12 @@ import pytest
 from vcfrag_indexd.transport.transport import ServerCall, Transport
 
 PATIENCE_SECONDS = 60.0
-OPTIONS = (("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 1 << 20))
+MOST_STREAMS = 10
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", 1 << 20),
+    ("grpc.max_concurrent_streams", MOST_STREAMS),
+)
 
 Answer = Callable[[ServerCall], None]
 
@@ -63,6 +68,14 @@ def test_transport__answers_with_what_the_call_says(server: Server) -> None:
     assert {("x-name", "value"), ("x-bin", b"\xff")} <= set(call.metadata)
     assert call.peer.startswith("ipv4:127.0.0.1:")
     assert call.deadline is not None
+
+
+def test_transport__calls_that_are_over_make_room_for_others_whoever_keeps_them(server: Server) -> None:
+    server.answer = echo
+    for i in range(3 * MOST_STREAMS):
+        assert server.call(bytes([i])) == bytes([i])
+    assert len(server.seen) == 3 * MOST_STREAMS
+    assert server.seen[0].peer == server.seen[-1].peer
 
 
 def test_transport__ends_with_a_status_and_its_details(server: Server) -> None:

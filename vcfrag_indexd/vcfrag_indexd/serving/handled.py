@@ -83,8 +83,9 @@ class Handled:
         Raises:
             ServiceError: There is no room for it.
         """
-        if self._ticket is not None:
-            self._admission.change(self._ticket, work=work, n_bytes=n_bytes)
+        ticket = self._ticket
+        if ticket is not None:
+            self._admission.change(ticket, work=work, n_bytes=n_bytes)
 
     def queue(self, lane: Lane, step: Callable[[float], None], subject: Any = None) -> None:
         """Does `step` when it is this client's turn, told how many seconds that took; errors end the call."""
@@ -154,8 +155,10 @@ class Handled:
                 return
             self._finished = True
             callbacks, self._when_finished = self._when_finished, []
-        if self._ticket is not None:
-            self._admission.close(self._ticket)
+            # The ticket refers to this, too: whatever is left must go without a search for garbage.
+            ticket, self._ticket = self._ticket, None
+        if ticket is not None:
+            self._admission.close(ticket)
         for callback in callbacks:
             callback()
         seconds = time.perf_counter() - self._started
@@ -207,7 +210,10 @@ class Handled:
 
     def _leave_queue(self) -> bool:
         with self._lock:
-            return self._place is not None and self._place[0].discard(self._place[1])
+            if self._place is None or not self._place[0].discard(self._place[1]):
+                return False
+            self._place = None
+            return True
 
 
 def _request_id(sent: str) -> str:

@@ -37,6 +37,7 @@ class ServerCall:
 
     Attributes:
         method: `/service/method` as the peer sent it.
+        peer: Such as `ipv4:127.0.0.1:40312`; one for every connection.
         metadata: What it sent along.
         deadline: `time.monotonic` value after which it no longer waits; None for none.
     """
@@ -44,7 +45,8 @@ class ServerCall:
     def __init__(self, transport: Transport, loop: _Loop, event: Any, method: str) -> None:
         self._transport = transport
         self._loop = loop
-        self._call = event.call
+        self._call: Any = event.call
+        self.peer = str(event.call.peer().decode("utf-8", "replace"))
         self.method: str = method or event.call_details.method.decode("utf-8", "replace")
         self.metadata: Metadata = event.invocation_metadata or ()
         left = event.call_details.deadline - time.time()
@@ -55,11 +57,6 @@ class ServerCall:
         self._ended = False
         self._greeted = False
         self._when_over: list[Callable[[], None]] = []
-
-    @property
-    def peer(self) -> str:
-        """Such as `ipv4:127.0.0.1:40312`; one for every connection."""
-        return str(self._call.peer().decode("utf-8", "replace"))
 
     @property
     def heard_until(self) -> float:
@@ -117,8 +114,8 @@ class ServerCall:
         with self._lock:
             if self._over:
                 return
-            self._ended = True
-        self._call.cancel()
+            self._ended, call = True, self._call
+        call.cancel()
 
     def _greeting(self) -> tuple[Any, ...]:
         with self._lock:
@@ -156,6 +153,9 @@ class ServerCall:
     def _leave(self) -> None:
         with self._lock:
             gone = self._over and not self._due
+            if gone:
+                # gRPC counts a call among its connection's until nothing refers to it, and refuses more than so many.
+                self._call = None
         if gone:
             self._transport.forget(self)
 

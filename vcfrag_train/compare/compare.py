@@ -19,6 +19,7 @@ from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
+from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.panel import Panel
@@ -169,7 +170,15 @@ def _own_methods(
         # An empty cache: the whole process reads the panel itself, as Beagle does.
         with tempfile.TemporaryDirectory(prefix=".cache-", dir=work) as cache:
             usage = run_measured(command, log=work / f"{stem}.log", environment={CACHE_DIR_VARIABLE: cache})
+        if contigs := _without_model(output):
+            reporter.say(f"{own.name}: the model did these targets no good and was left out on {', '.join(contigs)}")
         yield file_method(own.name, output, config.evaluation, _cost(usage, (), config.threads))
+
+
+def _without_model(output: Path) -> list[str]:
+    """Contigs on which `impute` left out the model that it was given, by the header of what it wrote."""
+    with open_vcf(output) as reader:
+        return re.findall(r"^##vcfrag_model_check=<ID=([^,]+),used=no\b", reader.header, re.MULTILINE)
 
 
 def _own_ways(config: ComparisonConfig) -> tuple[_Own, ...]:

@@ -261,3 +261,9 @@ def test_atomic_path__leaves_the_whole_file_or_none(tmp_path: Path) -> None:
     with atomic_path(target) as temporary:
         temporary.write_text("new")
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out.vcf.gz", "new")]
+
+
+def test_open_vcf__says_that_it_takes_no_pattern(tmp_path: Path) -> None:
+    path = tmp_path / "ref.chr{contig}.bcf"
+    with pytest.raises(InputError, match=r"no such file; a pattern does not serve here: name one file"), open_vcf(path):
+        pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -98,7 +100,9 @@ def test_tuned_peers__take_the_setting_of_least_error_on_panel_samples(files: Wo
     assert best.options == settings[int(np.argmin(relative))].options
 
 
-def test_compare__on_a_held_out_share_of_the_panel(files: WorldFiles, tmp_path: Path) -> None:
+def test_compare__on_a_held_out_share_of_the_panel(
+    files: WorldFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     need_bcftools()
     words = ["compare", "--panel", files.panel, "--hold-out", "0.1", "--typed", files.target, "--no-peers"]
     words += ["--no-ablations", "--threads", 1, "--resamples", 0, "--keep", tmp_path / "kept"]
@@ -108,6 +112,9 @@ def test_compare__on_a_held_out_share_of_the_panel(files: WorldFiles, tmp_path: 
     table = json.loads((tmp_path / "a.json").read_text())
     assert [method["name"] for method in table["methods"]] == ["vcfrag", "vcfrag-copying"]
     assert len(read_panel(tmp_path / "kept" / "held-out" / "panel.bcf").samples) == 36
+    with gzip.open(tmp_path / "kept" / "vcfrag.vcf.gz", "rt") as imputed:
+        left_out = ",used=no," in "".join(itertools.takewhile(lambda line: line.startswith("#"), imputed))
+    assert ("vcfrag: the model did these targets no good and was left out on" in capsys.readouterr().err) == left_out
 
 
 @pytest.mark.parametrize(

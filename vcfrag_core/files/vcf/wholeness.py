@@ -22,7 +22,7 @@ def check_ends(path: Path) -> None:
         TruncatedFileError: BGZF without the empty block that closes it (SAM specification, section 4.1.2).
     """
     if not path.is_file():
-        raise InputError("this is no regular file" if path.exists() else "no such file", path=path)
+        raise InputError("this is no regular file" if path.exists() else _absent(path), path=path)
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -35,6 +35,11 @@ def check_ends(path: Path) -> None:
         raise EmptyInputError("the file is empty", path=path)
     if start == _BGZF_START and end != EOF_BLOCK:
         raise TruncatedFileError("the file ends early: its closing BGZF block is missing; copy it again", path=path)
+
+
+def _absent(path: Path) -> str:
+    """What to say of a file that is not there."""
+    return "no such file" + ("; a pattern does not serve here: name one file" if "{contig}" in path.name else "")
 
 
 def is_compressed(path: Path) -> bool:

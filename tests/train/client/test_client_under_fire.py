@@ -102,11 +102,17 @@ def mortal(files: Any, **how: Any) -> Iterator[Mortal]:
 def test_fit__a_daemon_killed_during_the_run_changes_no_loss(
     trained: Path, fit_files: Any, fit_config: Callable[..., Any], steps_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with mortal(fit_files, run=tmp_path / "run", steps_per_life=3, lives=2) as daemon:
-        config = fit_config(panel={"name": "panel"}, daemon={"addresses": (daemon.address,)})
-        run = fit(config, tmp_path / "run")
-        assert daemon.kills >= 1
-    assert steps_of(run) == steps_of(trained)
+    for attempt in range(10):
+        folder = tmp_path / f"run-{attempt}"
+        with mortal(fit_files, run=folder, steps_per_life=3, lives=2) as daemon:
+            config = fit_config(panel={"name": "panel"}, daemon={"addresses": (daemon.address,)})
+            run = fit(config, folder)
+            kills = daemon.kills
+        assert steps_of(run) == steps_of(trained)
+        # A short run may be over before whoever kills gets his turn.
+        if kills:
+            return
+    pytest.fail("ten runs ended before their daemon was killed once")
 
 
 @pytest.mark.soak

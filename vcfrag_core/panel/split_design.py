@@ -177,6 +177,28 @@ def exclusion_groups(samples: Sequence[str], table: Pedigree | None = None) -> d
     }
 
 
+def pedigree_groups(table: Pedigree) -> dict[str, str]:
+    """`exclusion_groups` of everybody whom a table names, parents without a row too."""
+    named = {*table.samples, *table.father, *table.mother}
+    return exclusion_groups(sorted(name for name in named if name is not None), table)
+
+
+def joined_groups(several: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Groups of people over several panels and tables: who shares a group in one of them shares it in all.
+
+    Args:
+        several: Sample to exclusion group, of each.
+
+    Returns:
+        Every sample's group; its name means nothing elsewhere.
+    """
+    parent: dict[str, str] = {}
+    for groups in several:
+        for sample, group in groups.items():
+            _join(parent, f"person:{sample}", f"group:{group}")
+    return {sample: _root(parent, f"person:{sample}") for groups in several for sample in groups}
+
+
 def _rows(table: Pedigree | None) -> Iterable[tuple[str, str | None, str | None, str | None]]:
     return zip(table.samples, table.family, table.father, table.mother, strict=True) if table is not None else ()
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from vcfrag_core.errors import HeldOutSampleError, VcfragError
 from vcfrag_core.model.provenance import FIELDS, Provenance
 from vcfrag_core.retrieval.identity import split_digest
+from vcfrag_core.settings import from_table
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, RunSplits
 from vcfrag_train.runs.index_usage import IndexUsage, IndexUse
+from vcfrag_train.runs.people import groups_of_all
 from vcfrag_train.runs.together import digest_of
 
 
@@ -91,7 +93,7 @@ def _leaks(run: RunFolder, record: Provenance, index_usage: IndexUsage) -> Itera
         yield "splits.json does not hold the validation split that the checkpoint speaks of"
     together = [splits for by_name in every for splits in by_name.values()]
     yield from _strange_splits(together, index_usage)
-    yield from _shared_groups(together, index_usage)
+    yield from _shared_groups(together, _tables(run), index_usage)
 
 
 def _strange_splits(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iterable[str]:
@@ -107,12 +109,19 @@ def _strange_splits(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iter
         )
 
 
-def _shared_groups(every: Sequence[RunSplits], index_usage: IndexUsage) -> Iterable[str]:
-    groups: dict[str, str] = {}
+def _tables(run: RunFolder) -> list[Path]:
+    """The tables of samples that the run's configurations name, as far as they are still there."""
+    from vcfrag_train.training.config import FitConfig
+
+    configs = (from_table(FitConfig, table, base=run.path) for table in run.every_config())
+    return [path for config in configs for path in config.sample_tables if path.is_file()]
+
+
+def _shared_groups(every: Sequence[RunSplits], tables: Sequence[Path], index_usage: IndexUsage) -> Iterable[str]:
+    groups = groups_of_all(every, tables)
     judges = set(index_usage.samples("validation"))
     reference: set[str] = set()
     for splits in every:
-        groups |= {**splits.train.groups, **splits.validation.groups}
         judges |= set(splits.validation_samples)
         reference |= {*splits.train.reference, *splits.validation.reference}
     judging = {groups.get(name, name) for name in judges}

@@ -356,6 +356,11 @@ class FitConfig:
             return self.data
         return (DataConfig(name="", panel=self.panel, split=self.split or SplitConfig()),)
 
+    @property
+    def sample_tables(self) -> tuple[Path, ...]:
+        """The tables of samples of all data sets."""
+        return tuple(one.split.samples for one in self.data_sets if one.split.samples is not None)
+
     def _check_data(self) -> None:
         if self.split is not None:
             raise ConfigError("[split] belongs to [panel]; each [[data]] has its own [data.split]")

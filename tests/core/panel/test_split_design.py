@@ -23,6 +23,8 @@ from vcfrag_core.panel.split_design import (
     design_from_roles,
     exclusion_groups,
     infer_split,
+    joined_groups,
+    pedigree_groups,
 )
 from vcfrag_core.retrieval.identity import split_digest
 
@@ -282,3 +284,21 @@ def test_split__needs_a_name_a_reference_and_groups() -> None:
 def test_split__a_held_out_sample_in_the_reference_is_refused() -> None:
     with pytest.raises(HeldOutSampleError, match="holds 1 held-out samples in its reference, the first is 'b'"):
         Split(name="train", reference=("a", "b"), held_out=("b",), groups={"a": "a", "b": "b"})
+
+
+def test_joined_groups__one_name_is_one_person_and_every_group_counts() -> None:
+    groups = joined_groups(
+        [{"A": "A", "B": "family:1"}, {"B": "B", "C": "family:1"}, {"A": "family:2", "D": "family:2"}]
+    )
+    same = {frozenset(name for name in groups if groups[name] == group) for group in groups.values()}
+    assert same == {frozenset("AD"), frozenset("BC")}
+
+
+def test_pedigree_groups__parents_without_a_row_count() -> None:
+    nobody = (None,)
+    table = SampleTable(
+        samples=("A",), population=nobody, super_population=nobody, family=nobody, father=("F",), mother=nobody
+    )
+    groups = pedigree_groups(table)
+    assert set(groups) == {"A", "F"}
+    assert groups["A"] == groups["F"]

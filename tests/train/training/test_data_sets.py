@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.train.conftest import FitFiles, write_fit_files
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.model.exported import read_exported, read_weights
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.sampling.sampler import SamplerConfig, WindowGroupedSampler
@@ -24,7 +26,7 @@ from vcfrag_train.models.export import export_model
 from vcfrag_train.models.trained import load_trained
 from vcfrag_train.runs.folder import RunFolder
 from vcfrag_train.runs.index_usage import IndexUsage
-from vcfrag_train.training.config import DataConfig, FitConfig, load_config
+from vcfrag_train.training.config import DataConfig, FitConfig, SplitConfig, load_config
 from vcfrag_train.training.data.dataset import load_run_data
 from vcfrag_train.training.data.plan import _in_turns
 from vcfrag_train.training.session import ValidationWarning, fields_of, fit
@@ -166,6 +168,66 @@ def test_load_run_data__who_validates_in_one_data_set_teaches_in_none(several: C
     part = dataclasses.replace(part, split=dataclasses.replace(part.split, seed=7))
     with pytest.raises(ConfigError, match=r"trains in data set '\w+' and validates in '\w+'"):
         load_run_data(several(data=(whole, part, other)))
+
+
+def with_roles(one: DataConfig, folder: Path, samples: Path | None, roles: dict[str, str]) -> DataConfig:
+    """A data set whose split is a file: these roles, nobody else has a part."""
+    names = load_panel(one.panel.path, cache_dir=one.panel.cache_dir).samples
+    rows = "".join(f"{name}\t{roles.get(name, 'unused')}\n" for name in names)
+    (folder / f"{one.name}.roles").write_text(f"sample\trole\n{rows}")
+    return dataclasses.replace(one, split=SplitConfig(samples=samples, file=folder / f"{one.name}.roles"))
+
+
+def test_load_run_data__one_person_is_one_with_and_without_a_table(
+    several: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    whole, part, other = several().data
+    first = [f"S{i:04}" for i in range(8)]
+    train, judge = dict.fromkeys(first, "train"), dict.fromkeys(first, "validation")
+    validate = dict.fromkeys((f"S{i:04}" for i in range(20, 24)), "validation")
+    whole = with_roles(whole, tmp_path, whole.split.samples, train | validate)
+    rest = dict.fromkeys((f"S{i:04}" for i in range(10, 14)), "train")
+    with pytest.raises(ConfigError, match="sample 'S0000' trains in data set 'whole' and validates in 'part'"):
+        load_run_data(several(data=(whole, with_roles(part, tmp_path, None, judge | rest))))
+    # The table of a third data set alone says that S0000 and S0001 are related, by people whom no panel has.
+    (tmp_path / "samples.tsv").write_text("sample\tfather\nS0000\tX\nY\tX\nS0001\tY\n")
+    part = with_roles(part, tmp_path, None, {"S0001": "validation"} | rest)
+    whole = with_roles(whole, tmp_path, None, {"S0000": "train"} | dict.fromkeys(first[2:], "train") | validate)
+    roles = {"TS0003": "train", "TS0004": "train", "TS0005": "validation"}
+    other = with_roles(other, tmp_path, tmp_path / "samples.tsv", roles)
+    with pytest.raises(ConfigError, match="'S0000' trains in data set 'whole' and as 'S0001', of its family, valid"):
+        load_run_data(several(data=(whole, part, other)))
+
+
+def test_load_run_data__who_is_referred_to_in_one_data_set_judges_in_none(
+    several: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    whole, part, _ = several().data
+    people = [f"S{i:04}" for i in range(2, 20)]
+    roles = dict.fromkeys(people, "train") | {"S0030": "validation"}
+    outside = with_roles(part, tmp_path, None, roles)
+    outside = dataclasses.replace(
+        outside, split=dataclasses.replace(outside.split, reference_samples=4, queries="outside")
+    )
+    referred = load_run_data(several(data=(outside,))).sets[0].splits.train.reference
+    others = {"S0031": "train", "S0032": "train"} | dict.fromkeys(referred, "validation")
+    with pytest.raises(ConfigError, match=f"sample {referred[0]!r} trains in data set 'part'"):
+        load_run_data(several(data=(outside, with_roles(whole, tmp_path, None, others))))
+
+
+def test_inspect__a_table_of_one_data_set_speaks_for_all(
+    run: Path, several: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    copied = Path(shutil.copytree(run, tmp_path / "copied"))
+    splits = RunFolder.open(run).splits()
+    judge, taught = splits["whole"].validation_samples[0], splits["other"].train_samples[-1]
+    (tmp_path / "samples.tsv").write_text(f"sample\tfather\n{judge}\tZ\n{taught}\tZ\n")
+    given = str(several().data[2].split.samples)
+    text = (copied / "config.toml").read_text()
+    assert text.count(given) == 1
+    (copied / "config.toml").write_text(text.replace(given, str(tmp_path / "samples.tsv")))
+    leaks = inspect_run(copied).leaks
+    assert any(f"of a validation sample's group, such as {taught!r}" in leak for leak in leaks)
 
 
 def test_load_run_data__populations_choose_the_reference(fit_config: Make, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from vcfrag_core.settings import to_table
 from vcfrag_core.streams import stream_key
 from vcfrag_core.types import BoolArray, F32Array
 from vcfrag_train.runs.folder import RunSplits
+from vcfrag_train.runs.people import groups_of_all
 from vcfrag_train.runs.together import digest_of, listed
 from vcfrag_train.training.config import DataConfig, FitConfig, MasksConfig, PanelConfig, SplitConfig
 from vcfrag_train.training.data.rates import TrainingRates, estimate_training_rates
@@ -129,7 +130,7 @@ def load_run_data(config: FitConfig) -> RunData:
         if one.panel.name not in read:
             read[one.panel.name] = _read(one.panel)
         sets.append(make_training_data(config, *read[one.panel.name], one))
-    _check_people(sets)
+    _check_people(sets, config.sample_tables)
     return RunData(
         sets=tuple(sets),
         fields={field: digest_of({one.name: one.fields[field] for one in sets}) for field in sets[0].fields},
@@ -261,16 +262,20 @@ def _among(split: Split, reference: tuple[str, ...]) -> Split:
     return split if reference == split.reference else dataclasses.replace(split, reference=reference, held_out=left)
 
 
-def _check_people(sets: Sequence[TrainingData]) -> None:
+def _check_people(sets: Sequence[TrainingData], tables: Sequence[Path]) -> None:
     """Refuses somebody who validates in one data set and is learned from in another, by name or family."""
-    judges = {one.splits.train.groups[name]: one.name for one in sets for name in one.splits.validation_samples}
+    groups = groups_of_all((one.splits for one in sets), tables)
+    people = {name: (name, one.name) for one in sets for name in one.splits.validation_samples}
+    families = {groups[name]: judge for name, judge in people.items()}
     for one in sets:
-        for name in one.splits.train_samples:
-            judged_in = judges.get(one.splits.train.groups[name])
-            if judged_in is not None:
+        for name in sorted({*one.splits.train_samples, *one.splits.train.reference}):
+            judge, judged_in = people.get(name) or families.get(groups[name], ("", ""))
+            if judge:
+                relation = "" if judge == name else f" as {judge!r}, of its family,"
                 raise ConfigError(
-                    f"sample {name!r}, or its family, trains in data set {one.name!r} and validates in "
-                    f"{judged_in!r}: give both one split.file, or the same samples, seed and fraction"
+                    f"sample {name!r} trains in data set {one.name!r} and{relation} validates in {judged_in!r}: give "
+                    "both the same split.samples, which keeps families together, and one split.file, or the same "
+                    "seed and fraction"
                 )
 
 

@@ -68,7 +68,7 @@ class SplitConfig:
 
     def __post_init__(self) -> None:
         _check("split.validation_fraction", self.validation_fraction, 1e-6, 1 - 1e-6)
-        _check("split.reference_samples", self.reference_samples or 2, 2, 10**9)
+        _check("split.reference_samples", self.reference_samples, 2, 10**9)
         if self.reference_populations and self.samples is None:
             raise ConfigError("split.reference_populations needs split.samples, the table that says who is of which")
 
@@ -137,7 +137,7 @@ class WindowsConfig:
 
     def __post_init__(self) -> None:
         _check("windows.sites", self.sites, 1, 10**7)
-        _check("windows.flank_cm", self.flank_cm or 0, 0, 1000)
+        _check("windows.flank_cm", self.flank_cm, 0, 1000)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +184,8 @@ class OptimiserConfig:
         _check("optimiser.final_share", self.final_share, 0, 1)
         _check("optimiser.batch_samples", self.batch_samples, 1, 10**6)
         for name in ("samples_per_visit", "visits_per_epoch", "lanes"):
-            _check(f"optimiser.{name}", 1 if getattr(self, name) is None else getattr(self, name), 1, 10**9)
-        _check("optimiser.uncertain_sites", self.uncertain_sites or 1, 1, 10**9)
+            _check(f"optimiser.{name}", getattr(self, name), 1, 10**9)
+        _check("optimiser.uncertain_sites", self.uncertain_sites, 1, 10**9)
         _check("optimiser.accumulate_batches", self.accumulate_batches, 1, 10**6)
         _check("optimiser.clip_norm", self.clip_norm, 0, 1e9)
         _check("optimiser.focal_gamma", self.focal_gamma, 0, 10)
@@ -240,11 +240,11 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         for name in ("devices", "nodes", "copying_threads", "checkpoint_steps", "prefetch_threads"):
             _check(f"trainer.{name}", getattr(self, name), 1, 10**9)
-        _check("trainer.sites_at_once", self.sites_at_once or 1, 1, 10**9)
+        _check("trainer.sites_at_once", self.sites_at_once, 1, 10**9)
         for name in ("threads", "patience_epochs", "prefetch_batches", "progress_seconds"):
             _check(f"trainer.{name}", getattr(self, name), 0, 10**9)
         for name in ("validation_samples", "validation_windows"):
-            _check(f"trainer.{name}", 1 if getattr(self, name) is None else getattr(self, name), 1, 10**9)
+            _check(f"trainer.{name}", getattr(self, name), 1, 10**9)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -308,7 +308,7 @@ class DataConfig:
     visits: int | None = None
 
     def __post_init__(self) -> None:
-        _check("data.visits", self.visits or 1, 1, 10**9)
+        _check("data.visits", self.visits, 1, 10**9)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -402,6 +402,6 @@ def config_table(config: FitConfig) -> dict[str, Any]:
     return to_table(config)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def _check(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
         raise ConfigError(f"{name} must be between {low:g} and {high:g}, got {value}")

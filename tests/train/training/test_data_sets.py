@@ -247,6 +247,9 @@ def test_load_run_data__populations_choose_the_reference(fit_config: Make, tmp_p
     assert of_others.train == data.splits.train
     with pytest.raises(ConfigError, match="leaves no query"):
         load_run_data(dataclasses.replace(config, split=dataclasses.replace(config.split, queries="outside")))
+    misspelt = dataclasses.replace(split, reference_populations=("Q", "R"))
+    with pytest.raises(ConfigError, match=r"has no population 'R'; it has P, Q, SP$"):
+        load_run_data(dataclasses.replace(config, split=misspelt))
     too_many = dataclasses.replace(split, reference_samples=100)
     with pytest.raises(ConfigError, match=r"a reference of 100 samples is wanted, there are 1\d training samples"):
         load_run_data(dataclasses.replace(config, split=too_many))
@@ -255,6 +258,10 @@ def test_load_run_data__populations_choose_the_reference(fit_config: Make, tmp_p
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ('[[data]]\nname = "x"\nvisits = 0\npanel = { path = "a" }\n', "data.visits must be between 1"),
+        ('[panel]\npath = "a"\n[split]\nreference_samples = 0\n', "split.reference_samples must be between 2"),
+        ('[panel]\npath = "a"\n[optimiser]\nuncertain_sites = 0\n', "optimiser.uncertain_sites must be"),
+        ('[panel]\npath = "a"\n[trainer]\nsites_at_once = 0\n', "trainer.sites_at_once must be"),
         ("seed = 1\n", "one table"),
         ('[panel]\npath = "a"\n[[data]]\nname = "x"\npanel = { path = "a" }\n', "one table"),
         ('[split]\nseed = 1\n[[data]]\nname = "x"\npanel = { path = "a" }\n', "data.split"),

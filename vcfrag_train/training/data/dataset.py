@@ -247,6 +247,12 @@ def _reference(config: SplitConfig, training: tuple[str, ...]) -> tuple[str, ...
         table = read_sample_table(config.samples)
         of = dict(zip(table.samples, zip(table.population, table.super_population, strict=True), strict=True))
         wanted = set(config.reference_populations)
+        known = {name for names in of.values() for name in names if name is not None}
+        if not wanted <= known:
+            raise ConfigError(
+                f"split.reference_populations: {config.samples} has no population {min(wanted - known)!r}; "
+                f"it has {', '.join(sorted(known)) or 'none at all'}"
+            )
         chosen = tuple(name for name in training if wanted & set(of.get(name, ())))
     count = config.reference_samples or max(2, len(chosen))
     if len(chosen) < count:

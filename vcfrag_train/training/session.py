@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ConfigError, ProvenanceMissingError
 from vcfrag_core.evidence.inputs import INPUTS_DIGEST
 from vcfrag_core.model.exported import WEIGHTS, read_exported, read_weights
 from vcfrag_core.model.network import ImputationModel
@@ -22,6 +23,9 @@ from vcfrag_train.training.components import connected, make_model, model_config
 from vcfrag_train.training.config import FitConfig, config_table, run_config
 from vcfrag_train.training.data.dataset import RunData, load_run_data, readable
 from vcfrag_train.training.loop import Loop, Restored
+
+AFTER = " after "
+_log = logging.getLogger(__name__)
 
 
 class ValidationWarning(UserWarning):
@@ -73,20 +77,32 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     checkpoint = folder.checkpoint()
     record = checkpoints.verify(checkpoint)
     data = load_run_data(config)
-    record.check(fields_of(config, data))
+    record.check(fields_of(config, data, _of_weights(run, config, record)))
     metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
     with connected(config, data, _model(config, checkpoint)) as components:
         return Loop(config, data, components, metric=metric).validate()
 
 
-def fields_of(config: FitConfig, data: RunData) -> dict[str, str]:
-    """Every field of provenance for a configuration and what it names."""
+def fields_of(config: FitConfig, data: RunData, begun: Provenance | None = None) -> dict[str, str]:
+    """Every field of provenance for a configuration and what it names.
+
+    Args:
+        config: The configuration.
+        data: Its data sets.
+        begun: What the run was made from that began with `config.weights`: it speaks for them where they are gone.
+
+    Raises:
+        ProvenanceMissingError: The first weights are gone, and nothing speaks for them.
+        ProvenanceMismatchError: They are not what their record says.
+    """
     shape = to_table(model_config(config.model))
     metric = {**to_table(config.metric), "embedding": shape.pop("embedding")}
     fields = {**data.fields, "model": readable(shape), "inputs": INPUTS_DIGEST, "metric": readable(metric)}
-    if config.weights is not None:
+    if config.weights is not None and begun is not None and not config.weights.is_dir():
+        fields["seed"] += "".join(begun.fields["seed"].partition(AFTER)[1:])
+    elif config.weights is not None:
         first = _first_weights(config.weights)
-        fields["seed"] += f" after {first.files[WEIGHTS]}"
+        fields["seed"] += f"{AFTER}{first.files[WEIGHTS]}"
         if first.fields["validation"] not in {fields["validation"], *(one.fields["validation"] for one in data.sets)}:
             warnings.warn(
                 f"{config.weights} was validated on other samples: who validates here may have taught it",
@@ -143,10 +159,10 @@ def _begin(config: FitConfig, out: Path) -> Path:
 def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Path:
     run = RunFolder.open(path)
     config = config or run_config(path)
-    checkpoint = run.pointed("last") or run.checkpoint()
+    checkpoint = _last_checkpoint(run)
     record = checkpoints.verify(checkpoint)
     data = load_run_data(config)
-    fields = fields_of(config, data)
+    fields = fields_of(config, data, _of_weights(path, config, record))
     accepted = (*record.accepted, *record.check(fields, accept))
     if config != run_config(path):
         run.replace_config(config_table(config))
@@ -155,7 +171,22 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     with _learning(config, data, checkpoint) as loop:
         if not loop.finished:
             _train(loop, run, fields, data, accepted, record.step)
+        elif loop.trainer.is_global_zero:
+            _log.warning("%s is finished, after %d steps: nothing is left to do", path, record.step)
     return path
+
+
+def _last_checkpoint(run: RunFolder) -> Path:
+    try:
+        return run.pointed("last") or run.checkpoint()
+    except ProvenanceMissingError as error:
+        again = f"vcfrag fit --config {run.config_path} --out FOLDER"
+        raise ProvenanceMissingError(f"{error}, so there is nothing to go on from; begin again: {again}") from None
+
+
+def _of_weights(run: Path, config: FitConfig, record: Provenance) -> Provenance | None:
+    """A checkpoint's record, where the run began with the weights that the configuration names."""
+    return record if config.weights == run_config(run).weights else None
 
 
 def _train(

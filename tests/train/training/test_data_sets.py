@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.conftest import FitFiles, write_fit_files
-from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.model.exported import read_exported, read_weights
 from vcfrag_core.panel.panel import Panel
@@ -146,6 +146,11 @@ def test_fit__begins_with_the_weights_of_a_model(run: Path, several: Callable[..
     for name in theirs:
         np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
     assert " after " in load_trained(again).provenance.fields["seed"]
+    # The checkpoint holds the weights: the folder of the first ones may be gone, other ones may not be named.
+    (tmp_path / "model").rename(tmp_path / "moved")
+    assert fit(resume=again) == again
+    with pytest.raises(ProvenanceMissingError, match="elsewhere"):
+        fit(dataclasses.replace(config, weights=tmp_path / "elsewhere"), resume=again)
     with pytest.raises(ProvenanceMismatchError, match="the seed differs"):
         fit(dataclasses.replace(config, weights=None), resume=again)
 

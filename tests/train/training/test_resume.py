@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import json
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,12 +24,13 @@ from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceM
 from vcfrag_core.model.exported import file_digest, read_weights
 from vcfrag_core.model.provenance import PROVENANCE_FILE
 from vcfrag_core.settings import dump_toml
+from vcfrag_train.cli.app import main
 from vcfrag_train.inspect.inspection import inspect_run
 from vcfrag_train.models.trained import load_trained
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
 from vcfrag_train.runs.index_usage import IndexUsage
-from vcfrag_train.training.config import config_table
+from vcfrag_train.training.config import config_table, run_config
 from vcfrag_train.training.session import fit
 
 Make = Callable[..., Any]
@@ -125,9 +128,34 @@ def test_resume__ctrl_c_saves_and_the_run_goes_on(fit_config: Make, tmp_path: Pa
     assert saved.step == int(steps_of(tmp_path / "run")[-1]["step"])
 
 
-def test_resume__a_finished_run_has_nothing_to_do(copied: Path, trained: Path, steps_of: Make) -> None:
+def test_resume__a_finished_run_has_nothing_to_do(
+    copied: Path, trained: Path, steps_of: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     assert fit(resume=copied) == copied
+    assert f"{copied} is finished, after {len(steps_of(trained))} steps: nothing is left to do" in caplog.text
     assert steps_of(copied) == steps_of(trained)
+
+
+def test_resume__without_a_checkpoint_says_how_to_begin_again(copied: Path) -> None:
+    shutil.rmtree(copied / "checkpoints")
+    again = f"vcfrag fit --config {copied / 'config.toml'} --out"
+    with pytest.raises(ProvenanceMissingError, match=f"no checkpoint yet, .* begin again: {re.escape(again)}"):
+        fit(resume=copied)
+
+
+def test_resume__whose_daemon_is_gone_says_how_to_do_without(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_config(copied)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        there = dataclasses.replace(config.daemon, addresses=(f"127.0.0.1:{nobody.getsockname()[1]}",))
+        table = config_table(dataclasses.replace(config, daemon=there))
+        (copied / "config.toml").write_text(dump_toml(table))
+        monkeypatch.setenv("VCFRAG_DAEMON_CONNECT_SECONDS", "0.05")
+        with pytest.raises(SystemExit):
+            main(["fit", "--resume", str(copied)])
+    assert "--daemon embedded" in capsys.readouterr().err
 
 
 DIFFERENT = {

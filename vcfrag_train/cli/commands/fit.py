@@ -40,7 +40,7 @@ def command(
     import dataclasses
     import os
 
-    from vcfrag_core.errors import ConfigError
+    from vcfrag_core.errors import ConfigError, UnavailableError
     from vcfrag_train import extras
     from vcfrag_train.calibrate.parameters import read_parameters
     from vcfrag_train.client.wait import wait_until_ready
@@ -59,7 +59,15 @@ def command(
     if settings is not None:
         wanted = {one.panel.name for one in settings.data_sets}
         for address in settings.daemon.addresses:
-            wait_until_ready(address, lambda name, _: name in wanted)
+            try:
+                wait_until_ready(address, lambda name, _: name in wanted)
+            except UnavailableError as error:
+                if resume is None or daemon:
+                    raise
+                raise UnavailableError(
+                    f"{error}; the run asked that daemon: name another with --daemon, or go on with one inside this "
+                    "process, --daemon embedded"
+                ) from None
 
     from vcfrag_train.training.session import fit
 

@@ -35,7 +35,8 @@ def _mapped(array: np.ndarray[tuple[int, ...], np.dtype[A]], folder: Path) -> np
     if array.nbytes < MIN_BYTES or _is_mapped(array):
         return array
     with tempfile.TemporaryFile(dir=folder, prefix=".waiting-") as file:
-        np.ascontiguousarray(array).tofile(file)
+        # Not by `tofile`, which does not say why it could not.
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         file.flush()
         # Who writes to it changes a page of its own, as with any other array.
         return np.asarray(np.memmap(file, dtype=array.dtype, mode="c", shape=array.shape))

@@ -59,7 +59,7 @@ class OpenedStretch:
         panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
         require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
         genetic_map = map_of(manifest, folder, number, panel)
-        self.targets = read_targets(folder, number, panel.n_sites)
+        self.targets = read_targets(folder, number, stretch)
         checkpoint = None if manifest.checkpoint is None else Path(manifest.checkpoint)
         corrector = corrector_for(stretch.copying_only, checkpoint, panel.digest, genetic_map.digest)
         self.imputer = Imputer(

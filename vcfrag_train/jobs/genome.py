@@ -18,7 +18,7 @@ from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import mark_finished, what_is_done
 from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
-from vcfrag_train.jobs.merge import merge, missing_chunks
+from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
 from vcfrag_train.jobs.plan import PlanConfig, plan
 from vcfrag_train.reporter import Reporter
 
@@ -72,13 +72,8 @@ def impute_job(
         manifest = read_manifest(cut.manifest)
         _refuse_other(manifest, config, cut)
     else:
-        shutil.rmtree(job_folder(cut.manifest), ignore_errors=True)
-        try:
-            manifest = plan(config, cut, reporter)
-        except BaseException:
-            # Without a manifest nothing takes it up.
-            shutil.rmtree(job_folder(cut.manifest), ignore_errors=True)
-            raise
+        manifest = plan(config, cut, reporter)
+        remove_work(job_folder(cut.manifest))
     folder = job_folder(cut.manifest)
     todo = missing_chunks(manifest, folder)
     total = len(manifest.chunks)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import resource
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,13 @@ def _allow_open_files() -> None:
 def missing_chunks(manifest: Manifest, folder: Path) -> list[int]:
     """Numbers of the chunks that are not done, or not whole."""
     return [c.number for c in manifest.chunks if not is_done(chunk_file(folder, c), manifest, c)]
+
+
+def remove_work(folder: Path) -> None:
+    """Removes the chunks of a job, and what says that they were merged; it begins anew then."""
+    shutil.rmtree(folder / "chunks", ignore_errors=True)
+    for mark in (*folder.glob("merging-*.json"), *folder.glob("merged-*.json")):
+        mark.unlink()
 
 
 def _merge_one(
@@ -158,7 +166,7 @@ def _join_stretch(
     stretch = manifest.stretches[number]
     panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
     require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
-    targets = read_targets(folder, number, panel.n_sites)
+    targets = read_targets(folder, number, stretch)
     formatter = formatter_for(manifest, stretch.contig) if any(chunk.rows for chunk in chunks) else None
     for window in windows_of(manifest, folder, number, panel):
         place = before + window.number

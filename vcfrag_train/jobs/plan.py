@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -88,6 +90,8 @@ class _PlanningRun(Run):
 def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None) -> Manifest:
     """Plans a job and writes its manifest; every input is checked before it is.
 
+    A job that was planned there before stays as it is where this one is refused.
+
     Raises:
         InputError and its kinds: Targets, panels or maps cannot be used.
         ConfigError: There is no room for the job, or an option that a job does not have.
@@ -106,8 +110,15 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     if config.phased_input is PhasedInput.REQUIRE:
         refuse_unphased(targets)
     report = QcReport(config.targets, targets[0].samples, config.qc_table)
+    folder = job_folder(cut.manifest).resolve()
     try:
-        return _planned(config, cut, targets, report, reporter)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".planning-") as aside:
+            manifest = _planned(config, cut, targets, report, reporter, Path(aside))
+            folder.mkdir(exist_ok=True)
+            for file in Path(aside).iterdir():
+                shutil.move(file, folder / file.name)
+        write_manifest(manifest, cut.manifest)
+        return manifest
     finally:
         report.write()
 
@@ -121,8 +132,14 @@ def _refuse(config: ImputeConfig) -> None:
 
 
 def _planned(
-    config: ImputeConfig, cut: PlanConfig, targets: list[TargetCalls], report: QcReport, reporter: Reporter
+    config: ImputeConfig,
+    cut: PlanConfig,
+    targets: list[TargetCalls],
+    report: QcReport,
+    reporter: Reporter,
+    folder: Path,
 ) -> Manifest:
+    """The manifest; its targets and maps are written to the folder."""
     files, foreign = find_files([calls.contig for calls in targets], cut.panels, cut.maps, config.region)
     for calls in targets:
         if calls.contig in foreign:
@@ -132,8 +149,6 @@ def _planned(
         own = name_contigs([name for path in cut.panels for name in panel_contigs(path)])
         raise UnknownContigError(f"no panel has any of its contigs: {names}; they have {own}", path=targets[0].source)
     refuse_twice({contig: of.source for contig, of in files.items()}, Path(targets[0].source))
-    folder = job_folder(cut.manifest)
-    folder.mkdir(exist_ok=True)
     run = _PlanningRun(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
     samples = targets[0].samples
     _check_samples(targets)
@@ -170,8 +185,7 @@ def _planned(
     )
     manifest = cut_into_chunks(manifest, windows, cut)
     n_genotypes = len(samples) * sum(stretch.n_sites for stretch in stretches)
-    check_room([folder, config.scratch or config.out.parent, config.out.parent], n_genotypes)
-    write_manifest(manifest, cut.manifest)
+    check_room([folder.parent, config.scratch or config.out.parent, config.out.parent], n_genotypes)
     return manifest
 
 

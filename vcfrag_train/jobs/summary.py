@@ -18,7 +18,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array
-from vcfrag_train.jobs.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of
+from vcfrag_train.jobs.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of, require_same
 from vcfrag_train.jobs.manifest import Manifest
 from vcfrag_train.jobs.maps import windows_of
 from vcfrag_train.jobs.targets import StretchTargets, read_targets
@@ -97,12 +97,14 @@ def summarise(manifest: Manifest, folder: Path, *, threads: int = 1) -> JobSumma
     Raises:
         TruncatedFileError: A chunk is missing or damaged.
         InputError: The summary of the QC table is gone.
+        ProvenanceMismatchError: Panel or targets are not those that the job was planned with.
     """
     samples = _Samples(len(manifest.samples))
     stretches = []
     for number, stretch in enumerate(manifest.stretches):
         panel = load_panel(Path(stretch.panel), region=stretch.region, threads=threads, missing=manifest.panel_missing)
-        targets = read_targets(folder, number, panel.n_sites)
+        require_same("panel", stretch.panel, stretch.panel_digest, panel.digest)
+        targets = read_targets(folder, number, stretch)
         samples.add_typed(panel, targets)
         stretches.append(_stretch(manifest, folder, number, panel, targets, samples))
     costs = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,14 +12,16 @@ import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.hashing import text_digest
+from vcfrag_core.hashing import hasher, update_part
 from vcfrag_core.output.records import PassThroughRecord
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array
+from vcfrag_train.jobs.manifest import Stretch
 
 _NOBODY: Final = ""
+_BLOCK: Final = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +77,9 @@ def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
     table, alleles, sets = _files(folder, number)
     names = [_NOBODY if isinstance(name, External) else name for name in targets.names]
     kept = targets.kept
-    with atomic_path(alleles) as temporary, temporary.open("wb") as file:
-        np.save(file, targets.alleles)
+    _save(targets.alleles, alleles)
     if targets.phase_sets is not None:
-        with atomic_path(sets) as temporary, temporary.open("wb") as file:
-            np.save(file, targets.phase_sets)
+        _save(targets.phase_sets, sets)
     columns: dict[str, Any] = {
         "observed": np.packbits(targets.observed),
         "written": np.packbits(targets.written),
@@ -93,32 +94,39 @@ def write_targets(targets: StretchTargets, folder: Path, number: int) -> str:
     }
     with atomic_path(table) as temporary, temporary.open("wb") as file:
         np.savez(file, **columns)
-    phase = () if targets.phase_sets is None else (targets.phase_sets,)
-    contents = (targets.alleles, *phase, *columns.values())
-    return text_digest("targets", *(content.tobytes() for content in contents))
+    return _digest([alleles] if targets.phase_sets is None else [alleles, sets], columns)
 
 
-def read_targets(folder: Path, number: int, n_sites: int) -> StretchTargets:
+def read_targets(folder: Path, number: int, stretch: Stretch) -> StretchTargets:
     """What was written, the alleles mapped into memory.
+
+    Args:
+        folder: The job's folder.
+        number: Which stretch.
+        stretch: What the manifest says of it.
 
     Raises:
         ProvenanceMismatchError: The files are not those of the manifest.
     """
+    n_sites = stretch.n_sites
     table, alleles, sets = _files(folder, number)
     try:
-        with np.load(table, allow_pickle=False) as columns:
-            if int(columns["n_sites"]) != n_sites:
-                raise ProvenanceMismatchError(f"{table} is of another manifest; plan again")
-            observed, written = (_flags(columns[name], n_sites) for name in ("observed", "written"))
-            er2 = np.full(n_sites, np.nan)
-            er2[observed] = columns["er2"]
-            ploidy = Ploidy.parse(str(columns["ploidy"]))
-            names = str(columns["names"]).split("\n")
-            kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], columns["kept_unphased"], ploidy)
-            has_sets = bool(columns["has_sets"])
+        with np.load(table, allow_pickle=False) as stored:
+            columns = {name: stored[name] for name in stored.files}
+        has_sets = bool(columns["has_sets"])
+        if _digest([alleles, sets] if has_sets else [alleles], columns) != stretch.targets:
+            raise ProvenanceMismatchError(
+                f"{alleles} and {table.name} are not the targets that the job was planned with; plan again"
+            )
+        observed, written = (_flags(columns[name], n_sites) for name in ("observed", "written"))
+        er2 = np.full(n_sites, np.nan)
+        er2[observed] = columns["er2"]
+        ploidy = Ploidy.parse(str(columns["ploidy"]))
+        names = str(columns["names"]).split("\n")
+        kept = _kept(str(columns["kept_sites"]), columns["kept_alleles"], columns["kept_unphased"], ploidy)
         mapped = np.load(alleles, mmap_mode="r", allow_pickle=False)
         phase_sets = np.load(sets, mmap_mode="r", allow_pickle=False) if has_sets else None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ProvenanceMismatchError(f"{table} and {alleles.name} are not as planned ({error}); plan again") from error
     return StretchTargets(
         ploidy=ploidy,
@@ -136,6 +144,29 @@ def _files(folder: Path, number: int) -> tuple[Path, Path, Path]:
     """The table, the alleles and the phase sets of a stretch."""
     stem = f"targets-{number:04d}"
     return folder / f"{stem}.npz", folder / f"{stem}.npy", folder / f"{stem}.sets.npy"
+
+
+def _save(array: I8Array | I32Array, path: Path) -> None:
+    """Writes an array as `np.save` does, but so that the system says why it cannot."""
+    rows = np.ascontiguousarray(array)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(rows))
+        file.write(rows.reshape(-1).view(np.uint8).data)
+
+
+def _digest(files: Sequence[Path], columns: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> str:
+    """Digest of whole files, of which little is in memory at a time, and of a table's columns."""
+    made = hasher("targets")
+    for path in files:
+        made.update(path.stat().st_size.to_bytes(8, "little"))
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                made.update(block)
+    for name, column in columns.items():
+        update_part(made, name)
+        update_part(made, column.dtype.str)
+        update_part(made, column.tobytes())
+    return made.hexdigest()
 
 
 def _unphased(kept: PassThroughRecord) -> BoolArray:

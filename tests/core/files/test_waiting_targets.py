@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import resource
 import tracemalloc
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from tests.vcf_text import record, vcf_text, write_vcf
 from vcfrag_core.files.targets import read_target
+from vcfrag_core.files.waiting import on_disk
 
 N_SAMPLES, N_RECORDS = 400, 60
 CONTIGS = ("20", "21", "22")
@@ -70,3 +73,15 @@ def test_read_target__contigs_on_disk_take_no_memory(file: Path, tmp_path: Path)
 def test_read_target__small_contigs_stay_in_memory(file: Path, tmp_path: Path) -> None:
     (calls, *_) = read_target(file, waiting=tmp_path)
     assert not isinstance(calls.alleles.base, np.memmap)
+
+
+def test_on_disk__no_room_is_what_the_system_says(file: Path, small_files: None, tmp_path: Path) -> None:
+    (calls, *_) = read_target([file])
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, allowed[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused:
+            on_disk(calls, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert refused.value.errno == errno.EFBIG

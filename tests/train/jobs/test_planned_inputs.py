@@ -1,0 +1,88 @@
+"""What a job was planned with is what its chunks, its merge and its report read."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import resource
+from pathlib import Path
+
+import pytest
+
+from tests.train.jobs.conftest import Genome
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_train.jobs.chunk import run_chunk
+from vcfrag_train.jobs.genome import Worker, impute_job
+from vcfrag_train.jobs.manifest import job_folder
+from vcfrag_train.jobs.merge import merge
+from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.summary import summarise
+from vcfrag_train.jobs.targets import read_targets, write_targets
+
+
+def test_targets__changed_files_are_refused(genome: Genome) -> None:
+    cut = genome.cut(samples_per_chunk=12)
+    manifest, folder = plan(genome.config("o.vcf.gz", region="20"), cut), job_folder(cut.manifest)
+    worker = Worker(cut.manifest, 1)
+    for number in range(len(manifest.chunks)):
+        worker.run(number)
+    for name in ("targets-0000.npy", "targets-0000.npz"):
+        path = folder / name
+        planned = path.read_bytes()
+        path.write_bytes(planned[:200] + bytes([planned[200] ^ 1]) + planned[201:])
+        with pytest.raises(ProvenanceMismatchError, match=rf"{name}.* plan"):
+            merge(manifest, folder)
+        with pytest.raises(ProvenanceMismatchError, match=rf"{name}.* plan"):
+            summarise(manifest, folder)
+        for chunk in (folder / "chunks").iterdir():
+            chunk.unlink()
+        with pytest.raises(ProvenanceMismatchError, match=rf"{name}.* plan"):
+            run_chunk(manifest, folder, 0)
+        path.write_bytes(planned)
+        assert run_chunk(manifest, folder, 0)
+        assert run_chunk(manifest, folder, 1)
+
+
+def test_plan__refused_leaves_the_job_that_is_there(genome: Genome, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut, config = genome.cut(), genome.config("o.vcf.gz")
+    plan(config, cut)
+    (job_folder(cut.manifest) / "chunks").mkdir()
+    (job_folder(cut.manifest) / "chunks" / "0.zip").write_bytes(b"done")
+
+    def planned() -> dict[Path, bytes]:
+        return {p: p.read_bytes() for p in (cut.manifest, *job_folder(cut.manifest).rglob("*.*"))}
+
+    before = planned()
+    (genome.folder / "some.txt").write_text("\n".join(genome.samples[3:9]) + "\n")
+    other = genome.config("o.vcf.gz", samples=genome.folder / "some.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr("vcfrag_train.imputing.room._BYTES_PER_GENOTYPE", 1e15)
+        for again in (plan, impute_job):
+            with pytest.raises(ConfigError, match="make room"):
+                again(other, cut)
+            assert planned() == before
+    plan(other, cut)
+    assert planned() != before
+    assert not list(genome.folder.glob(".planning-*"))
+
+
+def test_write_targets__no_room_is_what_the_system_says(genome: Genome) -> None:
+    cut = genome.cut()
+    manifest, folder = plan(genome.config("o.vcf.gz", region="20"), cut), job_folder(cut.manifest)
+    targets = read_targets(folder, 0, manifest.stretches[0])
+    assert write_targets(targets, folder, 1) == manifest.stretches[0].targets
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, allowed[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as refused:
+            write_targets(targets, folder, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert (refused.value.errno, refused.value.filename) == (errno.EFBIG, str(folder / "targets-0002.npy"))
+
+
+def test_summary__refuses_another_panel(genome: Genome) -> None:
+    manifest = plan(genome.config("o.vcf.gz", region="20"), genome.cut())
+    changed = dataclasses.replace(manifest.stretches[0], panel_digest="another")
+    with pytest.raises(ProvenanceMismatchError, match=r"the panel .* is not what the job was planned with"):
+        summarise(dataclasses.replace(manifest, stretches=(changed,)), job_folder(genome.cut().manifest))

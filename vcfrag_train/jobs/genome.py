@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
+from vcfrag_core.files.lock import sole_writer
 from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
@@ -63,11 +64,20 @@ def impute_job(
 
     Raises:
         InputError, ConfigError and their kinds: See `plan`, `run_chunk` and `merge`.
+        OutputError: Another run of the same output is under way.
         ProgramError: Processes died again and again.
     """
     reporter = reporter or Reporter()
     if report is not None:
         check_report(report)
+    # Other outputs may have the manifest's name in common, and other folders of temporary files the output's.
+    with sole_writer(cut.manifest), sole_writer(config.qc_table):
+        return _impute_job(config, cut, reporter, runner, report)
+
+
+def _impute_job(
+    config: ImputeConfig, cut: PlanConfig, reporter: Reporter, runner: Runner | None, report: Path | None
+) -> JobResult:
     if config.resume and cut.manifest.is_file():
         manifest = read_manifest(cut.manifest)
         _refuse_other(manifest, config, cut)

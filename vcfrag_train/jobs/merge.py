@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.files.outputs import open_writer
+from vcfrag_core.files.outputs import companions, open_writer
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_train.jobs.chunk_file import ChunkReader, chunk_file, is_done, require_same
@@ -218,13 +218,19 @@ def _mark_file(folder: Path, path: Path) -> Path:
 
 
 def _merged(manifest: Manifest, folder: Path, path: Path) -> int | None:
-    """Records of an output that is there as it was merged; None where it is not."""
+    """Records of an output that is there as it was merged, with what belongs beside it; None where it is not."""
     mark = _read_mark(_mark_file(folder, path))
     if not isinstance(mark, dict) or not path.is_file():
         return None
     status = path.stat()
     same = mark.get("manifest") == manifest.decisions and mark.get("bytes") == status.st_size
+    same = same and mark.get("beside") == _beside(path)
     return int(mark["records"]) if same and mark.get("changed") == status.st_mtime_ns else None
+
+
+def _beside(path: Path) -> dict[str, int]:
+    """Bytes of what was written beside an output."""
+    return {file.name: file.stat().st_size for file in companions(path) if file.is_file()}
 
 
 def _mark(manifest: Manifest, folder: Path, path: Path, n_records: int) -> None:
@@ -234,5 +240,6 @@ def _mark(manifest: Manifest, folder: Path, path: Path, n_records: int) -> None:
         "records": n_records,
         "bytes": status.st_size,
         "changed": status.st_mtime_ns,
+        "beside": _beside(path),
     }
     _mark_file(folder, path).write_text(json.dumps(mark))

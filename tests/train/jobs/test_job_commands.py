@@ -25,8 +25,8 @@ def words(genome: Genome, **options: Any) -> list[object]:
 
 
 def test_parse_numbers() -> None:
-    assert parse_numbers(["4", "0-2", "7-7"]) == [4, 0, 1, 2, 7]
-    for word in ("3-0", "x", "1-", "-1", "1-2-3"):
+    assert parse_numbers(["4", "0-2", "7-7"]) == [range(4, 5), range(3), range(7, 8)]
+    for word in ("3-0", "x", "1-", "-1", "1-2-3", "9" * 5000):
         with pytest.raises(ConfigError, match="name chunks by their numbers, or by ranges such as 0-3"):
             parse_numbers([word])
 
@@ -41,6 +41,8 @@ def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run
     assert code == 2
     assert f"the manifest has chunks 0 to {n_chunks - 1}, got {n_chunks}" in said
     assert "done" not in said
+    code, said = run("run-chunk", manifest, "0-9999999999")
+    assert (code, f"the manifest has chunks 0 to {n_chunks - 1}, got 9999999999" in said) == (2, True)
     code, said = run("run-chunk", manifest, f"0-{n_chunks - 1}")
     assert (code, said.count(": done")) == (0, n_chunks)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import errno
 import resource
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.train.jobs.conftest import Genome
-from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
+from vcfrag_core.errors import ConfigError, OutputError, ProvenanceMismatchError
+from vcfrag_core.files.outputs import companions
 from vcfrag_train.jobs.chunk import run_chunk
-from vcfrag_train.jobs.genome import Worker, impute_job
+from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
 from vcfrag_train.jobs.manifest import job_folder
 from vcfrag_train.jobs.merge import merge
 from vcfrag_train.jobs.plan import plan
@@ -86,3 +88,41 @@ def test_summary__refuses_another_panel(genome: Genome) -> None:
     changed = dataclasses.replace(manifest.stretches[0], panel_digest="another")
     with pytest.raises(ProvenanceMismatchError, match=r"the panel .* is not what the job was planned with"):
         summarise(dataclasses.replace(manifest, stretches=(changed,)), job_folder(genome.cut().manifest))
+
+
+@pytest.mark.parametrize("out", ["o.pgen", "o.bcf"])
+def test_merge__what_lies_beside_an_output_is_made_again(genome: Genome, out: str) -> None:
+    cut = genome.cut()
+    manifest, folder = plan(genome.config(out, region="20"), cut), job_folder(cut.manifest)
+    Worker(cut.manifest, 1).run(0)
+    written = merge(manifest, folder)
+    beside = [file for file in companions(genome.folder / out) if file.is_file()]
+    assert beside
+    for file in beside:
+        data = file.read_bytes()
+        file.unlink()
+        assert merge(manifest, folder) == written
+        assert file.read_bytes() == data
+    beside[0].unlink()
+    for chunk in (folder / "chunks").iterdir():
+        chunk.unlink()
+    with pytest.raises(ConfigError, match="chunks are not done"):
+        merge(manifest, folder)
+
+
+def test_impute_job__a_second_one_of_the_same_output_is_refused(genome: Genome) -> None:
+    config, cut = genome.config("o.vcf.gz", region="20"), genome.cut()
+    refused = []
+
+    def runner(path: Path, numbers: Sequence[int], tell: Callable[[int], None]) -> None:
+        there = sorted(job_folder(path).iterdir())
+        for other in (cut, genome.cut(manifest=genome.folder / "other.json")):
+            with pytest.raises(OutputError, match="another run writes"):
+                impute_job(config, other)
+            refused.append(other)
+        assert sorted(job_folder(path).iterdir()) == there
+        local_runner(1, 1)(path, numbers, tell)
+
+    assert impute_job(config, cut, runner=runner).outputs == ((config.out, 260),)
+    assert len(refused) == 2
+    assert not list(genome.folder.glob(".*.lock"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +13,18 @@ import typer
 from vcfrag_core.errors import ConfigError
 
 
-def parse_numbers(words: Sequence[str]) -> list[int]:
-    """Chunk numbers from `4`, and from `0-3`, which has both ends.
+def parse_numbers(words: Sequence[str]) -> list[range]:
+    """Ranges of chunk numbers from `4`, and from `0-3`, which has both ends.
 
     Raises:
         ConfigError: A word is neither.
     """
-    numbers: list[int] = []
+    numbers = []
     for word in words:
-        found = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", word)
+        found = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", word)
         if found is None or (found[2] is not None and int(found[2]) < int(found[1])):
             raise ConfigError(f"{word!r}: name chunks by their numbers, or by ranges such as 0-3, which has both ends")
-        numbers += range(int(found[1]), int(found[2] or found[1]) + 1)
+        numbers.append(range(int(found[1]), int(found[2] or found[1]) + 1))
     return numbers
 
 
@@ -40,7 +41,7 @@ def command(
     chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)
     # Before hours of work on the others.
-    worker.require(chosen)
-    for number in chosen:
+    worker.require([end for some in chosen for end in (some[0], some[-1])])
+    for number in itertools.chain.from_iterable(chosen):
         done = worker.run(number)
         typer.echo(f"chunk {number}: {'done' if done else 'is there already'}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vcfrag_core.errors import HeldOutSampleError, VcfragError
+from vcfrag_core.errors import ConfigError, HeldOutSampleError, VcfragError
 from vcfrag_core.model.provenance import FIELDS, Provenance
 from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_core.settings import from_table
@@ -113,8 +114,12 @@ def _tables(run: RunFolder) -> list[Path]:
     """The tables of samples that the run's configurations name, as far as they are still there."""
     from vcfrag_train.training.config import FitConfig
 
-    configs = (from_table(FitConfig, table, base=run.path) for table in run.every_config())
-    return [path for config in configs for path in config.sample_tables if path.is_file()]
+    found: list[Path] = []
+    for table in run.every_config():
+        # A setting that another version took is no reason not to look at a run.
+        with contextlib.suppress(ConfigError):
+            found += from_table(FitConfig, table, base=run.path).sample_tables
+    return [path for path in found if path.is_file()]
 
 
 def _shared_groups(every: Sequence[RunSplits], tables: Sequence[Path], index_usage: IndexUsage) -> Iterable[str]:

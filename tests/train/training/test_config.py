@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.masks.draw import ArrayLikeMask, RandomMask
+from vcfrag_core.model.network import ModelConfig
 from vcfrag_core.settings import dump_toml, from_table
-from vcfrag_train.training.config import FitConfig, MasksConfig, PanelConfig, config_table, load_config
+from vcfrag_train.training.config import FitConfig, MasksConfig, PanelConfig, SplitConfig, config_table, load_config
 
 MINIMAL = '[panel]\npath = "panel.bcf"\n'
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs").glob("*.toml"))
@@ -123,3 +126,27 @@ def test_configs__the_replaced_system_retrieves_one_haplotype_of_the_whole_windo
     assert config.retrieval.k == 1
     assert config.windows.flank_cm == 0.0
     assert config.model["embedding"] == {"gated": False}
+
+
+def documented() -> list[tuple[str, str]]:
+    """Key and default of every setting in the table of docs/training.md."""
+    text = (CONFIGS[0].parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
+    table = text.split("| key | default | meaning |\n| --- | --- | --- |\n")[1].split("\n\n")[0]
+    rows = [[cell.strip().split(", ") for cell in line.split("|")[1:3]] for line in table.splitlines()]
+    return [(key.strip("`"), default) for keys, defaults in rows for key, default in zip(keys, defaults, strict=True)]
+
+
+def test_docs__name_settings_and_their_defaults() -> None:
+    tables = {"": FitConfig, "model": ModelConfig}
+    tables |= {hint: kind for hint, kind in typing.get_type_hints(FitConfig).items() if dataclasses.is_dataclass(kind)}
+    tables |= {"panel": PanelConfig, "split": SplitConfig}
+    assert len(documented()) > 30
+    for key, default in documented():
+        table, _, name = key.rpartition(".")
+        (field,) = (field for field in dataclasses.fields(tables[table]) if field.name == name)
+        if default == "required":
+            assert field.default is dataclasses.MISSING, key
+        elif default == "—":
+            assert field.default in (None, ()), key
+        else:
+            assert field.default == tomllib.loads(f"value = {default.strip('`')}")["value"], key

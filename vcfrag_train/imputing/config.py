@@ -74,6 +74,7 @@ class ImputeConfig:
         allow_panel_samples: Lets targets that are in the panel copy from themselves.
         exclude_same_person: Lets no target copy from a panel sample that is told by genotype to be the same person.
         command: The command line, for the header.
+        parameters_file: Where the parameters were read, so that a resumed run knows whether they are the same.
     """
 
     panel: Path
@@ -113,6 +114,7 @@ class ImputeConfig:
     allow_panel_samples: bool = False
     exclude_same_person: bool = False
     command: str = "vcfrag impute"
+    parameters_file: Path | None = None
 
     def __post_init__(self) -> None:
         check_output(self.out, self.output_format)

@@ -12,18 +12,45 @@ from typing import Any, Final
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import companions
 from vcfrag_core.files.tables.qc import summary_path
+from vcfrag_core.files.targets import target_file
 from vcfrag_core.hashing import text_digest
+from vcfrag_train.imputing.config import ImputeConfig
 
 _KEY: Final = "finished"
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch")
+_TABLES: Final = {".pgen": (".pvar", ".pvar.zst", ".psam"), ".bed": (".bim", ".fam")}
+# Bytes of a file, and when its content and anything of it changed, in nanoseconds.
+State = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finished:
-    """A run that has ended: its outputs with their numbers of records, and its samples."""
+    """A run that has ended: its outputs with their numbers of records, its samples, and the report it wrote."""
 
     outputs: tuple[tuple[Path, int], ...]
     n_samples: int
+    report: Path | None
+
+
+def input_states(config: ImputeConfig, panels: Sequence[Path] = (), maps: Sequence[Path] = ()) -> dict[str, State]:
+    """The files that a run reads, by their whole names, and how each of them is now.
+
+    A file is another, too, where it was put in the other's place with that one's time of change.
+
+    Args:
+        config: The run.
+        panels: Files of the panel, where it is several.
+        maps: Files of the genetic map, where it is several.
+
+    Raises:
+        InputError: There is no such target.
+    """
+    targets = [target_file(path) for path in config.targets]
+    tables = [path.with_suffix(end) for path in targets for end in _TABLES.get(path.suffix, ())]
+    chosen = (config.map, config.sex, config.samples, config.cohort, config.sites, config.parameters_file)
+    files = [config.panel, *panels, *maps, *targets, *tables, *(path for path in chosen if isinstance(path, Path))]
+    found = {str(path.absolute()): path.stat() for path in files if path.is_file()}
+    return {name: (of.st_size, of.st_mtime_ns, of.st_ctime_ns) for name, of in found.items()}
 
 
 def what_is_done(command: str) -> list[str]:
@@ -39,7 +66,14 @@ def what_is_done(command: str) -> list[str]:
     return kept
 
 
-def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]], n_samples: int) -> None:
+def mark_finished(
+    table: Path,
+    command: str,
+    outputs: Sequence[tuple[Path, int]],
+    n_samples: int,
+    inputs: Mapping[str, State],
+    report: Path | None = None,
+) -> None:
     """Adds what was written to the QC summary.
 
     Args:
@@ -47,6 +81,8 @@ def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]]
         command: The command line of the run.
         outputs: Outputs that are whole, and their numbers of records.
         n_samples: Samples in them.
+        inputs: How its inputs were when they were read.
+        report: The report that was written of it.
     """
     content = _summary(table)
     content[_KEY] = {
@@ -54,22 +90,23 @@ def mark_finished(table: Path, command: str, outputs: Sequence[tuple[Path, int]]
         "folder": _folder(),
         "beside": sorted(str(file) for path, _ in outputs for file in companions(path) if file.is_file()),
         "samples": n_samples,
+        "inputs": inputs,
+        "report": None if report is None else str(report.absolute()),
         "outputs": [{"file": str(p), "bytes": p.stat().st_size, "records": n} for p, n in outputs],
     }
     with atomic_path(summary_path(table)) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def find_finished(table: Path, command: str, inputs: Sequence[Path]) -> Finished | None:
-    """What the same command has written before, if all of it is there as it was and no input is newer.
+def find_finished(table: Path, command: str, inputs: Mapping[str, State]) -> Finished | None:
+    """What the same command has written before, if all of it is there as it was and its inputs are as they were read.
 
-    It is the same where its relative names mean the same files. An input is newer, too, where another file was put in
-    its place since, whatever time of change that one brings along.
+    It is the same where its relative names mean the same files.
 
     Args:
         table: The QC table.
         command: The command line.
-        inputs: Files that it reads.
+        inputs: Its inputs now, as `input_states` has them.
     """
     mark = _summary(table).get(_KEY)
     if not isinstance(mark, Mapping):
@@ -80,15 +117,15 @@ def find_finished(table: Path, command: str, inputs: Sequence[Path]) -> Finished
         outputs = tuple((Path(str(one["file"])), int(one["records"])) for one in mark["outputs"])
         sizes = [int(one["bytes"]) for one in mark["outputs"]]
         there = [path.stat() for path, _ in outputs]
-        read = [max(status.st_mtime_ns, status.st_ctime_ns) for status in map(Path.stat, inputs)]
+        read = {str(name): tuple(state) for name, state in mark["inputs"].items()}
+        report = None if mark["report"] is None else Path(str(mark["report"]))
         beside = [Path(str(file)).is_file() for file in mark["beside"]]
         n_samples = int(mark["samples"])
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return None
     if not there or not all(beside) or [status.st_size for status in there] != sizes:
         return None
-    written = min(status.st_mtime_ns for status in there)
-    return Finished(outputs, n_samples) if all(time < written for time in read) else None
+    return Finished(outputs, n_samples, report) if read == inputs else None
 
 
 def _folder() -> str:

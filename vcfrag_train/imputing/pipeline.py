@@ -45,7 +45,7 @@ from vcfrag_train.imputing.checks import (
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
-from vcfrag_train.imputing.finished import mark_finished
+from vcfrag_train.imputing.finished import input_states, mark_finished
 from vcfrag_train.imputing.imputers import dosages_of, open_imputer
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
@@ -89,13 +89,14 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
     reporter = reporter or Reporter()
+    inputs = input_states(config)
     target, given = read_inputs(config, reporter)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:
         result = Run(config, reporter, report, given).go(target)
     finally:
         report.write()
-    mark_finished(config.qc_table, config.command, [(result.out, result.n_records)], result.n_samples)
+    mark_finished(config.qc_table, config.command, [(result.out, result.n_records)], result.n_samples, inputs)
     return result
 
 

@@ -16,7 +16,7 @@ from vcfrag_core.files.lock import sole_writer
 from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.imputing.finished import mark_finished, what_is_done
+from vcfrag_train.imputing.finished import input_states, mark_finished, what_is_done
 from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
@@ -105,7 +105,7 @@ def _impute_job(
     if report is not None:
         report_job(manifest, folder, report, threads=config.threads)
     outputs = merge(manifest, folder, threads=config.threads, scratch=config.scratch, reporter=reporter)
-    mark_finished(config.qc_table, config.command, outputs, len(manifest.samples))
+    mark_finished(config.qc_table, config.command, outputs, len(manifest.samples), manifest.inputs, report)
     shutil.rmtree(folder)
     cut.manifest.unlink()
     return JobResult(outputs=tuple(outputs), qc=config.qc_table, n_samples=len(manifest.samples))
@@ -147,11 +147,18 @@ def report_job(manifest: Manifest, folder: Path, path: Path, *, threads: int = 1
 
 
 def _refuse_other(manifest: Manifest, config: ImputeConfig, cut: PlanConfig) -> None:
-    """Refuses to take up what another command has begun, but for how it was run."""
+    """Refuses to take up what another command has begun, but for how it was run, or what it began with other inputs."""
     if what_is_done(manifest.command) != what_is_done(config.command):
         raise ProvenanceMismatchError(
             f"--resume: {cut.manifest} was planned by `{manifest.command}`; give the same options, or run without"
             " --resume to start anew"
+        )
+    there = input_states(config, cut.panels, cut.maps)
+    changed = sorted(name for name in {*manifest.inputs, *there} if manifest.inputs.get(name) != there.get(name))
+    if changed:
+        raise ProvenanceMismatchError(
+            f"--resume: {', '.join(changed[:4])}{' and others' * (len(changed) > 4)}: not the file that {cut.manifest}"
+            " was planned with; put it back, or run without --resume to start anew"
         )
 
 

@@ -111,6 +111,7 @@ class Manifest:
         panel_missing: What missing alleles of the panel are taken for.
         sites_per_piece: Sites that are in memory at once when chunks are joined.
         samples: S names.
+        inputs: Files that were read, and how each was before, as `input_states` has them.
         stretches: In the output's order.
         chunks: All of them.
     """
@@ -126,14 +127,15 @@ class Manifest:
     panel_missing: MissingRule
     sites_per_piece: int
     samples: tuple[str, ...]
+    inputs: Mapping[str, tuple[int, int, int]]
     stretches: tuple[Stretch, ...]
     chunks: tuple[Chunk, ...]
 
     @functools.cached_property
     def decisions(self) -> str:
-        """Digest of everything but the chunks: what the output follows from."""
+        """Digest of everything but chunks and files: what the output follows from."""
         content = _content(self)
-        del content["chunks"]
+        del content["chunks"], content["inputs"]
         return text_digest("job", json.dumps(content, sort_keys=True))
 
     def chunk(self, number: int) -> Chunk:
@@ -215,6 +217,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
             ),
             "panel_missing": MissingRule(content["panel_missing"]),
             "samples": tuple(content["samples"]),
+            "inputs": {name: tuple(state) for name, state in content["inputs"].items()},
             "stretches": tuple(_stretch(entry) for entry in content["stretches"]),
             "chunks": tuple(
                 Chunk(**{**entry, "windows": tuple(entry["windows"]), "samples": tuple(entry["samples"])})

@@ -20,6 +20,7 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
+from vcfrag_train.imputing.finished import input_states
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
@@ -98,6 +99,7 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     """
     reporter = reporter or Reporter()
     _refuse(config)
+    inputs = input_states(config, cut.panels, cut.maps)
     reporter.stage("reading the targets")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     targets = read_target(
@@ -114,6 +116,7 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".planning-") as aside:
             manifest = _planned(config, cut, targets, report, reporter, Path(aside))
+            manifest = dataclasses.replace(manifest, inputs=inputs)
             folder.mkdir(exist_ok=True)
             for file in Path(aside).iterdir():
                 shutil.move(file, folder / file.name)
@@ -180,6 +183,7 @@ def _planned(
         panel_missing=config.panel_missing,
         sites_per_piece=max(_LEAST_PER_PIECE, _CELLS_PER_PIECE // len(samples)),
         samples=samples,
+        inputs={},
         stretches=tuple(stretches),
         chunks=(),
     )

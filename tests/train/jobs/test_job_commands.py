@@ -138,3 +138,13 @@ def test_impute__a_region_that_is_one_position(genome: Genome, run: Run) -> None
     code, said = run("impute", *words(genome), "--region", "20:1")
     assert code == 2
     assert "the panel has no site in region 20:1; this is one position, write 20:1- for all from there on" in said
+
+
+def test_resume__a_report_of_a_finished_run(genome: Genome, run: Run) -> None:
+    given = words(genome, report=genome.folder / "page.html")
+    assert run("impute", *given)[0] == 0
+    code, said = run("impute", *given, "--resume")
+    assert (code, "is whole already" in said) == (0, True)
+    (genome.folder / "page.html").unlink()
+    code, said = run("impute", *given, "--resume")
+    assert (code, "page.html: the run has ended, and the chunks that a report is made of are gone" in said) == (2, True)

@@ -30,7 +30,7 @@ from vcfrag_core.targets.records import Reason, TargetRecords
 from vcfrag_core.targets.targets import Targets
 from vcfrag_train.imputing.checks import match_target
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.imputing.finished import find_finished
+from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
@@ -355,22 +355,24 @@ def test_resume__of_a_finished_run_imputes_nothing(
     (genome.folder / "o.vcf.gz").write_bytes(data[:-28])
     assert "is whole already" not in run(*words, "--resume")[1]
     assert (genome.folder / "o.vcf.gz").read_bytes() == data
-    assert (
-        find_finished(genome.folder / "o.qc.tsv", shlex.join(["vcfrag", *map(str, words), "--min-r2", "0.3"]), [])
-        is None
-    )
-    newer = genome.folder / "newer"
-    newer.touch()
+    config, qc = genome.by_default("o.vcf.gz"), genome.folder / "o.qc.tsv"
     command = shlex.join(["vcfrag", *map(str, words)])
-    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is not None
-    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target, newer]) is None
+    assert find_finished(qc, command, input_states(config)) is not None
+    assert find_finished(qc, f"{command} --min-r2 0.3", input_states(config)) is None
     # Nor where another file with an old time lies in an input's place, in another folder, or without the index.
-    os.utime(newer, (0, 0))
-    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target, newer]) is None
+    data = genome.target.read_bytes()
+    there = genome.target.resolve()
+    genome.target.unlink()
+    genome.target.write_bytes(data)
+    os.utime(genome.target, ns=(0, there.stat().st_mtime_ns))
+    assert find_finished(qc, command, input_states(config)) is None
+    genome.target.unlink()
+    genome.target.symlink_to(there)
     with contextlib.chdir(genome.folder):
-        assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is None
+        assert find_finished(qc, command, input_states(config)) is None
+    assert find_finished(qc, command, input_states(config)) is not None
     (genome.folder / "o.vcf.gz.tbi").unlink()
-    assert find_finished(genome.folder / "o.qc.tsv", command, [genome.target]) is None
+    assert find_finished(qc, command, input_states(config)) is None
 
 
 def test_impute__a_large_cohort_is_cut_into_chunks(

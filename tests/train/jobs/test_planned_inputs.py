@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError, OutputError, ProvenanceMismatchError
 from vcfrag_core.files.outputs import companions
+from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.jobs.chunk import run_chunk
 from vcfrag_train.jobs.genome import Worker, impute_job, local_runner
-from vcfrag_train.jobs.manifest import job_folder
+from vcfrag_train.jobs.manifest import job_folder, write_manifest
 from vcfrag_train.jobs.merge import merge
 from vcfrag_train.jobs.plan import plan
 from vcfrag_train.jobs.summary import summarise
@@ -126,3 +128,46 @@ def test_impute_job__a_second_one_of_the_same_output_is_refused(genome: Genome) 
     assert impute_job(config, cut, runner=runner).outputs == ((config.out, 260),)
     assert len(refused) == 2
     assert not list(genome.folder.glob(".*.lock"))
+
+
+def test_resume__refuses_inputs_that_changed(genome: Genome) -> None:
+    files = {option: genome.folder / f"some.{option}" for option in ("samples", "sites", "sex")}
+    files["samples"].write_text("\n".join(genome.samples[:6]) + "\n")
+    files["sites"].write_text("chrom\tpos\tref\talt\n")
+    files["sex"].write_text("".join(f"{name}\tF\n" for name in genome.samples))
+    target = genome.folder / "own.vcf.gz"
+    target.write_bytes(genome.target.read_bytes())
+    own, cut = dataclasses.replace(genome, target=target), genome.cut()
+    config = own.config("o.vcf.gz", region="20", samples=files["samples"], sex=files["sex"], resume=True)
+    started = plan(config, cut)
+    with_sites = dataclasses.replace(config, sites=files["sites"])
+    write_manifest(dataclasses.replace(started, inputs=input_states(with_sites, cut.panels, cut.maps)), cut.manifest)
+    for changed in (target, *files.values()):
+        status, aside = changed.stat(), genome.folder / "aside"
+        changed.rename(aside)
+        changed.write_bytes(aside.read_bytes())
+        os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(ProvenanceMismatchError, match=f"{changed.name}.*: not the file that") as refused:
+            impute_job(with_sites, cut)
+        assert str(files["sites" if changed != files["sites"] else "sex"]) not in str(refused.value)
+        write_manifest(
+            dataclasses.replace(started, inputs=input_states(with_sites, cut.panels, cut.maps)), cut.manifest
+        )
+    write_manifest(dataclasses.replace(started, inputs=input_states(config, cut.panels, cut.maps)), cut.manifest)
+    assert impute_job(config, cut).n_samples == 6
+
+
+def test_find_finished__an_input_that_changed_while_it_ran(genome: Genome) -> None:
+    target = genome.folder / "own.vcf.gz"
+    target.write_bytes(genome.target.read_bytes())
+    config = dataclasses.replace(genome, target=target).config("o.vcf.gz", region="20")
+
+    def runner(path: Path, numbers: Sequence[int], tell: Callable[[int], None]) -> None:
+        target.touch()
+        local_runner(1, 1)(path, numbers, tell)
+
+    cut = genome.cut()
+    impute_job(config, cut, runner=runner)
+    assert find_finished(config.qc_table, config.command, input_states(config, cut.panels, cut.maps)) is None
+    impute_job(config, cut)
+    assert find_finished(config.qc_table, config.command, input_states(config, cut.panels, cut.maps)) is not None

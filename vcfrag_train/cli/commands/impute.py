@@ -10,15 +10,16 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import PLACE, BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
-from vcfrag_core.files.targets import target_file, target_samples
+from vcfrag_core.files.targets import target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
-from vcfrag_train.imputing.finished import find_finished
+from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.inputs import expand
 from vcfrag_train.jobs.manifest import default_manifest
@@ -200,6 +201,7 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         pass_through=options["pass_through"],
         allow_panel_samples=options["allow_panel_samples"],
         exclude_same_person=options["exclude_same_person"],
+        parameters_file=options["parameters"],
         # A run that was interrupted leaves what an undisturbed one does.
         command=shlex.join(["vcfrag", *(word for word in sys.argv[1:] if word != "--resume")]),
     )
@@ -239,11 +241,15 @@ def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
     if parts_folder(config.out, config.scratch).is_dir() or default_manifest(config.out, config.scratch).is_file():
         return False
     panels, maps = files_of(options)
-    chosen = (config.sex, config.samples, config.cohort, options["parameters"], config.sites)
-    inputs = [*panels, *maps, *map(target_file, config.targets), *(path for path in chosen if isinstance(path, Path))]
-    found = find_finished(config.qc_table, config.command, inputs)
+    found = find_finished(config.qc_table, config.command, input_states(config, panels, maps))
     if found is None:
         return False
+    report = options["report"]
+    if report is not None and (report.absolute() != found.report or not report.is_file()):
+        raise ConfigError(
+            f"--report {report}: the run has ended, and the chunks that a report is made of are gone; run without"
+            " --resume to write it"
+        )
     for path, n_records in found.outputs:
         typer.echo(f"{path} is whole already: {n_records} records of {found.n_samples} samples; nothing is left to do")
     return True

@@ -72,6 +72,8 @@ def test_check_outputs__tells_what_cannot_be_written(tmp_path: Path) -> None:
         check_outputs({"--out": (tmp_path, OUTPUT)}, {})
     with pytest.raises(OutputError, match="is a file; name a folder"):
         check_outputs({"--out": (tmp_path / "file", OUTPUT_FOLDER)}, {})
+    with pytest.raises(OutputError, match="--qc /dev/null is a device or a pipe"):
+        check_outputs({"--qc": (Path("/dev/null"), OUTPUT)}, {})
     with pytest.raises(OutputError, match="is a file, no folder"):
         check_outputs({"--out": (tmp_path / "file" / "deeper" / "x.bcf", OUTPUT)}, {})
     check_outputs({"--out": (tmp_path / "new" / "deeper" / "x.bcf", OUTPUT), "--keep": (tmp_path, OUTPUT_FOLDER)}, {})

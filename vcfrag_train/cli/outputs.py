@@ -64,6 +64,8 @@ def check_outputs(outputs: Mapping[str, tuple[Path, str]], inputs: Mapping[str, 
 def _check_writable(option: str, path: Path, kind: str) -> None:
     if kind == OUTPUT and path.is_dir():
         raise OutputError(f"{option} {path} is a folder; name a file in it")
+    if kind == OUTPUT and path.exists() and not path.is_file():
+        raise OutputError(f"{option} {path} is a device or a pipe, in whose place a file would come; name a file")
     if kind == OUTPUT_FOLDER and path.exists() and not path.is_dir():
         raise OutputError(f"{option} {path} is a file; name a folder")
     folder = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())

@@ -89,6 +89,7 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
     """
     reporter = reporter or Reporter()
+    reach_daemon(config, reporter)
     inputs = input_states(config)
     target, given = read_inputs(config, reporter)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
@@ -100,13 +101,17 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     return result
 
 
-def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCalls], CohortRecord | None]:
-    """The targets that are asked for, and what was decided for their cohort before."""
+def reach_daemon(config: ImputeConfig, reporter: Reporter) -> None:
+    """Waits until the daemon answers, where there is one: nothing is read for one that does not."""
     if config.daemon is not None:
         from vcfrag_train.client.wait import wait_until_answering
 
         reporter.stage("connecting to the daemon")
         wait_until_answering(config.daemon)
+
+
+def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCalls], CohortRecord | None]:
+    """The targets that are asked for, and what was decided for their cohort before."""
     reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.targets, region=around, threads=config.threads)

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, Outcome, dosage_r2, refused
+from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.files.vcf.writer import ImputedWriter
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import site_records
 from vcfrag_core.panel.panel import Panel, alleles_at
 from vcfrag_indexd.testing import serve
+from vcfrag_train.calibrate.parameters import ParameterFile, write_parameters
 from vcfrag_train.compare.usage import run_measured
 from vcfrag_train.imputing import pipeline as impute_pipeline
 from vcfrag_train.imputing.config import ImputeConfig
@@ -151,6 +153,11 @@ def test_impute__leaves_out_a_model_that_does_these_targets_no_good(cohort: Coho
     record = judged.out.with_name("out.cohort.json")
     again = impute(target, by_copying=False, cohort_record=record, out="again.vcf.gz")
     assert again.format_columns == judged.format_columns
+    rates = cohort.folder / "rates.toml"
+    parameters = CopyingParameters(scales=(8, 32), k=8, flank_cm=2.0, switch_per_cm=2.0)
+    write_parameters(ParameterFile(parameters=parameters), rates)
+    given = impute(target, "--parameters", str(rates), by_copying=False, out="given.vcf.gz")
+    assert "20: the model is left out: at 200 hidden typed sites of 6 targets" in given.stderr
     overruled = impute(target, by_copying=False, cohort_record=with_the_model(judged), out="overruled.vcf.gz")
     assert overruled.format_columns != judged.format_columns
 

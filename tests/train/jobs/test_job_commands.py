@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
 from vcfrag_train.cli.commands.run_chunk import parse_numbers
-from vcfrag_train.jobs.manifest import read_manifest
+from vcfrag_train.jobs.manifest import output_of, read_manifest
+from vcfrag_train.jobs.plan import plan
 
 Run = Callable[..., tuple[int, str]]
 
@@ -45,6 +47,21 @@ def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run
     assert (code, f"the manifest has chunks 0 to {n_chunks - 1}, got 9999999999" in said) == (2, True)
     code, said = run("run-chunk", manifest, f"0-{n_chunks - 1}")
     assert (code, said.count(": done")) == (0, n_chunks)
+
+
+@pytest.mark.parametrize(
+    ("out", "contig", "name"),
+    [
+        ("o.chr{contig}.bcf", "20", "o.chr20.bcf"),
+        ("o.chr{contig}.bcf", "chr20", "o.chr20.bcf"),
+        ("o.{contig}.bcf", "chr20", "o.chr20.bcf"),
+        ("o.{contig}.bcf", "20", "o.20.bcf"),
+        ("o.bcf", "chr20", "o.bcf"),
+    ],
+)
+def test_output_of__names_a_contig_once(genome: Genome, out: str, contig: str, name: str) -> None:
+    manifest = plan(genome.config("job.vcf.gz"), genome.cut())
+    assert output_of(dataclasses.replace(manifest, out=out), contig) == Path(name)
 
 
 def test_impute__one_qc_table_for_all_outputs(genome: Genome, run: Run) -> None:

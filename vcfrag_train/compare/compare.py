@@ -90,8 +90,6 @@ class ComparisonConfig:
     def __post_init__(self) -> None:
         if self.threads < 1 or self.heap_mb < 64:
             raise ConfigError(f"threads must be >= 1 and heap_mb >= 64, got {self.threads} and {self.heap_mb}")
-        if self.tune and self.unphased:
-            raise ConfigError("--tune chooses settings for phased targets; leave it out with --unphased")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +200,7 @@ def _peer_methods(
         reporter.say(f"{program} is not on the PATH and is left out")
     given = peers.PeerInput(panel=panel_path, target=files.target, genetic_map=map_for(panel, files.genetic_map))
     for peer in found:
-        reporter.say(f"running {peer.name}")
+        reporter.say(f"running {' '.join((peer.name, *peer.options))}")
         output = work / f"{peer.name}.vcf.gz"
         run = peers.run_peer(peer, given, output, threads=config.threads, heap_mb=config.heap_mb)
         yield file_method(peer.name, output, config.evaluation, _cost(run.imputation, run.preparation, config.threads))
@@ -218,10 +216,12 @@ def _tuned(
         genetic_map=map_for(panel, files.genetic_map),
         groups=exclusion_groups(panel.samples, table),
         typed=read_typed_sites(files.typed or files.target, panel.contig, threads=config.evaluation.threads),
+        unphased=config.unphased,
     )
     folder, seed = work / "tuning", config.evaluation.seed
+    settings = grid(unphased=config.unphased)
     chosen = tuned_peers(
-        given, folder, grid(), threads=config.threads, heap_mb=config.heap_mb, seed=seed, reporter=reporter
+        given, folder, settings, threads=config.threads, heap_mb=config.heap_mb, seed=seed, reporter=reporter
     )
     for peer in chosen:
         reporter.say(f"{peer.name}: {' '.join(peer.options)}; {folder / 'tuning.tsv'} lists what was tried")

@@ -1,4 +1,4 @@
-"""The best settings of Beagle and Minimac4 over a fixed grid, chosen on other samples than those compared."""
+"""The best settings of the peers over a fixed grid, chosen on other samples than those compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_core.types import F64Array
 from vcfrag_train.compare.hold_out import draw_people, hold_out
-from vcfrag_train.compare.peers import Peer, PeerInput, available_peers, run_peer
+from vcfrag_train.compare.peers import Peer, PeerInput, available_peers, run_peer, without_phase
 from vcfrag_train.evaluation.evaluate import evaluate_methods, file_method
 from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationFiles, load_evaluation_truth
 from vcfrag_train.reporter import Reporter
@@ -31,15 +31,19 @@ _BEAGLE: Final = (
 _MATCH_ERRORS: Final = ("0.01", "0.001", "0.0001")
 
 
-def grid() -> tuple[Peer, ...]:
-    """Every setting that is tried."""
+def grid(*, unphased: bool = False) -> tuple[Peer, ...]:
+    """Every setting that is tried; of targets without phase SHAPEIT4 phases for Minimac4, with its defaults."""
     beagle = [tuple(option for option in options if option) for options in itertools.product(*_BEAGLE)]
-    minimac = [("--match-error", error) for error in _MATCH_ERRORS]
-    settings = [("beagle", options) for options in beagle] + [("minimac4", options) for options in minimac]
+    minimac = Peer(name="minimac4", program="minimac4", phaser="shapeit4" if unphased else None)
+    settings = [Peer(name="beagle", program="beagle", options=options) for options in beagle]
+    settings += [dataclasses.replace(minimac, options=("--match-error", error)) for error in _MATCH_ERRORS]
     return tuple(
-        Peer(name=f"{program}-{number:02d}", program=program, options=options)
-        for number, (program, options) in enumerate(settings, start=1)
+        dataclasses.replace(peer, name=f"{_label(peer)}-{number:02d}") for number, peer in enumerate(settings, start=1)
     )
+
+
+def _label(peer: Peer) -> str:
+    return "-".join(peer.programs)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class TuningInput:
         genetic_map: Its map.
         groups: Exclusion groups of its samples.
         typed: Sites that the targets are typed at.
+        unphased: Whether the targets that are compared later have no phase.
     """
 
     path: Path
@@ -59,6 +64,7 @@ class TuningInput:
     genetic_map: GeneticMap
     groups: Mapping[str, str]
     typed: frozenset[SiteKey]
+    unphased: bool = False
 
 
 def tuned_peers(
@@ -71,7 +77,7 @@ def tuned_peers(
     seed: int,
     reporter: Reporter,
 ) -> list[Peer]:
-    """Every program that is there with its best setting, as `PROGRAM-tuned`.
+    """Every program that is there with its best setting, as `PROGRAM-tuned` or `PHASER-PROGRAM-tuned`.
 
     A tenth of the panel's samples, at most 100 and with their families, stand for targets; they are imputed from the
     others with every setting. The best one has the least error, 1 - aggregate r², relative to the best of the program's
@@ -92,11 +98,15 @@ def tuned_peers(
     n = max(1, min(MAX_SAMPLES, round(_SHARE * given.panel.n_samples)))
     people = draw_people(given.panel.samples, given.groups, n, seed, "tuning")
     files = hold_out(given.path, given.panel, people, (), given.typed, folder)
+    target = files.target
+    if given.unphased:
+        target = folder / "unphased.vcf.gz"
+        without_phase(files.target, target)
     found, _ = available_peers(settings)
     outputs = []
     for number, peer in enumerate(found, start=1):
-        reporter.say(f"tuning, setting {number} of {len(found)}: {peer.program} {' '.join(peer.options)}")
-        task = PeerInput(panel=files.panel, target=files.target, genetic_map=given.genetic_map)
+        reporter.say(f"tuning, setting {number} of {len(found)}: {_label(peer)} {' '.join(peer.options)}")
+        task = PeerInput(panel=files.panel, target=target, genetic_map=given.genetic_map)
         outputs.append(run_peer(peer, task, folder / f"{peer.name}.vcf.gz", threads=threads, heap_mb=heap_mb).output)
     if not found:
         return []
@@ -123,12 +133,12 @@ def _best(program: str, found: Sequence[Peer], r2: F64Array) -> Peer:
     told = np.isfinite(error).all(axis=0)
     relative = (error[:, told] / np.maximum(error[:, told].min(axis=0), 1e-9)).mean(axis=1)
     best = found[rows[int(np.argmin(relative)) if told.any() else 0]]
-    return dataclasses.replace(best, name=f"{program}-tuned")
+    return dataclasses.replace(best, name=f"{_label(best)}-tuned")
 
 
 def _write(found: Sequence[Peer], r2: F64Array, n_samples: int, path: Path) -> None:
     lines = ["program\toptions\tsamples\t" + "\t".join(f"r2_bin_{b + 1}" for b in range(N_BINS))]
     for peer, values in zip(found, r2.tolist(), strict=True):
         numbers = "\t".join(f"{value:.6f}" for value in values)
-        lines.append(f"{peer.program}\t{' '.join(peer.options)}\t{n_samples}\t{numbers}")
+        lines.append(f"{_label(peer)}\t{' '.join(peer.options)}\t{n_samples}\t{numbers}")
     path.write_text("\n".join(lines) + "\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cyvcf2 import VCF
 
 from tests.imputed_text import World, WorldFiles, small_world, write_world
 from tests.vcf_text import need_bcftools
@@ -74,10 +75,14 @@ def test_hold_out__splits_the_panel_and_types_the_targets(world: World, files: W
         hold_out(files.panel, panel, targets, (), {(7, "A", "C")}, tmp_path / "none")
 
 
-def test_tuned_peers__take_the_setting_of_least_error_on_panel_samples(files: WorldFiles, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unphased", [False, True], ids=["phased", "unphased"])
+def test_tuned_peers__take_the_setting_of_least_error_on_panel_samples(
+    files: WorldFiles, tmp_path: Path, unphased: bool
+) -> None:
     need_bcftools()
-    if shutil.which("minimac4") is None:
-        pytest.skip("minimac4 is not on the PATH")
+    for program in ("minimac4", *(("shapeit4",) if unphased else ())):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not on the PATH")
     panel = read_panel(files.panel)
     given = TuningInput(
         path=files.panel,
@@ -85,10 +90,11 @@ def test_tuned_peers__take_the_setting_of_least_error_on_panel_samples(files: Wo
         genetic_map=GeneticMap.constant("20", int(panel.positions[0]), int(panel.positions[-1]) + 1),
         groups={name: name for name in panel.samples},
         typed=read_typed_sites(files.target, "20"),
+        unphased=unphased,
     )
-    settings = [peer for peer in grid() if peer.program == "minimac4"]
+    settings = [peer for peer in grid(unphased=unphased) if peer.program == "minimac4"]
     (best,) = tuned_peers(given, tmp_path, settings, threads=1, heap_mb=256, seed=1, reporter=SILENT)
-    assert best.name == "minimac4-tuned"
+    assert best.name == ("shapeit4-minimac4-tuned" if unphased else "minimac4-tuned")
     with (tmp_path / "tuning.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert [row["options"] for row in rows] == [" ".join(peer.options) for peer in settings]
@@ -98,6 +104,8 @@ def test_tuned_peers__take_the_setting_of_least_error_on_panel_samples(files: Wo
     assert told.any()
     relative = (error[:, told] / error[:, told].min(axis=0)).mean(axis=1)
     assert best.options == settings[int(np.argmin(relative))].options
+    given_to_peers = tmp_path / ("unphased.vcf.gz" if unphased else "target.vcf.gz")
+    assert {call[2] for record in VCF(str(given_to_peers)) for call in record.genotypes} == {not unphased}
 
 
 def test_compare__on_a_held_out_share_of_the_panel(

@@ -26,9 +26,12 @@ def command(
         list[str] | None, typer.Option(help="Trained run to add, as RUN or NAME=RUN; repeatable.")
     ] = None,
     own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
-    peers: Annotated[bool, typer.Option(help="Run Beagle and Minimac4, default and tuned.")] = True,
+    peers: Annotated[
+        bool, typer.Option(help="Run Beagle and Minimac4, default and as is best on 1000 Genomes.")
+    ] = True,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Choose the peers' settings over a grid, on other panel samples; takes long.")
+        bool,
+        typer.Option("--tune", help="Tune the peers on other samples of this panel instead, over a grid; takes long."),
     ] = False,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
     unphased: Annotated[

@@ -77,7 +77,19 @@ def test_readme__its_lines_print_dosages_and_load_no_daemon(repository: Path) ->
     assert out.startswith("[[")
 
 
-def test_impute__dosages_are_near_the_truth(panel: vc.Panel, imputed: vc.Imputed) -> None:
+@pytest.fixture(scope="module")
+def imputed_unphased(panel: vc.Panel, tmp_path_factory: pytest.TempPathFactory) -> vc.Imputed:
+    path = tmp_path_factory.mktemp("unphased") / "array.vcf"
+    path.write_text(gzip.decompress(FILES["array"].read_bytes()).decode().replace("0|1", "0/1").replace("1|0", "0/1"))
+    genetic_map = vc.read_map(FILES["map"], panel)
+    phased = vc.Phaser(panel, genetic_map).phase(vc.read_targets(path, panel), draws=12)
+    return vc.Imputer(panel, genetic_map, corrector=vc.load_model()).impute(phased)
+
+
+@pytest.mark.parametrize("of", ["imputed", "imputed_unphased"])
+def test_impute__dosages_are_near_the_truth(panel: vc.Panel, of: str, request: pytest.FixtureRequest) -> None:
+    imputed: vc.Imputed = request.getfixturevalue(of)
+    assert imputed.model_check is not None
     targets = imputed.targets
     assert imputed.dosages.shape == (panel.n_sites, len(targets.samples))
     np.testing.assert_allclose(imputed.haplotype_dosages.sum(axis=2), imputed.dosages)

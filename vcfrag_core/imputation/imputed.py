@@ -11,6 +11,7 @@ import numpy as np
 
 from vcfrag_core.files.outputs import OutputFormat, open_writer
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.imputation.model_check import ModelCheck
 from vcfrag_core.output.cohort_sums import estimated_r2
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, independent_dosage, parse_formats, site_records
@@ -32,6 +33,8 @@ class Imputed:
         method: How they were made, for records.
         both: (S, V) probability that both haplotypes of a sample carry ALT, where they depend on each other; see
             `integrate.Integrated`. None where all are independent given the data.
+        model_check: How the model did on these targets, and whether it was used; None where none was given, or
+            where parameters were.
     """
 
     panel: Panel
@@ -39,6 +42,7 @@ class Imputed:
     probabilities: F32Array
     method: str
     both: F32Array | None = None
+    model_check: ModelCheck | None = None
 
     @property
     def haplotype_dosages(self) -> F32Array:

@@ -20,7 +20,7 @@ from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
-from vcfrag_core.imputation.model_check import check_model
+from vcfrag_core.imputation.model_check import ModelCheck, check_model
 from vcfrag_core.imputation.rates import estimate, left_out_of
 from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -134,7 +134,8 @@ class Imputer:
     def impute(self, targets: Targets | Phased) -> Imputed:
         """All sites of the panel for all targets, in memory.
 
-        Unless parameters were given, the rates of copying are estimated and the model is judged on these targets.
+        Unless parameters were given, the rates of copying are estimated and the model is judged on these targets; one
+        that does them no good is left out, as `Imputed.model_check` tells.
 
         What `Phaser.phase` made of targets is imputed as the mean over their draws.
 
@@ -147,17 +148,18 @@ class Imputer:
             return self._integrated(targets)
         if targets.phase_sets is not None:
             raise UnphasedError("the phase of the targets is not known; impute what Phaser.phase makes of them")
-        imputer = self._fitted_to(targets)
+        imputer, model_check = self._fitted_to(targets)
         windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
             panel=self.panel,
             targets=targets,
             probabilities=np.concatenate([dosage for _, dosage in windows], axis=1),
             method=imputer.method(targets.observed),
+            model_check=model_check,
         )
 
     def _integrated(self, phased: Phased) -> Imputed:
-        imputer = self._fitted_to(phased.targets)
+        imputer, model_check = self._fitted_to(phased.targets)
         parts = [part for _, part in imputer.impute_phased(phased)]
         return Imputed(
             panel=self.panel,
@@ -165,19 +167,21 @@ class Imputer:
             probabilities=np.concatenate([part.dosage for part in parts], axis=1),
             both=np.concatenate([part.both for part in parts], axis=1),
             method=imputer.method(phased.targets.observed),
+            model_check=model_check,
         )
 
-    def _fitted_to(self, targets: Targets) -> Self:
+    def _fitted_to(self, targets: Targets) -> tuple[Self, ModelCheck | None]:
         """Under the rates that these targets ask for, unless they were given, and without a model that does no good."""
         if self._parameters is not None:
-            return self
+            return self, None
         cohort, n_targets = estimation_cohort(self.panel, targets)
         left_out = left_out_of(cohort, self.cm)
         rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
         fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
-        if self.corrector is None or check_model(fitted, left_out, n_targets).used:
-            return fitted
-        return fitted.without_model()
+        if self.corrector is None:
+            return fitted, None
+        check = check_model(fitted, left_out, n_targets)
+        return fitted if check.used else fitted.without_model(), check
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""

@@ -174,7 +174,10 @@ class ImputeConfig:
             raise ConfigError(f"--min-r2 lies in [0, 1], got {self.min_r2}")
         for option, file in (("--sites", self.sites), ("--samples", self.samples), ("--sex", self.sex)):
             if isinstance(file, Path) and not file.is_file():
-                raise ConfigError(f"{option} {file}: there is no such file")
+                why = (
+                    "is read several times, so it must be a regular file" if file.exists() else "there is no such file"
+                )
+                raise ConfigError(f"{option} {file}: {why}")
         if isinstance(self.sites, Path):
             check_sites(self.sites)
         if self.pass_through and self.out.suffix in (".bgen", ".pgen"):

@@ -14,7 +14,7 @@ from typing import Final
 
 from vcfrag_core import kernel_cache
 from vcfrag_core.errors import ProgramError
-from vcfrag_train.kernels.notice import COMPILING
+from vcfrag_train.kernels.notice import COMPILING, STEP
 
 _TAIL_LINES: Final = 8
 
@@ -41,7 +41,7 @@ def compile_kernels(say: Callable[[str], None] = lambda line: None) -> CompiledK
     them. Others may do the same at the same time.
 
     Args:
-        say: Told once, if and when something is compiled.
+        say: Told what is being done, and when something is compiled.
 
     Raises:
         ProgramError: A small job failed.
@@ -83,8 +83,8 @@ def _run_small_jobs(kernels: Path, scratch: Path, say: Callable[[str], None]) ->
         try:
             for line in jobs.stderr or ():
                 said.append(line.rstrip("\n"))
-                if said[-1] == COMPILING:
-                    say(COMPILING)
+                if said[-1] == COMPILING or said[-1].startswith(STEP):
+                    say(said[-1])
         except BaseException:
             jobs.kill()
             raise

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 COMPILING = "compiling kernels, once for an installation (`vcfrag compile` does it ahead)"
+# How the lines begin in which `vcfrag compile` says where it is.
+STEP = "kernels for "
 
 
 @contextlib.contextmanager

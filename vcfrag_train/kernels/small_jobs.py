@@ -22,7 +22,7 @@ from vcfrag_core.types import I8Array
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.pipeline import impute
-from vcfrag_train.kernels.notice import telling
+from vcfrag_train.kernels.notice import STEP, telling
 from vcfrag_train.phasing.phase import phase
 from vcfrag_train.simulate.files import write_phased_vcf
 
@@ -36,8 +36,8 @@ N_FOUNDERS: Final = 12
 BASES_APART: Final = 5_000
 
 
-def main(folder: Path) -> None:
-    """Runs them in a folder that exists."""
+def main(folder: Path, say: Callable[[str], None]) -> None:
+    """Runs them in a folder that exists, and says before each kind what it is."""
     panel, phased, unphased, many = _write_inputs(folder)
 
     def job(target: Path, *, copying_only: bool = False, daemon: str | None = None) -> ImputeConfig:
@@ -51,14 +51,18 @@ def main(folder: Path) -> None:
         )
 
     # Twice: a panel that was just read may be written to, one from the cache may not.
-    for _ in range(2):
-        for target in (phased, unphased):
+    for how in ("a panel just read", "a panel kept"):
+        for target, kind in ((phased, "phased"), (unphased, "unphased")):
+            say(f"{STEP}{kind} targets, {how}")
             for copying_only in (False, True):
                 impute(job(target, copying_only=copying_only))
+        say(f"{STEP}many targets and phasing alone, {how}")
         impute(job(many, copying_only=True))
         phase(job(unphased, copying_only=True))
+    say(f"{STEP}a large panel")
     _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
     if importlib.util.find_spec("vcfrag_indexd") is not None:
+        say(f"{STEP}the daemon")
         with running_daemon({"panel": panel}, log=folder / "indexd.log", threads=1) as address:
             for copying_only in (False, True):
                 impute(job(phased, copying_only=copying_only, daemon=address))
@@ -115,4 +119,4 @@ def _say(line: str) -> None:
 
 if __name__ == "__main__":
     with telling(_say):
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), _say)

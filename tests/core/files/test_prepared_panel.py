@@ -120,7 +120,7 @@ def test_load_panels__of_a_prepared_panel_refuses_contigs(files: list[Path], tmp
     build_prepared(out, files, PanelFilter())
     with pytest.raises(UnknownContigError, match="no contig '7' here; the panel has 20, 21, X"):
         load_panels(out, region="7")
-    with pytest.raises(UnknownContigError, match="several contigs; choose one with a region"):
+    with pytest.raises(UnknownContigError, match="several contigs; name one as the region"):
         load_panels(out)
 
 

@@ -106,8 +106,11 @@ def test_check_model__a_model_that_spoils_is_left_out(panel: Panel, targets: Tar
     assert found.change > 0.1
     assert not found.used
     assert "left out" in str(found)
-    by_copying = imputer_of(panel, None).impute(targets)
-    assert np.array_equal(spoilt.impute(targets).probabilities, by_copying.probabilities)
+    by_copying, imputed = (way.impute(targets) for way in (imputer_of(panel, None), spoilt))
+    assert np.array_equal(imputed.probabilities, by_copying.probabilities)
+    assert imputed.model_check is not None
+    assert not imputed.model_check.used
+    assert by_copying.model_check is None
     assert spoilt.impute(targets).method == by_copying.method
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,9 @@ def test_impute__sites(cohort: Cohort, impute: Impute) -> None:
     assert "not in the panel, by position and alleles, the first 20:1 A>C" in chosen.stderr.replace("chr20:1", "20:1")
     line = refused(impute(target, "--sites", "tpyed", out="none.vcf.gz"), "CONFIG")
     assert "--sites tpyed: there is no such file" in line
+    os.mkfifo(cohort.folder / "pipe")
+    line = refused(impute(target, "--samples", str(cohort.folder / "pipe"), out="none.vcf.gz"), "CONFIG")
+    assert "pipe: is read several times, so it must be a regular file" in line
 
 
 def test_impute__tests_sites_by_any_number_of_samples(cohort: Cohort, impute: Impute) -> None:

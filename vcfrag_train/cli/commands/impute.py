@@ -59,7 +59,9 @@ def command(
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
     sex: Annotated[
         Path | None,
-        typer.Option(help="On X, who is a man: a name and M or F on each line, or a .fam or .psam; else it is told."),
+        typer.Option(
+            help="On X, who is a man: a name and M or F a line, or a .fam or .psam; without it, the X calls tell."
+        ),
     ] = None,
     x_male_dosage: Annotated[
         int, typer.Option(help="On X, DS of a man who surely carries ALT: 1, or 2 as association tools want it.")
@@ -125,7 +127,10 @@ def command(
     ] = False,
     exclude_same_person: Annotated[
         bool,
-        typer.Option("--exclude-same-person", help="Nor copy from panel samples that are by genotype the same person."),
+        typer.Option(
+            "--exclude-same-person",
+            help="Do not copy from panel samples who are the same person as a target by their genotypes.",
+        ),
     ] = False,
     jobs: Annotated[int, typer.Option(help="Processes that impute at the same time, of --threads each.")] = 1,
     memory: Annotated[

@@ -28,7 +28,9 @@ def command(
     samples: Annotated[Path | None, typer.Option(help="Phase these samples alone: a file of one name a line.")] = None,
     sex: Annotated[
         Path | None,
-        typer.Option(help="On X, who is a man: a name and M or F on each line, or a .fam or .psam; else it is told."),
+        typer.Option(
+            help="On X, who is a man: a name and M or F a line, or a .fam or .psam; without it, the X calls tell."
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="Threads that read, copy and compress.")] = 1,
     panel_missing: Annotated[

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Callable
 from pathlib import Path
 
 from vcfrag_core.errors import UnknownContigError
-from vcfrag_core.files.panel.reader import read_panel
+from vcfrag_core.files.panel import reader
+from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.panel.prepared import is_prepared, read_prepared
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.targets import read_target
+from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -16,6 +20,32 @@ from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.targets import Targets, place_targets
 
 __all__ = ["example", "read_map", "read_panel", "read_targets"]
+
+
+def read_panel(
+    path: str | Path,
+    *,
+    region: str | None = None,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+    missing: MissingRule = MissingRule.REFUSE,
+) -> Panel:
+    """The panel of a file with one contig, or of a region, along which nobody's ploidy changes.
+
+    Args:
+        path: VCF or BCF, or a prepared panel as `vcfrag panel build` makes one.
+        region, threads, progress, missing: See `files.panel.reader.read_panels`; of a prepared panel the last two are
+            not used.
+
+    Raises:
+        PloidyError: There are several stretches; names their regions.
+        CacheError: A damaged prepared panel.
+        InputError: See `files.panel.reader.read_panels`.
+    """
+    if is_prepared(path):
+        wanted = None if region is None else parse_region(region)
+        return reader.only_stretch(read_prepared(Path(path), wanted, threads=threads), path)
+    return reader.read_panel(path, region=region, threads=threads, progress=progress, missing=missing)
 
 
 def read_targets(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import vcfrag_core as vc
 from tests.impute_cohort import MakePanel
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.errors import (
@@ -15,6 +16,7 @@ from vcfrag_core.errors import (
     ConfigError,
     EmptyInputError,
     InputError,
+    PloidyError,
     UnknownContigError,
     UnknownSampleError,
 )
@@ -122,6 +124,19 @@ def test_load_panels__of_a_prepared_panel_refuses_contigs(files: list[Path], tmp
         load_panels(out, region="7")
     with pytest.raises(UnknownContigError, match="several contigs; name one as the region"):
         load_panels(out)
+
+
+def test_read_panel__of_the_face_takes_a_prepared_panel(files: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "all.vcfrag"
+    build_prepared(out, files, PanelFilter())
+    whole = vc.read_panel(files[0])
+    assert vc.read_panel(out, region="20").digest == whole.digest
+    last = int(whole.positions[-1])
+    assert vc.read_panel(out, region=f"20:{last}-{last}").n_sites == 1
+    with pytest.raises(EmptyInputError, match=f"no site lies in 20:{last + 1}-{last + 2}"):
+        vc.read_panel(out, region=f"20:{last + 1}-{last + 2}")
+    with pytest.raises(PloidyError, match="one haplotype in one part of X"):
+        vc.read_panel(out, region="X")
 
 
 @pytest.mark.parametrize("where", ["start", "table", "middle", "cut", "short"])

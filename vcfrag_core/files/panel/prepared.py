@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vcfrag_core.errors import CacheError, UnknownContigError
+from vcfrag_core.errors import CacheError, EmptyInputError, UnknownContigError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.panel.binary import (
@@ -126,12 +126,18 @@ def read_prepared(path: Path, region: Region | None, *, threads: int = 1) -> lis
     Raises:
         CacheError: Not this format or version, damaged or cut short.
         UnknownContigError: It has no such contig, or several where none is named.
+        EmptyInputError: No site lies in the region.
     """
     with path.open("rb") as file:
         key, entries = _table(path, file)
         chosen = _chosen(path, entries, region)
         panels = [read_panel_at(path, file, entry.offset, key, threads=threads) for entry in chosen]
-    return panels if region is None else [part for panel in panels if (part := _within(panel, region)) is not None]
+    if region is None:
+        return panels
+    within = [part for panel in panels if (part := _within(panel, region)) is not None]
+    if not within:
+        raise EmptyInputError(f"no site lies in {region}", path=path)
+    return within
 
 
 def read_own(path: Path, key: Key, *, threads: int = 1) -> list[Panel]:

@@ -21,7 +21,7 @@ class Density(enum.StrEnum):
 
 
 def command(
-    panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF.")],
+    panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF, or a prepared one.")],
     out: Annotated[Path, typer.Option(help="TOML file to write; `impute --parameters` reads it."), OUTPUT],
     map: Annotated[
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")

@@ -17,7 +17,9 @@ def command(
         typer.Option(help="Imputed (or phased) VCF or BCF, as FILE or NAME=FILE; repeat it to compare several."),
     ],
     truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")] = None,
-    panel: Annotated[Path | None, typer.Option(help="Reference panel; its frequencies bin the sites.")] = None,
+    panel: Annotated[
+        Path | None, typer.Option(help="Reference panel, also a prepared one; its frequencies bin the sites.")
+    ] = None,
     typed: Annotated[
         Path | None, typer.Option(help="Typed sites: the target VCF, or a table chrom, pos, ref, alt.")
     ] = None,

@@ -18,7 +18,9 @@ app = typer.Typer(
 @app.command("build")
 def build(
     files: Annotated[list[Path], typer.Argument(help="Phased VCF or BCF files, such as one for each chromosome.")],
-    out: Annotated[Path, typer.Option(help="Prepared panel to write; every --panel takes it."), OUTPUT],
+    out: Annotated[
+        Path, typer.Option(help="Prepared panel to write; `impute`, `phase`, `fit` and the daemon take it."), OUTPUT
+    ],
     samples: Annotated[Path | None, typer.Option(help="Keep these samples only, one name a line.")] = None,
     min_copies: Annotated[int, typer.Option(help="Keep sites whose rarer allele has so many copies.")] = 0,
     panel_missing: Annotated[

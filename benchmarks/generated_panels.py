@@ -5,7 +5,9 @@
 Makes WORK/NAME with panel, targets, truth and map, runs all programs, and leaves NAME.json and NAME.tsv beside it.
 Prints r² by MAF bin, and the error (1 − r²) of vcfrag against the better peer of every bin, with paired intervals of
 95 % over the targets; the better peer is chosen on these very targets, which flatters it. With --tune the peers'
-settings are chosen over a grid on panel samples, which takes some twenty runs of each.
+settings are chosen over a grid on panel samples, which takes some twenty runs of each. With --unphased the targets'
+phase is thrown away for all programs, and SHAPEIT4 phases for Minimac4; `vcfrag evaluate --phase` on what lies in
+WORK/NAME/compared-unphased counts their switches.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Final
 
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
+from vcfrag_train.compare.peers import PEERS, UNPHASED_PEERS
 from vcfrag_train.evaluation import output, tables
 from vcfrag_train.evaluation.evaluate import EvaluationConfig
 from vcfrag_train.evaluation.results import EVERYONE, Difference, Evaluation
@@ -25,7 +28,7 @@ from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS
 from vcfrag_train.simulate.files import write_simulation
 from vcfrag_train.simulate.simulate import SimulationConfig, simulate
 
-PEER_PROGRAMS: Final = ("beagle", "minimac4")
+PEER_PROGRAMS: Final = ("beagle", "minimac4", "shapeit4-minimac4")
 # Larger panels lack the sites that next to nobody carries, as merged panels do.
 LARGE_PANEL: Final = 10_000
 LEAST_COPIES: Final = 2
@@ -62,6 +65,8 @@ def compared(options: argparse.Namespace) -> Evaluation:
     files = write_simulation(simulate(simulation_of(options)), stem)
     config = ComparisonConfig(
         ablations=False,
+        unphased=options.unphased,
+        peers=UNPHASED_PEERS if options.unphased else PEERS,
         tune=options.tune,
         threads=options.threads,
         evaluation=EvaluationConfig(resamples=options.resamples),
@@ -69,8 +74,9 @@ def compared(options: argparse.Namespace) -> Evaluation:
     given = ComparisonFiles(
         panel=files.panel, target=files.target, truth=files.truth, genetic_map=files.genetic_map, typed=files.typed
     )
-    found = compare(given, config, stem / "compared", LineReporter(print))
-    json, tsv = (stem.with_name(f"{stem.name}.{kind}") for kind in ("json", "tsv"))
+    phase = "-unphased" if options.unphased else ""
+    found = compare(given, config, stem / f"compared{phase}", LineReporter(print))
+    json, tsv = (stem.with_name(f"{stem.name}{phase}.{kind}") for kind in ("json", "tsv"))
     output.write(found, output.Targets(json=json, tsv=tsv))
     return found
 
@@ -91,7 +97,7 @@ def against_better_peer(differences: Sequence[Difference], *, tuned: bool) -> li
 
 
 def _is_peer(name: str, *, tuned: bool) -> bool:
-    return name in PEER_PROGRAMS or (tuned and name.partition("-")[0] in PEER_PROGRAMS)
+    return name in PEER_PROGRAMS or (tuned and name.removesuffix("-tuned") in PEER_PROGRAMS)
 
 
 def _cell(rows: Sequence[Difference], group: int) -> str:
@@ -126,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--errors", action="store_true", help="gene conversion, errors of genotype and phase")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tune", action="store_true", help="choose the peers' settings over a grid; takes long")
+    parser.add_argument("--unphased", action="store_true", help="throw the targets' phase away")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resamples", type=int, default=1_000)
     parser.add_argument("--work", type=Path, default=Path("bench-out"))

@@ -8,12 +8,13 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, ProvenanceMissingError
 from vcfrag_core.model.exported import SCORES, WEIGHTS, file_digest
-from vcfrag_core.model.provenance import PROVENANCE_FILE, to_json
+from vcfrag_core.model.provenance import PROVENANCE_FILE, Provenance, to_json
 from vcfrag_core.model.scores import DATA, MASKS, SIZE
 from vcfrag_core.scoring.accuracy import BIN_NAMES
 from vcfrag_train.runs import checkpoints
@@ -30,16 +31,28 @@ def export_model(run: Path, out: Path) -> None:
         ProvenanceMissingError: The run has no checkpoint, or no validation at its step.
         ProvenanceMismatchError: The checkpoint's files are not those that it speaks of.
     """
-    if out.exists():
-        raise ConfigError(f"{out} exists already; name another folder")
+    check_free(out)
     opened = RunFolder.open(run)
     folder = opened.checkpoint()
     record = checkpoints.verify(folder)
-    scores = validation_scores(opened, record.step)
+    write_exported(out, (folder / WEIGHTS).read_bytes(), validation_scores(opened, record.step), record)
+
+
+def check_free(out: Path) -> None:
+    """
+    Raises:
+        ConfigError: There is something at `out` already.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already; name another folder")
+
+
+def write_exported(out: Path, weights: bytes, scores: Mapping[str, Any], record: Provenance) -> None:
+    """Writes a folder with the file of the weights, their scores and their record, whole or not at all."""
     temporary = out.with_name(f".partial-{out.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    shutil.copyfile(folder / WEIGHTS, temporary / WEIGHTS)
+    (temporary / WEIGHTS).write_bytes(weights)
     (temporary / SCORES).write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     files = {name: file_digest(temporary / name) for name in (WEIGHTS, SCORES)}
     described = {field: _without_folders(text) for field, text in record.described.items()}
@@ -48,7 +61,7 @@ def export_model(run: Path, out: Path) -> None:
     temporary.rename(out)
 
 
-def validation_scores(run: RunFolder, step: int) -> dict[str, dict[str, Any]]:
+def validation_scores(run: RunFolder, step: int) -> dict[str, Any]:
     """As of `vcfrag_core.model.scores.ValidationScores`, at the end of the epoch that closed with this step.
 
     Raises:
@@ -58,31 +71,40 @@ def validation_scores(run: RunFolder, step: int) -> dict[str, dict[str, Any]]:
         rows = [row for row in csv.DictReader(file) if int(row["step"]) == step]
     if not rows:
         raise ProvenanceMissingError(f"{run.metrics_path} has no validation at step {step}: finish an epoch first")
-    scores: dict[str, dict[str, Any]] = {
-        mask: {name: {who: _number(rows[-1].get(f"{mask}_{who}_r2_{name}")) for who in _WHO} for name in BIN_NAMES}
+    if not run.scores_path.is_file():
+        return scores_table(run, rows[-1], [])
+    with run.scores_path.open(encoding="utf-8", newline="") as file:
+        return scores_table(run, rows[-1], [row for row in csv.DictReader(file) if int(row["step"]) == step])
+
+
+def scores_table(
+    run: RunFolder, over_all: Mapping[str, str | float], of_each: Iterable[Mapping[str, str | float]]
+) -> dict[str, Any]:
+    """As of `vcfrag_core.model.scores.ValidationScores`.
+
+    Args:
+        run: The run whose samples judged: of several data sets each stands beside the size of its reference.
+        over_all: Scores by column of metrics.csv.
+        of_each: Rows of scores.csv.
+    """
+    scores: dict[str, Any] = {
+        mask: {name: {who: _number(over_all.get(f"{mask}_{who}_r2_{name}")) for who in _WHO} for name in BIN_NAMES}
         for mask in MASKS
     }
-    of_each = _scores_of_each(run, step)
-    return {**scores, DATA: of_each} if of_each else scores
-
-
-def _scores_of_each(run: RunFolder, step: int) -> dict[str, dict[str, Any]]:
-    """Those of each of several data sets, beside the size of its reference."""
     splits = run.splits()
     if set(splits) == {""}:
-        return {}
-    of_each: dict[str, dict[str, Any]] = {
+        return scores
+    data: dict[str, dict[str, Any]] = {
         name: {SIZE: len(one.train.reference), **{mask: {} for mask in MASKS}} for name, one in splits.items()
     }
-    with run.scores_path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if int(row["step"]) == step and row["data"] in of_each:
-                of_each[row["data"]][row["mask"]][row["maf"]] = {who: _number(row[who]) for who in _WHO}
-    return of_each
+    for row in of_each:
+        if row["data"] in data:
+            data[str(row["data"])][str(row["mask"])][str(row["maf"])] = {who: _number(row[who]) for who in _WHO}
+    return {**scores, DATA: data}
 
 
-def _number(text: str | None) -> float | None:
-    value = float(text) if text else math.nan
+def _number(text: str | float | None) -> float | None:
+    value = math.nan if text is None or text == "" else float(text)
     return None if math.isnan(value) else round(value, 6)
 
 

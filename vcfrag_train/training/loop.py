@@ -134,13 +134,13 @@ class Loop:
             checkpointer.close()
             recorder.close()
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> Scorer:
         """The scores of the model as it is, the same in every process."""
         module = self._module(0, 0)
         refresh = MetricRefresh(self._gate, self._data, self._components.site_weights, self._first_metric)
         scorer = Scorer()
         self._run([refresh, scorer], module, "validate")
-        return scorer.scores
+        return scorer
 
     def _run(self, callbacks: list[Callback], module: FitModule, what: str) -> None:
         self.trainer.callbacks.extend(callbacks)  # type: ignore[attr-defined]

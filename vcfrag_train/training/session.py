@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import ConfigError, ProvenanceMissingError
@@ -15,6 +15,7 @@ from vcfrag_core.model.exported import WEIGHTS, read_exported, read_weights
 from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.provenance import Acceptance, Provenance, check_names, versions
 from vcfrag_core.settings import to_table
+from vcfrag_core.types import F32Array
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, now
 from vcfrag_train.runs.index_usage import IndexUsage
@@ -22,7 +23,7 @@ from vcfrag_train.training.callbacks.checkpointing import Stopped
 from vcfrag_train.training.components import connected, make_model, model_config
 from vcfrag_train.training.config import FitConfig, config_table, run_config
 from vcfrag_train.training.data.dataset import RunData, load_run_data, readable
-from vcfrag_train.training.loop import Loop, Restored
+from vcfrag_train.training.loop import Loop, Restored, TrainingComponents
 
 AFTER = " after "
 _log = logging.getLogger(__name__)
@@ -72,15 +73,55 @@ def validate(run: Path, config: FitConfig | None = None) -> dict[str, float]:
     Raises:
         ProvenanceMismatchError: Something differs from the run's.
     """
-    folder = RunFolder.open(run)
-    config = config or run_config(run)
-    checkpoint = folder.checkpoint()
+    checkpoint = RunFolder.open(run).checkpoint()
     record = checkpoints.verify(checkpoint)
+    metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
+    with _judging(run, config or run_config(run), record, checkpoint) as (config, data, components):
+        return Loop(config, data, components, metric=metric).validate().scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """Weights, judged on a run's validation samples.
+
+    Attributes:
+        scores: By column of metrics.csv.
+        by_data_set: Rows of scores.csv but for epoch and step.
+        metric: (V,) the site weights of their embedding.
+    """
+
+    scores: Mapping[str, float]
+    by_data_set: Sequence[Mapping[str, float | str]]
+    metric: F32Array
+
+
+def judge(run: Path, tensors: Mapping[str, F32Array]) -> Judged:
+    """Scores other weights of the shape of a run's model on its validation samples.
+
+    Args:
+        run: Run folder.
+        tensors: The weights by name.
+
+    Raises:
+        ProvenanceMismatchError: Something differs from the run's, or the tensors are of another shape.
+    """
+    checkpoint = RunFolder.open(run).checkpoint()
+    with _judging(run, run_config(run), checkpoints.verify(checkpoint), checkpoint) as (config, data, components):
+        checkpoints.load_weights(components.model, tensors, checkpoint)
+        metric = components.site_weights()
+        scorer = Loop(config, data, components, metric=(0, metric)).validate()
+        return Judged(scores=scorer.scores, by_data_set=scorer.by_data_set, metric=metric)
+
+
+@contextlib.contextmanager
+def _judging(
+    run: Path, config: FitConfig, record: Provenance, checkpoint: Path
+) -> Iterator[tuple[FitConfig, RunData, TrainingComponents]]:
+    """A checkpoint's model on its run's data, which must be those of its record."""
     data = load_run_data(config)
     record.check(fields_of(config, data, _of_weights(run, config, record)))
-    metric = (checkpoints.read_state(checkpoint)["metric_version"], checkpoints.read_metric(checkpoint))
     with connected(config, data, _model(config, checkpoint)) as components:
-        return Loop(config, data, components, metric=metric).validate()
+        yield config, data, components
 
 
 def fields_of(config: FitConfig, data: RunData, begun: Provenance | None = None) -> dict[str, str]:

@@ -50,8 +50,9 @@ def test_pages__point_to_nothing_outside_the_repository(repository: Path) -> Non
 
 def test_pages__are_all_in_the_index(repository: Path) -> None:
     index = (repository / "docs" / "README.md").read_text()
-    for page in (repository / "docs").glob("*.md"):
-        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+    for page in (repository / "docs").rglob("*.md"):
+        name = str(page.relative_to(repository / "docs"))
+        assert name == "README.md" or f"]({name})" in index, name
 
 
 def command_lines(repository: Path, program: str) -> Iterator[tuple[str, list[str]]]:

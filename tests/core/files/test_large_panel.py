@@ -227,6 +227,24 @@ def test_large_panel__cut_short_is_refused_when_it_is_opened_or_used(vcf: Path, 
         binary.read_panel_file(newer, table)
 
 
+@pytest.mark.usefixtures("large")
+def test_load_panel__a_block_that_cannot_be_read_is_made_again(
+    vcf: Path, expected: Panel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    load_panel(vcf, cache_dir=folder)
+    panel = load_panel(vcf, cache_dir=folder)
+    (entry,) = folder.iterdir()
+    # Reading from a descriptor that is open for writing fails, as from a bad sector.
+    unreadable = os.open(tmp_path / "unreadable", os.O_WRONLY | os.O_CREAT)
+    for opened in list(Path("/proc/self/fd").iterdir()):
+        if opened.resolve() == entry:
+            os.dup2(unreadable, int(opened.name))
+    os.close(unreadable)
+    np.testing.assert_array_equal(panel.haplotypes(), expected.haplotypes())
+    assert f"{entry}: its block 0 cannot be read" in caplog.text
+
+
 PEAK_OF_WRITING = """
 import re, sys
 from pathlib import Path

@@ -55,11 +55,14 @@ class FileBlocks:
         """The bytes of a block.
 
         Raises:
-            CacheError: They are not what was written.
+            CacheError: They are not what was written, or cannot be read.
         """
         entry = self._table[number]
         content: U8Array = np.empty(int(entry["n_bytes"]), dtype=np.uint8)
-        whole = read_fully(self._descriptor, content.data, self._start + int(entry["offset"]))
+        try:
+            whole = read_fully(self._descriptor, content.data, self._start + int(entry["offset"]))
+        except OSError as error:
+            raise CacheError(f"its block {number} cannot be read: {error.strerror}", path=self._path) from error
         if not whole or bytes.fromhex(checksum(content.data)) != entry["checksum"].tobytes():
             raise CacheError(
                 f"its block {number} is damaged or cut short: remove the file, and it can be made again",

@@ -17,7 +17,7 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_train.imputing.config import ImputeConfig
 
 _KEY: Final = "finished"
-_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch")
+_HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch", "--daemon")
 _TABLES: Final = {".pgen": (".pvar", ".pvar.zst", ".psam"), ".bed": (".bim", ".fam")}
 # Bytes of a file, and when its content and anything of it changed, in nanoseconds.
 State = tuple[int, int, int]

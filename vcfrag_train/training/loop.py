@@ -63,6 +63,11 @@ class Restored:
     index_usage: IndexUsage
 
 
+def has_ended(state: Mapping[str, Any], config: FitConfig) -> bool:
+    """Whether a run with this state of its trainer has nothing left to do."""
+    return bool(state["stopped"] or state["epoch"] >= config.epochs)
+
+
 class Loop:
     """One process's part in a run.
 
@@ -99,11 +104,6 @@ class Loop:
         self._gate = MetricGate()
         self._first_metric = (self._state["metric_version"], restored.metric) if restored and self._state else metric
         self._data = self._loaders()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run that is gone on with has nothing left to do."""
-        return self._state is not None and (self._state["stopped"] or self._state["epoch"] >= self._config.epochs)
 
     def fit(self, run: RunFolder, provenance: Callable[[int], Provenance]) -> None:
         """Trains until the last epoch, early stopping or a signal.

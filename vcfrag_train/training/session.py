@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from vcfrag_core.errors import ConfigError, ProvenanceMissingError
 from vcfrag_core.evidence.inputs import INPUTS_DIGEST
 from vcfrag_core.model.exported import WEIGHTS, read_exported, read_weights
@@ -23,7 +25,7 @@ from vcfrag_train.training.callbacks.checkpointing import Stopped
 from vcfrag_train.training.components import connected, make_model, model_config
 from vcfrag_train.training.config import FitConfig, config_table, run_config
 from vcfrag_train.training.data.dataset import RunData, load_run_data, readable
-from vcfrag_train.training.loop import Loop, Restored, TrainingComponents
+from vcfrag_train.training.loop import Loop, Restored, TrainingComponents, has_ended
 
 AFTER = " after "
 _log = logging.getLogger(__name__)
@@ -124,6 +126,18 @@ def _judging(
         yield config, data, components
 
 
+def is_finished(run: Path, config: FitConfig) -> bool:
+    """Whether a run has nothing left to do under a configuration, and needs no daemon any more.
+
+    Raises:
+        ProvenanceMissingError: The run has no checkpoint.
+        ProvenanceMismatchError: Its last checkpoint is damaged.
+    """
+    checkpoint = _last_checkpoint(RunFolder.open(run))
+    checkpoints.verify(checkpoint)
+    return has_ended(checkpoints.read_state(checkpoint), config)
+
+
 def fields_of(config: FitConfig, data: RunData, begun: Provenance | None = None) -> dict[str, str]:
     """Every field of provenance for a configuration and what it names.
 
@@ -209,11 +223,12 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
         run.replace_config(config_table(config))
     if data.splits != run.splits():
         run.replace_splits(data.splits)
-    with _learning(config, data, checkpoint) as loop:
-        if not loop.finished:
-            _train(loop, run, fields, data, accepted, record.step)
-        elif loop.trainer.is_global_zero:
+    if has_ended(checkpoints.read_state(checkpoint), config):
+        if rank_zero_only.rank == 0:
             _log.warning("%s is finished, after %d steps: nothing is left to do", path, record.step)
+        return path
+    with _learning(config, data, checkpoint) as loop:
+        _train(loop, run, fields, data, accepted, record.step)
     return path
 
 

@@ -350,6 +350,10 @@ def test_resume__of_a_finished_run_imputes_nothing(
     code, said = run(*words, "--resume")
     assert (code, "is whole already: 260 records of 24 samples; nothing is left to do" in said) == (0, True)
     assert (genome.folder / "o.vcf.gz").stat().st_mtime_ns == written.st_mtime_ns
+    # How it is searched changes nothing: nobody answers there.
+    monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, words), "--resume", "--daemon", "127.0.0.1:1"])
+    assert "is whole already" in run(*words, "--resume", "--daemon", "127.0.0.1:1")[1]
+    monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, words), "--resume"])
     # Not where the output is not as it was, another thing is asked for, or an input was changed since.
     data = (genome.folder / "o.vcf.gz").read_bytes()
     (genome.folder / "o.vcf.gz").write_bytes(data[:-28])

@@ -136,6 +136,17 @@ def test_resume__a_finished_run_has_nothing_to_do(
     assert steps_of(copied) == steps_of(trained)
 
 
+def test_resume__a_finished_run_waits_for_no_daemon(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VCFRAG_DAEMON_CONNECT_SECONDS", "0.05")
+    with socket.socket() as nobody, pytest.raises(SystemExit) as stop:
+        nobody.bind(("127.0.0.1", 0))
+        main(["fit", "--resume", str(copied), "--daemon", f"127.0.0.1:{nobody.getsockname()[1]}"])
+    assert stop.value.code in (None, 0)
+    assert f"{copied} is finished, after" in caplog.text
+
+
 def test_resume__without_a_checkpoint_says_how_to_begin_again(copied: Path) -> None:
     shutil.rmtree(copied / "checkpoints")
     again = f"vcfrag fit --config {copied / 'config.toml'} --out"
@@ -150,7 +161,7 @@ def test_resume__whose_daemon_is_gone_says_how_to_do_without(
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         there = dataclasses.replace(config.daemon, addresses=(f"127.0.0.1:{nobody.getsockname()[1]}",))
-        table = config_table(dataclasses.replace(config, daemon=there))
+        table = config_table(dataclasses.replace(config, daemon=there, epochs=config.epochs + 1))
         (copied / "config.toml").write_text(dump_toml(table))
         monkeypatch.setenv("VCFRAG_DAEMON_CONNECT_SECONDS", "0.05")
         with pytest.raises(SystemExit):

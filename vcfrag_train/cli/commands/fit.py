@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vcfrag_train.cli.outputs import OUTPUT_FOLDER
+
+if TYPE_CHECKING:
+    from vcfrag_train.training.config import FitConfig
 
 
 def command(
@@ -56,7 +59,7 @@ def command(
     if settings is not None and parameters is not None:
         settings = dataclasses.replace(settings, retrieval=read_parameters(parameters).parameters)
 
-    if settings is not None:
+    if settings is not None and not (resume is not None and _is_finished(resume, settings)):
         wanted = {one.panel.name for one in settings.data_sets}
         for address in settings.daemon.addresses:
             try:
@@ -79,3 +82,9 @@ def command(
         raise
     if os.environ.get("RANK", "0") == "0":
         typer.echo(str(run))
+
+
+def _is_finished(resume: Path, settings: FitConfig) -> bool:
+    from vcfrag_train.training.session import is_finished
+
+    return is_finished(resume, settings)

@@ -6,9 +6,6 @@ So windows are kept as they are (`files.records`) in the parts folder until all 
 from __future__ import annotations
 
 import abc
-import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +13,7 @@ from typing import BinaryIO, Final, Self
 
 import numpy as np
 
-from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.atomic import atomic_path, temporary_folder
 from vcfrag_core.files.parts import PartsFolder
 from vcfrag_core.files.records import read_records, write_records
 from vcfrag_core.genome.contigs import meaning
@@ -76,7 +73,7 @@ class AssembledWriter(abc.ABC):
 
     def finish(self, header: Header) -> int:
         """Makes the files in a folder of their own and moves them to their places, the output itself last."""
-        with _folder_beside(self.path) as folder:
+        with temporary_folder(self.path) as folder:
             n_records = self._make(folder / self.path.name, header)
             made = sorted(folder.iterdir(), key=lambda file: file.name == self.path.name)
             for file in made:
@@ -138,12 +135,3 @@ def names(records: OutputRecords) -> list[str]:
     """`contig:position:REF:ALT` of every record: what a record is called where the format needs a name."""
     each = zip(records.positions.tolist(), records.refs, records.alts, strict=True)
     return [f"{records.contig}:{position}:{ref}:{alt}" for position, ref, alt in each]
-
-
-@contextlib.contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=".partial-", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

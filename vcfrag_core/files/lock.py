@@ -1,4 +1,4 @@
-"""One writer at a time for what several runs would write to."""
+"""One writer at a time for what several runs would write to, and who of them still lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ from pathlib import Path
 
 from vcfrag_core.errors import OutputError
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
+
+
+def take_lock(file: int) -> bool | None:
+    """Takes the lock of an open file, which is held until it is closed, or the process ends in whatever way.
+
+    Returns:
+        Whether it was free; None where the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return True
 
 
 @contextlib.contextmanager
@@ -23,13 +40,8 @@ def sole_writer(path: str | Path) -> Iterator[None]:
     final = Path(path)
     beside = final.with_name(f".{final.name}.lock")
     with beside.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(f"another run writes {path}; wait for it, or give this one another name") from None
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
+        if take_lock(file.fileno()) is False:
+            raise OutputError(f"another run writes {path}; wait for it, or give this one another name")
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import importlib
 import importlib.metadata
@@ -21,6 +22,7 @@ import typer
 from vcfrag_core.errors import VcfragError
 from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
+from vcfrag_train.cli.ending import ended_by_signals, status_of
 from vcfrag_train.cli.outputs import guarded
 
 COMMANDS = {
@@ -44,7 +46,6 @@ COMMANDS = {
 PROGRAM = "vcfrag"
 EXIT_FAILED = 2
 EXIT_FAULT = 70
-EXIT_INTERRUPTED = 130
 _LONGEST_WORDS = 500
 _SYSTEM_ADVICE = {
     errno.ENOSPC: "; make room, nothing that was whole before is changed",
@@ -69,7 +70,7 @@ def build_app(chosen: str | None = None) -> typer.Typer:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 refused with one line on stderr, 130 interrupted.
+    """Runs the command line and exits: 0 done, 2 refused with one line on stderr, 130 or 143 interrupted.
 
     A fault of the program ends with 70; `--debug`, wherever it stands, shows the traceback of any failure.
     """
@@ -95,7 +96,8 @@ def _process_of_its_own() -> Iterator[None]:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     share_one_heap()
     try:
-        yield
+        with ended_by_signals():
+            yield
     finally:
         # The interpreter would look for garbage once more, in hundreds of thousands of objects, before it frees all.
         gc.freeze()
@@ -104,8 +106,8 @@ def _process_of_its_own() -> Iterator[None]:
 def _run(chosen: str | None, words: Sequence[str]) -> None:
     try:
         build_app(chosen)(words, prog_name=PROGRAM)
-    except KeyboardInterrupt:
-        raise SystemExit(EXIT_INTERRUPTED) from None
+    except KeyboardInterrupt as stopped:
+        raise SystemExit(status_of(stopped)) from None
 
 
 def _leave_with(error: Exception) -> NoReturn:
@@ -150,11 +152,24 @@ def _load(name: str) -> Callable[..., None] | typer.Typer:
     """The function of a command, or the application of a command that has commands of its own."""
     module = importlib.import_module(f"vcfrag_train.cli.commands.{name.replace('-', '_')}")
     if hasattr(module, "command"):
-        return guarded(module.command)
+        return _interruptible(guarded(module.command))
     for registered in module.app.registered_commands:
-        registered.callback = guarded(registered.callback)
+        registered.callback = _interruptible(guarded(registered.callback))
     app: typer.Typer = module.app
     return app
+
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command; Typer takes every interruption for one by Ctrl-C."""
+
+    @functools.wraps(command)
+    def run(**options: object) -> None:
+        try:
+            command(**options)
+        except KeyboardInterrupt as stopped:
+            raise SystemExit(status_of(stopped)) from None
+
+    return run
 
 
 def _placeholder() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
+from vcfrag_core.files.atomic import remove_left_behind
 from vcfrag_core.files.lock import sole_writer
 from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
@@ -82,8 +87,40 @@ def _impute_job(
         manifest = read_manifest(cut.manifest)
         _refuse_other(manifest, config, cut)
     else:
-        manifest = plan(config, cut, reporter)
+        with _telling(reporter, lambda: "interrupted before the first chunk; the same command starts anew"):
+            manifest = plan(config, cut, reporter)
         remove_work(job_folder(cut.manifest))
+    with _telling(reporter, lambda: _what_is_kept(manifest, job_folder(cut.manifest))):
+        return _planned_job(config, cut, manifest, reporter, runner, report)
+
+
+@contextlib.contextmanager
+def _telling(reporter: Reporter, words: Callable[[], str]) -> Iterator[None]:
+    """Says something where the block is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        reporter.say(words())
+        raise
+
+
+def _what_is_kept(manifest: Manifest, folder: Path) -> str:
+    """What an interrupted job has done, and how it goes on."""
+    # The processes that were at work are gone.
+    remove_left_behind(folder / "chunks")
+    total = len(manifest.chunks)
+    done = total - len(missing_chunks(manifest, folder))
+    return f"interrupted: {done} of {total} chunks are done, in {folder}; the same command with --resume goes on"
+
+
+def _planned_job(
+    config: ImputeConfig,
+    cut: PlanConfig,
+    manifest: Manifest,
+    reporter: Reporter,
+    runner: Runner | None,
+    report: Path | None,
+) -> JobResult:
     folder = job_folder(cut.manifest)
     todo = missing_chunks(manifest, folder)
     total = len(manifest.chunks)
@@ -187,6 +224,7 @@ def _run_in_processes(
 ) -> list[int]:
     """Numbers that were not imputed because a process died."""
     left = dict.fromkeys(numbers)
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(path, threads)) as pool:
         waiting: dict[Future[int], int] = {pool.submit(_run, number): number for number in numbers}
@@ -200,6 +238,11 @@ def _run_in_processes(
                     tell(number)
         except BrokenProcessPool:
             return list(left)
+        except KeyboardInterrupt:
+            # A chunk may take minutes.
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -243,8 +286,18 @@ _worker: Worker | None = None
 
 def _start(path: Path, threads: int) -> None:
     global _worker
+    # Ctrl-C goes to all processes of a terminal; the first one ends the others, or they end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     share_one_heap()
     _worker = Worker(path, threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(number: int) -> int:

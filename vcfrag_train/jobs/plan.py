@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
+from vcfrag_core.files.atomic import temporary_folder
 from vcfrag_core.files.outputs import has_rows
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
@@ -114,11 +114,11 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     report = QcReport(config.targets, targets[0].samples, config.qc_table)
     folder = job_folder(cut.manifest).resolve()
     try:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".planning-") as aside:
-            manifest = _planned(config, cut, targets, report, reporter, Path(aside))
+        with temporary_folder(folder) as aside:
+            manifest = _planned(config, cut, targets, report, reporter, aside)
             manifest = dataclasses.replace(manifest, inputs=inputs)
             folder.mkdir(exist_ok=True)
-            for file in Path(aside).iterdir():
+            for file in aside.iterdir():
                 shutil.move(file, folder / file.name)
         write_manifest(manifest, cut.manifest)
         return manifest

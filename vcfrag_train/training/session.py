@@ -224,12 +224,16 @@ def _go_on(path: Path, config: FitConfig | None, accept: Collection[str]) -> Pat
     if data.splits != run.splits():
         run.replace_splits(data.splits)
     if has_ended(checkpoints.read_state(checkpoint), config):
-        if rank_zero_only.rank == 0:
-            _log.warning("%s is finished, after %d steps: nothing is left to do", path, record.step)
+        _tell_finished(path, record.step)
         return path
     with _learning(config, data, checkpoint) as loop:
         _train(loop, run, fields, data, accepted, record.step)
     return path
+
+
+@rank_zero_only
+def _tell_finished(path: Path, step: int) -> None:
+    _log.warning("%s is finished, after %d steps: nothing is left to do", path, step)
 
 
 def _last_checkpoint(run: RunFolder) -> Path:

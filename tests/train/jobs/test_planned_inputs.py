@@ -67,7 +67,7 @@ def test_plan__refused_leaves_the_job_that_is_there(genome: Genome, monkeypatch:
             assert planned() == before
     plan(other, cut)
     assert planned() != before
-    assert not list(genome.folder.glob(".planning-*"))
+    assert not list(genome.folder.glob(".partial-*"))
 
 
 def test_write_targets__no_room_is_what_the_system_says(genome: Genome) -> None:

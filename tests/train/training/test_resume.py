@@ -140,9 +140,11 @@ def test_resume__a_finished_run_waits_for_no_daemon(
     copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("VCFRAG_DAEMON_CONNECT_SECONDS", "0.05")
-    with socket.socket() as nobody, pytest.raises(SystemExit) as stop:
+    with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        main(["fit", "--resume", str(copied), "--daemon", f"127.0.0.1:{nobody.getsockname()[1]}"])
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(SystemExit) as stop:
+            main(["fit", "--resume", str(copied), "--daemon", address])
     assert stop.value.code in (None, 0)
     assert f"{copied} is finished, after" in caplog.text
 

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vcfrag_core.errors import CacheError
-from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.atomic import PRIVATE, atomic_path
 from vcfrag_core.files.panel.block_file import TABLE, FileBlocks, contents, table_of
 from vcfrag_core.hashing import DIGEST_BYTES, checksum
 from vcfrag_core.panel.compact import CompactBits, read_fully
@@ -60,7 +60,7 @@ def write_panel_file(path: Path, panel: Panel, key: Key, *, threads: int = 1) ->
 
     The file is its owner's alone, and never opened for writing again.
     """
-    with atomic_path(path) as temporary, private_file(temporary) as file:
+    with atomic_path(path, mode=PRIVATE) as temporary, private_file(temporary) as file:
         write_panel(file, panel, key, threads=threads)
 
 
@@ -116,8 +116,11 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
 
 @contextlib.contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file for its owner's eyes, who may only read it when it is done: it holds people's genotypes."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    """A file of `atomic_path` in `PRIVATE` mode, which its owner may only read when it is done.
+
+    It holds people's genotypes.
+    """
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

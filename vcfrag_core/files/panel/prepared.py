@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from vcfrag_core.errors import CacheError, EmptyInputError, UnknownContigError
-from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.atomic import PRIVATE, SHARED, atomic_path
 from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.panel.binary import (
     PAGE,
@@ -93,7 +93,7 @@ def write_prepared(
     """
     entries: list[Entry] = []
     opened = private_file if private else _shared_file
-    with atomic_path(path) as temporary, opened(temporary) as file:
+    with atomic_path(path, mode=PRIVATE if private else SHARED) as temporary, opened(temporary) as file:
         file.write(bytes(PAGE))
         for panel in panels:
             file.seek(-(-file.tell() // PAGE) * PAGE)
@@ -208,8 +208,8 @@ def _within(panel: Panel, region: Region) -> Panel | None:
 
 @contextlib.contextmanager
 def _shared_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that everybody may read whom the umask lets, and nobody change, when it is done."""
-    with path.open("xb") as file:
+    """A file that everybody may read whom the umask lets, and nobody change, when it is done."""
+    with path.open("wb") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

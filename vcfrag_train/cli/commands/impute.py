@@ -274,12 +274,7 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
         runner = None
         if where is not None:
             runner = cluster.cluster_runner(where, jobs=cut.jobs, threads=config.threads, reporter=reporter)
-        try:
-            result = impute_job(config, cut, reporter, runner, report=options["report"])
-        except KeyboardInterrupt:
-            if cut.manifest.is_file():
-                reporter.say(f"{cut.manifest} and its folder keep what is done; the same command with --resume goes on")
-            raise
+        result = impute_job(config, cut, reporter, runner, report=options["report"])
     for path, n_records in result.outputs:
         typer.echo(f"wrote {path}: {n_records} records of {result.n_samples} samples; QC in {result.qc}")
 
@@ -292,8 +287,13 @@ def _run(config: ImputeConfig) -> None:
         try:
             result = impute(config, reporter)
         except KeyboardInterrupt:
-            parts = parts_folder(config.out, config.scratch)
-            if parts.is_dir():
-                reporter.say(f"{parts} keeps what is written; the same command with --resume goes on")
+            reporter.say(_interrupted(parts_folder(config.out, config.scratch)))
             raise
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")
+
+
+def _interrupted(parts: Path) -> str:
+    n_windows = len(list(parts.glob("*.part")))
+    if not n_windows:
+        return "interrupted before the first window was written; the same command starts anew"
+    return f"interrupted: {n_windows} windows are written, in {parts}; the same command with --resume goes on"

@@ -1,4 +1,4 @@
-"""A merge that is killed leaves nothing under the output's name; the next one gives the bytes of one undisturbed."""
+"""Plans and merges that are killed leave nothing that looks whole; the next one does what one undisturbed does."""
 
 from __future__ import annotations
 
@@ -33,6 +33,30 @@ def killed(self, *words):
 setattr(ImputedWriter, method, killed)
 merge(read_manifest(manifest), job_folder(manifest))
 """
+
+# Plans, and is killed when the targets are to be written.
+_KILLED_PLAN = """
+import os, signal
+from vcfrag_train.cli.app import main
+from vcfrag_train.jobs import plan
+
+plan.write_targets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+main()
+"""
+
+
+def test_plan__killed_leaves_what_the_next_one_removes(genome: Genome) -> None:
+    manifest = genome.folder / "job.json"
+    words = ["plan", "--panel", genome.panels[0], "--map", genome.maps[0], "--target", genome.target]
+    words += ["--copying-only", "--out", genome.folder / "o.vcf.gz", "--manifest", manifest]
+    killed = [sys.executable, "-c", _KILLED_PLAN, *words]
+    run = subprocess.run(killed, capture_output=True, timeout=300, check=False)
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    assert [path.name.partition("-job")[2] for path in genome.folder.glob(".partial-*")] == [".job"]
+    assert not manifest.exists()
+    plan(genome.config("o.vcf.gz"), genome.cut())
+    assert not list(genome.folder.glob(".partial-*"))
+    assert manifest.exists()
 
 
 def test_merge__killed_twice_gives_the_same_bytes(genome: Genome) -> None:

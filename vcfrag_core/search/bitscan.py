@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.retrieval.layout import Segment
+from vcfrag_core.search.alike import Alike
 from vcfrag_core.search.engine import IndexSource, SearchTask
 from vcfrag_core.search.patterns import PatternGroup, PatternLimits, Queries, References, runs_of
 from vcfrag_core.search.scan import scan
@@ -91,11 +92,15 @@ def scan_segments(engine: TiledEngine, work: SegmentSearch, limits: PatternLimit
         wide=wide_ranges(source, task, work.segments),
         hashes=segment_hashes(work.segments),
     )
+    alleles, called = strip.pack_queries(task.alleles), strip.pack_queries(task.called)
+    ranges = np.array([strip.bit_range(*wide) for wide in references.wide], dtype=np.int64)
+    alike = Alike(alleles, called, task.excluded, task.excluded_starts, ranges)
     queries = Queries(
-        alleles=strip.pack_queries(task.alleles),
-        called=strip.pack_queries(task.called),
+        alleles=alleles,
+        called=called,
         excluded=task.excluded,
         excluded_starts=task.excluded_starts,
+        wanted=alike.wanted,
     )
     room = _room(len(source.rows), len(strip.bits), task, limits)
     scanned = list(range(len(work.segments)))
@@ -104,6 +109,7 @@ def scan_segments(engine: TiledEngine, work: SegmentSearch, limits: PatternLimit
         scanned = _search_patterns(engine, work, references, queries, min(room, limits.rooms * least), limits)
     if scanned:
         _scan_rows(engine, work, references, queries, scanned)
+    alike.share(work.ids, work.distances)
 
 
 def _search_patterns(
@@ -187,6 +193,7 @@ def _run_pass(
         queries.called,
         queries.excluded,
         queries.excluded_starts,
+        np.ascontiguousarray(queries.wanted[one.numbers]),
         one.pieces,
         references.hashes[one.numbers],
         references.keys,

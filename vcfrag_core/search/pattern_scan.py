@@ -16,7 +16,7 @@ from numba import njit
 from vcfrag_core.search.distinct import HEAD
 from vcfrag_core.search.lanes import LANES, add_rows, turn_square
 from vcfrag_core.search.select import emit, first_by_hash, splitmix64
-from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array, U64Array
 
 _FAR = 2**31 - 1
 
@@ -267,6 +267,7 @@ def scan_patterns(
     distances: I32Array,
     excluded: I64Array,
     excluded_starts: I64Array,
+    wanted: BoolArray,
     of: SegmentPatterns,
     segment_hash: np.uint64,
     keys: U64Array,
@@ -275,11 +276,12 @@ def scan_patterns(
     out_ids: I32Array,
     out_distances: F32Array,
 ) -> None:
-    """The k nearest of all R references to every query in one segment.
+    """The k nearest of all R references to every query that is wanted in one segment.
 
     Args:
         distances: (Q, N) as `fill_distances` leaves them.
         excluded, excluded_starts, keys, ids, unit: As of `vcfrag_core.search.scan.scan`.
+        wanted: (Q,) the queries that are searched for.
         of: The segment's patterns.
         segment_hash: splitmix64(start << 32 | stop).
         out_ids: (Q, K) receives the ids.
@@ -296,6 +298,8 @@ def scan_patterns(
     work, hashes = np.empty((4, n_rows), dtype=np.int64), np.empty((2, n_rows), dtype=np.uint64)
     into = _Candidates(work[0], work[1], work[2], hashes[0], keys, segment_hash)
     for q in range(len(distances)):
+        if not wanted[q]:
+            continue
         _hide(excluded, excluded_starts[q], excluded_starts[q + 1], of, unseen, 1)
         n_found, bound = _near(distances, q, of, unseen, k, near)
         n = _take_nearer(distances, q, of, unseen, near, n_found, bound, into)

@@ -18,7 +18,7 @@ from vcfrag_core.search.distinct import arrange, bring_heads_forward
 from vcfrag_core.search.lanes import LANES
 from vcfrag_core.search.pattern_scan import SegmentPatterns, fill_distances, scan_patterns
 from vcfrag_core.search.strips import Strip
-from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array, U64Array
 
 QUERIES_AT_ONCE = 64
 # The most that the patterns of a segment take, and beside all of them what they are joined from.
@@ -88,12 +88,17 @@ class References:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Queries:
-    """Q queries; see `vcfrag_core.search.scan.scan`."""
+    """Q queries; see `vcfrag_core.search.scan.scan`.
+
+    Attributes:
+        wanted: (G, Q) whether a query is searched for in a segment; see `vcfrag_core.search.alike`.
+    """
 
     alleles: U8Array
     called: U8Array
     excluded: I64Array
     excluded_starts: I64Array
+    wanted: BoolArray
 
     def pieces(self, size: int) -> Iterator[tuple[slice, Queries]]:
         """Consecutive queries, at most `size` together."""
@@ -108,6 +113,7 @@ class Queries:
                     called=self.called[some],
                     excluded=excluded,
                     excluded_starts=starts - starts[0],
+                    wanted=self.wanted[:, some],
                 ),
             )
 
@@ -171,8 +177,8 @@ class PatternGroup:
             for g, found in self._found.items():
                 checkpoint()
                 scan_patterns(
-                    of_some, some.excluded, some.excluded_starts, found, references.hashes[g], references.keys,
-                    references.ids, references.unit, ids[g, which], distances[g, which],
+                    of_some, some.excluded, some.excluded_starts, some.wanted[g], found, references.hashes[g],
+                    references.keys, references.ids, references.unit, ids[g, which], distances[g, which],
                 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from vcfrag_core.search.select import emit, keep, kth_of_few, part, settle
-from vcfrag_core.types import F32Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array, U64Array
 
 CLASSES_PER_NEIGHBOUR = 4
 ROWS_PER_CLASS = 32
@@ -143,6 +143,7 @@ def scan(
     called: U8Array,
     excluded: I64Array,
     excluded_starts: I64Array,
+    wanted: BoolArray,
     pieces: I32Array,
     segment_hashes: U64Array,
     keys: U64Array,
@@ -152,7 +153,7 @@ def scan(
     out_ids: I32Array,
     out_distances: F32Array,
 ) -> None:
-    """The k nearest of all R references to every query in every segment, from prefix sums over pieces.
+    """The k nearest of all R references to every query in every segment where it is wanted, by sums over pieces.
 
     Args:
         strip: (B, R) observed bits.
@@ -165,6 +166,7 @@ def scan(
         called: (Q, B) bits that count.
         excluded: rows left out, all queries' after each other.
         excluded_starts: (Q + 1,) where each query's begin.
+        wanted: (G, Q) which queries are searched for in which segments.
         pieces: (G, 4) first piece and piece after the last, of each segment and of its enclosing segment.
         segment_hashes: (G,) splitmix64(start << 32 | stop).
         keys: (R,) tie-breaking keys.
@@ -181,6 +183,8 @@ def scan(
     rows, near, wide, scratch, order = work[0], work[1], work[2], work[3], work[4]
     hashes, scratch_hash = np.empty(n_rows, dtype=np.uint64), np.empty(n_rows, dtype=np.uint64)
     for q in range(len(alleles)):
+        if not wanted[:, q].any():
+            continue
         if unit == 0:
             _tables(base, step_byte, alleles[q], called[q], tables)
             _prefix(strip, step_byte, piece_steps, tables, prefix)
@@ -188,6 +192,8 @@ def scan(
             _prefix_counts(strip, step_byte, step_mask, piece_steps, alleles[q], called[q], prefix)
         mine = excluded[excluded_starts[q] : excluded_starts[q + 1]]
         for g in range(len(pieces)):
+            if not wanted[g, q]:
+                continue
             low, high = prefix[pieces[g, 0]], prefix[pieces[g, 1]]
             n, bound, below = _candidates(low, high, n_rows, mine, k, far, near_all, least, scratch_all, rows, near)
             if below < k < n:

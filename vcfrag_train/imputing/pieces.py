@@ -40,9 +40,9 @@ class WindowPieces:
         self._kept = pass_through_records(checked, config.region) if config.pass_through else []
         self._step = max(1, _CELLS_PER_PIECE // len(checked.records.samples))
 
-    def is_written(self, window: Window) -> bool:
-        """Whether any site of the window goes to the output."""
-        return bool(self._written[window.start : window.stop].any())
+    def n_written(self, window: Window) -> int:
+        """How many sites of the window go to the output, where no estimated r² keeps them from it."""
+        return int(self._written[window.start : window.stop].sum())
 
     def of(self, window: Window, dosage: F32Array, both: F32Array | None = None) -> Iterator[OutputRecords]:
         """The window's records.

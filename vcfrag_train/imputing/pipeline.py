@@ -51,7 +51,7 @@ from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
-from vcfrag_train.imputing.room import check_room
+from vcfrag_train.imputing.room import Need, check_room, output_bytes, part_bytes
 from vcfrag_train.imputing.selection import chosen_sites, describe, not_in_panel, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
@@ -151,6 +151,7 @@ class Run:
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
         self._some_written = False
+        self._n_written = 0
 
     def go(self, target: Sequence[TargetCalls]) -> ImputeResult:
         """Imputes every contig that the panel has."""
@@ -407,16 +408,16 @@ class Run:
         writer.begin(contig, identity, stretch=stretch)
         pieces = WindowPieces(checked, self._config)
         windows = imputer.windows(checked.observed)
-        todo = [w for w in windows if pieces.is_written(w) and not writer.has(contig, before + w.number)]
+        todo = [w for w in windows if pieces.n_written(w) and not writer.has(contig, before + w.number)]
         done = n_sites - sum(w.stop - w.start for w in todo)
         if self._config.resume:
             written = sum(writer.has(contig, before + w.number) for w in windows)
             self._reporter.say(
                 f"{checked.label}: {written} of {len(windows)} windows are there from the run that is resumed"
             )
+        self._n_written += sum(map(pieces.n_written, windows))
         if todo:
-            places = (self._config.scratch or self._config.out.parent, self._config.out.parent)
-            check_room(places, len(checked.records.samples) * sum(w.stop - w.start for w in todo))
+            self._check_room(len(checked.records.samples), sum(map(pieces.n_written, todo)))
         self._reporter.stage(f"imputing {checked.label}")
         self._reporter.sites(done, n_sites)
         if not todo:
@@ -436,6 +437,17 @@ class Run:
                 self._reporter.sites(done, n_sites)
             if writing is not None:
                 writing.result()
+
+    def _check_room(self, n_samples: int, n_sites: int) -> None:
+        """Asks for room for the parts of so many sites, and for the output with all sites up to them."""
+        config = self._config
+        parts = n_samples * n_sites * part_bytes(config.out, config.output_format)
+        whole = n_samples * self._n_written * output_bytes(config.out, config.output_format)
+        folder = config.out.absolute().parent
+        for line in check_room(
+            [Need(folder, config.out.name, whole), Need(config.scratch or folder, "its parts", parts)]
+        ):
+            self._reporter.say(line)
 
     def header(self, samples: Sequence[str]) -> Header:
         """What the output's header says of the contigs that were checked."""

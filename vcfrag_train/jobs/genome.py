@@ -22,10 +22,12 @@ from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import input_states, mark_finished, what_is_done
+from vcfrag_train.imputing.room import check_room
 from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
 from vcfrag_train.jobs.plan import PlanConfig, plan
+from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.reporter import Reporter
 
 _TRIES: Final = 3
@@ -125,6 +127,9 @@ def _planned_job(
     todo = missing_chunks(manifest, folder)
     total = len(manifest.chunks)
     if config.resume:
+        left = [manifest.chunk(number) for number in todo]
+        for line in check_room(needs_of_job(manifest, folder, config.scratch, left)):
+            reporter.say(line)
         reporter.say(f"{total - len(todo)} of {total} chunks are there from the run that is resumed")
     reporter.stage("imputing chunks")
     done = total - len(todo)

@@ -43,6 +43,7 @@ class Stretch:
         ploidy: Of all samples, as `Ploidy` writes it.
         n_sites: Panel sites.
         n_typed: Typed ones.
+        n_written: Those that go to the output, where no estimated r² keeps them from it.
         n_unphased: Samples whose phase is not known; the chunks phase them, each along the whole stretch.
         n_windows: Windows over them.
         contig_length: Base pairs, where known.
@@ -64,6 +65,7 @@ class Stretch:
     ploidy: str
     n_sites: int
     n_typed: int
+    n_written: int
     n_unphased: int
     n_windows: int
     contig_length: int | None

@@ -15,8 +15,10 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import companions, open_writer
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
+from vcfrag_train.imputing.room import check_room
 from vcfrag_train.jobs.chunk_file import ChunkReader, chunk_file, is_done, require_same
 from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
+from vcfrag_train.jobs.room import needs_of_merge
 from vcfrag_train.reporter import SILENT, Reporter
 
 
@@ -41,7 +43,7 @@ def merge(
         Each output and its number of records.
 
     Raises:
-        ConfigError: Chunks are missing; names them.
+        ConfigError: Chunks are missing; names them. Or there is no room for the outputs.
         TruncatedFileError: A chunk is damaged.
         ProvenanceMismatchError: The panel is not what the job was planned with.
     """
@@ -54,6 +56,8 @@ def merge(
     if missing and not all(done.values()):
         named = ", ".join(map(str, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
         raise ConfigError(f"{len(missing)} of {len(manifest.chunks)} chunks are not done: {named}; run them first")
+    for line in check_room(needs_of_merge(manifest, scratch, [path for path, n in done.items() if n is None])):
+        reporter.say(line)
     results = []
     for path, numbers in outputs.items():
         n_records = done[path]

@@ -31,6 +31,7 @@ from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
+from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.targets import StretchTargets, write_targets
 from vcfrag_train.reporter import Reporter
 
@@ -188,8 +189,8 @@ def _planned(
         chunks=(),
     )
     manifest = cut_into_chunks(manifest, windows, cut)
-    n_genotypes = len(samples) * sum(stretch.n_sites for stretch in stretches)
-    check_room([folder.parent, config.scratch or config.out.parent, config.out.parent], n_genotypes)
+    for line in check_room(needs_of_job(manifest, cut.manifest.absolute().parent, config.scratch, manifest.chunks)):
+        reporter.say(line)
     return manifest
 
 
@@ -236,6 +237,7 @@ def _of_stretch(
             dataclasses.replace(
                 stretch,
                 map_digest=made_from["map"],
+                n_written=int(targets.written.sum()),
                 n_windows=len(sizes),
                 lines=run.lines(checked.label),
                 targets=digest,
@@ -261,6 +263,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
         ploidy=str(checked.ploidy),
         n_sites=panel.n_sites,
         n_typed=int(checked.observed.sum()),
+        n_written=0,
         n_unphased=int(checked.unphased.sum()),
         n_windows=0,
         contig_length=panel.contig_length or checked.records.contig_length,

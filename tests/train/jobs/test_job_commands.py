@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,11 +145,20 @@ def test_impute__scratch(
 
 
 def test_impute__no_room(genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vcfrag_train.imputing.room._BYTES_PER_GENOTYPE", 1e15)
+    monkeypatch.setattr("vcfrag_train.imputing.room._free", lambda folder: 10_000)
     for how in ([], ["--samples-per-chunk", 12]):
         code, said = run("impute", *words(genome), *how)
         assert (code, "make room, or name another disk by --scratch" in said) == (2, True)
+        assert re.search(
+            rf"{genome.folder}: this takes about 0\.[0-9] MB there \(.*o\.vcf\.gz.*\), 0\.0 MB are free", said
+        )
         assert not list(genome.folder.glob("*.job"))
+
+
+def test_impute__little_room_is_said(genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vcfrag_train.imputing.room._free", lambda folder: 49_000)
+    code, said = run("impute", *words(genome))
+    assert (code, "with --resume it goes on where the disk was full" in said) == (0, True)
 
 
 def test_impute__a_region_that_is_one_position(genome: Genome, run: Run) -> None:

@@ -60,7 +60,7 @@ def test_plan__refused_leaves_the_job_that_is_there(genome: Genome, monkeypatch:
     (genome.folder / "some.txt").write_text("\n".join(genome.samples[3:9]) + "\n")
     other = genome.config("o.vcf.gz", samples=genome.folder / "some.txt")
     with monkeypatch.context() as patch:
-        patch.setattr("vcfrag_train.imputing.room._BYTES_PER_GENOTYPE", 1e15)
+        patch.setattr("vcfrag_train.imputing.room._free", lambda folder: 0)
         for again in (plan, impute_job):
             with pytest.raises(ConfigError, match="make room"):
                 again(other, cut)

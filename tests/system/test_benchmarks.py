@@ -19,10 +19,11 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import copying, generated_panels, pedigree, plain_copying, speed, synthetic, training_panels
+from benchmarks import copying, generated_panels, growth, pedigree, plain_copying, speed, synthetic, training_panels
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
+from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.splits import read_split_table
@@ -330,3 +331,18 @@ def test_training_panels__are_those_of_the_recipe_and_share_nobody(tmp_path: Pat
         roles = read_split_table(tmp_path / name / "roles.tsv")
         of = dict(zip(table.samples, table.population, strict=True))
         assert [of[one] for one, role in roles.items() if role == "validation"] == ["query"] * 2
+
+
+def test_growth__larger_panels_hold_the_smaller_ones_at_the_same_sites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--work", str(tmp_path), "--reference", "30,90", "--targets", "6", "--megabases", "0.1"]
+    assert growth.main([*sizes, "--inside", "make"]) == 0
+    small, large = (load_panel(growth.Work(tmp_path).panel(size)) for size in (30, 90))
+    assert np.array_equal(small.positions, large.positions)
+    assert set(small.samples) < set(large.samples)
+    assert np.array_equal(large.select_samples(small.samples).packed, small.packed)
+    assert growth.main([*sizes, "--inside", "search", "--size", "90"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["size"], found["sites"]) == (90, large.n_sites)
+    assert found["typed"] == len(read_panel(growth.Work(tmp_path).target).positions)

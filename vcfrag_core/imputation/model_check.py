@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
@@ -14,7 +13,8 @@ from vcfrag_core.copying.estimation import log_loss
 from vcfrag_core.imputation.integrate import Corrected
 from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut
 from vcfrag_core.panel.panel import frequency_at
-from vcfrag_core.types import F64Array
+from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.types import F32Array, F64Array, I8Array
 
 # What the model changes of the loss of copying on most panels (docs/decisions/model-by-the-targets.md), how far that
 # varies, and how far what it does for single samples does.
@@ -39,7 +39,8 @@ class ModelCheck:
     """What a model did for hidden typed alleles, and what follows.
 
     Attributes:
-        change: Of the loss of copying by the model's correction, as a share of it; NaN where nothing was hidden.
+        change: Of the loss of copying by the model's correction, as a share of it; NaN where nothing was hidden, and
+            where copying is certain, so that the model was not asked.
         standard_error: Of the change, over samples; infinite for a single one.
         targets: Samples.
         n_sites: Typed sites that were hidden.
@@ -125,31 +126,38 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
     if left_out is None or not places:
         return ModelCheck()
     ploidy = left_out.targets.ploidy.select(np.arange(n_targets))
-    losses = np.zeros((2, n_targets))
-    n_alleles = 0
+    n_alleles = sum(int((_alleles(hidden, ploidy) >= 0).sum()) for hidden in places)
     with ThreadPoolExecutor(imputer.threads) as pool:
+        copied = np.zeros(n_targets)
         for hidden in places:
-            alleles = hidden.queries.alleles[: ploidy.n_haplotypes, hidden.sites]
-            n_alleles += int((alleles >= 0).sum())
-            frequency = frequency_at(imputer.panel, hidden.sites)
+            of_targets = dataclasses.replace(hidden, problem=hidden.problem.part(0, ploidy.n_haplotypes))
+            copied += _loss(imputer, hidden, ploidy, imputer.copied(of_targets, pool))
+        found = ModelCheck(
+            targets=left_out.targets.samples[:n_targets],
+            n_sites=sum(len(hidden.sites) for hidden in places),
+            n_alleles=n_alleles,
+            loss=float(copied.sum()) / n_alleles if n_alleles else math.nan,
+        )
+        if found.certain:
+            return found
+        corrected = np.zeros(n_targets)
+        for hidden in places:
             parts = imputer.corrected(hidden, n_targets, pool)
-            for way, dosages in zip(losses, _ways(parts), strict=True):
-                way += ploidy.sums(log_loss(dosages, alleles, frequency))
-    change, error = _change(losses[0], losses[1])
-    return ModelCheck(
-        change=change,
-        standard_error=error,
-        targets=left_out.targets.samples[:n_targets],
-        n_sites=sum(len(hidden.sites) for hidden in places),
-        n_alleles=n_alleles,
-        loss=float(losses[0].sum()) / n_alleles if n_alleles else math.nan,
-    )
+            corrected += _loss(imputer, hidden, ploidy, np.concatenate([part.corrected for part in parts]))
+    change, error = _change(copied, corrected)
+    return dataclasses.replace(found, change=change, standard_error=error)
 
 
-def _ways(parts: Sequence[Corrected]) -> tuple[F64Array, F64Array]:
-    copied = np.concatenate([part.copied for part in parts])
-    corrected = np.concatenate([part.corrected for part in parts])
-    return np.asarray(copied, dtype=np.float64), np.asarray(corrected, dtype=np.float64)
+def _alleles(hidden: HiddenSites, ploidy: Ploidy) -> I8Array:
+    """(Q, n) of the targets at the hidden sites."""
+    return hidden.queries.alleles[: ploidy.n_haplotypes, hidden.sites]
+
+
+def _loss(imputer: Corrects, hidden: HiddenSites, ploidy: Ploidy, dosage: F32Array) -> F64Array:
+    """(S,) nats of the targets."""
+    frequency = frequency_at(imputer.panel, hidden.sites)
+    lost = log_loss(np.asarray(dosage, dtype=np.float64), _alleles(hidden, ploidy), frequency)
+    return np.asarray(ploidy.sums(lost), dtype=np.float64)
 
 
 def _change(copied: F64Array, corrected: F64Array) -> tuple[float, float]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -24,15 +25,26 @@ def _fine(value: float) -> int:
     return math.floor(value * FINE + 0.5)
 
 
+# Sums of whole numbers that are local to a loop without branches become vector code, whatever the order.
+
+
 @numba.njit(cache=True, nogil=True)
-def _add_covariance(sums: I64Array, at: int, p: float, weight: float, genotype: float) -> None:
-    """Adds a haplotype to Σ w g p, Σ w p, and Σ w² g^k p (1 - p) for k = 0, 1, 2."""
-    inner = weight * weight * p * (1 - p)
-    sums[at] += _fine(weight * genotype * p)
-    sums[at + 1] += _fine(weight * p)
-    sums[at + 2] += _fine(inner)
-    sums[at + 3] += _fine(genotype * inner)
-    sums[at + 4] += _fine(genotype * genotype * inner)
+def _add_covariance(sums: I64Array, at: int, p: F64Array, weights: F64Array, genotypes: F64Array, n: int) -> None:
+    """Adds n haplotypes to Σ w g p, Σ w p, and Σ w² g^k p (1 - p) for k = 0, 1, 2."""
+    linear, total, inner, first, second = 0, 0, 0, 0, 0
+    for i in range(n):
+        weight, genotype = weights[i], genotypes[i]
+        of_inner = weight * weight * p[i] * (1 - p[i])
+        linear += _fine(weight * genotype * p[i])
+        total += _fine(weight * p[i])
+        inner += _fine(of_inner)
+        first += _fine(genotype * of_inner)
+        second += _fine(genotype * genotype * of_inner)
+    sums[at] += linear
+    sums[at + 1] += total
+    sums[at + 2] += inner
+    sums[at + 3] += first
+    sums[at + 4] += second
 
 
 @numba.njit(cache=True, nogil=True)
@@ -40,47 +52,99 @@ def _probability(dosage: float, known: bool, n_reference: float, pseudo_count: f
     return dosage if known else (n_reference * dosage + pseudo_count) / (n_reference + 2 * pseudo_count)
 
 
-@numba.njit(cache=True, nogil=True)
-def _add_sample(
-    sums: I64Array, dosage: F64Array, p: F64Array, start: int, stop: int, weight: float, frequency: float
-) -> None:
-    """Adds a sample, of which dosage and p are the haplotypes' own, to the sums that every site has."""
-    genotype, mean = 0.0, 0.0
-    for h in range(start, stop):
-        genotype += weight * dosage[h]
-        mean += weight * p[h]
-    whole = math.floor(genotype * GRID + 0.5)
-    square = whole * whole
-    sums[3] += whole
-    sums[4] += square >> LOW_BITS
-    sums[5] += square & _LOW
-    sums[6] += _fine(mean * mean)
-    for h in range(start, stop):
-        share = _fine((p[h] - frequency) ** 2)
-        sums[1] += _fine(p[h])
-        sums[2] += _fine(weight * weight * p[h])
-        sums[7] += share
-        sums[8] += share + _fine(p[h] * (1 - p[h]))
-        _add_covariance(sums, FIRST_COVARIANCE, p[h], weight, genotype)
+class _Some(NamedTuple):
+    """n haplotypes of whole samples, with room for those of all: p, weight and genotype of its sample for each."""
+
+    p: F64Array
+    weights: F64Array
+    genotypes: F64Array
+    minor: F64Array
+    factor: F64Array
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_sample_at_nodes(
-    sums: I64Array, dosage: F64Array, p: F64Array, start: int, stop: int, weight: float, powers: F64Array, swap: bool
-) -> None:
-    """Adds a sample to Σ log(1 - p), and at every node to Σ log(1 - p + p u) and the sums of the odds there."""
-    genotype = 0.0
-    for h in range(start, stop):
-        genotype += weight * dosage[h]
-    for h in range(start, stop):
-        rare = 1 - p[h] if swap else p[h]
-        sums[0] += _fine(math.log(max(1 - rare, _LEAST)))
-        for node in range(len(powers)):
-            minor = rare * powers[node]
+def _take(
+    sums: I64Array, some: _Some, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array,
+    first: int, last: int, is_alike: BoolArray, alike: bool,
+) -> int:  # fmt: skip
+    """Takes the haplotypes of samples [first, last) that are alike, or are not, and returns how many these are.
+
+    What is a sample's own is added to the sums. Sample by sample that would take longer, for counting references.
+    """
+    n, total, high, low, means = 0, 0, 0, 0, 0
+    for s in range(first, last):
+        if is_alike[s] != alike:
+            continue
+        genotype, mean = 0.0, 0.0
+        for h in range(starts[s], starts[s + 1]):
+            genotype += weights[s] * dosage[h]
+            mean += weights[s] * p[h]
+        for h in range(starts[s], starts[s + 1]):
+            some.p[n], some.weights[n], some.genotypes[n] = p[h], weights[s], genotype
+            n += 1
+        whole = math.floor(genotype * GRID + 0.5)
+        square = whole * whole
+        total += whole
+        high += square >> LOW_BITS
+        low += square & _LOW
+        means += _fine(mean * mean)
+    sums[3] += total
+    sums[4] += high
+    sums[5] += low
+    sums[6] += means
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_to_base(sums: I64Array, some: _Some, n: int, frequency: float) -> None:
+    """Adds n haplotypes to the sums that every site has, but for what is their samples' own."""
+    total, weighted, shares, spread = 0, 0, 0, 0
+    p, weights = some.p, some.weights
+    for i in range(n):
+        share = _fine((p[i] - frequency) ** 2)
+        total += _fine(p[i])
+        weighted += _fine(weights[i] * weights[i] * p[i])
+        shares += share
+        spread += share + _fine(p[i] * (1 - p[i]))
+    sums[1] += total
+    sums[2] += weighted
+    sums[7] += shares
+    sums[8] += spread
+    _add_covariance(sums, FIRST_COVARIANCE, p, weights, some.genotypes, n)
+
+
+@numba.njit(cache=True, nogil=True)
+def _logs(values: F64Array, n: int, common: float) -> int:
+    """Σ log of n values, of which many are this one."""
+    total, n_common = 0, 0
+    for i in range(n):
+        if values[i] == common:
+            n_common += 1
+        else:
+            total += _fine(math.log(values[i]))
+    return total + n_common * _fine(math.log(common))
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_at_nodes(sums: I64Array, some: _Some, n: int, powers: F64Array, swap: bool, p_none: float) -> None:
+    """Adds n haplotypes to Σ log(1 - p), and at every node to Σ log(1 - p + p u) and the sums of the odds there.
+
+    Many of them are imputed to carry no ALT: their p is `p_none`.
+    """
+    rare_none = 1 - p_none if swap else p_none
+    for i in range(n):
+        rare = 1 - some.p[i] if swap else some.p[i]
+        some.factor[i] = max(1 - rare, _LEAST)
+    sums[0] += _logs(some.factor, n, max(1 - rare_none, _LEAST))
+    for node in range(powers.shape[1]):
+        for i in range(n):
+            rare = 1 - some.p[i] if swap else some.p[i]
+            minor = rare * powers[1 if some.weights[i] > 1 else 0, node]
             factor = 1 - rare + minor
-            at = 1 + node * (1 + N_COVARIANCE)
-            sums[at] += _fine(math.log(factor))
-            _add_covariance(sums, at + 1, minor / factor, weight, genotype)
+            some.factor[i], some.minor[i] = factor, minor / factor
+        at = 1 + node * (1 + N_COVARIANCE)
+        sums[at] += _logs(some.factor, n, 1 - rare_none + rare_none * powers[0, node])
+        _add_covariance(sums, at + 1, some.minor, some.weights, some.genotypes, n)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -91,58 +155,21 @@ def _add_times(sums: I64Array, one: I64Array, count: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _all_ref(dosage: F64Array, known: BoolArray, start: int, stop: int) -> bool:
-    """Whether a sample is imputed to carry no ALT at all, as most are at most sites."""
-    n_other = 0
-    for h in range(start, stop):
-        n_other += dosage[h] != 0 or known[h]
-    return n_other == 0
-
-
-@numba.njit(cache=True, nogil=True)
 def _find_alike(dosage: F64Array, known: BoolArray, starts: I64Array, is_alike: BoolArray, alike: I64Array) -> None:
-    """Which samples are imputed to carry no ALT; for each number of haplotypes how many these are, and the last."""
+    """Which samples are imputed to carry no ALT at all, as most are at most sites.
+
+    For each number of haplotypes how many these are, and the last.
+    """
     alike[:] = 0
     for s in range(len(is_alike)):
-        is_alike[s] = _all_ref(dosage, known, starts[s], starts[s + 1])
-        if is_alike[s]:
-            of_size = alike[starts[s + 1] - starts[s]]
-            of_size[0] += 1
-            of_size[1] = s
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_to_base(
-    sums: I64Array, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array, frequency: float,
-    is_alike: BoolArray, alike: I64Array, scratch: I64Array,
-) -> None:  # fmt: skip
-    """`_add_sample` of all samples, once for those that are alike."""
-    for s in range(len(is_alike)):
-        if not is_alike[s]:
-            _add_sample(sums, dosage, p, starts[s], starts[s + 1], weights[s], frequency)
-    for count, s in alike:
-        if count:
-            scratch[:] = 0
-            _add_sample(scratch, dosage, p, starts[s], starts[s + 1], weights[s], frequency)
-            _add_times(sums, scratch, count)
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_at_nodes(
-    sums: I64Array, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array, powers: F64Array, swap: bool,
-    is_alike: BoolArray, alike: I64Array, scratch: I64Array,
-) -> None:  # fmt: skip
-    """`_add_sample_at_nodes` of all samples, once for those that are alike."""
-    for s in range(len(is_alike)):
-        if not is_alike[s]:
-            mine = powers[1 if weights[s] > 1 else 0]
-            _add_sample_at_nodes(sums, dosage, p, starts[s], starts[s + 1], weights[s], mine, swap)
-    for count, s in alike:
-        if count:
-            scratch[:] = 0
-            mine = powers[1 if weights[s] > 1 else 0]
-            _add_sample_at_nodes(scratch, dosage, p, starts[s], starts[s + 1], weights[s], mine, swap)
-            _add_times(sums, scratch, count)
+        n_other = 0
+        for h in range(starts[s], starts[s + 1]):
+            n_other += (dosage[h] != 0) | known[h]
+        is_alike[s] = n_other == 0
+        if n_other == 0:
+            size = starts[s + 1] - starts[s]
+            alike[size, 0] += 1
+            alike[size, 1] = s
 
 
 @numba.njit(cache=True, nogil=True)
@@ -182,18 +209,38 @@ def add_up(
     weight2 = 0.0
     for s in range(n_samples):
         weight2 += weights[s] * weights[s] * (starts[s + 1] - starts[s])
+    # For each number of haplotypes how many samples are alike, and one of them.
     alike = np.zeros((1 + np.max(np.diff(starts)), 2), dtype=np.int64)
     is_alike = np.zeros(n_samples, dtype=np.bool_)
     one_base, one_few = np.zeros(base.shape[1], dtype=np.int64), np.zeros(few.shape[2], dtype=np.int64)
+    room, room_of_one = np.empty((5, n_queries)), np.empty((5, len(alike)))
+    some = _Some(room[0], room[1], room[2], room[3], room[4])
+    one = _Some(room_of_one[0], room_of_one[1], room_of_one[2], room_of_one[3], room_of_one[4])
+    none = _probability(0.0, False, n_reference, pseudo_count)
     for site in range(n_sites):
+        total = 0
         for h in range(n_queries):
             value = min(max(float(dosage[site, h]), 0.0), 1.0)
-            base[site, 0] += _fine(value)
+            total += _fine(value)
             d[h] = math.floor(value * GRID + 0.5) / GRID
             p[h] = _probability(d[h], known[site, h], n_reference, pseudo_count)
+        base[site, 0] = total
         _find_alike(d, known[site], starts, is_alike, alike)
-        _add_to_base(base[site], d, p, starts, weights, frequency[site], is_alike, alike, one_base)
+        n = _take(base[site], some, d, p, starts, weights, 0, n_samples, is_alike, False)
+        _add_to_base(base[site], some, n, frequency[site])
+        for count, s in alike:
+            if count:
+                one_base[:] = 0
+                size = _take(one_base, one, d, p, starts, weights, s, s + 1, is_alike, True)
+                _add_to_base(one_base, one, size, frequency[site])
+                _add_times(base[site], one_base, count)
         alt = base[site, 2] / FINE
         for side in range(2):
             if (weight2 - alt if side else alt) < many:
-                _add_at_nodes(few[site, side], d, p, starts, weights, powers, side == 1, is_alike, alike, one_few)
+                _add_at_nodes(few[site, side], some, n, powers, side == 1, none)
+                for count, s in alike:
+                    if count:
+                        one_few[:] = 0
+                        size = _take(one_base, one, d, p, starts, weights, s, s + 1, is_alike, True)
+                        _add_at_nodes(one_few, one, size, powers, side == 1, none)
+                        _add_times(few[site, side], one_few, count)

@@ -112,22 +112,34 @@ def words_of(rows: U8Array) -> U64Array:
 def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
     """(H, ceil((stop - start) / 64)) panel bits of the window's sites, bit 0 of word 0 being site `start`."""
     n_words = (stop - start + 63) // 64
-    out = np.zeros((len(packed), n_words), dtype=np.uint64)
-    first, shift, last = start >> 3, start & 7, (stop + 7) >> 3
+    out = np.empty((len(packed), n_words), dtype=np.uint64)
+    first, down, last = start >> 3, np.uint64(start & 7), (stop + 7) >> 3
+    up, mask = np.uint64(8) - down, ~np.uint64(0) >> np.uint64(64 * n_words - (stop - start))
+    # The words whose nine bytes are all there.
+    whole = max(0, (last - first - 1) // 8)
     for h in range(len(packed)):
         row = packed[h]
-        for b in range(first, last):
-            byte = np.uint64(row[b])
-            if b == last - 1 and stop & 7:
-                byte &= np.uint64((1 << (stop & 7)) - 1)
-            bit = ((b - first) << 3) - shift
-            if bit < 0:
-                out[h, 0] |= byte >> np.uint64(-bit)
-                continue
-            out[h, bit >> 6] |= byte << np.uint64(bit & 63)
-            if bit & 63 > 56 and (bit >> 6) + 1 < n_words:
-                out[h, (bit >> 6) + 1] |= byte >> np.uint64(64 - (bit & 63))
+        for w in range(whole):
+            word = _word_at(row, first + 8 * w) >> down
+            out[h, w] = word | (np.uint64(row[first + 8 * w + 8]) << up) << np.uint64(56)
+        for w in range(whole, n_words):
+            out[h, w] = np.uint64(0)
+            for i in range(9):
+                b = first + 8 * w + i
+                byte = np.uint64(row[b]) if b < last else np.uint64(0)
+                out[h, w] |= byte >> down if i == 0 else (byte << up) << np.uint64(8 * (i - 1))
+        if n_words:
+            out[h, n_words - 1] &= mask
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _word_at(row: U8Array, b: int) -> np.uint64:
+    """The eight bytes from byte b on, which the compiler reads as one."""
+    word = np.uint64(0)
+    for i in range(8):
+        word |= np.uint64(row[b + i]) << np.uint64(8 * i)
+    return word
 
 
 @numba.njit(cache=True, nogil=True)

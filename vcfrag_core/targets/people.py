@@ -108,8 +108,12 @@ def _compared(concordance: F64Array, named: int | None) -> list[int]:
     values = np.where(np.isnan(concordance), -1.0, concordance)
     if named is not None:
         values[named] = -1.0
-    order = np.argsort(-values, kind="stable")[:_MAX_COMPARED]
-    return [int(p) for i, p in enumerate(order) if values[p] >= (0 if i == 0 else _NEARLY_EQUAL)]
+    nearly_equal = np.flatnonzero(values >= _NEARLY_EQUAL)
+    if not len(nearly_equal):
+        nearest = int(values.argmax())
+        return [nearest] if values[nearest] >= 0 else []
+    order = np.argsort(-values[nearly_equal], kind="stable")[:_MAX_COMPARED]
+    return [int(p) for p in nearly_equal[order]]
 
 
 def _likenesses(
@@ -165,9 +169,12 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy
         sites: (M,) panel sites.
         ploidy: Which haplotypes are one sample; each two in turn unless given.
     """
-    target = _one_hot(_copies(alleles, Ploidy.of_rows(len(alleles), ploidy)))
-    called = target.sum(axis=(0, 2))
-    equal = np.empty((target.shape[1], panel.n_samples))
+    none, one, two = _one_hot(_copies(alleles, Ploidy.of_rows(len(alleles), ploidy)))
+    called = (none + one + two).sum(axis=1)
+    # The panel lacks no call: who has neither one copy nor two has none, so that two products tell all three.
+    without = none.sum(axis=1, keepdims=True)
+    more = np.concatenate([one - none, two - none], axis=1).T
+    share = np.empty((len(none), panel.n_samples))
     starts = panel.ploidy.starts
     # Of a large panel many samples are read at once, since every reading goes through its blocks.
     for first in range(0, panel.n_samples, 32 * _SAMPLES_AT_ONCE):
@@ -176,10 +183,12 @@ def genotype_concordance(alleles: I8Array, panel: Panel, sites: I64Array, ploidy
         for start in several[::_SAMPLES_AT_ONCE]:
             block = np.arange(start, min(start + _SAMPLES_AT_ONCE, several.stop))
             here = read[int(starts[start] - starts[first]) : int(starts[block[-1] + 1] - starts[first])]
-            reference = _one_hot(_copies(here, panel.ploidy.select(block)))
-            equal[:, block] = sum(target[g] @ reference[g].T for g in range(3))
+            copies = panel.ploidy.select(block).copies(here)
+            reference = np.concatenate([copies == 1, copies == 2], axis=1).astype(np.float32)
+            share[:, block] = (reference @ more).T + without
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(equal / called[:, None], dtype=np.float64)
+        share /= called[:, None]
+    return share
 
 
 def _informative(panel: Panel, observed: BoolArray) -> I64Array:

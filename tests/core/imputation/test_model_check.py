@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -118,6 +119,21 @@ def test_check_model__a_model_that_changes_nothing_is_left_out(panel: Panel, tar
     found = checked(imputer_of(panel, Corrector(Shifting(0.0), "none")), targets)
     assert found.change == pytest.approx(0, abs=1e-5)
     assert not found.used
+
+
+def test_check_model__does_not_ask_the_model_where_copying_is_certain(panel: Panel) -> None:
+    class Refusing(Shifting):
+        def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+            raise AssertionError("asked")
+
+    imputer = imputer_of(panel, Corrector(Refusing(0.0), "refuses"))
+    in_panel = Targets.from_haplotypes(panel.haplotypes()[:8].astype(np.int8))
+    rates = dataclasses.replace(imputer.parameters(in_panel.observed), mismatch=1e-6, switch_per_cm=1e-3)
+    found = checked(imputer.with_parameters(rates), in_panel)
+    assert found.certain
+    assert not found.used
+    assert np.isnan(found.change)
+    assert found.record()["change_of_loss"] is None
 
 
 def test_check_model__is_the_same_for_any_number_of_threads(panel: Panel, targets: Targets) -> None:

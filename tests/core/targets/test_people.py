@@ -77,6 +77,17 @@ def test_likest_samples__a_person_twice_in_the_panel_is_found_twice(make_panel: 
     assert {pair.relation for pair in pairs} == {Relation.SAME}
 
 
+def test_likest_samples__of_many_nearly_equal_ones_takes_the_nearest_then_the_first(make_panel: MakePanel) -> None:
+    haplotypes = make_panel(n_samples=20, n_sites=400, seed=5).haplotypes()
+    copies = np.tile(haplotypes[10:12], (6, 1))
+    copies[0, :4] ^= 1
+    panel = Panel.from_haplotypes(np.concatenate([haplotypes, copies]))
+    pairs = likest_samples(
+        ["x"], target_of(panel, [5]), np.ones(400, np.bool_), panel, np.linspace(0, 200, 400), Ploidy.of([2])
+    )
+    assert [pair.panel_sample for pair in pairs] == [panel.samples[i] for i in (5, 21, 22, 23)]
+
+
 def test_likest_samples__says_nothing_where_someone_has_one_haplotype(make_panel: MakePanel) -> None:
     panel = make_panel(n_samples=10, n_sites=100, seed=6)
     everything = np.ones(100, np.bool_)

@@ -204,6 +204,27 @@ def test_load_run_data__one_person_is_one_with_and_without_a_table(
         load_run_data(several(data=(whole, part, other)))
 
 
+def test_load_run_data__families_of_one_name_in_two_tables_are_one(
+    several: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    whole, _, other = several().data
+    names = {"whole": [f"S{i:04}" for i in range(2, 12)], "other": [f"TS{i:04}" for i in range(3, 6)]}
+
+    def load(family: str) -> object:
+        (tmp_path / "whole.fam").write_text("".join(f"1 {name} 0 0 0 -9\n" for name in names["whole"][:2]))
+        (tmp_path / "other.fam").write_text(f"{family} {names['other'][2]} 0 0 0 -9\n")
+        roles = dict.fromkeys(names["whole"], "train") | {"S0030": "validation"}
+        one = with_roles(whole, tmp_path, tmp_path / "whole.fam", roles)
+        roles = dict.fromkeys(names["other"][:2], "train") | {names["other"][2]: "validation"}
+        return load_run_data(several(data=(one, with_roles(other, tmp_path, tmp_path / "other.fam", roles))))
+
+    with pytest.raises(
+        ConfigError, match=r"of its family,.*unrelated families that have one name in two tables need two"
+    ):
+        load("1")
+    assert load("B1")
+
+
 def test_load_run_data__who_is_referred_to_in_one_data_set_judges_in_none(
     several: Callable[..., FitConfig], tmp_path: Path
 ) -> None:

@@ -278,10 +278,11 @@ def _check_people(sets: Sequence[TrainingData], tables: Sequence[Path]) -> None:
             judge, judged_in = people.get(name) or families.get(groups[name], ("", ""))
             if judge:
                 relation = "" if judge == name else f" as {judge!r}, of its family,"
+                apart = "; unrelated families that have one name in two tables need two" if relation else ""
                 raise ConfigError(
                     f"sample {name!r} trains in data set {one.name!r} and{relation} validates in {judged_in!r}: give "
                     "both the same split.samples, which keeps families together, and one split.file, or the same "
-                    "seed and fraction"
+                    f"seed and fraction{apart}"
                 )
 
 

@@ -45,11 +45,12 @@ class _Shown(Reporter):
 
 
 @contextlib.contextmanager
-def showing(what: str = "sites") -> Iterator[Reporter]:
+def showing(what: str = "sites", *, compiles: bool = True) -> Iterator[Reporter]:
     """A reporter that writes to stderr; without a terminal only what the user should know, and no bar.
 
     Args:
         what: What the bar counts.
+        compiles: Whether kernels may have to be compiled; where none are used, what compiles them is not imported.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), _PerSecond(what), TimeRemainingColumn())
@@ -60,5 +61,5 @@ def showing(what: str = "sites") -> Iterator[Reporter]:
             warnings.showwarning = lambda message, *_, **__: shown.say(f"warning: {message}")
             if note := kernel_cache.note():
                 shown.say(f"note: {note}")
-            with telling(shown.say) if note is None else contextlib.nullcontext():
+            with telling(shown.say) if note is None and compiles else contextlib.nullcontext():
                 yield shown

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from vcfrag_core.errors import ConfigError, ProgramError, UnavailableError
 from vcfrag_train import extras
-from vcfrag_train.jobs.genome import Runner, Worker
+from vcfrag_train.jobs.genome import Runner
+from vcfrag_train.jobs.worker import Worker
 from vcfrag_train.reporter import Reporter
 
 if TYPE_CHECKING:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,16 +15,15 @@ from typing import Final
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
 from vcfrag_core.files.atomic import remove_left_behind
 from vcfrag_core.files.lock import sole_writer
-from vcfrag_core.memory import share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import input_states, mark_finished, what_is_done
 from vcfrag_train.imputing.room import check_room
-from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
 from vcfrag_train.jobs.plan import PlanConfig, plan
 from vcfrag_train.jobs.room import needs_of_job
+from vcfrag_train.jobs.worker import Worker, run_here, start
 from vcfrag_train.reporter import Reporter
 
 _TRIES: Final = 3
@@ -231,8 +227,8 @@ def _run_in_processes(
     left = dict.fromkeys(numbers)
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(path, threads)) as pool:
-        waiting: dict[Future[int], int] = {pool.submit(_run, number): number for number in numbers}
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(path, threads)) as pool:
+        waiting: dict[Future[int], int] = {pool.submit(run_here, number): number for number in numbers}
         try:
             while waiting:
                 finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
@@ -252,61 +248,3 @@ def _run_in_processes(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return []
-
-
-class Worker:
-    """Runs chunks of one manifest and keeps the last stretch open.
-
-    Args:
-        path: The manifest.
-        threads: Threads of a chunk.
-    """
-
-    def __init__(self, path: Path, threads: int) -> None:
-        self._manifest: Manifest = read_manifest(path)
-        self._folder = job_folder(path)
-        self._threads = threads
-        self._open: tuple[int, OpenedStretch] | None = None
-
-    def require(self, numbers: Sequence[int]) -> None:
-        """
-        Raises:
-            RangeError: The manifest has no such chunk.
-        """
-        for number in numbers:
-            self._manifest.chunk(number)
-
-    def run(self, number: int) -> bool:
-        """Runs a chunk; whether there was something to do."""
-        stretch = self._manifest.chunk(number).stretch
-        if self._open is None or self._open[0] != stretch:
-            # The old one is let go before the new one is read.
-            self._open = None
-            self._open = (stretch, OpenedStretch(self._manifest, self._folder, stretch, self._threads))
-        return run_chunk(self._manifest, self._folder, number, threads=self._threads, opened=self._open[1])
-
-
-_worker: Worker | None = None
-
-
-def _start(path: Path, threads: int) -> None:
-    global _worker
-    # Ctrl-C goes to all processes of a terminal; the first one ends the others, or they end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    share_one_heap()
-    _worker = Worker(path, threads)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _run(number: int) -> int:
-    if _worker is None:
-        raise ProgramError("the process was not started")
-    _worker.run(number)
-    return number

@@ -36,10 +36,11 @@ from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
 from vcfrag_train.jobs.chunk import run_chunk
 from vcfrag_train.jobs.chunk_file import chunk_file, is_done
-from vcfrag_train.jobs.genome import Worker, impute_job, local_runner, longest_first
+from vcfrag_train.jobs.genome import impute_job, local_runner, longest_first
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
 from vcfrag_train.jobs.plan import cut_into_chunks, plan
+from vcfrag_train.jobs.worker import Worker
 
 
 def sizes(manifest: Manifest, folder: Path) -> list[list[int]]:

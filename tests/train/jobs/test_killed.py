@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from tests.train.jobs.conftest import Genome
-from vcfrag_train.jobs.genome import Worker
 from vcfrag_train.jobs.manifest import job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge
 from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.worker import Worker
 
 # Merges, and is killed when METHOD of the writer is called for the NUMBERth time.
 _KILLED = """

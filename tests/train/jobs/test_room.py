@@ -12,11 +12,11 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import OutputFormat
 from vcfrag_train.imputing import room
 from vcfrag_train.imputing.room import Need, check_room, output_bytes, part_bytes
-from vcfrag_train.jobs.genome import Worker
 from vcfrag_train.jobs.manifest import Manifest
 from vcfrag_train.jobs.merge import merge
 from vcfrag_train.jobs.plan import plan
 from vcfrag_train.jobs.room import needs_of_job, needs_of_merge
+from vcfrag_train.jobs.worker import Worker
 
 GB = 10**9
 

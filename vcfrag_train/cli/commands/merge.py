@@ -20,11 +20,11 @@ def command(
     import shutil
 
     from vcfrag_train.cli.progress import showing
-    from vcfrag_train.jobs.manifest import job_folder, read_manifest
+    from vcfrag_train.jobs.manifest import is_of_everybody, job_folder, read_manifest
     from vcfrag_train.jobs.merge import merge
 
     job = read_manifest(manifest)
-    with showing() as reporter:
+    with showing(compiles=not all(is_of_everybody(job, chunk) for chunk in job.chunks)) as reporter:
         outputs = merge(job, job_folder(manifest), threads=threads, scratch=scratch, reporter=reporter)
     if remove:
         shutil.rmtree(job_folder(manifest))

@@ -36,7 +36,7 @@ def command(
     threads: Annotated[int, typer.Option(help="Threads that search and copy.")] = 1,
 ) -> None:
     """Imputes chunks of a job; those that are there and whole are left alone."""
-    from vcfrag_train.jobs.genome import Worker
+    from vcfrag_train.jobs.worker import Worker
 
     chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)

@@ -44,7 +44,7 @@ PANELS: Final = {
 
 
 QUERIES: Final = 240
-JUDGES: Final = 16
+JUDGES: Final = 48
 
 
 def write_panel(name: str, folder: Path) -> None:

@@ -13,6 +13,8 @@ DATA: Final = "data"
 SIZE: Final = "reference_samples"
 # References that differ by no more than this factor speak for each other.
 _LIKE: Final = 2.0
+# A reference this many times as large as the largest that was tried is one of which nobody knows.
+_BEYOND: Final = 1.5
 
 Bin = tuple[float, float]
 Scores = Mapping[str, Mapping[str, Any]]
@@ -39,11 +41,20 @@ class ValidationScores:
 
         Args:
             n_samples: Reference samples that it shall be used with: data sets of about that size are asked, or those
-                of the nearest. Of several data sets their mean error counts. All data sets unless given.
+                of the nearest. Of several data sets their mean error counts; beyond the largest by more than half, the
+                error of each of the largest. All data sets unless given.
         """
-        asked = self._of_size(n_samples)
+        largest = max(self.sizes, default=0)
+        is_beyond = n_samples is not None and bool(largest) and n_samples > _BEYOND * largest
+        asked = self._of_size(largest if is_beyond else n_samples)
+        # The larger the reference, the less copying leaves to do: beyond those tried, each of the largest must agree.
+        juries = [[one] for one in asked] if is_beyond else [asked]
         edges = zip(BIN_NAMES, MAF_EDGES[:-1], MAF_EDGES[1:], strict=True)
-        return tuple((low, high) for name, low, high in edges if any(_worse(asked, mask, name) for mask in MASKS))
+        return tuple(
+            (low, high)
+            for name, low, high in edges
+            if any(_worse(jury, mask, name) for jury in juries for mask in MASKS)
+        )
 
     @property
     def _data(self) -> Mapping[str, Mapping[str, Any]]:

@@ -100,3 +100,16 @@ def test_left_to_copying__asks_data_sets_of_about_that_size() -> None:
     assert scores.left_to_copying(100_000) == ((0.005, 0.01),)
     assert scores.left_to_copying() == ((0.005, 0.01),)
     assert scores.sizes == (60, 300, 400, 12_500)
+
+
+def test_left_to_copying__beyond_the_largest_reference_each_of_the_largest_must_be_better() -> None:
+    def of(n_samples: int, error: float) -> dict[str, object]:
+        r2 = {"0-0.1": {"model": 1 - error, "copying": 0.8}}
+        return {"reference_samples": n_samples, "half": r2, "array": r2}
+
+    data = {"a": of(300, 0.9), "b": of(2_000, 0.21), "c": of(2_500, 0.1)}
+    scores = ValidationScores({"half": {}, "array": {}, "data": data})
+    assert scores.left_to_copying(2_500) == scores.left_to_copying(3_750) == ()
+    assert scores.left_to_copying(3_751) == scores.left_to_copying(100_000) == ((0.0, 0.001),)
+    better = ValidationScores({"half": {}, "array": {}, "data": data | {"b": of(2_000, 0.19)}})
+    assert better.left_to_copying(100_000) == ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 
 from vcfrag_core.copying.parameters import density
-from vcfrag_core.errors import RangeError
+from vcfrag_core.errors import RangeError, SplitMismatchError
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -21,85 +21,30 @@ from vcfrag_core.phasing.kernels import DiploidModel, draw_phases
 from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
-from vcfrag_core.phasing.rates import PathRates, prior_rates, rates_of_paths
+from vcfrag_core.phasing.rates import prior_rates, rates_of_paths
 from vcfrag_core.phasing.refinement import ChainRows, chain_model, likeliest, phase_sets, redrawn
+from vcfrag_core.phasing.samples import PhasingReference, PhasingSample
+from vcfrag_core.phasing.serving import (
+    ROUNDS_OF_SERVING,
+    fill_missing,
+    people_of,
+    require_typed,
+    together,
+    without_rows,
+)
 from vcfrag_core.phasing.stretches import Stretches, lay_stretches, switch_probabilities
 from vcfrag_core.retrieval import site_weights
-from vcfrag_core.retrieval.queries import External, QueryBlock, SearchResult
+from vcfrag_core.retrieval.identity import mask_digest
+from vcfrag_core.retrieval.queries import QueryBlock, SearchResult
 from vcfrag_core.targets.calls import UNPHASED
+from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, I64Array, U8Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.random import ReferenceRows
-from vcfrag_core.window.retriever import IndexSpec
+from vcfrag_core.window.retriever import IndexSpec, OpenedIndex
 
 SAMPLES_AT_ONCE = 32
-_WORD = 64
-
-
-@dataclasses.dataclass(slots=True)
-class _Sample:
-    """One sample on its way.
-
-    Attributes:
-        number: Which of the targets it is.
-        name: What it is called when neighbours are searched.
-        genotypes: (M,) ALT copies, -1 missing.
-        first: (M,) allele of the first haplotype where its phase is known, else -1.
-        set_starts: Sites of known phase at which another phase set begins than the one before.
-        key: Of its random numbers.
-        phases: (D, M) alleles of the first haplotype in the last round's draws; before the last round the first one is
-            the likeliest phase near their consensus.
-        copied: (C, E) rows that they copied most.
-        rates: Of switches and mismatches, from the draws of the last round.
-        chain_rows: Candidates of all rounds.
-        agreed: (n,) allele of the first haplotype at heterozygotes in consensus phase.
-        probability: (n,) of its lying so to the one before.
-    """
-
-    number: int
-    name: str | External
-    genotypes: I8Array
-    first: I8Array
-    set_starts: I64Array
-    key: int
-    phases: I8Array
-    copied: I32Array
-    rates: PathRates
-    chain_rows: ChainRows | None
-    agreed: I8Array
-    probability: F32Array
-
-    def queries(self, n_draws: int) -> I8Array:
-        """(Q, M) what is searched for: the haplotypes of some draws, and the sample without its heterozygotes."""
-        known = np.where(self.genotypes == 1, -1, self.genotypes // 2)
-        missing = self.genotypes < 0
-        drawn = self.phases[:n_draws]
-        haplotypes = np.concatenate([drawn, self.genotypes - drawn])
-        haplotypes[:, missing] = -1
-        return np.concatenate([haplotypes, np.where(missing, -1, known)[None]]).astype(np.int8)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Reference:
-    """Haplotypes that may be copied, at the typed sites, and a search among them.
-
-    Attributes:
-        panel: They as a panel.
-        words: (H, W) their alleles.
-        split: Whose they are.
-    """
-
-    panel: Panel
-    words: U64Array
-    split: Split
-
-    @classmethod
-    def of(cls, panel: Panel, split: Split) -> _Reference:
-        width = -(-panel.n_sites // _WORD) * (_WORD // 8)
-        padded = np.zeros((panel.n_haplotypes, width), dtype=np.uint8)
-        padded[:, : panel.packed.shape[1]] = panel.packed
-        return cls(panel=panel, words=padded.view("<u8"), split=split)
 
 
 class Phaser:
@@ -143,28 +88,34 @@ class Phaser:
             raise RangeError("no site is typed: there is nothing to phase")
         return phasing_parameters_for(density(observed, self.cm))
 
-    def phase(self, targets: Targets, *, draws: int = 1) -> Phased:
+    def phase(self, targets: Targets, *, draws: int = 1, target_reference: TargetReference | None = None) -> Phased:
         """Phases the samples that have unphased heterozygotes; others stay as they are.
 
-        A sample's draws follow from its genotypes, its name, the panel and the parameters: neither other samples nor
-        the number of threads nor `draws` change them.
+        A sample's draws follow from its genotypes, its name, the panel, the parameters and `target_reference`: neither
+        other samples nor the number of threads nor `draws` change them. It never copies from itself, nor from anybody
+        of its exclusion group, nor from whoever is heterozygous where it is.
 
         Args:
             targets: The targets.
             draws: Draws from the posterior to keep, besides the consensus.
+            target_reference: Targets who are copied from beside the panel, as `target_reference` made them. Those who
+                are among them start from the phase that they have there.
 
         Raises:
             RangeError: Nothing is typed, more draws than are made, or a sample is of a group with the whole panel.
+            MaskMismatchError: The targets who serve are typed at other sites.
         """
         parameters = self.parameters(targets.observed)
         if not 1 <= draws <= parameters.draws:
             raise RangeError(f"1 to {parameters.draws} draws can be kept, got {draws}")
         sites = np.flatnonzero(targets.observed)
-        run = _Run(self._reference(sites), parameters, self.cm[sites], self._threads, draws)
+        require_typed(target_reference, targets.observed)
+        reference = self._reference(sites, target_reference)
+        run = _Run(reference, parameters, self.cm[sites], self._threads, draws)
         alleles = targets.alleles.copy()
         probability = np.full((len(targets.samples), len(sites)), np.nan, dtype=np.float32)
         drawn: list[U8Array | None] = [None] * len(targets.samples)
-        for sample in run.phased(self._samples(targets, sites, prior_rates(parameters))):
+        for sample in run.phased(self._samples(targets, sites, reference, parameters)):
             hets = heterozygotes(sample.genotypes)
             probability[sample.number, hets] = sample.probability
             first = (sample.genotypes == 2).astype(np.int8)
@@ -180,15 +131,48 @@ class Phaser:
             drawn=tuple(drawn),
         )
 
-    def _reference(self, sites: I64Array) -> _Reference:
-        split = Split(name="phase", reference=self.panel.samples, groups=self._groups)
-        return _Reference.of(self.panel.select_sites(sites), split)
+    def target_reference(self, targets: Targets) -> TargetReference:
+        """Phases targets together, so that they serve as references of each other and of others of their cohort.
 
-    def _samples(self, targets: Targets, sites: I64Array, rates: PathRates) -> list[_Sample]:
+        In every round each copies from the panel and from the others, as the round before left them; the first is
+        against the panel alone. `serving_samples` says who should serve.
+
+        Args:
+            targets: They, each of two haplotypes.
+
+        Raises:
+            RangeError: Nothing is typed.
+        """
+        parameters = together(self.parameters(targets.observed))
+        sites = np.flatnonzero(targets.observed)
+        reference = self._reference(sites)
+        typed, people = mask_digest(targets.observed), people_of(targets)
+        haplotypes = fill_missing(targets.alleles[:, sites], reference.panel)
+        samples = self._samples(targets, sites, reference, parameters)
+        for number in range(parameters.rounds - 1 if samples else 1):
+            run = _Run(reference, parameters, self.cm[sites], self._threads, 1)
+            for sample in run.after_round(samples, number):
+                pair = targets.ploidy.rows([sample.number])
+                phase = np.stack([sample.phases[0], sample.genotypes - sample.phases[0]])
+                haplotypes[pair] = np.where(sample.genotypes == 1, phase, haplotypes[pair])
+            made = TargetReference.of(typed, targets.samples, people, haplotypes)
+            reference = self._reference(sites, made)
+            for sample in samples:
+                name = targets.names[targets.ploidy.span(sample.number).start]
+                sample.meet(reference, targets.samples[sample.number], name)
+        return made
+
+    def _reference(self, sites: I64Array, targets: TargetReference | None = None) -> PhasingReference:
+        split = Split(name="phase", reference=self.panel.samples, groups=self._groups)
+        return PhasingReference.of(self.panel.select_sites(sites), split, targets)
+
+    def _samples(
+        self, targets: Targets, sites: I64Array, reference: PhasingReference, parameters: PhasingParameters
+    ) -> list[PhasingSample]:
         """The samples that are to be phased."""
         if targets.phase_sets is None:
             return []
-        chosen = []
+        chosen, rates = [], prior_rates(parameters)
         for s in np.flatnonzero(targets.ploidy.counts == 2).tolist():
             pair = targets.ploidy.span(s)
             one, other = targets.alleles[pair.start, sites], targets.alleles[pair.stop - 1, sites]
@@ -199,7 +183,7 @@ class Phaser:
             known = sets != UNPHASED
             digest = text_digest("phase", str(self._seed), self.panel.contig, targets.samples[s])
             chosen.append(
-                _Sample(
+                PhasingSample(
                     number=s,
                     name=targets.names[pair.start],
                     genotypes=genotypes,
@@ -212,8 +196,15 @@ class Phaser:
                     chain_rows=None,
                     agreed=np.zeros(0, dtype=np.int8),
                     probability=np.zeros(0, dtype=np.float32),
+                    hidden=np.zeros(0, dtype=np.int32),
+                    own=np.zeros(0, dtype=np.int32),
+                    first_round=0,
                 )
             )
+            chosen[-1].meet(reference, targets.samples[s], targets.names[pair.start])
+            before = None if reference.targets is None else reference.targets.haplotypes_of(targets.samples[s])
+            if before is not None:
+                chosen[-1].start_from(before, max(0, parameters.rounds - ROUNDS_OF_SERVING))
         return chosen
 
 
@@ -221,7 +212,7 @@ class _Run:
     """Rounds over samples, a few at a time."""
 
     def __init__(
-        self, reference: _Reference, parameters: PhasingParameters, cm: F64Array, threads: int, draws: int
+        self, reference: PhasingReference, parameters: PhasingParameters, cm: F64Array, threads: int, draws: int
     ) -> None:
         self._reference = reference
         self._parameters = parameters
@@ -237,8 +228,15 @@ class _Run:
             panel.digest, split=reference.split, observed=observed, weights=weights, parameters=parameters.retrieval
         )
 
-    def phased(self, samples: Sequence[_Sample]) -> Iterator[_Sample]:
+    def phased(self, samples: Sequence[PhasingSample]) -> Iterator[PhasingSample]:
         """The samples with the draws of the last round."""
+        return self._batches(samples, range(self._parameters.rounds))
+
+    def after_round(self, samples: Sequence[PhasingSample], number: int) -> Iterator[PhasingSample]:
+        """The samples as one round leaves them."""
+        return self._batches(samples, range(number, number + 1))
+
+    def _batches(self, samples: Sequence[PhasingSample], rounds: range) -> Iterator[PhasingSample]:
         if not samples:
             return
         with LocalRetriever(self._reference.panel, threads=self._threads) as retriever:
@@ -246,20 +244,25 @@ class _Run:
             with ThreadPoolExecutor(self._threads) as pool:
                 for begin in range(0, len(samples), SAMPLES_AT_ONCE):
                     some = samples[begin : begin + SAMPLES_AT_ONCE]
-                    for number in range(self._parameters.rounds):
-                        queries = [sample.queries(self._parameters.queries) for sample in some]
-                        k = self._parameters.k * (1 if number else 2)
-                        found = index.search(self._block(some, queries), k)
-                        n_queries = len(queries[0])
-                        jobs = [
-                            pool.submit(self._draw, sample, number, _part(found, i * n_queries, n_queries))
-                            for i, sample in enumerate(some)
-                        ]
-                        for job in jobs:
-                            job.result()
+                    for number in rounds:
+                        self._round(index, pool, [sample for sample in some if sample.first_round <= number], number)
                     yield from some
 
-    def _block(self, some: Sequence[_Sample], queries: Sequence[I8Array]) -> QueryBlock:
+    def _round(self, index: OpenedIndex, pool: Executor, some: Sequence[PhasingSample], number: int) -> None:
+        """One round of a few samples."""
+        if not some:
+            return
+        queries = [sample.queries(self._parameters.queries) for sample in some]
+        found = index.search(self._block(some, queries), self._parameters.k * (1 if number else 2))
+        ends = np.cumsum([len(mine) for mine in queries]).tolist()
+        jobs = [
+            pool.submit(self._draw, sample, number, _part(found, end - len(mine), len(mine)))
+            for sample, mine, end in zip(some, queries, ends, strict=True)
+        ]
+        for job in jobs:
+            job.result()
+
+    def _block(self, some: Sequence[PhasingSample], queries: Sequence[I8Array]) -> QueryBlock:
         n_sites = self._reference.panel.n_sites
         return QueryBlock(
             start=0,
@@ -269,7 +272,7 @@ class _Run:
             alleles=np.concatenate(queries),
         )
 
-    def _draw(self, sample: _Sample, number: int, found: SearchResult) -> None:
+    def _draw(self, sample: PhasingSample, number: int, found: SearchResult) -> None:
         """One round of one sample."""
         parameters = self._parameters
         stretches, fresh = self._divided(sample)
@@ -299,7 +302,7 @@ class _Run:
         most_copied(copied, stretches.segments, len(self._reference.words), sample.copied)
         self._refine(sample, number, stretches, candidates)
 
-    def _refine(self, sample: _Sample, number: int, stretches: Stretches, candidates: I32Array) -> None:
+    def _refine(self, sample: PhasingSample, number: int, stretches: Stretches, candidates: I32Array) -> None:
         """The draws of the last round are drawn anew under all rows; before, the likeliest phase becomes the first."""
         words = self._reference.words
         sample.chain_rows = sample.chain_rows or ChainRows.none(len(stretches.windows) - 1, len(words))
@@ -318,7 +321,7 @@ class _Run:
         middle[hets], _ = consensus(sample.phases[:, hets], [np.searchsorted(hets, mine) for mine in sets])
         sample.phases = np.concatenate([likeliest(model, middle)[None], sample.phases[:-1]])
 
-    def _divided(self, sample: _Sample) -> tuple[Stretches, I8Array]:
+    def _divided(self, sample: PhasingSample) -> tuple[Stretches, I8Array]:
         """The divisions of the sites, and where a phase set begins."""
         starts = sample.set_starts
         stretches = self._stretches if not len(starts) else lay_stretches(self._cm, self._parameters, borders=starts)
@@ -326,8 +329,10 @@ class _Run:
         fresh[np.searchsorted(stretches.blocks, starts)] = 1
         return stretches, fresh
 
-    def _candidates(self, sample: _Sample, found: SearchResult, stretches: Stretches, states: int) -> I32Array:
+    def _candidates(self, sample: PhasingSample, found: SearchResult, stretches: Stretches, states: int) -> I32Array:
         allowed = self._rows.shown_to(sample.name)
+        if len(sample.hidden):
+            allowed, found = np.setdiff1d(allowed, sample.hidden), without_rows(found, sample.hidden)
         if not len(allowed):
             raise RangeError(
                 f"the whole panel is of the group of {sample.name}: there is nobody to copy its phase from"
@@ -347,6 +352,8 @@ class _Run:
             n_rows,
             candidates,
         )
+        if np.isin(candidates, sample.own).any():
+            raise SplitMismatchError(f"{sample.name!r} was to copy its phase from itself")
         settle_places(candidates, n_rows)
         return candidates
 

@@ -45,6 +45,8 @@ class ContigDecisions:
         rates: What the rates of copying were estimated from; empty where they were given.
         tested: Samples by which the typed sites were tested.
         model: What the model did for these targets, and under `used` whether it corrects; empty where there is none.
+        target_reference: Of the targets that serve as references when others are phased how many they are (`samples`),
+            and the `digest` of what the file beside the record holds of them; empty where nobody serves.
     """
 
     contig: str
@@ -57,6 +59,7 @@ class ContigDecisions:
     rates: Mapping[str, object] = dataclasses.field(default_factory=dict)
     tested: tuple[str, ...] = ()
     model: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    target_reference: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

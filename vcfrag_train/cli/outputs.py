@@ -111,7 +111,12 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
         table = out.with_name(f"{stem_of(out)}.qc.tsv")
         implied = {"the QC table of --out": (table, OUTPUT), "the QC summary of --out": (summary_path(table), OUTPUT)}
     if out is not None and "cohort" in given and not given["cohort"]:
-        implied["the cohort record of --out"] = (out.with_name(f"{stem_of(out)}.cohort.json"), OUTPUT)
+        record = out.with_name(f"{stem_of(out)}.cohort.json")
+        implied["the cohort record of --out"] = (record, OUTPUT)
+        implied["the targets that serve as references, beside the cohort record of --out"] = (
+            record.with_suffix(".npz"),
+            OUTPUT,
+        )
     if out is not None:
         implied |= {f"what goes with --out ({path.suffix}):": (path, OUTPUT) for path in companions(out)}
     return implied

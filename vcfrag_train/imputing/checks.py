@@ -18,6 +18,7 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser, unphased_samples
+from vcfrag_core.phasing.serving import TargetsAsReference, serving_samples
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.calls import MISSING
@@ -27,6 +28,7 @@ from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
+from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U8Array
@@ -59,6 +61,7 @@ class CheckedTarget:
         tested_samples: Samples that `loo` speaks of.
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
         phase_sets: (S, M) phase sets of the heterozygotes as they were read, see `Targets`.
+        target_reference: Targets that serve as references of each other when they are phased, if any do.
         drawn: Draws of the phase of those who were phased, as `Phased` has them, once somebody was.
         read: (2, M) alleles of those as they were read, by the number of the sample.
         probability: (S, M) how sure the phase is, as `Phased` has it.
@@ -80,6 +83,7 @@ class CheckedTarget:
     tested_samples: I64Array = dataclasses.field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     loo: F32Array | None = None
     phase_sets: I32Array | None = None
+    target_reference: TargetReference | None = None
     drawn: tuple[U8Array | None, ...] | None = None
     read: dict[int, I8Array] = dataclasses.field(default_factory=dict)
     probability: F32Array | None = None
@@ -168,7 +172,12 @@ class CheckedTarget:
         """Samples by what they were typed at."""
         return typed_groups(self.alleles, self.observed, self.ploidy)
 
-    def phase(self, phaser: Phaser, draws: int, samples: I64Array | None = None) -> None:
+    def phase(
+        self,
+        phaser: Phaser,
+        draws: int,
+        samples: I64Array | None = None,
+    ) -> None:
         """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus.
 
         Args:
@@ -185,7 +194,7 @@ class CheckedTarget:
         chosen = np.arange(n_samples) if samples is None else np.sort(samples)
         for start in range(0, len(chosen), _PHASED_AT_ONCE):
             some = chosen[start : start + _PHASED_AT_ONCE]
-            made = phaser.phase(self.of_samples(some), draws=draws)
+            made = phaser.phase(self.of_samples(some), draws=draws, target_reference=self.target_reference)
             if probability is not None:
                 probability[some] = made.probability
             for i in made.phased_samples:
@@ -195,6 +204,16 @@ class CheckedTarget:
                 self.alleles[rows] = made.consensus_of(i)
         if self.read:
             self.drawn, self.probability = tuple(drawn), probability
+
+    def let_serve(self, phaser: Phaser, choice: TargetsAsReference) -> None:
+        """Chooses whose haplotypes others copy their phase from, and phases them together; nobody's phase is kept."""
+        self.target_reference = None
+        if not self.unphased.any():
+            return
+        self.forget_phase()
+        chosen = serving_samples(self.records.samples, self.alleles, self.ploidy, self.panel.n_samples, choice)
+        if len(chosen):
+            self.target_reference = phaser.target_reference(self.of_samples(chosen))
 
     def forget_phase(self) -> None:
         """Makes `alleles` those that were read again."""

@@ -12,7 +12,9 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.tables.sites import check_sites
+from vcfrag_core.files.tables.target_reference import beside_record
 from vcfrag_core.output.records import DEFAULT_FORMATS
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.imputing.selection import SiteChoice
 
 MAX_DRAWS = 32
@@ -63,6 +65,7 @@ class ImputeConfig:
         cohort: Record of what was decided for a cohort, which is applied; nothing is estimated or tested then.
         phased_input: Whether heterozygotes of unknown phase are phased and integrated over, or refused.
         draws: Draws of each sample's phase that are imputed.
+        targets_as_reference: Whether targets serve as references of each other when they are phased.
         resume: Takes up an interrupted run.
         scratch: Folder of temporary files; the output's own without it.
         keep_going: Faults that do not stop the run.
@@ -103,6 +106,7 @@ class ImputeConfig:
     cohort: Path | None = None
     phased_input: PhasedInput = PhasedInput.ACCEPT
     draws: int = 12
+    targets_as_reference: TargetsAsReference = TargetsAsReference.AUTO
     resume: bool = False
     scratch: Path | None = None
     keep_going: frozenset[KeepGoing] = frozenset()
@@ -134,13 +138,7 @@ class ImputeConfig:
             raise ConfigError(f"--draws lies in [1, {MAX_DRAWS}], got {self.draws}")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")
-        if self.allow_panel_samples and self.exclude_same_person:
-            raise ConfigError("--allow-panel-samples and --exclude-same-person contradict each other")
-        if self.exclude_same_person and self.cohort is not None:
-            raise ConfigError(
-                "--cohort says already from whom nobody copies: give --exclude-same-person to the run that makes the"
-                " record, and leave it out here"
-            )
+        self._check_cohort()
         if self.copying_only and self.checkpoint is not None:
             raise ConfigError("--copying-only uses no --checkpoint")
         if self.checkpoint is not None and not self.checkpoint.is_dir():
@@ -159,6 +157,11 @@ class ImputeConfig:
         return self.out.with_name(f"{stem_of(self.out)}.cohort.json")
 
     @property
+    def target_references(self) -> Path:
+        """Where the targets that serve as references are written, beside the cohort record."""
+        return beside_record(self.cohort_record)
+
+    @property
     def output_format(self) -> OutputFormat:
         """What is written of a genotype."""
         return OutputFormat(
@@ -168,6 +171,20 @@ class ImputeConfig:
             pgen=self.pgen,
             x_male_dosage=self.x_male_dosage,
         )
+
+    def _check_cohort(self) -> None:
+        if self.allow_panel_samples and self.exclude_same_person:
+            raise ConfigError("--allow-panel-samples and --exclude-same-person contradict each other")
+        if self.exclude_same_person and self.cohort is not None:
+            raise ConfigError(
+                "--cohort says already from whom nobody copies: give --exclude-same-person to the run that makes the"
+                " record, and leave it out here"
+            )
+        if self.targets_as_reference is not TargetsAsReference.AUTO and self.cohort is not None:
+            raise ConfigError(
+                "--cohort says already which targets serve as references: give --targets-as-reference to the run that"
+                " makes the record, and leave it out here"
+            )
 
     def _check_choice(self) -> None:
         if self.min_r2 is not None and not 0 <= self.min_r2 <= 1:

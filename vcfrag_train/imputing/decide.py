@@ -97,7 +97,13 @@ def record_of(target: CheckedTarget, decided: Decided, map_digest: str) -> Conti
         rates={} if decided.rates is None else decided.rates.record(),
         tested=decided.tested,
         model={} if decided.model is None else decided.model.record(),
+        target_reference=_served(target),
     )
+
+
+def _served(target: CheckedTarget) -> dict[str, object]:
+    served = target.target_reference
+    return {} if served is None else {"samples": len(served.samples), "digest": served.digest}
 
 
 def _names(target: CheckedTarget) -> tuple[str, ...]:

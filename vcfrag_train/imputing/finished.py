@@ -12,6 +12,7 @@ from typing import Any, Final
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import companions
 from vcfrag_core.files.tables.qc import summary_path
+from vcfrag_core.files.tables.target_reference import beside_record
 from vcfrag_core.files.targets import target_file
 from vcfrag_core.hashing import text_digest
 from vcfrag_train.imputing.config import ImputeConfig
@@ -47,7 +48,8 @@ def input_states(config: ImputeConfig, panels: Sequence[Path] = (), maps: Sequen
     """
     targets = [target_file(path) for path in config.targets]
     tables = [path.with_suffix(end) for path in targets for end in _TABLES.get(path.suffix, ())]
-    chosen = (config.map, config.sex, config.samples, config.cohort, config.sites, config.parameters_file)
+    served = None if config.cohort is None else beside_record(config.cohort)
+    chosen = (config.map, config.sex, config.samples, config.cohort, served, config.sites, config.parameters_file)
     files = [config.panel, *panels, *maps, *targets, *tables, *(path for path in chosen if isinstance(path, Path))]
     found = {str(path.absolute()): path.stat() for path in files if path.is_file()}
     return {name: (of.st_size, of.st_mtime_ns, of.st_ctime_ns) for name, of in found.items()}

@@ -18,6 +18,11 @@ from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
 from vcfrag_core.files.tables.sexes import read_sexes
+from vcfrag_core.files.tables.target_reference import (
+    beside_record,
+    read_target_reference,
+    write_target_references,
+)
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
@@ -35,6 +40,7 @@ from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
+from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_train.imputing.checks import (
     CheckedTarget,
     check_thin,
@@ -145,6 +151,7 @@ class Run:
         self._report = report
         self._given = given
         self._decided: list[ContigDecisions] = []
+        self._target_references: dict[str, TargetReference] = {}
         self._lengths: dict[str, int | None] = {}
         self._models: dict[str, None] = {}
         self._lines: list[tuple[str, str]] = []
@@ -253,6 +260,7 @@ class Run:
         """Writes what was decided for the contigs, unless it was given."""
         if self._given is None:
             version = importlib.metadata.version("vcfrag")
+            write_target_references(self._target_references, self._config.target_references)
             write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), self._config.cohort_record)
 
     def stretches(self, calls: TargetCalls, source: PanelSource, panel_file: Path | None = None) -> list[TargetStretch]:
@@ -302,15 +310,17 @@ class Run:
                 if given is None:
                     # What the frequencies tell of the strand must not mislead the phase.
                     turn_by_frequency(checked)
-                self._phase(checked, phaser)
+                self._phase(checked, phaser, given)
                 self._reporter.stage("estimating the rates of copying and testing the typed sites")
                 phased_as = (checked.observed, checked.matching.exchanged)
                 decided = decide(checked, imputer, config, given)
                 check_thin(checked, imputer.cm, flank_cm, config, typed_only=self._typed_only)
                 if not all(map(np.array_equal, phased_as, (checked.observed, checked.matching.exchanged))):
                     # A damaged site misled the phase around it, one on the other strand is coded anew.
-                    self._phase(checked, phaser)
+                    self._phase(checked, phaser, given)
                 self._decided.append(record_of(checked, decided, genetic_map.digest))
+                if checked.target_reference is not None:
+                    self._target_references[checked.label] = checked.target_reference
                 self._tell(checked, decided)
                 imputer = decided.imputer
                 self._tell_way(checked, imputer)
@@ -319,12 +329,18 @@ class Run:
             self._report.add(checked)
             raise
 
-    def _phase(self, checked: CheckedTarget, phaser: Phaser) -> None:
+    def _phase(self, checked: CheckedTarget, phaser: Phaser, given: ContigDecisions | None) -> None:
         """Phases the samples that are not phased."""
+        config = self._config
         if checked.phase_sets is None:
             return
         self._reporter.stage("phasing")
-        checked.phase(phaser, self._config.draws, decided_from(checked, self._config) if self._phases_later else None)
+        if given is None:
+            checked.let_serve(phaser, config.targets_as_reference)
+        elif given.target_reference and config.cohort is not None:
+            file, digest = beside_record(config.cohort), str(given.target_reference["digest"])
+            checked.target_reference = read_target_reference(file, checked.label, digest)
+        checked.phase(phaser, config.draws, decided_from(checked, config) if self._phases_later else None)
 
     def _decisions(self, contig: str) -> ContigDecisions | None:
         """What was decided for a contig before.
@@ -354,14 +370,26 @@ class Run:
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
         if n_unphased := int(checked.unphased.sum()):
+            served = checked.target_reference
+            serving = "" if served is None else f",targets_as_reference={len(served.samples)}"
             self._lines.append(
-                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={self._config.draws}>")
+                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={self._config.draws}{serving}>")
             )
             self._reporter.say(
                 f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
                 f" is the mean over {self._config.draws} draws of the phase of each"
             )
+            self._tell_serving(checked)
         self._reporter.say(_way(imputer))
+
+    def _tell_serving(self, checked: CheckedTarget) -> None:
+        """Says how many targets serve as references."""
+        if checked.target_reference is not None:
+            n_serving = len(checked.target_reference.samples)
+            self._reporter.say(
+                f"{checked.label}: {n_serving} targets serve as references of each other in phasing, beside the"
+                f" {checked.panel.n_samples} samples of the panel"
+            )
 
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""

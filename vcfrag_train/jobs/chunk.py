@@ -41,7 +41,7 @@ from vcfrag_train.jobs.chunk_file import (
 from vcfrag_train.jobs.joining import dosage_of, formatter_for, window_records
 from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
 from vcfrag_train.jobs.maps import map_of
-from vcfrag_train.jobs.targets import read_targets
+from vcfrag_train.jobs.targets import read_targets, target_reference_of
 from vcfrag_train.reporter import SILENT, Reporter
 
 
@@ -73,6 +73,7 @@ class OpenedStretch:
         )
         self._phaser = Phaser(panel, genetic_map, groups=dict(stretch.groups), threads=threads)
         self._draws = manifest.draws
+        self._target_reference = target_reference_of(folder, number, stretch)
         require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
         self.windows = self.imputer.windows(self.targets.observed)
         self.counting, self.alt_counts = common_imputed(panel, self.targets.observed)
@@ -81,7 +82,9 @@ class OpenedStretch:
 
     def phased(self, targets: Targets) -> Phased | None:
         """Targets and the draws of their phase; None where all phases are known."""
-        return None if targets.phase_sets is None else self._phaser.phase(targets, draws=self._draws)
+        if targets.phase_sets is None:
+            return None
+        return self._phaser.phase(targets, draws=self._draws, target_reference=self._target_reference)
 
 
 def run_chunk(

@@ -50,6 +50,7 @@ class Stretch:
         groups: Exclusion groups of panel samples.
         lines: KEY and VALUE of the header's lines of this stretch.
         targets: Digest of the files with the targets.
+        target_reference: Digest of the targets that serve as references when others are phased; "" where nobody does.
     """
 
     contig: str
@@ -72,6 +73,7 @@ class Stretch:
     groups: Mapping[str, str]
     lines: tuple[tuple[str, str], ...]
     targets: str
+    target_reference: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

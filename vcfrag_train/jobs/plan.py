@@ -14,6 +14,7 @@ from vcfrag_core.files.atomic import temporary_folder
 from vcfrag_core.files.outputs import has_rows
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
+from vcfrag_core.files.tables.target_reference import write_target_references
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.imputation.imputer import Imputer
@@ -32,7 +33,7 @@ from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
 from vcfrag_train.jobs.room import needs_of_job
-from vcfrag_train.jobs.targets import StretchTargets, write_targets
+from vcfrag_train.jobs.targets import StretchTargets, target_reference_file, write_targets
 from vcfrag_train.reporter import Reporter
 
 # Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
@@ -229,6 +230,9 @@ def _of_stretch(
             phase_sets=checked.phase_sets if checked.unphased.any() else None,
         )
         digest = write_targets(targets, folder, number)
+        serving = checked.target_reference
+        if serving is not None:
+            write_target_references({checked.panel.contig: serving}, target_reference_file(folder, number))
         if files.map is not None:
             write_map(map_for(checked.panel, files.map), folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
@@ -241,6 +245,7 @@ def _of_stretch(
                 n_windows=len(sizes),
                 lines=run.lines(checked.label),
                 targets=digest,
+                target_reference="" if serving is None else serving.digest,
             ),
             sizes,
         )

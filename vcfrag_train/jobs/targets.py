@@ -12,10 +12,12 @@ import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.tables.target_reference import read_target_reference
 from vcfrag_core.hashing import hasher, update_part
 from vcfrag_core.output.records import PassThroughRecord
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
+from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array
 from vcfrag_train.jobs.manifest import Stretch
@@ -138,6 +140,22 @@ def read_targets(folder: Path, number: int, stretch: Stretch) -> StretchTargets:
         kept=kept,
         phase_sets=phase_sets,
     )
+
+
+def target_reference_file(folder: Path, number: int) -> Path:
+    """Where a stretch's targets lie that serve as references."""
+    return folder / f"targets-{number:04d}.reference.npz"
+
+
+def target_reference_of(folder: Path, number: int, stretch: Stretch) -> TargetReference | None:
+    """A stretch's targets that serve as references; None where nobody does.
+
+    Raises:
+        ProvenanceMismatchError: The file is not that of the manifest.
+    """
+    if not stretch.target_reference:
+        return None
+    return read_target_reference(target_reference_file(folder, number), stretch.contig, stretch.target_reference)
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path, Path]:

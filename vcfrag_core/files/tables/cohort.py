@@ -17,7 +17,8 @@ from vcfrag_core.targets.records import Reason
 KIND: Final = "vcfrag cohort record 1"
 _KEYS: Final = ("kind", "version", "contigs")
 _CONTIG_KEYS: Final = (
-    "contig", "panel", "map", "parameters", "rates", "model", "tested", "people", "verdicts", "typed",
+    "contig", "panel", "map", "parameters", "rates", "model", "target_reference", "tested", "people",
+    "verdicts", "typed",
 )  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def _contig(decided: ContigDecisions) -> dict[str, Any]:
         "parameters": to_table(decided.parameters),
         "rates": dict(decided.rates),
         "model": dict(decided.model),
+        "target_reference": dict(decided.target_reference),
         "tested": list(decided.tested),
         "people": {sample: list(others) for sample, others in decided.people.items()},
         "verdicts": [[v.contig, v.position, v.ref, v.alt, v.reason.value] for v in decided.verdicts],
@@ -84,6 +86,7 @@ def _decisions(entry: Any) -> ContigDecisions:
         people=people,
         rates=entry["rates"],
         model=_model(entry.get("model", {})),
+        target_reference=_target_reference(entry.get("target_reference", {})),
         tested=tuple(map(str, entry["tested"])),
     )
 
@@ -91,6 +94,12 @@ def _decisions(entry: Any) -> ContigDecisions:
 def _model(table: Any) -> dict[str, object]:
     if not isinstance(table, dict) or (table and not isinstance(table.get("used"), bool)):
         raise ConfigError(f"model must say under `used` true or false, got {table!r}")
+    return dict(table)
+
+
+def _target_reference(table: Any) -> dict[str, object]:
+    if not isinstance(table, dict) or (table and not isinstance(table.get("digest"), str)):
+        raise ConfigError(f"target_reference must name a digest, got {table!r}")
     return dict(table)
 
 

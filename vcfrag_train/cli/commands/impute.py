@@ -16,6 +16,7 @@ from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.files.targets import target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
@@ -98,6 +99,13 @@ def command(
         typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
     ] = PhasedInput.ACCEPT,
     draws: Annotated[int, typer.Option(help="Draws of each unphased sample's phase that are imputed.")] = 12,
+    targets_as_reference: Annotated[
+        TargetsAsReference,
+        typer.Option(
+            help="Phase unphased targets with each other as references, beside the panel: auto does where they are many"
+            " beside it."
+        ),
+    ] = TargetsAsReference.AUTO,
     fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
     fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
     qc: Annotated[
@@ -192,6 +200,7 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         formats=parse_formats(options["format"]),
         phased_input=options["phased_input"],
         draws=options["draws"],
+        targets_as_reference=options["targets_as_reference"],
         fix_swaps=options["fix_swaps"],
         fix_flips=options["fix_flips"],
         qc=options["qc"],

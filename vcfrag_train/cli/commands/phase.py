@@ -11,6 +11,7 @@ import typer
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
 
@@ -45,6 +46,13 @@ def command(
         list[KeepGoing] | None,
         typer.Option(help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged."),
     ] = None,
+    targets_as_reference: Annotated[
+        TargetsAsReference,
+        typer.Option(
+            help="Phase unphased targets with each other as references, beside the panel: auto does where they are many"
+            " beside it."
+        ),
+    ] = TargetsAsReference.AUTO,
     allow_panel_samples: Annotated[
         bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
     ] = False,
@@ -74,6 +82,7 @@ def command(
         qc=qc,
         keep_going=frozenset(keep_going or ()),
         allow_panel_samples=allow_panel_samples,
+        targets_as_reference=targets_as_reference,
         copying_only=True,
         command=shlex.join(["vcfrag", *sys.argv[1:]]),
     )

@@ -58,7 +58,7 @@ class TargetReference:
     @functools.cached_property
     def digest(self) -> str:
         """Of everything in it."""
-        made = hasher("targetreference")
+        made = hasher("serving")
         update_part(made, self.typed)
         update_strings(made, self.samples)
         update_strings(made, self.people)

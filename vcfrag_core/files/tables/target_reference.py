@@ -51,7 +51,7 @@ def read_target_reference(path: Path, contig: str, digest: str) -> TargetReferen
         ProvenanceMismatchError: The file is not there, or is not that of the record.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             typed, samples, people, packed, n_sites = (stored[f"{contig}/{field}"] for field in _FIELDS)
         reference = TargetReference(
             typed=str(typed),

@@ -48,6 +48,7 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         rates={"loss": 0.25, "targets": ["x"]},
         tested=("x", "y"),
         model={"used": False, "change_of_loss": None},
+        target_reference={"samples": 2, "digest": "d"},
     )
     write_cohort(CohortRecord(version="3", contigs=(decided,)), tmp_path / "r.json")
     found = read_cohort(tmp_path / "r.json")
@@ -55,7 +56,18 @@ def test_record__is_read_back(tmp_path: Path) -> None:
     again = found.of("chr1")
     assert found.of("chr2") is None
     assert again is not None
-    for name in ("contig", "panel", "genetic_map", "parameters", "verdicts", "people", "rates", "tested", "model"):
+    for name in (
+        "contig",
+        "panel",
+        "genetic_map",
+        "parameters",
+        "verdicts",
+        "people",
+        "rates",
+        "tested",
+        "model",
+        "target_reference",
+    ):
         assert getattr(again, name) == getattr(decided, name)
     assert np.array_equal(again.typed, decided.typed)
 
@@ -70,6 +82,7 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         ('"typed": "3:', '"typed": "4000:'),
         ('"version": "3"', '"version": 3'),
         ('"model": {}', '"model": {"used": "no"}'),
+        ('"target_reference": {}', '"target_reference": {"samples": 2}'),
     ],
 )
 def test_record__refuses_damage(tmp_path: Path, old: str, new: str) -> None:

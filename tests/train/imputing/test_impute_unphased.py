@@ -83,6 +83,43 @@ def test_impute__order_and_company_of_unphased_targets_change_nothing(
     assert [row[9:] for row in some.rows] == [[row[9 + s] for s in order] for row in unphased.rows]
 
 
+@pytest.fixture
+def together(cohort: Cohort, impute: Impute) -> Outcome:
+    """Targets that serve as references of each other."""
+    target = cohort.target(without_phase(cohort.lines()), "unphased.vcf.gz")
+    outcome = impute(target, "--targets-as-reference", "yes", out="together.out.vcf.gz")
+    assert outcome.code == 0
+    return outcome
+
+
+def test_impute__says_how_many_targets_serve_as_references(
+    cohort: Cohort, unphased: Outcome, together: Outcome
+) -> None:
+    n = len(cohort.truth.samples)
+    assert f"{n} targets serve as references of each other" in together.stderr
+    assert any(f"targets_as_reference={n}" in line for line in together.header)
+    assert together.format_columns != unphased.format_columns
+    assert (cohort.folder / "together.out.cohort.npz").is_file()
+    assert not (cohort.folder / "unphased.out.cohort.npz").exists()
+
+
+def test_impute__targets_that_serve_are_those_of_the_record(cohort: Cohort, impute: Impute, together: Outcome) -> None:
+    order = [4, 0, 2]
+    lines = [line[:9] + [line[9 + s] for s in order] for line in without_phase(cohort.lines())]
+    target = cohort.target(lines, "some.vcf.gz", samples=[cohort.truth.samples[s] for s in order])
+    record = str(cohort.folder / "together.out.cohort.json")
+    some = impute(target, "--cohort", record, "--threads", "2", out="some.out.vcf.gz")
+    assert some.code == 0
+    assert [row[9:] for row in some.rows] == [[row[9 + s] for s in order] for row in together.rows]
+    twice = impute(target, "--cohort", record, "--targets-as-reference", "no", out="twice.vcf.gz")
+    assert twice.code == 2
+    assert "--cohort says already which targets serve" in twice.stderr
+    (cohort.folder / "together.out.cohort.npz").unlink()
+    refused = impute(target, "--cohort", record, out="refused.vcf.gz")
+    assert refused.code != 0
+    assert "belongs beside the record" in refused.stderr
+
+
 def test_impute__phased_samples_among_unphased_ones_stay_as_they_are(
     cohort: Cohort, impute: Impute, unphased: Outcome
 ) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import os
+import re
 import resource
 import shlex
 import shutil
@@ -25,8 +27,10 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_train.imputing.checks import match_target
 from vcfrag_train.imputing.config import ImputeConfig
@@ -40,6 +44,7 @@ from vcfrag_train.jobs.genome import impute_job, local_runner, longest_first
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
 from vcfrag_train.jobs.plan import cut_into_chunks, plan
+from vcfrag_train.jobs.targets import target_reference_file
 from vcfrag_train.jobs.worker import Worker
 
 
@@ -124,8 +129,9 @@ def test_job__says_what_one_process_says(genome: Genome, choices: dict[str, Any]
 
 def test_job__of_unphased_targets_says_what_one_process_says(genome: Genome) -> None:
     unphased = genome.without_phase()
-    config = unphased.config("job.vcf.gz", pass_through=True, draws=4)
+    config = unphased.config("job.vcf.gz", pass_through=True, draws=4, targets_as_reference=TargetsAsReference.YES)
     impute_job(config, unphased.cut(samples_per_chunk=7, windows_per_chunk=2))
+    assert re.search(r"targets_as_reference=\d\d", header_of(config.out))
     assert any("|" in line and "/" in line.split("\t", 9)[9] for line in body(config.out))
     for contig, panel, map in zip(("20", "21"), genome.panels, genome.maps, strict=True):
         one = dataclasses.replace(config, panel=panel, map=map, out=genome.folder / f"one.{contig}.vcf.gz")
@@ -139,13 +145,15 @@ def test_job__chunks_phase_their_own_samples(genome: Genome, monkeypatch: pytest
     phased: list[tuple[str, ...]] = []
     undisturbed = Phaser.phase
 
-    def counted(self: Phaser, targets: Targets, *, draws: int = 1) -> Phased:
+    def counted(
+        self: Phaser, targets: Targets, *, draws: int = 1, target_reference: TargetReference | None = None
+    ) -> Phased:
         phased.append(targets.samples)
-        return undisturbed(self, targets, draws=draws)
+        return undisturbed(self, targets, draws=draws, target_reference=target_reference)
 
     monkeypatch.setattr(Phaser, "phase", counted)
     unphased = genome.without_phase()
-    config = unphased.config("job.vcf.gz", draws=2)
+    config = unphased.config("job.vcf.gz", draws=2, targets_as_reference=TargetsAsReference.NO)
     manifest = plan(config, unphased.cut(samples_per_chunk=10))
     assert [len(samples) for samples in phased] == [5, 5], "no more than the decisions need, on either contig"
     assert [stretch.n_unphased for stretch in manifest.stretches] == [19, 19]
@@ -163,9 +171,22 @@ def test_job__chunks_phase_their_own_samples(genome: Genome, monkeypatch: pytest
     assert config.out.read_bytes() == data
 
 
-def body(path: Path) -> list[str]:
-    import gzip
+def test_job__refuses_changed_targets_that_serve_as_references(genome: Genome) -> None:
+    unphased = genome.without_phase()
+    config = unphased.config("job.vcf.gz", draws=2, targets_as_reference=TargetsAsReference.YES)
+    manifest = plan(config, unphased.cut())
+    folder = job_folder(genome.cut().manifest)
+    first, second = (target_reference_file(folder, number) for number in (0, 1))
+    shutil.copy(second, first)
+    with pytest.raises(ProvenanceMismatchError, match=r"targets-0000\.reference\.npz"):
+        run_chunk(manifest, folder, 0)
 
+
+def header_of(path: Path) -> str:
+    return "".join(line for line in gzip.decompress(path.read_bytes()).decode().splitlines() if line[0] == "#")
+
+
+def body(path: Path) -> list[str]:
     return [line for line in gzip.decompress(path.read_bytes()).decode().splitlines() if line[0] != "#"]
 
 

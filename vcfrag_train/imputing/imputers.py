@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.integrate import Integrated
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.targets.people import groups_of_matches
@@ -21,6 +22,9 @@ from vcfrag_train.imputing.checks import CheckedTarget, check_missing
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.retrievers import retriever_for
+
+# A panel so many times smaller or larger than that of a model's training is told.
+OTHER_SIZE: Final = 4
 
 
 def dosages_of(
@@ -72,3 +76,26 @@ def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str
     if checkpoint is None:
         return load_model()
     return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})
+
+
+def way_of(imputer: Imputer) -> str:
+    """How the sites are imputed, in one line."""
+    corrector = imputer.corrector
+    if corrector is None:
+        return "imputing by copying alone"
+    bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
+    kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
+    other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
+    return f"imputing by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
+
+
+def _other_size(panel: Panel, corrector: Corrector) -> str:
+    """What to say where the panel is much smaller or larger than that of the model's training."""
+    trained = corrector.reference_samples
+    if trained is None or trained[0] / OTHER_SIZE <= panel.n_samples <= trained[1] * OTHER_SIZE:
+        return ""
+    sizes = " to ".join(str(size) for size in sorted(set(trained)))
+    return (
+        f"; it was trained with {sizes} reference samples and this panel has {panel.n_samples}:"
+        " --copying-only imputes without it, and `vcfrag compare --hold-out` tells which is better"
+    )

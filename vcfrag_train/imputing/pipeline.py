@@ -26,13 +26,11 @@ from vcfrag_core.files.tables.target_reference import (
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest
-from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import release_compiler
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel
 from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.retrieval.identity import mask_digest
@@ -52,7 +50,7 @@ from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
 from vcfrag_train.imputing.finished import input_states, mark_finished
-from vcfrag_train.imputing.imputers import dosages_of, open_imputer
+from vcfrag_train.imputing.imputers import dosages_of, open_imputer, way_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
@@ -64,8 +62,6 @@ from vcfrag_train.reporter import Reporter
 
 # Windows of one stretch; those of the next have higher numbers.
 MAX_WINDOWS: Final = 1_000_000
-# A panel so many times smaller or larger than that of a model's training is told.
-OTHER_SIZE: Final = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +376,7 @@ class Run:
                 f" is the mean over {self._config.draws} draws of the phase of each"
             )
             self._tell_serving(checked)
-        self._reporter.say(_way(imputer))
+        self._reporter.say(way_of(imputer))
 
     def _tell_serving(self, checked: CheckedTarget) -> None:
         """Says how many targets serve as references."""
@@ -483,26 +479,3 @@ class Run:
         provenance += [("model", model) for model in self._models]
         provenance += ordered_lines(self._lines)
         return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
-
-
-def _way(imputer: Imputer) -> str:
-    """How the sites are imputed, in one line."""
-    corrector = imputer.corrector
-    if corrector is None:
-        return "imputing by copying alone"
-    bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
-    kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
-    other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
-    return f"imputing by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
-
-
-def _other_size(panel: Panel, corrector: Corrector) -> str:
-    """What to say where the panel is much smaller or larger than that of the model's training."""
-    trained = corrector.reference_samples
-    if trained is None or trained[0] / OTHER_SIZE <= panel.n_samples <= trained[1] * OTHER_SIZE:
-        return ""
-    sizes = " to ".join(str(size) for size in sorted(set(trained)))
-    return (
-        f"; it was trained with {sizes} reference samples and this panel has {panel.n_samples}:"
-        " --copying-only imputes without it, and `vcfrag compare --hold-out` tells which is better"
-    )

@@ -29,7 +29,7 @@ ROUNDS: Final = 8
 # Rounds that are left to a target who serves: the first of them estimates its rates.
 ROUNDS_OF_SERVING: Final = 2
 # Fewer, against so many in the panel, change nothing that could be measured.
-_LEAST_SHARE: Final = 0.25
+_LEAST_SHARE: Final = 0.5
 
 
 class TargetsAsReference(enum.StrEnum):

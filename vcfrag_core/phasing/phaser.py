@@ -155,6 +155,7 @@ class Phaser:
                 pair = targets.ploidy.rows([sample.number])
                 phase = np.stack([sample.phases[0], sample.genotypes - sample.phases[0]])
                 haplotypes[pair] = np.where(sample.genotypes == 1, phase, haplotypes[pair])
+                sample.rest(parameters.queries)
             made = TargetReference.of(typed, targets.samples, people, haplotypes)
             reference = self._reference(sites, made)
             for sample in samples:

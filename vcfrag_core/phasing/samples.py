@@ -102,14 +102,22 @@ class PhasingSample:
             sample: What the sample is called.
             name: The panel sample that it is, or EXTERNAL.
         """
-        # Numbers of rows are those of the reference before.
-        self.chain_rows = None
         self.name = name
         targets, n_before = reference.targets, reference.n_before
         if targets is not None:
             self.name = targets.query_name(sample, name)
             self.own = targets.own_rows(sample, n_before)
             self.hidden = np.concatenate([self.own, targets.rows_like(sample, self.genotypes, n_before)])
+
+    def rest(self, n_draws: int) -> None:
+        """Keeps what the next round needs, under whatever reference; a cohort of samples waits for it.
+
+        Args:
+            n_draws: Draws that are queries then.
+        """
+        self.phases = self.phases[:n_draws].copy()
+        # Their numbers are those of the reference before.
+        self.chain_rows = None
 
     def start_from(self, haplotypes: I8Array, first_round: int) -> None:
         """Starts with a phase that was found before, and not with the first round.

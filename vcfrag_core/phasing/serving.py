@@ -57,9 +57,8 @@ def serving_samples(
     nobody = np.zeros(0, dtype=np.int64)
     if choice is TargetsAsReference.NO:
         return nobody
-    missing = (alleles < 0).mean(axis=1)
-    starts = ploidy.starts[:-1]
-    fit = np.flatnonzero((ploidy.counts == 2) & (missing[starts] <= MAX_MISSING_SHARE))
+    missing = 1 - ploidy.every(alleles >= 0).mean(axis=1)
+    fit = np.flatnonzero((ploidy.counts == 2) & (missing <= MAX_MISSING_SHARE))
     if len(fit) < 2 or (choice is TargetsAsReference.AUTO and len(fit) < _LEAST_SHARE * n_panel):
         return nobody
     hashes = first_numbers("targets as reference", "sample", last=[samples[s] for s in fit.tolist()])

@@ -14,6 +14,8 @@ from vcfrag_core.errors import NotFiniteError, RangeError, ShapeError
 from vcfrag_core.types import BoolArray, F64Array, FloatArray, I8Array, I16Array, I64Array, IntArray
 
 ONE = 1000
+# How far float32 rounding may take a dosage beyond 0 or 1.
+MOST_BEYOND = 1e-4
 # Stands where the second haplotype's dosage would, for a sample that has but one.
 NONE = -1
 
@@ -48,7 +50,7 @@ def thousandths(dosage: FloatArray) -> I16Array:
     """
     if dosage.size and not bool(np.isfinite(dosage).all()):
         raise NotFiniteError("an imputed dosage is not a finite number")
-    if dosage.size and (float(dosage.min()) < -1e-4 or float(dosage.max()) > 1 + 1e-4):
+    if dosage.size and (float(dosage.min()) < -MOST_BEYOND or float(dosage.max()) > 1 + MOST_BEYOND):
         raise RangeError(f"imputed dosages must lie in [0, 1], got {float(dosage.min())} to {float(dosage.max())}")
     return np.asarray(np.clip(np.rint(dosage * np.float32(ONE)), 0, ONE), dtype=np.int16)
 

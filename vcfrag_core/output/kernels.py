@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from vcfrag_core.output.genotypes import MOST_BEYOND, ONE
 from vcfrag_core.output.grid import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_COVARIANCE
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array
 
 _LOW = 2**LOW_BITS - 1
 # Below this no logarithm is taken: of a product that is nothing beside 1 already.
@@ -244,3 +245,30 @@ def add_up(
                         size = _take(one_base, one, d, p, starts, weights, s, s + 1, is_alike, True)
                         _add_at_nodes(one_few, one, size, powers, side == 1, none)
                         _add_times(few[site, side], one_few, count)
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_cells(
+    dosage: F32Array, alleles: I8Array, typed: BoolArray, known: BoolArray, believed: F32Array, rounded: I16Array
+) -> int:
+    """Fills what is known of Q haplotypes at L sites; returns how many dosages are none.
+
+    Args:
+        dosage: (L, Q) imputed.
+        alleles: (L, Q) typed alleles, -1 where not typed or missing.
+        typed: (L,) sites typed in the target and used.
+        known: (L, Q) which alleles are.
+        believed: (L, Q) these, or else the dosages.
+        rounded: (L, Q) the same in thousandths, as `genotypes.thousandths` rounds.
+    """
+    n_wrong = 0
+    for i in range(dosage.shape[0]):
+        for q in range(dosage.shape[1]):
+            value, allele = dosage[i, q], alleles[i, q]
+            n_wrong += not (-MOST_BEYOND <= value <= 1 + MOST_BEYOND)
+            is_known = typed[i] and allele >= 0
+            known[i, q] = is_known
+            believed[i, q] = np.float32(allele) if is_known else value
+            steps = min(max(np.rint(value * np.float32(ONE)), np.float32(0)), np.float32(ONE))
+            rounded[i, q] = np.int16(allele) * np.int16(ONE) if is_known else np.int16(steps)
+    return n_wrong

@@ -203,13 +203,15 @@ def cells_of(dosage: F32Array, alleles: I8Array, typed: BoolArray, ploidy: Ploid
         typed: (L,) sites typed in the target and used.
         ploidy: Which haplotypes are one sample.
     """
-    known = (alleles >= 0) & typed
-    rounded = np.where(known, alleles.astype(np.int16) * np.int16(ONE), thousandths(dosage))
-    return Cells(
-        dosage=np.ascontiguousarray(ploidy.pairs(rounded, NONE).transpose(2, 0, 1)),
-        believed=np.where(known, alleles.astype(np.float32), dosage),
-        known=known,
-    )
+    from vcfrag_core.output.kernels import fill_cells
+
+    imputed, called = np.ascontiguousarray(dosage.T), np.ascontiguousarray(alleles.T)
+    known, rounded = np.empty(called.shape, dtype=np.bool_), np.empty(called.shape, dtype=np.int16)
+    believed = np.empty(called.shape, dtype=np.float32)
+    if fill_cells(imputed, called, typed, known, believed, rounded):
+        thousandths(dosage)
+    pairs = ploidy.pairs(rounded.T, NONE)
+    return Cells(dosage=np.ascontiguousarray(pairs.transpose(2, 0, 1)), believed=believed.T, known=known.T)
 
 
 def records_at(

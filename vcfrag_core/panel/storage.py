@@ -146,13 +146,15 @@ class DenseBits:
     def counts(self, rows: IntArray | None = None) -> I64Array:
         from vcfrag_core.panel import kernels
 
-        chosen = np.arange(self.n_haplotypes) if rows is None else np.asarray(rows, dtype=np.int64)
-        return kernels.bit_counts(self._packed, chosen)[: self._n_sites]
+        every = np.arange(self.n_haplotypes)
+        if rows is None or np.array_equal(rows, every):
+            if self._counts is None:
+                self._counts = kernels.bit_counts(self._packed, every)[: self._n_sites]
+            return self._counts.copy()
+        return kernels.bit_counts(self._packed, np.asarray(rows, dtype=np.int64))[: self._n_sites]
 
     def counts_at(self, sites: IntArray) -> I64Array:
-        if self._counts is None:
-            self._counts = self.counts()
-        return self._counts[sites]
+        return self.counts()[sites] if self._counts is None else self._counts[sites]
 
     def select_rows(self, rows: IntArray) -> HaplotypeBits:
         return DenseBits(self._packed[rows], self._n_sites)

@@ -1,38 +1,44 @@
 """Records as lines of a VCF.
 
 A sample's columns follow from its one or two rounded haplotype dosages alone, of which there are 1001 x 1002: each
-pair is put into words once, when it first occurs, and after that every cell is a table look-up.
+pair is put into words once, when it first occurs, and after that every cell is a table look-up and a copy of its bytes.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Final
 
 import numpy as np
 
-from vcfrag_core.output.genotypes import N_PAIRS, NONE, ONE, genotype_columns, pair_key, pair_of
+from vcfrag_core.files.vcf.words import Words, WordTable, packed
+from vcfrag_core.output.genotypes import NONE, ONE, genotype_columns, pair_key, pair_of
 from vcfrag_core.output.info import info_numbers
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, lone_ds
-from vcfrag_core.types import I64Array, IntArray
+from vcfrag_core.types import I32Array, I64Array, IntArray
 
 _DECIMAL = [(b"%d.%03d" % divmod(i, ONE)).rstrip(b"0").rstrip(b".") for i in range(2 * ONE + 1)]
 _LOO = [b":" + text for text in _DECIMAL] + [b":."]
+# Bytes of the longest value of each field.
+_WIDTHS: Final = {"GT": 3, "DS": 5, "HDS": 11, "GP": 17}
 _CALLS = {(0, 0): b"0|0", (0, 1): b"0|1", (1, 0): b"1|0", (1, 1): b"1|1", (0, NONE): b"0", (1, NONE): b"1"}
 
 
 class LineFormatter:
     """Makes the lines of a VCF, with the FORMAT fields asked for.
 
-    The table of cells grows to at most about 100 MB, whatever the number of sites.
+    The table of cells grows to at most about 60 MB, whatever the number of sites.
     """
 
     def __init__(self, formats: Sequence[str], *, x_male_dosage: int = 1) -> None:
         self._formats = tuple(name for name in formats if name != "LOO")
         self._with_loo = "LOO" in formats
-        self._cells = {lone: np.full(N_PAIRS, None, dtype=np.object_) for lone in {1, x_male_dosage}}
-        self._filled = {lone: np.zeros(N_PAIRS, dtype=np.bool_) for lone in self._cells}
+        width = len(b"\t") + sum(_WIDTHS[name] for name in self._formats) + len(self._formats) - 1
+        self._words_of = {
+            lone: WordTable(functools.partial(self._words_of_keys, lone=lone), width) for lone in {1, x_male_dosage}
+        }
         self._x_male_dosage = x_male_dosage
 
     def lines(self, records: OutputRecords) -> list[tuple[int, int, bytes]]:
@@ -60,13 +66,19 @@ class LineFormatter:
 
     def cells(self, records: OutputRecords, *, first: bool = True, last: bool = True) -> Iterator[tuple[bytes]]:
         """What stands of the samples in each of the panel's own records; the end of line follows the last of all."""
+        from vcfrag_core.files.vcf.kernels import join_words
+
         end = b"\n" if last else b""
-        for i, (words, typed) in enumerate(
-            zip(self._sample_cells(records).tolist(), records.typed.tolist(), strict=True)
-        ):
-            if typed and self._with_loo and records.loo is not None:
-                words = [cell + _LOO[loo] for cell, loo in zip(words, records.loo[i].tolist(), strict=True)]
-            yield (b"\t%b%b" % (b"\t".join(words), end),)
+        rows, words, others = self._sample_rows(records)
+        ends = np.empty(records.n_sites, dtype=np.int64)
+        joined = join_words(rows, *words, *others, ends)
+        for i, (start, stop) in enumerate(itertools.pairwise([0, *ends.tolist()])):
+            if records.typed[i] and self._with_loo and records.loo is not None:
+                loo = [_LOO[value] for value in records.loo[i].tolist()]
+                named = joined[start:stop].tobytes().split(b"\t")[1:]
+                yield (b"".join([b"\t%b%b" % pair for pair in zip(named, loo, strict=True)]) + end,)
+            else:
+                yield (joined[start:stop].tobytes() + end,)
 
     def kept(self, records: OutputRecords, n_samples: int) -> list[tuple[int, int, bytes]]:
         """(position, length of REF, line) of the records that are passed through."""
@@ -74,34 +86,26 @@ class LineFormatter:
             return []
         return [(kept.position, len(kept.ref), _kept_line(records.contig, kept)) for kept in records.kept]
 
-    def _sample_cells(self, records: OutputRecords) -> np.ndarray[Any, np.dtype[np.object_]]:
-        """(L, S) words of the samples."""
-        first, second = records.dosage[:, :, 0], records.dosage[:, :, 1]
-        keys = pair_key(first, second)
-        lone = lone_ds(records.contig, self._x_male_dosage)
-        self._fill(keys, lone)
-        cells = self._cells[lone][keys]
+    def _sample_rows(self, records: OutputRecords) -> tuple[I32Array, Words, Words]:
+        """(L, S) rows of the samples' words, as `kernels.join_words` takes them."""
+        table = self._words_of[lone_ds(records.contig, self._x_male_dosage)]
+        rows, others = table.rows(records.dosage), packed([], table.width)
         if records.both is not None:
             dependent = records.both != NONE
-            cells[dependent] = self._dependent(first[dependent], second[dependent], records.both[dependent])
-        return cells
+            pairs = records.dosage[dependent]
+            of, others = self._dependent(pairs[:, 0], pairs[:, 1], records.both[dependent], table.width)
+            rows[dependent] = -1 - of
+        return rows, table.words, others
 
-    def _dependent(self, first: IntArray, second: IntArray, both: IntArray) -> np.ndarray[Any, np.dtype[np.object_]]:
-        """(n,) words of samples whose haplotypes depend on each other."""
+    def _dependent(self, first: IntArray, second: IntArray, both: IntArray, width: int) -> tuple[I64Array, Words]:
+        """(n,) words of samples whose haplotypes depend on each other, and these."""
         keys, of = np.unique(pair_key(first, second) * (ONE + 1) + both, return_inverse=True)
-        words = np.empty(len(keys), dtype=np.object_)
         pairs, alike = np.divmod(keys, ONE + 1)
-        words[:] = self._words(*pair_of(pairs), 1, alike)
-        return words[of]
+        return of, packed([b"\t" + word for word in self._words(*pair_of(pairs), 1, alike)], width)
 
-    def _fill(self, keys: I64Array, lone: int) -> None:
-        """Puts into words what has not occurred before."""
-        cells, filled = self._cells[lone], self._filled[lone]
-        new = np.unique(keys[~filled[keys]])
-        if len(new):
-            cells[new] = self._words(*pair_of(new), lone)
-            # Last: another thread may look for the same words.
-            filled[new] = True
+    def _words_of_keys(self, keys: I64Array, lone: int) -> list[bytes]:
+        """Words of independent haplotypes, each after what parts it from the one before."""
+        return [b"\t" + word for word in self._words(*pair_of(keys), lone)]
 
     def _words(self, first: IntArray, second: IntArray, lone: int, both: IntArray | None = None) -> list[bytes]:
         columns = genotype_columns(first, second, both, lone_ds=lone)

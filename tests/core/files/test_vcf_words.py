@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,18 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.files.vcf.kernels import join_words
-from vcfrag_core.files.vcf.words import WordTable, packed
+from vcfrag_core.files.vcf.words import Words, WordTable, padded
 from vcfrag_core.output.genotypes import NONE, ONE, pair_of
 from vcfrag_core.types import I16Array, I64Array
+
+WIDTH = len(b"\t1000|1000")
 
 
 def cell(first: int, second: int) -> bytes:
     return b"\t%d" % first if second == NONE else b"\t%d|%d" % (first, second)
 
 
-def words_of(keys: I64Array) -> list[bytes]:
+def packed(words: Sequence[bytes], width: int) -> Words:
+    rows = np.zeros((len(words), padded(width)), dtype=np.uint8)
+    for row, word in zip(rows, words, strict=True):
+        row[: len(word)] = list(word)
+    return rows, np.array([len(word) for word in words], dtype=np.uint8)
+
+
+def words_of(keys: I64Array) -> Words:
     first, second = pair_of(keys)
-    return [cell(*pair) for pair in zip(first.tolist(), second.tolist(), strict=True)]
+    return packed([cell(*pair) for pair in zip(first.tolist(), second.tolist(), strict=True)], WIDTH)
 
 
 def dosages(rng: np.random.Generator, n_sites: int, n_samples: int) -> I16Array:
@@ -36,21 +46,21 @@ def said_slowly(dosage: I16Array) -> list[bytes]:
 
 def lines_of(table: WordTable, dosage: I16Array) -> list[bytes]:
     rows, ends = table.rows(dosage), np.empty(len(dosage), dtype=np.int64)
-    joined = join_words(rows, *table.words, *packed([], table.width), ends)
+    joined = join_words(rows, *table.words, *packed([], WIDTH), ends)
     assert len(joined) == (ends[-1] if len(ends) else 0)
     return [part.tobytes() for part in np.split(joined, ends[:-1])] if len(ends) else []
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_sites=st.integers(1, 6), n_samples=st.integers(1, 40))
 def test_word_table__says_what_is_said_slowly(seed: int, n_sites: int, n_samples: int) -> None:
-    table, rng = WordTable(words_of, 10), np.random.default_rng(seed)
+    table, rng = WordTable(words_of, WIDTH), np.random.default_rng(seed)
     for _ in range(2):
         dosage = dosages(rng, n_sites, n_samples)
         assert lines_of(table, dosage) == said_slowly(dosage)
 
 
 def test_word_table__grows_while_threads_read_it() -> None:
-    table = WordTable(words_of, 10)
+    table = WordTable(words_of, WIDTH)
     parts = [dosages(np.random.default_rng(seed), 4, 300) for seed in range(12)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda dosage: lines_of(table, dosage), parts))

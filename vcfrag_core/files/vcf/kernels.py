@@ -43,6 +43,32 @@ _copy: Any = intrinsic(_copy_chunk)
 
 
 @numba.njit(cache=True, nogil=True)
+def put_together(numbers: I16Array, before: U8Array, texts: U8Array, text_lengths: U8Array, words: U8Array) -> U8Array:
+    """Writes words that are made of texts, and returns their lengths.
+
+    Args:
+        numbers: (n, C) texts of each word, below 0 where there is none.
+        before: (C,) the byte before each.
+        texts: (T, W') bytes of the texts.
+        text_lengths: (T,) how many of them are the text's.
+        words: (n, W) filled.
+    """
+    lengths = np.empty(len(words), dtype=np.uint8)
+    for i in range(numbers.shape[0]):
+        at = 0
+        for c in range(numbers.shape[1]):
+            number = numbers[i, c]
+            if number >= 0:
+                words[i, at] = before[c]
+                at += 1
+                for b in range(text_lengths[number]):
+                    words[i, at + b] = texts[number, b]
+                at += np.int64(text_lengths[number])
+        lengths[i] = at
+    return lengths
+
+
+@numba.njit(cache=True, nogil=True)
 def look_up(dosage: I16Array, row_of: I32Array, rows: I32Array) -> int:
     """Finds the row of each pair of dosages, by `pair_key`; returns how many have none yet, which is -1.
 

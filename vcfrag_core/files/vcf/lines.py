@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.files.vcf.words import Words, WordTable, packed
+from vcfrag_core.files.vcf.words import Words, WordTable, padded
 from vcfrag_core.output.genotypes import NONE, ONE, genotype_columns, pair_key, pair_of
 from vcfrag_core.output.info import info_numbers
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, lone_ds
@@ -23,7 +23,8 @@ _DECIMAL = [(b"%d.%03d" % divmod(i, ONE)).rstrip(b"0").rstrip(b".") for i in ran
 _LOO = [b":" + text for text in _DECIMAL] + [b":."]
 # Bytes of the longest value of each field.
 _WIDTHS: Final = {"GT": 3, "DS": 5, "HDS": 11, "GP": 17}
-_CALLS = {(0, 0): b"0|0", (0, 1): b"0|1", (1, 0): b"1|0", (1, 1): b"1|1", (0, NONE): b"0", (1, NONE): b"1"}
+# What words are put together from: numbers in thousandths, and calls by `3 first + second + 1`, second NONE where lone.
+_TEXTS: Final = np.array([*_DECIMAL, b"0", b"0|0", b"0|1", b"1", b"1|0", b"1|1"])
 
 
 class LineFormatter:
@@ -35,9 +36,10 @@ class LineFormatter:
     def __init__(self, formats: Sequence[str], *, x_male_dosage: int = 1) -> None:
         self._formats = tuple(name for name in formats if name != "LOO")
         self._with_loo = "LOO" in formats
-        width = len(b"\t") + sum(_WIDTHS[name] for name in self._formats) + len(self._formats) - 1
+        self._width = padded(sum(1 + _WIDTHS[name] for name in self._formats))
         self._words_of = {
-            lone: WordTable(functools.partial(self._words_of_keys, lone=lone), width) for lone in {1, x_male_dosage}
+            lone: WordTable(functools.partial(self._words_of_keys, lone=lone), self._width)
+            for lone in {1, x_male_dosage}
         }
         self._x_male_dosage = x_male_dosage
 
@@ -89,36 +91,46 @@ class LineFormatter:
     def _sample_rows(self, records: OutputRecords) -> tuple[I32Array, Words, Words]:
         """(L, S) rows of the samples' words, as `kernels.join_words` takes them."""
         table = self._words_of[lone_ds(records.contig, self._x_male_dosage)]
-        rows, others = table.rows(records.dosage), packed([], table.width)
+        rows, others = table.rows(records.dosage), _no_words(self._width)
         if records.both is not None:
             dependent = records.both != NONE
             pairs = records.dosage[dependent]
-            of, others = self._dependent(pairs[:, 0], pairs[:, 1], records.both[dependent], table.width)
+            of, others = self._dependent(pairs[:, 0], pairs[:, 1], records.both[dependent])
             rows[dependent] = -1 - of
         return rows, table.words, others
 
-    def _dependent(self, first: IntArray, second: IntArray, both: IntArray, width: int) -> tuple[I64Array, Words]:
+    def _dependent(self, first: IntArray, second: IntArray, both: IntArray) -> tuple[I64Array, Words]:
         """(n,) words of samples whose haplotypes depend on each other, and these."""
         keys, of = np.unique(pair_key(first, second) * (ONE + 1) + both, return_inverse=True)
         pairs, alike = np.divmod(keys, ONE + 1)
-        return of, packed([b"\t" + word for word in self._words(*pair_of(pairs), 1, alike)], width)
+        return of, self._words(*pair_of(pairs), 1, alike)
 
-    def _words_of_keys(self, keys: I64Array, lone: int) -> list[bytes]:
-        """Words of independent haplotypes, each after what parts it from the one before."""
-        return [b"\t" + word for word in self._words(*pair_of(keys), lone)]
+    def _words_of_keys(self, keys: I64Array, lone: int) -> Words:
+        """Words of independent haplotypes."""
+        return self._words(*pair_of(keys), lone)
 
-    def _words(self, first: IntArray, second: IntArray, lone: int, both: IntArray | None = None) -> list[bytes]:
+    def _words(self, first: IntArray, second: IntArray, lone: int, both: IntArray | None = None) -> Words:
+        """Words, each after the tab that parts it from the one before."""
+        from vcfrag_core.files.vcf.kernels import put_together
+
         columns = genotype_columns(first, second, both, lone_ds=lone)
-        fields: dict[str, list[bytes]] = {}
-        for name in self._formats:
-            if name == "GT":
-                fields[name] = [_CALLS[a, b] for a, b in columns.gt.tolist()]
-            elif name == "DS":
-                fields[name] = [_DECIMAL[i] for i in columns.ds.tolist()]
-            else:
-                numbers = np.stack((first, second), axis=1) if name == "HDS" else columns.gp
-                fields[name] = [b",".join([_DECIMAL[i] for i in row if i != NONE]) for row in numbers.tolist()]
-        return [b":".join(parts) for parts in zip(*fields.values(), strict=True)]
+        calls = len(_DECIMAL) + 3 * columns.gt[:, 0].astype(np.int16) + columns.gt[:, 1] + 1
+        parts = {"GT": calls[:, None], "DS": columns.ds[:, None], "HDS": np.stack((first, second), 1), "GP": columns.gp}
+        chosen = [parts[name].astype(np.int16) for name in self._formats]
+        before = b"\t" + b":".join(b"," * (part.shape[1] - 1) for part in chosen)
+        words = np.zeros((len(first), self._width), dtype=np.uint8)
+        lengths = put_together(
+            np.concatenate(chosen, axis=1),
+            np.frombuffer(before, dtype=np.uint8),
+            _TEXTS.view(np.uint8).reshape(len(_TEXTS), -1),
+            np.char.str_len(_TEXTS).astype(np.uint8),
+            words,
+        )
+        return words, lengths
+
+
+def _no_words(width: int) -> Words:
+    return np.empty((0, width), dtype=np.uint8), np.empty(0, dtype=np.uint8)
 
 
 def _kept_line(contig: str, kept: PassThroughRecord) -> bytes:

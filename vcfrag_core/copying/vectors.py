@@ -54,7 +54,7 @@ def _sum_carriers(n_sites: int) -> Any:
         steps = builder.udiv(builder.add(k, width(LANES - 1)), width(LANES))
         with cgutils.for_range(builder, steps, intp=width) as loop:
             first = builder.mul(loop.index, width(LANES))
-            values = [_vector_at(builder, row, first, vector) for row in rows]
+            values = [vector_at(builder, row, first, vector) for row in rows]
             # 64 sites' masks of a group of candidates lie together.
             place = builder.add(
                 builder.mul(builder.udiv(loop.index, per_site), width(64 * 64 // LANES)),
@@ -70,7 +70,7 @@ def _sum_carriers(n_sites: int) -> Any:
         for r, of_row in enumerate(totals):
             for s, total in enumerate(of_row):
                 place = builder.add(builder.mul(width(r), columns), width(s))
-                builder.store(_added_up(builder, builder.load(total)), builder.gep(sums.data, [place]))
+                builder.store(added_up(builder, builder.load(total)), builder.gep(sums.data, [place]))
         return context.get_dummy_value()
 
     return intrinsic(typing)
@@ -86,7 +86,7 @@ def _step(
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loop = _Candidates(context, builder, signature, arguments, states=5, k=4)
+        loop = CandidateLoop(context, builder, signature, arguments, states=5, k=4)
         before, after = loop.row(0, arguments[1]), loop.row(2, arguments[3])
         keep_all, add_all = loop.splat(arguments[10]), loop.splat(arguments[11])
         total = loop.total()
@@ -98,7 +98,7 @@ def _step(
             loop.add(total, value, lanes)
 
         loop.run(body)
-        return _added_up(builder, builder.load(total))
+        return added_up(builder, builder.load(total))
 
     real = source.dtype
     arrays = source, types.intp, target, types.intp, types.intp, states, types.intp, types.uint8
@@ -113,7 +113,7 @@ def _step_back(
     real = rows.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        loop = _Candidates(context, builder, signature, arguments, states=4, k=3)
+        loop = CandidateLoop(context, builder, signature, arguments, states=4, k=3)
         values, backward = (loop.row(0, row) for row in arguments[1:3])
         keep_all, add_all = loop.splat(arguments[9]), loop.splat(arguments[10])
         totals = loop.total(), loop.total()
@@ -127,17 +127,23 @@ def _step_back(
                 loop.add(total, value, lanes)
 
         loop.run(body)
-        sums = [_added_up(builder, builder.load(total)) for total in totals]
+        sums = [added_up(builder, builder.load(total)) for total in totals]
         return context.make_tuple(builder, signature.return_type, sums)
 
     arrays = rows, types.intp, types.intp, types.intp, states, types.intp, types.uint8
     return types.UniTuple(real, 2)(*arrays, real, real, real, real), generate
 
 
-class _Candidates:
-    """A loop over K candidates, LANES at a time, as it is written by a builder."""
+class CandidateLoop:
+    """A loop over K candidates, LANES at a time, as it is written by a builder.
 
-    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, *, states: int, k: int) -> None:
+    Args:
+        context, builder, signature, arguments: Of an intrinsic, the first of whose arguments are rows of numbers.
+        k: Which argument is K.
+        states: Which one has the candidates' alleles, for `emission`.
+    """
+
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any, *, k: int, states: int = 0) -> None:
         self._builder, self._arguments = builder, arguments
         self._arrays = {
             n: context.make_array(kind)(context, builder, arguments[n])
@@ -164,7 +170,7 @@ class _Candidates:
         return cgutils.alloca_once_value(self._builder, ir.Constant(self._vector, [0.0] * LANES))
 
     def load(self, row: Any, first: Any) -> Any:
-        return _vector_at(self._builder, row, first, self._vector)
+        return vector_at(self._builder, row, first, self._vector)
 
     def store(self, value: Any, row: Any, first: Any) -> None:
         place = self._builder.bitcast(self._builder.gep(row, [first]), self._vector.as_pointer())
@@ -202,13 +208,13 @@ def _size(vector: Any) -> int:
     return 4 if isinstance(vector.element, ir.FloatType) else 8
 
 
-def _vector_at(builder: Any, row: Any, first: Any, vector: Any) -> Any:
+def vector_at(builder: Any, row: Any, first: Any, vector: Any) -> Any:
     """The values of a row from number `first` on."""
     place = builder.bitcast(builder.gep(row, [first]), vector.as_pointer())
     return builder.load(place, align=_size(vector))
 
 
-def _added_up(builder: Any, total: Any) -> Any:
+def added_up(builder: Any, total: Any) -> Any:
     """The sum of a vector's lanes: its halves, the halves of these, and so on."""
     lanes = LANES
     while lanes > 1:

@@ -10,7 +10,8 @@ Where some phase is known, the pair is ordered by it: within a phase set the fir
 that the set calls first. Where a set begins, either order is as likely as the other, and F is averaged with its
 transpose.
 
-Forward values are kept at the entries of groups of segments and worked out again, group by group, on the way back.
+Forward values are kept at the entries of groups of segments and worked out again, group by group, on the way back: the
+first pass goes through one matrix, which stays in the processor's nearest memory.
 
 Kernels handle one sample, release the GIL and depend on nothing but their arguments.
 """
@@ -25,23 +26,25 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from vcfrag_core.copying.carriers import padded
 from vcfrag_core.phasing.pairs import (
-    add,
-    dot,
+    add_columns,
+    both_stay,
     draw_pair,
     draw_previous,
+    enter,
     find_classes,
     likelihoods,
+    read_pattern,
     read_patterns,
-    spread,
     step,
-    sum_up,
     symmetrise,
     uniform,
 )
+from vcfrag_core.phasing.vectors import add_row, dot_row
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 class DiploidModel(NamedTuple):
@@ -73,7 +76,13 @@ class DiploidModel(NamedTuple):
 
 
 class _Forward(NamedTuple):
-    """Forward values of one group of segments: an entry for each segment, and one after each of its blocks."""
+    """Forward values of one group of segments: an entry for each segment, and one after each of its blocks.
+
+    Attributes:
+        values: (slots, K, padded(K)).
+        rows, columns: (slots, K) their sums.
+        totals: (slots,) the sums of these.
+    """
 
     values: F32Array
     rows: F32Array
@@ -82,7 +91,7 @@ class _Forward(NamedTuple):
 
 
 class _Scratch(NamedTuple):
-    """Arrays that steps write to."""
+    """Arrays that steps write to; those as wide as a row of the matrix have two axes."""
 
     exact: F64Array
     table: F32Array
@@ -90,8 +99,9 @@ class _Scratch(NamedTuple):
     mean: F32Array
     sums: F32Array
     column: F32Array
-    weight: F32Array
+    stays: F32Array
     leave: F32Array
+    previous: F32Array
     rows: F32Array
     columns: F32Array
     pattern: U64Array
@@ -104,10 +114,11 @@ def _make_scratch(k: int) -> _Scratch:
     return _Scratch(
         np.empty((k, k), dtype=np.float64),
         np.empty((k, k), dtype=np.float32),
-        np.empty((k, k), dtype=np.float32),
-        np.empty((k, k), dtype=np.float32),
+        np.zeros((k, padded(k)), dtype=np.float32),
+        np.zeros((k, padded(k)), dtype=np.float32),
         np.empty(k, dtype=np.float32),
-        np.empty(k, dtype=np.float32),
+        np.zeros((1, padded(k)), dtype=np.float32),
+        np.zeros((1, padded(k)), dtype=np.float32),
         np.empty(k, dtype=np.float32),
         np.empty(k, dtype=np.float32),
         np.empty(k, dtype=np.float32),
@@ -120,16 +131,17 @@ def _make_scratch(k: int) -> _Scratch:
 
 @numba.njit(cache=True, nogil=True)
 def _orient(
-    words: U64Array, one: int, other: int, start: int, stop: int, genotypes: I8Array, first: I8Array, flipped: int,
-    mismatch: float, z: float, out: I8Array,
+    one: int, other: int, start: int, stop: int, genotypes: I8Array, first: I8Array, flipped: int, mismatch: float,
+    z: float, d: int, phases: I8Array,
 ) -> None:  # fmt: skip
-    """Alleles of the first haplotype at the heterozygotes of a block, given whom both copy; z is used up bit by bit."""
+    """Alleles of the first haplotype at the heterozygotes of a block, given what both copy there; z is used up bit by
+    bit."""
     both_wrong = mismatch * mismatch / (mismatch * mismatch + (1.0 - mismatch) * (1.0 - mismatch))
     for m in range(start, stop):
         if genotypes[m] != 1:
             continue
-        a = np.int8((words[one, m >> 6] >> np.uint64(m & 63)) & np.uint64(1))
-        b = np.int8((words[other, m >> 6] >> np.uint64(m & 63)) & np.uint64(1))
+        a = np.int8((one >> np.uint64(m - start)) & np.uint64(1))
+        b = np.int8((other >> np.uint64(m - start)) & np.uint64(1))
         if first[m] >= 0:
             a = first[m]
         else:
@@ -139,12 +151,14 @@ def _orient(
                 a = np.int8(1) - a
             else:
                 z = (z - against) / (1.0 - against)
-        out[m] = a ^ np.int8(flipped)
+        phases[d, m] = a ^ np.int8(flipped)
 
 
 @numba.njit(cache=True, nogil=True)
-def _block(model: DiploidModel, b: int, c: int, h: int, symmetric: bool, forward: _Forward, scratch: _Scratch) -> float:
-    """Forward values after block b of segment c into slot h + 1, from slot h; returns the block's log likelihood."""
+def _block(
+    model: DiploidModel, b: int, c: int, h: int, to: int, symmetric: bool, forward: _Forward, scratch: _Scratch
+) -> float:
+    """Forward values after block b of segment c into slot `to`, from slot h; returns the block's log likelihood."""
     start, stop = model.blocks[b], model.blocks[b + 1]
     read_patterns(model.words, model.candidates[c], start, stop, scratch.pattern)
     n = find_classes(scratch.pattern, scratch.distinct, scratch.of)
@@ -154,46 +168,82 @@ def _block(model: DiploidModel, b: int, c: int, h: int, symmetric: bool, forward
     if model.fresh[b] == 1 and not symmetric:
         symmetrise(source, rows, columns, scratch.mean, scratch.sums)
         source, rows, columns = scratch.mean, scratch.sums, scratch.sums
-    forward.totals[h + 1] = step(
+    forward.totals[to] = step(
         source, rows, columns, forward.totals[h], model.switch[b], scratch.table, scratch.of, n, scratch.emission,
-        scratch.column, symmetric, forward.values[h + 1], forward.rows[h + 1], forward.columns[h + 1],
+        scratch.column, symmetric, forward.values[to], forward.rows[to], forward.columns[to],
     )  # fmt: skip
-    return largest + float(np.log(np.float64(forward.totals[h + 1])))
+    return largest + float(np.log(np.float64(forward.totals[to])))
 
 
 @numba.njit(cache=True, nogil=True)
-def _enter(entry: F32Array, before: F32Array, total: float, leaves: F32Array, weight: F32Array) -> None:
-    """The entry of a segment from the last values of the one before: who is no candidate any more leaves."""
-    scale = _ONE / total
-    for i in range(len(entry)):
-        for j in range(len(entry)):
-            entry[i, j] = before[i, j] * scale
-    spread(entry, leaves, weight)
+def _make_slots(n: int, k: int) -> _Forward:
+    return _Forward(
+        np.empty((n, k, padded(k)), dtype=np.float32),
+        np.empty((n, k), dtype=np.float32),
+        np.empty((n, k), dtype=np.float32),
+        np.empty(n, dtype=np.float32),
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy_slot(source: _Forward, at: int, target: _Forward, to: int) -> None:
+    """target[to] = source[at]."""
+    target.values[to], target.rows[to], target.columns[to] = source.values[at], source.rows[at], source.columns[at]
+    target.totals[to] = source.totals[at]
+
+
+@numba.njit(cache=True, nogil=True)
+def _enter_segment(
+    model: DiploidModel, c: int, before: int, at: int, leaves: F32Array, symmetric: bool, forward: _Forward,
+    scratch: _Scratch,
+) -> None:  # fmt: skip
+    """The entry of segment c into a slot, from the last values of the segment before it in another."""
+    k = model.candidates.shape[1]
+    if c == 0:
+        forward.values[at] = np.float32(1.0 / k / k)
+        forward.rows[at] = forward.columns[at] = np.float32(1.0 / k)
+        forward.totals[at] = _ONE
+        return
+    forward.totals[at] = enter(
+        forward.values[before], forward.totals[before], leaves[c], symmetric, scratch.column, scratch.stays,
+        forward.values[at], forward.rows[at],
+    )  # fmt: skip
+    add_columns(forward.values[at], forward.rows[at], symmetric, scratch.column, forward.columns[at])
+
+
+@numba.njit(cache=True, nogil=True)
+def _forward_entries(
+    model: DiploidModel, leaves: F32Array, symmetric: bool, entries: _Forward, forward: _Forward, scratch: _Scratch
+) -> float:
+    """Fills the entries of all groups; returns the log likelihood. All values go through one slot."""
+    log_likelihood, g = 0.0, 0
+    for c in range(len(model.candidates)):
+        _enter_segment(model, c, 0, 0, leaves, symmetric, forward, scratch)
+        if c == model.groups[g]:
+            _copy_slot(forward, 0, entries, g)
+            g += 1
+        for b in range(model.segments[c], model.segments[c + 1]):
+            log_likelihood += _block(model, b, c, 0, 0, symmetric, forward, scratch)
+    return log_likelihood
 
 
 @numba.njit(cache=True, nogil=True)
 def _forward_group(
-    model: DiploidModel, g: int, slots: I64Array, leaves: F32Array, symmetric: bool, entered: bool,
-    entries: F32Array, forward: _Forward, scratch: _Scratch,
-) -> float:  # fmt: skip
-    """Forward values of a group of segments; its entry is known where it was entered before. The log likelihood."""
-    k = model.candidates.shape[1]
-    log_likelihood = 0.0
+    model: DiploidModel, g: int, slots: I64Array, leaves: F32Array, symmetric: bool, entries: _Forward,
+    forward: _Forward, scratch: _Scratch,
+) -> None:  # fmt: skip
+    """Forward values of a group of segments from its entry, each in its slot."""
+    last = 0
     for c in range(model.groups[g], model.groups[g + 1]):
-        at, begin, end = slots[c], model.segments[c], model.segments[c + 1]
-        if entered and c == model.groups[g]:
-            forward.values[at] = entries[g]
-        elif c == 0:
-            forward.values[at] = np.float32(1.0 / k / k)
-        else:
-            before = slots[c - 1] + begin - model.segments[c - 1]
-            _enter(forward.values[at], forward.values[before], forward.totals[before], leaves[c], scratch.weight)
+        at = slots[c]
         if c == model.groups[g]:
-            entries[g] = forward.values[at]
-        forward.totals[at] = sum_up(forward.values[at], forward.rows[at], forward.columns[at])
-        for b in range(begin, end):
-            log_likelihood += _block(model, b, c, at + b - begin, symmetric, forward, scratch)
-    return log_likelihood
+            _copy_slot(entries, g, forward, at)
+        else:
+            _enter_segment(model, c, last, at, leaves, symmetric, forward, scratch)
+        for b in range(model.segments[c], model.segments[c + 1]):
+            _block(model, b, c, at, at + 1, symmetric, forward, scratch)
+            at += 1
+        last = at
 
 
 @numba.njit(cache=True, nogil=True)
@@ -205,20 +255,26 @@ def _draw_last(key: int, n_blocks: int, values: F32Array, rows: F32Array, total:
 
 @numba.njit(cache=True, nogil=True)
 def _draw_before_segment(
-    key: int, block: int, values: F32Array, gone: F32Array, pairs: I64Array, scratch: _Scratch
+    key: int, block: int, values: F32Array, leaves: F32Array, symmetric: bool, pairs: I64Array, scratch: _Scratch
 ) -> None:
     """The pairs before candidates changed, from those after: who is new was nobody, or one of those gone."""
-    scratch.columns[:] = np.float32(0)
-    for i in range(len(gone)):
-        scratch.rows[i] = dot(values[i], gone)
+    gone, total = leaves[0], _ZERO
+    k = len(values)
+    scratch.column[:] = _ZERO
+    for i in range(k):
+        scratch.rows[i] = dot_row(values, i, k, leaves)
         if gone[i] > 0:
-            add(scratch.columns, values[i], _ONE)
-    total = dot(scratch.rows, gone)
+            total += scratch.rows[i]
+            if not symmetric:
+                add_row(scratch.column, values, i, k, _ONE)
+    for j in range(k):
+        scratch.columns[j] = scratch.rows[j] if symmetric else scratch.column[0, j]
+        scratch.leave[j] = gone[j]
     for d in range(len(pairs)):
         x, y = pairs[d, 0], pairs[d, 1]
         pairs[d, 0], pairs[d, 1] = draw_previous(
-            values, scratch.column, gone, scratch.rows, scratch.columns, total, x, y, _ONE - gone[x], _ONE - gone[y],
-            uniform(key, d, block, 1),
+            values, scratch.previous, scratch.leave, scratch.rows, scratch.columns, total, x, y, _ONE - gone[x],
+            _ONE - gone[y], uniform(key, d, block, 1),
         )  # fmt: skip
 
 
@@ -239,10 +295,11 @@ def _draw_before_block(
         scratch.columns[i] = columns[i] * switch
     total, stay = forward.totals[h] * switch * switch, _ONE - switch
     for d in range(len(pairs)):
-        x, y = draw_previous(
-            source, scratch.column, scratch.leave, scratch.rows, scratch.columns, total, pairs[d, 0], pairs[d, 1],
-            stay, stay, uniform(key, d, b, 0),
-        )  # fmt: skip
+        x, y, z = pairs[d, 0], pairs[d, 1], uniform(key, d, b, 0)
+        if not both_stay(source, scratch.rows, scratch.columns, total, x, y, stay, stay, z):
+            x, y = draw_previous(
+                source, scratch.previous, scratch.leave, scratch.rows, scratch.columns, total, x, y, stay, stay, z
+            )
         if is_fresh:
             kept, turned = np.float64(values[x, y]), np.float64(values[y, x])
             if uniform(key, d, b, 3) * (kept + turned) >= kept:
@@ -257,12 +314,13 @@ def _draw_block(
     phases: I8Array, copied: I32Array,
 ) -> None:  # fmt: skip
     """Whom the draws copy in block b, and the phases there."""
+    start, stop = model.blocks[b], model.blocks[b + 1]
     for d in range(len(pairs)):
         one, other = candidates[pairs[d, 0]], candidates[pairs[d, 1]]
         copied[d, b, flipped[d]], copied[d, b, 1 - flipped[d]] = one, other
         _orient(
-            model.words, one, other, model.blocks[b], model.blocks[b + 1], model.genotypes, model.first, flipped[d],
-            np.float64(model.mismatch), uniform(key, d, b, 2), phases[d],
+            read_pattern(model.words, one, start, stop), read_pattern(model.words, other, start, stop), start, stop,
+            model.genotypes, model.first, flipped[d], np.float64(model.mismatch), uniform(key, d, b, 2), d, phases,
         )  # fmt: skip
 
 
@@ -283,30 +341,21 @@ def draw_phases(model: DiploidModel, key: int, phases: I8Array, copied: I32Array
     n_groups = len(model.groups) - 1
     slots, n_slots = _lay_slots(model.segments, model.groups)
     symmetric = not np.any((model.genotypes == 1) & (model.first >= 0))
-    leaves = np.zeros((n_segments + 1, k), dtype=np.float32)
-    leaves[1:n_segments] = model.candidates[1:] != model.candidates[:-1]
-    entries = np.empty((n_groups, k, k), dtype=np.float32)
-    forward = _Forward(
-        np.empty((n_slots, k, k), dtype=np.float32),
-        np.empty((n_slots, k), dtype=np.float32),
-        np.empty((n_slots, k), dtype=np.float32),
-        np.empty(n_slots, dtype=np.float32),
-    )
+    leaves = np.zeros((n_segments + 1, 1, padded(k)), dtype=np.float32)
+    leaves[1:n_segments, 0, :k] = model.candidates[1:] != model.candidates[:-1]
+    entries, forward = _make_slots(n_groups, k), _make_slots(n_slots, k)
     scratch = _make_scratch(k)
     pairs, flipped = np.empty((len(phases), 2), dtype=np.int64), np.zeros(len(phases), dtype=np.int64)
-    log_likelihood = 0.0
-    for g in range(n_groups):
-        log_likelihood += _forward_group(model, g, slots, leaves, symmetric, False, entries, forward, scratch)
+    log_likelihood = _forward_entries(model, leaves, symmetric, entries, forward, scratch)
     for g in range(n_groups - 1, -1, -1):
-        if g < n_groups - 1:
-            _forward_group(model, g, slots, leaves, symmetric, True, entries, forward, scratch)
+        _forward_group(model, g, slots, leaves, symmetric, entries, forward, scratch)
         for c in range(model.groups[g + 1] - 1, model.groups[g] - 1, -1):
             begin, end = model.segments[c], model.segments[c + 1]
             last = slots[c] + end - begin
             if c == n_segments - 1:
                 _draw_last(key, end, forward.values[last], forward.rows[last], forward.totals[last], pairs)
             else:
-                _draw_before_segment(key, end, forward.values[last], leaves[c + 1], pairs, scratch)
+                _draw_before_segment(key, end, forward.values[last], leaves[c + 1], symmetric, pairs, scratch)
             for b in range(end - 1, begin - 1, -1):
                 _draw_block(model, key, b, model.candidates[c], pairs, flipped, phases, copied)
                 is_fresh = model.fresh[b] == 1 and not symmetric

@@ -1,21 +1,22 @@
 """Compiled steps of diploid copying over a K by K matrix of ordered pairs of candidates.
 
-As in `vcfrag_core.copying.kernels` a loop either writes or adds up, and only functions that write nothing may reorder
-sums.
+Passes over the matrix are vectors of candidates (`vcfrag_core.phasing.vectors`), which add up in one order. Its rows
+and the vectors beside them are as wide as `padded(K)`.
 """
 
 # Scalars are of the arrays' own float type, which Python's annotations cannot say.
-# mypy: disable-error-code="arg-type,assignment,return-value"
+# mypy: disable-error-code="arg-type,assignment,return-value,no-any-return"
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
+from vcfrag_core.phasing.vectors import add_row, dot_row, enter_row, step_row
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_ONE = np.float32(1)
+_ZERO, _ONE = np.float32(0), np.float32(1)
 _HALF = np.float32(0.5)
 
 
@@ -30,46 +31,21 @@ def uniform(key: int, draw: int, block: int, purpose: int) -> float:
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _total(values: F32Array) -> float:
-    total = np.float32(0)
-    for j in range(len(values)):
-        total += values[j]
-    return total
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def dot(a: F32Array, b: F32Array) -> float:
-    total = np.float32(0)
-    for j in range(len(a)):
-        total += a[j] * b[j]
-    return total
-
-
 @numba.njit(cache=True, nogil=True)
-def add(target: F32Array, values: F32Array, factor: float) -> None:
-    for j in range(len(target)):
-        target[j] += values[j] * factor
-
-
-@numba.njit(cache=True, nogil=True)
-def _move(source: F32Array, target: F32Array, keep: float, add: float, column: F32Array, emission: F32Array) -> None:
-    for j in range(len(target)):
-        target[j] = (source[j] * keep + add + column[j]) * emission[j]
+def read_pattern(words: U64Array, row: int, start: int, stop: int) -> int:
+    """Alleles of one row at typed sites [start, stop), as `read_patterns` has them."""
+    first, shift = start >> 6, np.uint64(start & 63)
+    bits = words[row, first] >> shift
+    if (start & 63) + (stop - start) > 64:
+        bits |= words[row, first + 1] << (np.uint64(64) - shift)
+    return bits & ((np.uint64(1) << np.uint64(stop - start)) - np.uint64(1))
 
 
 @numba.njit(cache=True, nogil=True)
 def read_patterns(words: U64Array, candidates: I32Array, start: int, stop: int, out: U64Array) -> None:
     """out[k]: alleles of candidate k at typed sites [start, stop), at most 32 of them."""
-    first, shift = start >> 6, np.uint64(start & 63)
-    mask = (np.uint64(1) << np.uint64(stop - start)) - np.uint64(1)
-    over = (start & 63) + (stop - start) > 64
     for k in range(len(candidates)):
-        row = words[candidates[k]]
-        bits = row[first] >> shift
-        if over:
-            bits |= row[first + 1] << (np.uint64(64) - shift)
-        out[k] = bits & mask
+        out[k] = read_pattern(words, candidates[k], start, stop)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -135,60 +111,74 @@ def step(
     n: int, emission: F32Array, column: F32Array, symmetric: bool,
     target: F32Array, new_rows: F32Array, new_columns: F32Array,
 ) -> float:  # fmt: skip
-    """One block further: target = likelihood * transition(source / total); its sums; returns its total."""
+    """One block further: target = likelihood * transition(source / total); its sums; returns its total.
+
+    Source and target, and the sums of both, may be the same arrays.
+    """
     k = len(of)
     for u in range(n):
-        row = table[u]
         for j in range(k):
-            emission[u, j] = row[of[j]]
+            emission[u, j] = table[u, of[j]]
     scale, count = _ONE / total, np.float32(k)
     keep, leave = _ONE - switch, switch / count
     both, one, none = keep * keep * scale, keep * leave * scale, leave * leave
     for j in range(k):
-        column[j] = one * columns[j]
-        new_columns[j] = np.float32(0)
+        column[0, j] = one * columns[j]
+    sum_of_all = _ZERO
     for i in range(k):
-        _move(source[i], target[i], both, none + one * rows[i], column, emission[of[i]])
-        new_rows[i] = _total(target[i])
-        if not symmetric:
-            add(new_columns, target[i], _ONE)
-    if symmetric:
-        new_columns[:] = new_rows
-    return _total(new_rows)
+        new_rows[i] = step_row(source, target, i, k, column, emission, of[i], both, none + one * rows[i])
+        sum_of_all += new_rows[i]
+    add_columns(target, new_rows, symmetric, column, new_columns)
+    return sum_of_all
 
 
 @numba.njit(cache=True, nogil=True)
-def sum_up(matrix: F32Array, rows: F32Array, columns: F32Array) -> float:
-    columns[:] = np.float32(0)
-    for i in range(len(matrix)):
-        rows[i] = _total(matrix[i])
-        add(columns, matrix[i], _ONE)
-    return _total(rows)
+def add_columns(matrix: F32Array, rows: F32Array, symmetric: bool, column: F32Array, columns: F32Array) -> None:
+    """Fills the sums of the columns, which are those of the rows where the matrix is symmetric; `column` is scratch."""
+    k = len(rows)
+    if not symmetric:
+        column[:] = _ZERO
+        for i in range(k):
+            add_row(column, matrix, i, k, _ONE)
+    for j in range(k):
+        columns[j] = rows[j] if symmetric else column[0, j]
 
 
 @numba.njit(cache=True, nogil=True)
-def spread(matrix: F32Array, leaves: F32Array, weight: F32Array) -> None:
-    """Mass of the rows and columns whose candidate leaves (1 in `leaves`) goes evenly to all rows and columns."""
-    k = len(matrix)
-    share = _ONE / np.float32(k)
-    weight[:] = np.float32(0)
+def enter(
+    before: F32Array, total: float, leaves: F32Array, symmetric: bool, weight: F32Array, stays: F32Array,
+    entry: F32Array, rows: F32Array,
+) -> float:  # fmt: skip
+    """The entry of a segment from the last values of the one before, whose sum is `total`; its rows' sums; their sum.
+
+    Mass of the rows and columns whose candidate leaves (1 in (1, padded(K)) `leaves`) goes evenly to all rows and
+    columns. `weight` and `stays` are scratch of that shape. `before` and `entry` may be the same array.
+    """
+    k = len(rows)
+    share, scale = _ONE / np.float32(k), _ONE / total
+    weight[:] = _ZERO
     for i in range(k):
-        if leaves[i] > 0:
-            add(weight, matrix[i], share)
-            matrix[i] = np.float32(0)
+        if leaves[0, i] > 0:
+            add_row(weight, before, i, k, share * scale)
+    for j in range(leaves.shape[1]):
+        stays[0, j] = _ONE - leaves[0, j]
+    of_gone = dot_row(weight, 0, k, leaves)
+    sum_of_all = _ZERO
     for i in range(k):
-        add(matrix[i], weight, _ONE)
-        gone = dot(matrix[i], leaves) * share
-        for j in range(k):
-            matrix[i, j] = matrix[i, j] * (_ONE - leaves[j]) + gone
+        keep = scale * stays[0, i]
+        # What the row has at those that leave: the matrix is symmetric, or it is added up.
+        left = stays[0, i] * weight[0, i] / share if symmetric else keep * dot_row(before, i, k, leaves)
+        rows[i] = enter_row(before, entry, i, k, stays, weight, keep, (left + of_gone) * share)
+        sum_of_all += rows[i]
+    return sum_of_all
 
 
 @numba.njit(cache=True, nogil=True)
 def symmetrise(matrix: F32Array, rows: F32Array, columns: F32Array, out: F32Array, sums: F32Array) -> None:
     """out = the mean of the matrix and its transpose; sums = its row sums, which are its column sums."""
-    for i in range(len(matrix)):
+    for i in range(len(rows)):
         sums[i] = _HALF * (rows[i] + columns[i])
-        for j in range(len(matrix)):
+        for j in range(len(rows)):
             out[i, j] = _HALF * (matrix[i, j] + matrix[j, i])
 
 
@@ -196,7 +186,7 @@ def symmetrise(matrix: F32Array, rows: F32Array, columns: F32Array, out: F32Arra
 def _pick(values: F32Array, leave: F32Array, z: float) -> int:
     """The index at which the running sum of values * leave passes z; the last that has weight at the latest."""
     total, last = 0.0, 0
-    for j in range(len(values)):
+    for j in range(len(leave)):
         w = np.float64(values[j]) * np.float64(leave[j])
         if w > 0:
             total += w
@@ -204,6 +194,18 @@ def _pick(values: F32Array, leave: F32Array, z: float) -> int:
             if total > z:
                 return j
     return last
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def both_stay(
+    matrix: F32Array, rows: F32Array, columns: F32Array, total: float, x: int, y: int, stay_x: float, stay_y: float,
+    z: float,
+) -> bool:  # fmt: skip
+    """Whether `draw_previous` would answer (x, y) because neither left, as it mostly does."""
+    share = 1.0 / len(rows)
+    both = np.float64(stay_x) * stay_y * matrix[x, y]
+    first, second = np.float64(stay_x) * share * rows[x], np.float64(stay_y) * share * columns[y]
+    return z * (both + first + second + share * share * np.float64(total)) < both
 
 
 @numba.njit(cache=True, nogil=True)

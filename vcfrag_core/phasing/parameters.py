@@ -20,7 +20,7 @@ class PhasingParameters:
         early_states: Candidates in the rounds before, which only say what is searched for next; as many unless given.
         rounds: How often candidates are retrieved and phases drawn.
         queries: Draws of a round whose haplotypes are the queries of the next one.
-        draws: Draws of the last round.
+        draws: As many of the last round may be asked for; a quarter of them are drawn in the rounds before.
         agreeing: So many of them make the consensus.
         switch_per_cm: Rate of switches between candidates in the first round; later ones have each sample's own.
         mismatch: Probability that an allele differs from the copied one, likewise.

@@ -279,7 +279,7 @@ class _Run:
         stretches, fresh = self._divided(sample)
         last = number == parameters.rounds - 1
         candidates = self._candidates(sample, found, stretches, parameters.states_of(number))
-        n_draws = parameters.draws if last else max(parameters.queries, parameters.draws // 4)
+        n_draws = self._n_kept if last else max(parameters.queries, parameters.draws // 4)
         n_blocks = len(stretches.blocks) - 1
         phases = np.zeros((n_draws, len(sample.genotypes)), dtype=np.int8)
         phases[:, sample.genotypes == 2] = 1
@@ -312,7 +312,6 @@ class _Run:
         sets, rows = phase_sets(*known), sample.chain_rows
         model = chain_model(words, rows, stretches, self._cm, sample.genotypes, *known, sample.rates)
         if number == self._parameters.rounds - 1:
-            sample.phases = sample.phases[: self._n_kept]
             sample.agreed, sample.probability = redrawn(
                 model, sample.key + number, sample.phases, self._parameters.agreeing, sets
             )

@@ -21,6 +21,7 @@ from vcfrag_core.files.panel import cache as panel_cache
 from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_core.files.panel.cache import cache_folder, load_panel
 from vcfrag_core.files.panel.reader import read_panel
+from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, panel_digest
 
 MakePanel = Callable[..., Panel]
@@ -76,6 +77,7 @@ def test_panel_file__gives_what_was_written(
         again = read_panel_file(path, {"b": None, "a": 1}, threads=threads)
     assert_same(again, panel)
     np.testing.assert_array_equal(again.packed, panel.packed)
+    np.testing.assert_array_equal(vars(again)["keys"], haplotype_keys(panel))
 
 
 @given(panel=panels(max_samples=3, max_sites=9), data=st.data())

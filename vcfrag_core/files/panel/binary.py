@@ -7,10 +7,10 @@
               where there are any, sections (name, offset, bytes, checksums)
     sections  each from a multiple of 4096 bytes on; a checksum for every 4 MiB of it
 
-Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), and packed (bits as in `Panel.packed`). A
-large panel has another magic, and in place of packed: counts (uint32, ALT alleles of each site), keys (uint64, those of
-`haplotype_keys`) and blocks (`block_file.TABLE`). Its blocks follow the sections; the header says where, and how many
-sites a block has. They are read when they are asked for, and checked each time.
+Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed (bits as in `Panel.packed`) and keys
+(uint64, those of `haplotype_keys`; files of earlier versions lack them). A large panel has another magic, and in place
+of packed: counts (uint32, ALT alleles of each site) and blocks (`block_file.TABLE`). Its blocks follow the sections;
+the header says where, and how many sites a block has. They are read when they are asked for, and checked each time.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
     bits = panel.bits.whole() if isinstance(panel.bits, CompactBits) else panel.bits
     large = bits if isinstance(bits, CompactBits) else None
     if large is None:
-        digest = panel.digest
+        digest, keys = panel.digest, panel.keys
         data["packed"] = _view(bits.packed())
     else:
         digest, keys = _known_hashes(panel) or digest_and_keys(panel)
-        data["counts"], data["keys"] = _view(large.counts().astype("<u4")), _view(keys.astype("<u8"))
-        data["blocks"] = _view(table_of(large))
+        data["counts"], data["blocks"] = _view(large.counts().astype("<u4")), _view(table_of(large))
+    data["keys"] = _view(keys.astype("<u8"))
     with ThreadPoolExecutor(threads) as executor:
         checksums = {name: list(executor.map(checksum, _chunks(part))) for name, part in data.items()}
     sections, offset = [], 0
@@ -167,9 +167,7 @@ def read_panel_at(path: Path, file: BinaryIO, start: int, key: Key, *, threads: 
         raise CacheError("its content is damaged or cut short", path=path)
     store, counts = FileBlocks(path, file, begin, table), content["counts"].view("<u4").astype(np.int64)
     bits = CompactBits(store, header["shape"][0], counts, header["blocks"]["block_sites"])
-    panel = _assembled(content, header, bits)
-    vars(panel)["keys"] = content["keys"].view("<u8").astype(np.uint64)
-    return panel
+    return _assembled(content, header, bits)
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
@@ -229,8 +227,10 @@ def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any], bits: 
         bits=bits,
         **texts,
     )
-    # Fills the cached property: the digest was computed from the very content that the checksums have confirmed.
+    # Fills cached properties: they were computed from the very content that the checksums have confirmed.
     vars(panel)["digest"] = header["digest"]
+    if "keys" in content:
+        vars(panel)["keys"] = content["keys"].view("<u8").astype(np.uint64)
     return panel
 
 

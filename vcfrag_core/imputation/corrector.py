@@ -88,6 +88,7 @@ class Corrector:
         if left_to_copying is None:
             left_to_copying = () if scores is None else scores.left_to_copying()
         self.left_to_copying = tuple(left_to_copying)
+        self._disputed: tuple[Bin, ...] = ()
         self.differs = tuple(differs)
         self.reference_samples = reference_samples
         self.learned_copying = network.learned_copying
@@ -104,6 +105,16 @@ class Corrector:
             return self
         other = copy.copy(self)
         other.left_to_copying = self._scores.left_to_copying(n_samples)
+        other._disputed = self._scores.disputed(n_samples)
+        return other
+
+    def trusted(self) -> Self:
+        """The same for data in which copying errs: what its data sets dispute for this reference is corrected, too."""
+        if not self._disputed:
+            return self
+        other = copy.copy(self)
+        other.left_to_copying = tuple(one for one in self.left_to_copying if one not in self._disputed)
+        other._disputed = ()
         return other
 
     def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:

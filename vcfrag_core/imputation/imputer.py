@@ -181,7 +181,7 @@ class Imputer:
         if self.corrector is None:
             return fitted, None
         check = check_model(fitted, left_out, n_targets)
-        return fitted if check.used else fitted.without_model(), check
+        return fitted.judged(used=check.used, trusted=check.trusted), check
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""
@@ -367,6 +367,14 @@ class Imputer:
         """The same under other parameters."""
         other = shallow.copy(self)
         other._parameters = parameters
+        return other
+
+    def judged(self, *, used: bool, trusted: bool) -> Self:
+        """The same with the model, where it is used; in bins on which its scores disagree, too, where it is trusted."""
+        if not used or self.corrector is None:
+            return self.without_model()
+        other = shallow.copy(self)
+        other.corrector = self.corrector.trusted() if trusted else self.corrector
         return other
 
     def without_model(self) -> Self:

@@ -23,6 +23,9 @@ _SPREAD: Final = 0.05
 _SPREAD_OF_SAMPLES: Final = 0.02
 # Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
 _NEEDED: Final = -0.01
+# Nats per allele of copying where panel or targets have errors, which the model repairs: large panels without any have
+# less, all others more (docs/decisions/model-for-any-panel.md).
+_ERRS: Final = 5e-3
 # Nats per allele of copying that hardly ever errs; half of that is its doubt. What is left to correct is noise
 # (docs/decisions/model-by-the-targets.md).
 _CERTAIN: Final = 1e-3
@@ -70,6 +73,11 @@ class ModelCheck:
         return not self.certain and self.believed < _NEEDED
 
     @property
+    def trusted(self) -> bool:
+        """Whether copying errs enough that the model also corrects where its scores on held-out samples disagree."""
+        return self.used and self.loss >= _ERRS
+
+    @property
     def certain(self) -> bool:
         """Whether copying leaves nothing to correct."""
         return self.loss < _CERTAIN
@@ -78,6 +86,7 @@ class ModelCheck:
         """As the cohort record and the QC summary keep it."""
         return {
             "used": self.used,
+            "trusted": self.trusted,
             "change_of_loss": _finite(self.change),
             "standard_error": _finite(self.standard_error),
             "believed": round(self.believed, 6),

@@ -44,17 +44,21 @@ class ValidationScores:
                 of the nearest. Of several data sets their mean error counts; beyond the largest by more than half, the
                 error of each of the largest. All data sets unless given.
         """
-        largest = max(self.sizes, default=0)
-        is_beyond = n_samples is not None and bool(largest) and n_samples > _BEYOND * largest
-        asked = self._of_size(largest if is_beyond else n_samples)
+        asked = self._asked(n_samples)
         # The larger the reference, the less copying leaves to do: beyond those tried, each of the largest must agree.
-        juries = [[one] for one in asked] if is_beyond else [asked]
-        edges = zip(BIN_NAMES, MAF_EDGES[:-1], MAF_EDGES[1:], strict=True)
-        return tuple(
-            (low, high)
-            for name, low, high in edges
-            if any(_worse(jury, mask, name) for jury in juries for mask in MASKS)
-        )
+        juries = [[one] for one in asked] if self._is_beyond(n_samples) else [asked]
+        return _worse_bins(juries)
+
+    def disputed(self, n_samples: int | None = None) -> tuple[Bin, ...]:
+        """Those of `left_to_copying` in which the model did better in the mean over the data sets asked."""
+        worse = _worse_bins([self._asked(n_samples)])
+        return tuple(one for one in self.left_to_copying(n_samples) if one not in worse)
+
+    def _is_beyond(self, n_samples: int | None) -> bool:
+        return n_samples is not None and bool(self.sizes) and n_samples > _BEYOND * self.sizes[-1]
+
+    def _asked(self, n_samples: int | None) -> list[Mapping[str, Any]]:
+        return self._of_size(self.sizes[-1] if self._is_beyond(n_samples) else n_samples)
 
     @property
     def _data(self) -> Mapping[str, Mapping[str, Any]]:
@@ -68,6 +72,14 @@ class ValidationScores:
         factors = [max(one[SIZE] / n_samples, n_samples / one[SIZE]) for one in self._data.values()]
         most = max(_LIKE, min(factors))
         return [one for one, factor in zip(self._data.values(), factors, strict=True) if factor <= most]
+
+
+def _worse_bins(juries: list[list[Mapping[str, Any]]]) -> tuple[Bin, ...]:
+    """Bins in which the model was worse for any jury under any mask."""
+    edges = zip(BIN_NAMES, MAF_EDGES[:-1], MAF_EDGES[1:], strict=True)
+    return tuple(
+        (low, high) for name, low, high in edges if any(_worse(jury, mask, name) for jury in juries for mask in MASKS)
+    )
 
 
 def _worse(asked: list[Mapping[str, Any]], mask: str, name: str) -> bool:

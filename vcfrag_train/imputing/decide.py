@@ -68,8 +68,8 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
     else:
         if config.parameters is None:
             imputer = imputer.with_parameters(given.parameters)
-        if given.model.get("used") is False:
-            imputer = imputer.without_model()
+        if given.model:
+            imputer = imputer.judged(used=bool(given.model["used"]), trusted=given.model.get("trusted") is True)
     if "LOO" in config.formats:
         target.tested_samples = np.arange(len(target.records.samples))
         target.loo = None
@@ -152,7 +152,7 @@ def _decided_here(
     if rates is None and left_out is not None:
         hide_some(fitted, left_out, estimation)
     model = check_model(fitted, left_out, n_targets)
-    return fitted if model.used else fitted.without_model(), rates, model
+    return fitted.judged(used=model.used, trusted=model.trusted), rates, model
 
 
 def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> LeaveOneOut | None:

@@ -18,6 +18,7 @@ from vcfrag_core.imputation.load import load_model
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
 from vcfrag_core.imputation.rates import estimate, hide_some
 from vcfrag_core.model.config import ModelConfig
+from vcfrag_core.model.scores import ValidationScores
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.targets import Targets
@@ -170,3 +171,30 @@ def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: fl
     assert found.used is used
     assert min(change, -0.03) <= found.believed <= max(change, -0.03)
     assert f"used={'yes' if used else 'no'}," in found.fields()
+
+
+@pytest.mark.parametrize(
+    ("change", "loss", "trusted"), [(-0.05, 0.01, True), (-0.05, 0.0015, False), (0.05, 0.01, False)]
+)
+def test_model_check__trusts_a_model_where_copying_errs(change: float, loss: float, trusted: bool) -> None:
+    found = ModelCheck(change=change, standard_error=0.02, targets=("a",) * 16, n_sites=99, n_alleles=999, loss=loss)
+    assert found.trusted is trusted
+    assert found.record()["trusted"] is trusted
+    assert not ModelCheck().trusted
+
+
+def test_imputer__a_trusted_model_corrects_what_its_scores_dispute(panel: Panel) -> None:
+    def of(n_samples: int, error: float, common: float) -> dict[str, object]:
+        r2 = {"0-0.1": {"model": 1 - error, "copying": 0.8}, "5-50": {"model": 1 - common, "copying": 0.8}}
+        return {"reference_samples": n_samples, "half": r2, "array": r2}
+
+    # On a reference larger than both: they dispute the rarest bin, and agree that common sites are made worse.
+    scores = ValidationScores({"half": {}, "array": {}, "data": {"a": of(15, 0.21, 0.3), "b": of(20, 0.1, 0.3)}})
+    imputer = imputer_of(panel, Corrector(Shifting(0.5), "some", scores=scores))
+    used, trusted = (imputer.judged(used=True, trusted=how).corrector for how in (False, True))
+    assert used is not None
+    assert trusted is not None
+    assert used.left_to_copying == ((0.0, 0.001), (0.05, 0.5))
+    assert trusted.left_to_copying == ((0.05, 0.5),)
+    assert "copying_at_maf=0-0.001" not in trusted.name
+    assert imputer.judged(used=False, trusted=False).corrector is None

@@ -82,6 +82,7 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         ('"typed": "3:', '"typed": "4000:'),
         ('"version": "3"', '"version": 3'),
         ('"model": {}', '"model": {"used": "no"}'),
+        ('"model": {}', '"model": {"used": true, "trusted": 1}'),
         ('"target_reference": {}', '"target_reference": {"samples": 2}'),
     ],
 )

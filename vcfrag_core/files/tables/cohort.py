@@ -94,6 +94,8 @@ def _decisions(entry: Any) -> ContigDecisions:
 def _model(table: Any) -> dict[str, object]:
     if not isinstance(table, dict) or (table and not isinstance(table.get("used"), bool)):
         raise ConfigError(f"model must say under `used` true or false, got {table!r}")
+    if not isinstance(table.get("trusted", False), bool):
+        raise ConfigError(f"model must say under `trusted` true or false, got {table!r}")
     return dict(table)
 
 

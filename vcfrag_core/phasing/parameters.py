@@ -42,7 +42,7 @@ class PhasingParameters:
     agreeing: int = 12
     block_sites: int = 4
     block_cm: float = 0.005
-    segment_sites: int = 8
+    segment_sites: int = 16
     kept: int = 16
 
     def __post_init__(self) -> None:

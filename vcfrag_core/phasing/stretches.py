@@ -10,7 +10,7 @@ import numpy as np
 from vcfrag_core.phasing.parameters import PhasingParameters
 from vcfrag_core.types import F32Array, F64Array, I64Array
 
-WINDOW_SEGMENTS = 32
+WINDOW_SEGMENTS = 16
 _MIN_SWITCH = 1e-7
 _MAX_SWITCH = 0.9
 

@@ -26,9 +26,9 @@ _NEEDED: Final = -0.01
 # Nats per allele of copying where panel or targets have errors, which the model repairs: large panels without any have
 # less, all others more (docs/decisions/model-for-any-panel.md).
 _ERRS: Final = 5e-3
-# Nats per allele of copying that hardly ever errs; half of that is its doubt. What is left to correct is noise
+# Nats per allele of copying that hardly ever errs; a quarter of that is its doubt. What is left to correct is noise
 # (docs/decisions/model-by-the-targets.md).
-_CERTAIN: Final = 1e-3
+_CERTAIN: Final = 2e-3
 
 
 class Corrects(HidesSites, Protocol):

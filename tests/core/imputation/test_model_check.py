@@ -156,7 +156,7 @@ def test_model_check__trusts_the_model_where_nothing_tells() -> None:
     )
 
 
-@pytest.mark.parametrize(("loss", "used"), [(5e-4, False), (5e-3, True)])
+@pytest.mark.parametrize(("loss", "used"), [(5e-4, False), (1.9e-3, False), (2.1e-3, True)])
 def test_model_check__leaves_certain_copying_alone(loss: float, used: bool) -> None:
     found = ModelCheck(change=-0.1, standard_error=0.02, targets=("a",) * 16, n_sites=1500, n_alleles=48_000, loss=loss)
     assert found.used is used
@@ -174,7 +174,7 @@ def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: fl
 
 
 @pytest.mark.parametrize(
-    ("change", "loss", "trusted"), [(-0.05, 0.01, True), (-0.05, 0.0015, False), (0.05, 0.01, False)]
+    ("change", "loss", "trusted"), [(-0.05, 0.01, True), (-0.05, 0.004, False), (0.05, 0.01, False)]
 )
 def test_model_check__trusts_a_model_where_copying_errs(change: float, loss: float, trusted: bool) -> None:
     found = ModelCheck(change=change, standard_error=0.02, targets=("a",) * 16, n_sites=99, n_alleles=999, loss=loss)

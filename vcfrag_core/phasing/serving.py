@@ -25,11 +25,11 @@ MAX_SERVING: Final = 1000
 # Whoever misses more calls would be copied at alleles that nobody called.
 MAX_MISSING_SHARE: Final = 0.05
 # Rounds in which they are phased together; each copies from the others as the round before left them.
-ROUNDS: Final = 8
+ROUNDS: Final = 6
 # Rounds that are left to a target who serves: the first of them estimates its rates.
 ROUNDS_OF_SERVING: Final = 2
-# Fewer, against so many in the panel, change nothing that could be measured.
-_LEAST_SHARE: Final = 0.5
+# Fewer, beside so many in the panel, are not worth that phasing takes nearly twice as long.
+_LEAST_SHARE: Final = 0.25
 
 
 class TargetsAsReference(enum.StrEnum):
@@ -59,10 +59,11 @@ def serving_samples(
         return nobody
     missing = 1 - ploidy.every(alleles >= 0).mean(axis=1)
     fit = np.flatnonzero((ploidy.counts == 2) & (missing <= MAX_MISSING_SHARE))
-    if len(fit) < 2 or (choice is TargetsAsReference.AUTO and len(fit) < _LEAST_SHARE * n_panel):
+    n_serving = min(len(fit), MAX_SERVING)
+    if n_serving < 2 or (choice is TargetsAsReference.AUTO and n_serving < _LEAST_SHARE * n_panel):
         return nobody
     hashes = first_numbers("targets as reference", "sample", last=[samples[s] for s in fit.tolist()])
-    chosen = fit[np.argsort(hashes, kind="stable")[:MAX_SERVING]]
+    chosen = fit[np.argsort(hashes, kind="stable")[:n_serving]]
     return np.array(sorted(chosen.tolist(), key=lambda s: samples[s]), dtype=np.int64)
 
 

@@ -49,8 +49,8 @@ def command(
     targets_as_reference: Annotated[
         TargetsAsReference,
         typer.Option(
-            help="Phase unphased targets with each other as references, beside the panel: auto does where they are many"
-            " beside it."
+            help="Phase unphased targets with each other as references, beside the panel: auto does where they are a"
+            " quarter as many as its samples, or more."
         ),
     ] = TargetsAsReference.AUTO,
     allow_panel_samples: Annotated[

@@ -41,6 +41,7 @@ class Stretch:
         copying_only: Whether no model corrects it.
         method: Parameters and model in one line, for the header.
         ploidy: Of all samples, as `Ploidy` writes it.
+        n_haplotypes: Panel haplotypes.
         n_sites: Panel sites.
         n_typed: Typed ones.
         n_written: Those that go to the output, where no estimated r² keeps them from it.
@@ -64,6 +65,7 @@ class Stretch:
     copying_only: bool
     method: str
     ploidy: str
+    n_haplotypes: int
     n_sites: int
     n_typed: int
     n_written: int

@@ -29,6 +29,7 @@ from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_marg
 from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch
+from vcfrag_train.jobs.forecast import memory_of, seconds_of
 from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
@@ -36,15 +37,8 @@ from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.targets import StretchTargets, target_reference_file, write_targets
 from vcfrag_train.reporter import Reporter
 
-# Measured by benchmarks/jobs.py (docs/scale.md): one thread, by copying alone, per haplotype and site.
-SECONDS_PER_CELL: Final = 4.4e-7
-# Phase and what its draws cost more: per sample and typed site, on the array task (docs/performance.md).
-SECONDS_PER_UNPHASED: Final = 1e-3
-BYTES_OF_A_PROCESS: Final = 350_000_000
 # What a process may need where nobody says.
 CHUNK_BYTES: Final = 2 * 2**30
-# Dosages of a window, twice, and what is made of them.
-_BYTES_PER_WINDOW_CELL: Final = 12
 # Batches of fewer are kept as dosages: their cells, compressed by themselves, would take more room in the output.
 SAMPLES_OF_ROWS: Final = 1024
 _SECONDS_PER_CHUNK: Final = 120.0
@@ -269,6 +263,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
         n_sites=panel.n_sites,
         n_typed=int(checked.observed.sum()),
         n_written=0,
+        n_haplotypes=panel.n_haplotypes,
         n_unphased=int(checked.unphased.sum()),
         n_windows=0,
         contig_length=panel.contig_length or checked.records.contig_length,
@@ -292,13 +287,15 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
     n_samples = len(manifest.samples)
     chunks: list[Chunk] = []
     for number, (stretch, sizes) in enumerate(zip(manifest.stretches, windows, strict=True)):
-        batch = min(n_samples, cut.samples_per_chunk or _samples_that_fit(stretch, sizes, cut, n_samples))
-        runs = _runs(sizes, batch, cut.windows_per_chunk)
-        if stretch.n_unphased and cut.windows_per_chunk is None:
+        batch = min(n_samples, cut.samples_per_chunk or _samples_that_fit(manifest, stretch, sizes, cut))
+        whole = stretch.n_unphased > 0 and cut.windows_per_chunk is None
+        if whole:
             # Phase is found along the whole stretch: chunks of some samples each need it once.
-            runs = iter([(0, len(sizes))])
-            batch = min(batch, cut.samples_per_chunk or _samples_in_time(stretch, sum(sizes), n_samples))
-        for w0, w1 in runs:
+            batch = min(batch, cut.samples_per_chunk or _samples_in_time(manifest, stretch, sum(sizes)))
+        has_records = has_rows(output_of(manifest, stretch.contig))
+        rows = batch >= SAMPLES_OF_ROWS and has_records
+        each = [_seconds(manifest, stretch, n, rows or (has_records and batch == n_samples)) for n in sizes]
+        for w0, w1 in [(0, len(sizes))] if whole else _runs([batch * n for n in each], cut.windows_per_chunk):
             for s0 in range(0, n_samples, batch):
                 s1 = min(s0 + batch, n_samples)
                 chunks.append(
@@ -307,50 +304,49 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
                         stretch=number,
                         windows=(w0, w1),
                         samples=(s0, s1),
-                        memory_bytes=_memory(stretch, max(sizes[w0:w1]), s1 - s0),
-                        rows=batch >= SAMPLES_OF_ROWS and has_rows(output_of(manifest, stretch.contig)),
-                        seconds=round((s1 - s0) * _seconds_per_sample(stretch, sum(sizes[w0:w1]), n_samples), 1),
+                        memory_bytes=_memory(manifest, stretch, sizes[w0:w1], s1 - s0),
+                        rows=rows,
+                        seconds=round((s1 - s0) * sum(each[w0:w1]), 1),
                     )
                 )
     return dataclasses.replace(manifest, chunks=tuple(chunks))
 
 
-def _seconds_per_sample(stretch: Stretch, n_sites: int, n_samples: int) -> float:
-    unphased = stretch.n_unphased / n_samples
-    return 2 * n_sites * SECONDS_PER_CELL + unphased * stretch.n_typed * SECONDS_PER_UNPHASED
+def _seconds(manifest: Manifest, stretch: Stretch, n_sites: int, records: bool) -> float:
+    share = stretch.n_unphased / len(manifest.samples)
+    return seconds_of(stretch, n_sites=n_sites, unphased_share=share, draws=manifest.draws, records=records)
 
 
-def _samples_in_time(stretch: Stretch, n_sites: int, n_samples: int) -> int:
-    fits = int(_SECONDS_PER_CHUNK / _seconds_per_sample(stretch, n_sites, n_samples))
+def _samples_in_time(manifest: Manifest, stretch: Stretch, n_sites: int) -> int:
+    n_samples = len(manifest.samples)
+    fits = int(_SECONDS_PER_CHUNK / _seconds(manifest, stretch, n_sites, records=True))
     return -(-n_samples // -(-n_samples // max(_LEAST_SAMPLES, fits)))
 
 
-def _runs(sizes: Sequence[int], batch: int, given: int | None) -> Iterator[tuple[int, int]]:
+def _runs(seconds: Sequence[float], given: int | None) -> Iterator[tuple[int, int]]:
     """Ranges of windows: so many each, or about `_SECONDS_PER_CHUNK` of work."""
-    start, seconds = 0, 0.0
-    for stop in range(1, len(sizes) + 1):
-        seconds += 2 * batch * sizes[stop - 1] * SECONDS_PER_CELL
-        full = stop - start == given if given is not None else seconds >= _SECONDS_PER_CHUNK
-        if full or stop == len(sizes):
+    start, total = 0, 0.0
+    for stop, of_window in enumerate(seconds, start=1):
+        total += of_window
+        full = stop - start == given if given is not None else total >= _SECONDS_PER_CHUNK
+        if full or stop == len(seconds):
             yield start, stop
-            start, seconds = stop, 0.0
+            start, total = stop, 0.0
 
 
-def _memory(stretch: Stretch, window: int, n_samples: int) -> int:
-    """Bytes of a process that imputes a chunk."""
-    cells = 2 * n_samples * (stretch.n_sites + _BYTES_PER_WINDOW_CELL * window)
-    return BYTES_OF_A_PROCESS + cells
+def _memory(manifest: Manifest, stretch: Stretch, sizes: Sequence[int], n_samples: int) -> int:
+    return memory_of(stretch, window=max(sizes), n_windows=len(sizes), n_samples=n_samples, draws=manifest.draws)
 
 
-def _samples_that_fit(stretch: Stretch, sizes: Sequence[int], cut: PlanConfig, n_samples: int) -> int:
-    window = max(sizes)
+def _samples_that_fit(manifest: Manifest, stretch: Stretch, sizes: Sequence[int], cut: PlanConfig) -> int:
+    n_samples = len(manifest.samples)
     each = CHUNK_BYTES if cut.memory_bytes is None else cut.memory_bytes // cut.jobs
-    room = each - _memory(stretch, window, 0)
-    fits = room // (_memory(stretch, window, 1) - _memory(stretch, window, 0))
+    alone = _memory(manifest, stretch, sizes, 0)
+    fits = (each - alone) // (_memory(manifest, stretch, sizes, 1) - alone)
     if cut.memory_bytes is None:
         fits = max(1, fits)
     if fits < 1:
-        needed = cut.jobs * _memory(stretch, window, 1)
+        needed = cut.jobs * _memory(manifest, stretch, sizes, 1)
         raise ConfigError(
             f"--memory: {cut.jobs} jobs on contig {stretch.contig} need {needed / 1e9:.1f} GB at least; give more, or"
             " fewer --jobs"

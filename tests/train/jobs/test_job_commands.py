@@ -38,7 +38,7 @@ def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run
     manifest = genome.folder / "m.json"
     code, said = run("plan", *words(genome), "--manifest", manifest, "--samples-per-chunk", 8)
     assert code == 0, said
-    assert "; about 1 s of one core, 0.35 GB each;" in said
+    assert "; about 1 s of one core, 0.28 GB each;" in said
     n_chunks = len(read_manifest(manifest).chunks)
     code, said = run("run-chunk", manifest, f"0-{n_chunks}")
     assert code == 2

@@ -40,6 +40,7 @@ from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
 from vcfrag_train.jobs.chunk import run_chunk
 from vcfrag_train.jobs.chunk_file import chunk_file, is_done
+from vcfrag_train.jobs.forecast import BYTES_OF_A_PROCESS, memory_of
 from vcfrag_train.jobs.genome import impute_job, local_runner, longest_first
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
@@ -305,11 +306,12 @@ def test_manifest__round_trip_and_refusals(genome: Genome) -> None:
 def test_plan__memory_decides_how_many_samples_a_chunk_has(genome: Genome) -> None:
     roomy = plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=10**9))
     assert {chunk.samples for chunk in roomy.chunks} == {(0, N_SAMPLES)}
-    per_sample = max(c.memory_bytes for c in roomy.chunks) - 350_000_000
-    tight = plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=2 * (350_000_000 + per_sample // 3), jobs=2))
-    assert max(c.memory_bytes for c in tight.chunks) <= 350_000_000 + per_sample // 3
+    alone = memory_of(roomy.stretches[0], window=260, n_windows=1, n_samples=0, draws=12)
+    per_sample = max(c.memory_bytes for c in roomy.chunks) - alone
+    tight = plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=2 * (alone + per_sample // 3), jobs=2))
+    assert max(c.memory_bytes for c in tight.chunks) <= alone + per_sample // 3
     assert len({chunk.samples for chunk in tight.chunks}) >= 3
-    with pytest.raises(ConfigError, match=r"2 jobs on contig 20 need 0\.7 GB at least"):
+    with pytest.raises(ConfigError, match=r"2 jobs on contig 20 need 0\.6 GB at least"):
         plan(genome.config("o.vcf.gz"), genome.cut(memory_bytes=10**8, jobs=2))
 
 
@@ -410,7 +412,7 @@ def test_impute__a_large_cohort_is_cut_into_chunks(
     data = (genome.folder / "o.vcf.gz").read_bytes()
     monkeypatch.setattr("vcfrag_train.cli.commands.impute.SAMPLES_OF_ONE_PROCESS", N_SAMPLES - 1)
     cut = []
-    monkeypatch.setattr("vcfrag_train.jobs.plan.CHUNK_BYTES", 350_020_000)
+    monkeypatch.setattr("vcfrag_train.jobs.plan.CHUNK_BYTES", BYTES_OF_A_PROCESS + 12_000)
     monkeypatch.setattr(
         "vcfrag_train.jobs.genome.missing_chunks", lambda m, f: cut.extend(m.chunks) or missing_chunks(m, f)
     )

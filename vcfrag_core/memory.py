@@ -1,4 +1,4 @@
-"""What a process keeps in memory that it does not need."""
+"""What a process keeps in memory that it does not need, and the most that it had."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import ctypes
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,6 +15,10 @@ from typing import Final
 _M_ARENA_MAX: Final = -8
 _MADV_DONTNEED: Final = 4
 _SMAPS = Path("/proc/self/smaps")
+_STATUS = Path("/proc/self/status")
+_PEAK = re.compile(rb"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
+# macOS counts bytes, other systems kilobytes.
+_MAXRSS_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 # Start and end of a mapping, its protection and its file.
 _MAPPING = re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)$", re.MULTILINE)
 _COMPILER = re.compile(rb"llvmlite|libLLVM")
@@ -27,6 +33,17 @@ def share_one_heap() -> None:
     if "MALLOC_ARENA_MAX" not in os.environ:
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had.
+
+    What the system counts for a process begins with that of its starter, so Linux is asked for the program's own.
+    """
+    with contextlib.suppress(OSError):
+        if found := _PEAK.search(_STATUS.read_bytes()):
+            return 1024 * int(found[1])
+    return _MAXRSS_BYTES * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def release_compiler() -> None:

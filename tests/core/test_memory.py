@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from vcfrag_core import memory
 from vcfrag_core.memory import _unchanged_mappings, release_compiler, share_one_heap
 
 SMAPS = """\
@@ -41,6 +43,18 @@ def test_unchanged_mappings__are_the_compilers_that_nothing_wrote_to() -> None:
 @pytest.mark.parametrize("told", [b"", b"not what Linux says\n"])
 def test_unchanged_mappings__none_where_nothing_is_told(told: bytes) -> None:
     assert list(_unchanged_mappings(told)) == []
+
+
+def test_peak_bytes__is_the_programs_own() -> None:
+    held = np.ones(40_000_000)
+    words = [sys.executable, "-c", "from vcfrag_core.memory import peak_bytes; print(peak_bytes())"]
+    found = int(subprocess.run(words, check=True, capture_output=True, timeout=300).stdout)
+    assert 5_000_000 < found < held.nbytes < memory.peak_bytes()
+
+
+def test_peak_bytes__where_no_file_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
+    assert memory.peak_bytes() > 5_000_000
 
 
 @pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])

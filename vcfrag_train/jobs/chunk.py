@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import resource
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from vcfrag_core.files.outputs import part_maker
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.vcf.batches import batch_rows
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.memory import release_compiler
+from vcfrag_core.memory import peak_bytes, release_compiler
 from vcfrag_core.output.cohort_sums import sums_at
 from vcfrag_core.output.records import both_alt, cells_of, independent_dosage, records_at
 from vcfrag_core.panel.windows import Window
@@ -126,7 +125,7 @@ def run_chunk(
         cost = ChunkCost(
             seconds=round(time.monotonic() - started, 3),
             cpu_seconds=round(time.process_time() - worked, 3),
-            peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+            peak_bytes=peak_bytes(),
         )
         writer.end(cost, mark_of(manifest, chunk))
     return True

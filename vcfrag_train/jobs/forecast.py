@@ -15,10 +15,12 @@ BYTES_OF_A_PROCESS: Final = 280_000_000
 _MAX_WHOLE_PANEL: Final = 512 * 2**20
 _PANEL_COPIES: Final = 1.5
 _WINDOWS_OF_BITS: Final = 3
-# Alleles at all sites, and dosages of a window with what is made of them, of a haplotype at each site.
+# Of a haplotype at each site: its alleles, a window's dosages and what is made of them, and those of the window before.
 _BYTES_PER_CELL: Final = 1.0
 _BYTES_PER_WINDOW_CELL: Final = 6.5
-# Of an unphased sample: phase sets and joint dosages at each site, phases at each typed one, and each draw.
+_BYTES_PER_CELL_BEFORE: Final = 9.5
+# Of phasing, and of an unphased sample: phase sets and joint dosages at each site, phases at typed ones, and each draw.
+_BYTES_OF_PHASING: Final = 80_000_000
 _BYTES_PER_UNPHASED_SITE: Final = 8
 _BYTES_PER_UNPHASED_TYPED: Final = 40
 _BYTES_PER_DRAW: Final = 50_000
@@ -45,9 +47,11 @@ def memory_of(stretch: Stretch, *, window: int, n_windows: int, n_samples: int, 
         n_samples: Its samples.
         draws: Of the phase of each unphased one.
     """
-    cells = 2 * n_samples * (_BYTES_PER_CELL * stretch.n_sites + _BYTES_PER_WINDOW_CELL * window * min(2, n_windows))
+    of_window = _BYTES_PER_WINDOW_CELL + _BYTES_PER_CELL_BEFORE * (n_windows > 1)
+    cells = 2 * n_samples * (_BYTES_PER_CELL * stretch.n_sites + of_window * window)
     unphased = _BYTES_PER_UNPHASED_SITE * stretch.n_sites + _BYTES_PER_UNPHASED_TYPED * stretch.n_typed
     phasing = min(n_samples, stretch.n_unphased) * (unphased + _BYTES_PER_DRAW * draws)
+    phasing += _BYTES_OF_PHASING * (stretch.n_unphased > 0)
     return int(BYTES_OF_A_PROCESS + _panel_bytes(stretch, window) + cells + phasing)
 
 

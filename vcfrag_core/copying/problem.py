@@ -107,7 +107,12 @@ class CopyingProblem:
         return part
 
     def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:
-        """(Q, L) dosages for (M,) weights and switch probabilities, in their type."""
+        """(Q, L) dosages for (M,) weights and switch probabilities, in their type.
+
+        Of queries with the same calls and candidates, as draws of a phase may be, one is copied.
+        """
+        firsts = self._firsts()
+        distinct = sorted(set(firsts))
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
@@ -127,8 +132,17 @@ class CopyingProblem:
                 out[q],
             )
 
-        each_query(one, len(self.queries), pool)
+        each_query(lambda n: one(distinct[n]), len(distinct), pool)
+        for q, first in enumerate(firsts):
+            if first != q:
+                out[q] = out[first]
         return out
+
+    def _firsts(self) -> list[int]:
+        """Of each query the first that has the same calls and candidates."""
+        known: dict[tuple[bytes, bytes], int] = {}
+        pairs = zip(self.queries, self.candidates, strict=True)
+        return [known.setdefault((calls.tobytes(), rows.tobytes()), q) for q, (calls, rows) in enumerate(pairs)]
 
     def gradients(
         self, weights: FloatArray, switch: FloatArray, gradient: FloatArray, pool: ThreadPoolExecutor | None = None

@@ -32,6 +32,18 @@ def test_dosage__kernel_equals_reference(seed: int, n_observed: int, n_candidate
     np.testing.assert_allclose(single, case.reference(), atol=2e-4)
 
 
+def test_dosage__of_queries_that_are_the_same_is_that_of_each() -> None:
+    problem = (case := random_case(7, n_observed=60, n_candidates=9, n_sites=130)).problem
+    n = len(problem.queries)
+    alone = problem.dosage(case.weights, case.switch)
+    problem.queries = np.concatenate([problem.queries, problem.queries[::-1], problem.queries[:1]])
+    problem.candidates = [*problem.candidates, *problem.candidates[::-1], problem.candidates[0][:5]]
+    together = problem.dosage(case.weights, case.switch)
+    np.testing.assert_array_equal(together[: 2 * n], np.concatenate([alone, alone[::-1]]))
+    # The same calls, but not the same candidates.
+    assert (together[2 * n] != alone[0]).any()
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_observed=st.integers(1, 100),

@@ -35,13 +35,13 @@ class Certainty:
             dosage: (L, S, 2) thousandths, NONE where a sample has no second haplotype.
             counts: (L,) ALT alleles of the panel.
         """
+        n_sites, n_samples, _ = dosage.shape
         lone = dosage[:, :, 1] == NONE
-        d = np.maximum(dosage, 0).astype(np.float64)
+        d = np.maximum(dosage, 0).astype(np.float64).reshape(n_sites, -1)
         c = counts.astype(np.float64)
-        self._sums[0] += d.sum(axis=(0, 2))
-        self._sums[1] += np.einsum("lsh,lsh->s", d, d)
-        self._sums[2] += np.einsum("l,lsh->s", c, d)
-        self._sums[3] += (c**2 * (2 - lone.T)).sum(axis=1)
+        of_haplotypes = np.stack([np.ones(n_sites) @ d, np.einsum("lq,lq->q", d, d), c @ d])
+        self._sums[:3] += of_haplotypes.reshape(3, n_samples, 2).sum(axis=2)
+        self._sums[3] += c**2 @ (2 - lone)
 
     def sums(self) -> F64Array:
         """(2, S): Σ (p - f)², and that and Σ p (1 - p), over sites and haplotypes."""

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numba
 import numpy as np
 
@@ -17,6 +19,10 @@ TILE = 64
 # Carriers are written as 16 bits within runs of so many haplotypes.
 RUN_BITS = 16
 MAX_PATTERNS = 65_535
+# So many bits are within eight bytes wherever they begin.
+_RUN_SITES = 56
+# A run is read in the time of so many single sites, or less.
+_SITES_PER_RUN = 4
 
 
 @numba.njit(cache=True, nogil=True)
@@ -98,7 +104,39 @@ def site_words(packed: U8Array, sites: I64Array) -> U64Array:
     """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
     if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
         return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
+    if len(sites) and len((runs := _runs(sites))[0]) * _SITES_PER_RUN < len(sites):
+        return words_of_runs(packed, *runs, len(sites))
     return words_of(observed_bits(packed, np.arange(len(packed)), sites.astype(np.int32)))
+
+
+def _runs(sites: I64Array) -> tuple[I64Array, I64Array]:
+    """First site and length of all runs of at least one site, cut to at most _RUN_SITES."""
+    edges = np.flatnonzero(np.diff(sites, prepend=-2, append=-2) != 1)
+    begins = np.concatenate([np.arange(a, b, _RUN_SITES) for a, b in itertools.pairwise(edges.tolist())])
+    return sites[begins], np.diff(begins, append=len(sites))
+
+
+@numba.njit(cache=True, nogil=True)
+def words_of_runs(packed: U8Array, starts: I64Array, lengths: I64Array, n_sites: int) -> U64Array:
+    """(H, ceil(n_sites / 64)) panel bits at runs of sites, at most _RUN_SITES each, one run after the other."""
+    out = np.zeros((len(packed), (n_sites + 63) // 64), dtype=np.uint64)
+    n_bytes = packed.shape[1]
+    for h in range(len(packed)):
+        row, at = packed[h], 0
+        for run in range(len(starts)):
+            b, n = starts[run] >> 3, lengths[run]
+            word = np.uint64(0)
+            if b + 8 <= n_bytes:
+                word = _word_at(row, b)
+            else:
+                for i in range(n_bytes - b):
+                    word |= np.uint64(row[b + i]) << np.uint64(8 * i)
+            word = (word >> np.uint64(starts[run] & 7)) & ((np.uint64(1) << np.uint64(n)) - np.uint64(1))
+            out[h, at >> 6] |= word << np.uint64(at & 63)
+            if (at & 63) + n > 64:
+                out[h, (at >> 6) + 1] |= word >> np.uint64(64 - (at & 63))
+            at += n
+    return out
 
 
 def words_of(rows: U8Array) -> U64Array:

@@ -134,7 +134,8 @@ def test_site_words__hold_the_bits_asked_for(seed: int, n_sites: int) -> None:
     packed = Panel.from_haplotypes(haplotypes).packed
     start, stop = sorted(rng.choice(n_sites + 1, 2, replace=False))
     scattered = np.sort(rng.choice(n_sites, rng.integers(1, n_sites + 1), replace=False))
-    for sites in (np.arange(start, stop), scattered):
+    in_long_runs = np.flatnonzero(rng.random(n_sites) < 0.97)
+    for sites in (np.arange(start, stop), scattered, in_long_runs):
         words = panel_kernels.site_words(packed, sites)
         got = np.array([[int(row[i >> 6]) >> (i & 63) & 1 for i in range(len(sites))] for row in words])
         np.testing.assert_array_equal(got, haplotypes[:, sites])

@@ -20,6 +20,7 @@ from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
+from vcfrag_core.imputation.masked import Masked
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
 from vcfrag_core.imputation.rates import estimate, left_out_of
 from vcfrag_core.imputation.windows import imputation_windows
@@ -36,40 +37,11 @@ from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
 from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_core.window.local import LocalRetriever
-from vcfrag_core.window.retriever import IndexSpec, OpenedIndex, Retriever
+from vcfrag_core.window.retriever import IndexSpec, Retriever
 from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
 
 SAMPLES_AT_ONCE = 2
 T = TypeVar("T")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Masked:
-    """An open index, and what every window under its mask has in common."""
-
-    index: OpenedIndex
-    observed: BoolArray
-    weights: F32Array
-    parameters: CopyingParameters
-    alleles: I8Array
-    samples: tuple[str | External, ...]
-    ploidy: Ploidy
-
-    def of(self, alleles: I8Array, samples: tuple[str | External, ...], ploidy: Ploidy) -> _Masked:
-        """The same of other queries."""
-        return dataclasses.replace(self, alleles=alleles, samples=samples, ploidy=ploidy)
-
-    def over(self, window: Window) -> MaskedWindow:
-        """The queries over one window."""
-        return MaskedWindow(
-            window=window,
-            observed=self.observed,
-            weights=self.weights,
-            parameters=self.parameters,
-            alleles=self.alleles,
-            samples=self.samples,
-            ploidy=self.ploidy,
-        )
 
 
 class Imputer:
@@ -399,7 +371,7 @@ class Imputer:
         samples: Sequence[str | External],
         ploidy: Ploidy,
         parameters: CopyingParameters | None = None,
-    ) -> _Masked:
+    ) -> Masked:
         """The index of a mask, under the parameters of this mask unless others are given."""
         parameters = parameters or self.parameters(observed)
         weights = site_weights.quantise(self._weights(parameters))
@@ -411,9 +383,9 @@ class Imputer:
             parameters=parameters,
             known_split_digest=self._split_digest,
         )
-        return _Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples), ploidy)
+        return Masked(self.retriever.open(spec), observed, weights, parameters, alleles, tuple(samples), ploidy)
 
-    def _problem(self, masked: _Masked, window: Window) -> CopyingProblem:
+    def _problem(self, masked: Masked, window: Window) -> CopyingProblem:
         queries = masked.over(window)
         candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
         return copying_problem(queries, self._context, candidates)

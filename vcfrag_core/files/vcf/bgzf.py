@@ -1,6 +1,6 @@
 """BGZF: gzip in independent blocks, so that a file can be written in pieces and read from the middle.
 
-Format: the SAM specification, section 4.1. The pieces are compressed here with zlib rather than through htslib,
+Format: the SAM specification, section 4.1. The pieces are compressed here with zlib-ng rather than through htslib,
 because cyvcf2 offers no writer for raw bytes; equal bytes give equal blocks for any number of threads.
 """
 
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from vcfrag_core.types import I64Array
 
 BLOCK_BYTES = 65_280
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _HEADER = struct.Struct("<4BI2BH2sHH")
-_LEVEL = 4
+_LEVEL = 5
 
 
 def compress(data: bytes, *, executor: Executor | None = None, level: int = _LEVEL) -> tuple[bytes, I64Array]:
@@ -27,8 +27,8 @@ def compress(data: bytes, *, executor: Executor | None = None, level: int = _LEV
 
     Args:
         data: What is compressed.
-        executor: Threads that compress (zlib releases the interpreter's lock); none compresses here.
-        level: zlib's level, 1 to 9.
+        executor: Threads that compress (zlib-ng releases the interpreter's lock); none compresses here.
+        level: zlib-ng's level, 1 to 9.
 
     Returns:
         The blocks, and (n + 1,) the compressed offset of every block and the end.
@@ -67,13 +67,13 @@ def decompress(data: bytes) -> Iterator[bytes]:
     while header := stream.read(_HEADER.size):
         size = _HEADER.unpack(header)[-1] + 1
         body = stream.read(size - _HEADER.size)
-        yield zlib.decompress(body[:-8], -15)
+        yield zlib_ng.decompress(body[:-8], -15)
 
 
 def _block(piece: tuple[bytes, int]) -> bytes:
     data, level = piece
-    compressor = zlib.compressobj(level, zlib.DEFLATED, -15)
+    compressor = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
     body = compressor.compress(data) + compressor.flush()
     size = _HEADER.size + len(body) + 8
     header = _HEADER.pack(31, 139, 8, 4, 0, 0, 255, 6, b"BC", 2, size - 1)
-    return b"".join((header, body, struct.pack("<II", zlib.crc32(data), len(data))))
+    return b"".join((header, body, struct.pack("<II", zlib_ng.crc32(data), len(data))))

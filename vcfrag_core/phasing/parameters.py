@@ -22,6 +22,8 @@ class PhasingParameters:
         queries: Draws of a round whose haplotypes are the queries of the next one.
         draws: As many of the last round may be asked for; a quarter of them are drawn in the rounds before.
         agreeing: So many of them make the consensus.
+        integrated: Over so many imputation takes the mean unless told otherwise: what chance leaves to it then is at
+            most 1 % of the expected squared error of a dosage (docs/accuracy.md, *What chance leaves*).
         switch_per_cm: Rate of switches between candidates in the first round; later ones have each sample's own.
         mismatch: Probability that an allele differs from the copied one, likewise.
         block_sites: At most so many sites form a block, within which nobody switches.
@@ -40,6 +42,7 @@ class PhasingParameters:
     queries: int = 4
     draws: int = 32
     agreeing: int = 12
+    integrated: int = 12
     block_sites: int = 4
     block_cm: float = 0.005
     segment_sites: int = 16
@@ -54,10 +57,10 @@ class PhasingParameters:
             raise ConfigError(f"block_sites must lie in [1, 16], got {self.block_sites}")
         if self.early_states is not None and self.early_states < 1:
             raise ConfigError(f"early_states must be >= 1, got {self.early_states}")
-        if self.draws < max(self.queries, self.agreeing) or self.agreeing < 1:
+        if self.draws < max(self.queries, self.agreeing) or min(self.agreeing, self.integrated) < 1:
             raise ConfigError(
-                f"agreeing must be >= 1 and draws at least queries and agreeing, got {self.agreeing}, {self.draws} and"
-                f" {self.queries}"
+                "agreeing and integrated must be >= 1 and draws at least queries and agreeing, got"
+                f" {self.agreeing}, {self.integrated}, {self.draws} and {self.queries}"
             )
         if not (self.switch_per_cm > 0 and self.block_cm >= 0 and 1e-6 <= self.mismatch < 0.5):
             raise ConfigError("switch_per_cm must be > 0, block_cm >= 0 and mismatch in [1e-6, 0.5)")
@@ -101,5 +104,6 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
         mismatch=copying.mismatch,
         rounds=round(4 - share),
         queries=round(4 - 2 * share),
+        integrated=round(16 - 2 * share),
         block_sites=round(4 + 4 * share),
     )

@@ -62,6 +62,7 @@ class CheckedTarget:
         loo: (len(tested), M) leave-one-out dosages at the observed sites, or None.
         phase_sets: (S, M) phase sets of the heterozygotes as they were read, see `Targets`.
         target_reference: Targets that serve as references of each other when they are phased, if any do.
+        n_draws: So many draws are kept of those who were phased; 0 before somebody was.
         drawn: Draws of the phase of those who were phased, as `Phased` has them, once somebody was.
         read: (2, M) alleles of those as they were read, by the number of the sample.
         probability: (S, M) how sure the phase is, as `Phased` has it.
@@ -84,6 +85,7 @@ class CheckedTarget:
     loo: F32Array | None = None
     phase_sets: I32Array | None = None
     target_reference: TargetReference | None = None
+    n_draws: int = 0
     drawn: tuple[U8Array | None, ...] | None = None
     read: dict[int, I8Array] = dataclasses.field(default_factory=dict)
     probability: F32Array | None = None
@@ -175,26 +177,27 @@ class CheckedTarget:
     def phase(
         self,
         phaser: Phaser,
-        draws: int,
+        draws: int | None = None,
         samples: I64Array | None = None,
     ) -> None:
         """Phases what is not, at the sites that are used now; `alleles` are then those of the consensus.
 
         Args:
             phaser: Phases.
-            draws: Draws to keep of each sample.
+            draws: Draws to keep of each sample; as many as the phaser's parameters say unless given.
             samples: Only these; everybody without.
         """
         if self.phase_sets is None:
             return
         self.forget_phase()
+        self.n_draws = phaser.parameters(self.observed).integrated if draws is None else draws
         n_samples = len(self.records.samples)
         drawn: list[U8Array | None] = [None] * n_samples
         probability = np.full(self.phase_sets.shape, np.nan, dtype=np.float32) if samples is None else None
         chosen = np.arange(n_samples) if samples is None else np.sort(samples)
         for start in range(0, len(chosen), _PHASED_AT_ONCE):
             some = chosen[start : start + _PHASED_AT_ONCE]
-            made = phaser.phase(self.of_samples(some), draws=draws, target_reference=self.target_reference)
+            made = phaser.phase(self.of_samples(some), draws=self.n_draws, target_reference=self.target_reference)
             if probability is not None:
                 probability[some] = made.probability
             for i in made.phased_samples:

@@ -64,7 +64,7 @@ class ImputeConfig:
         qc: Table of records that were not simply used; beside the output unless given.
         cohort: Record of what was decided for a cohort, which is applied; nothing is estimated or tested then.
         phased_input: Whether heterozygotes of unknown phase are phased and integrated over, or refused.
-        draws: Draws of each sample's phase that are imputed.
+        draws: Draws of each sample's phase that are imputed; by the density of its typed sites unless given.
         targets_as_reference: Whether targets serve as references of each other when they are phased.
         resume: Takes up an interrupted run.
         scratch: Folder of temporary files; the output's own without it.
@@ -105,7 +105,7 @@ class ImputeConfig:
     qc: Path | None = None
     cohort: Path | None = None
     phased_input: PhasedInput = PhasedInput.ACCEPT
-    draws: int = 12
+    draws: int | None = None
     targets_as_reference: TargetsAsReference = TargetsAsReference.AUTO
     resume: bool = False
     scratch: Path | None = None
@@ -134,7 +134,7 @@ class ImputeConfig:
         folds = 2 if self.loo_folds is None else self.loo_folds
         if self.threads < 1 or self.loo_samples < 0 or folds < 2 or self.least_typed < 4:
             raise ConfigError("--threads >= 1, --loo-samples >= 0, --loo-folds >= 2 and --least-typed >= 4 are needed")
-        if not 1 <= self.draws <= MAX_DRAWS:
+        if self.draws is not None and not 1 <= self.draws <= MAX_DRAWS:
             raise ConfigError(f"--draws lies in [1, {MAX_DRAWS}], got {self.draws}")
         if not 0 <= self.max_damaged_share <= 1:
             raise ConfigError(f"--max-damaged-share lies in [0, 1], got {self.max_damaged_share}")

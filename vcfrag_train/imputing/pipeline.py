@@ -369,11 +369,11 @@ class Run:
             served = checked.target_reference
             serving = "" if served is None else f",targets_as_reference={len(served.samples)}"
             self._lines.append(
-                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={self._config.draws}{serving}>")
+                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={checked.n_draws}{serving}>")
             )
             self._reporter.say(
                 f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
-                f" is the mean over {self._config.draws} draws of the phase of each"
+                f" is the mean over {checked.n_draws} draws of the phase of each"
             )
             self._tell_serving(checked)
         self._reporter.say(way_of(imputer))

@@ -71,7 +71,7 @@ class OpenedStretch:
             corrector=corrector,
         )
         self._phaser = Phaser(panel, genetic_map, groups=dict(stretch.groups), threads=threads)
-        self._draws = manifest.draws
+        self._draws = stretch.n_draws
         self._target_reference = target_reference_of(folder, number, stretch)
         require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
         self.windows = self.imputer.windows(self.targets.observed)

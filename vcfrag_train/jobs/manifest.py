@@ -46,7 +46,8 @@ class Stretch:
         n_typed: Typed ones.
         n_written: Those that go to the output, where no estimated r² keeps them from it.
         n_unphased: Samples whose phase is not known; the chunks phase them, each along the whole stretch.
-        n_windows: Windows over them.
+        n_draws: Draws of the phase of each of them that are imputed; 0 where there is nobody.
+        n_windows: Windows over the sites.
         contig_length: Base pairs, where known.
         groups: Exclusion groups of panel samples.
         lines: KEY and VALUE of the header's lines of this stretch.
@@ -70,6 +71,7 @@ class Stretch:
     n_typed: int
     n_written: int
     n_unphased: int
+    n_draws: int
     n_windows: int
     contig_length: int | None
     groups: Mapping[str, str]
@@ -111,7 +113,6 @@ class Manifest:
         out: The output; `{contig}` in its name stands for one file a contig.
         qc: The QC table; its summary lies beside it.
         output: What is written of a genotype.
-        draws: Draws of each sample's phase that are imputed, where it is not known.
         min_r2: Least estimated r² of imputed sites that are written.
         checkpoint: Run folder of a trained model; None for the one that ships.
         panel_missing: What missing alleles of the panel are taken for.
@@ -127,7 +128,6 @@ class Manifest:
     out: str
     qc: str
     output: OutputFormat
-    draws: int
     min_r2: float | None
     checkpoint: str | None
     panel_missing: MissingRule

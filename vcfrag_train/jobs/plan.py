@@ -173,7 +173,6 @@ def _planned(
         out=str(config.out.absolute()),
         qc=str(config.qc_table.absolute()),
         output=config.output_format,
-        draws=config.draws,
         min_r2=config.min_r2,
         checkpoint=None if config.checkpoint is None else str(config.checkpoint.absolute()),
         panel_missing=config.panel_missing,
@@ -265,6 +264,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> St
         n_written=0,
         n_haplotypes=panel.n_haplotypes,
         n_unphased=int(checked.unphased.sum()),
+        n_draws=checked.n_draws,
         n_windows=0,
         contig_length=panel.contig_length or checked.records.contig_length,
         groups={name: group for name, group in imputer.split.groups.items() if name != group},
@@ -314,7 +314,7 @@ def cut_into_chunks(manifest: Manifest, windows: Sequence[Sequence[int]], cut: P
 
 def _seconds(manifest: Manifest, stretch: Stretch, n_sites: int, records: bool) -> float:
     share = stretch.n_unphased / len(manifest.samples)
-    return seconds_of(stretch, n_sites=n_sites, unphased_share=share, draws=manifest.draws, records=records)
+    return seconds_of(stretch, n_sites=n_sites, unphased_share=share, draws=stretch.n_draws, records=records)
 
 
 def _samples_in_time(manifest: Manifest, stretch: Stretch, n_sites: int) -> int:
@@ -335,7 +335,7 @@ def _runs(seconds: Sequence[float], given: int | None) -> Iterator[tuple[int, in
 
 
 def _memory(manifest: Manifest, stretch: Stretch, sizes: Sequence[int], n_samples: int) -> int:
-    return memory_of(stretch, window=max(sizes), n_windows=len(sizes), n_samples=n_samples, draws=manifest.draws)
+    return memory_of(stretch, window=max(sizes), n_windows=len(sizes), n_samples=n_samples, draws=stretch.n_draws)
 
 
 def _samples_that_fit(manifest: Manifest, stretch: Stretch, sizes: Sequence[int], cut: PlanConfig) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,14 @@ def test_bgzf__is_gzip_and_its_offsets_lead_back(data: bytes, cut: int) -> None:
     for offset, place in zip(offsets.tolist(), bgzf.virtual_offsets(offsets, blocks, 0).tolist(), strict=True):
         rest = gzip.decompress(whole[place >> 16 :])
         assert rest[place & 0xFFFF :] == data[offset:]
+
+
+@pytest.mark.parametrize("level", range(1, 10))
+def test_bgzf__what_cannot_be_compressed_fits_into_blocks(level: int) -> None:
+    data = np.random.default_rng(1).bytes(3 * bgzf.BLOCK_BYTES + 17)
+    packed, blocks = bgzf.compress(data, level=level)
+    assert gzip.decompress(packed) == data
+    assert (np.diff(blocks) <= 65_536).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**29 - 2), st.integers(1, 10**6)), min_size=1, max_size=30))

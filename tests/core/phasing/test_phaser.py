@@ -227,6 +227,7 @@ def test_phaser__refuses_more_draws_than_it_makes(panel: Panel, truth: I8Array) 
 
 def test_phasing_parameters__move_with_the_density() -> None:
     sparse, dense = phasing_parameters_for(30.0), phasing_parameters_for(2000.0)
+    assert (sparse.integrated, dense.integrated) == (16, 14)
     assert sparse.states > dense.states
     assert sparse.block_sites < dense.block_sites
     assert (sparse.scales, dense.scales) == ((16, 64, 256), (64, 256, 1024))

@@ -19,6 +19,8 @@ from vcfrag_core.types import I64Array
 BLOCK_BYTES = 65_280
 EOF_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _HEADER = struct.Struct("<4BI2BH2sHH")
+# A block's size has 16 bits; what does not become smaller is stored as it is.
+_MOST_DEFLATED = 65_536 - _HEADER.size - 8
 _LEVEL = 5
 
 
@@ -70,10 +72,16 @@ def decompress(data: bytes) -> Iterator[bytes]:
         yield zlib_ng.decompress(body[:-8], -15)
 
 
+def _deflated(data: bytes, level: int) -> bytes:
+    compressor = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
+    return bytes(compressor.compress(data) + compressor.flush())
+
+
 def _block(piece: tuple[bytes, int]) -> bytes:
     data, level = piece
-    compressor = zlib_ng.compressobj(level, zlib_ng.DEFLATED, -15)
-    body = compressor.compress(data) + compressor.flush()
+    body = _deflated(data, level)
+    if len(body) > _MOST_DEFLATED:
+        body = _deflated(data, 0)
     size = _HEADER.size + len(body) + 8
     header = _HEADER.pack(31, 139, 8, 4, 0, 0, 255, 6, b"BC", 2, size - 1)
     return b"".join((header, body, struct.pack("<II", zlib_ng.crc32(data), len(data))))

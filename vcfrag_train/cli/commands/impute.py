@@ -98,7 +98,10 @@ def command(
         PhasedInput,
         typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
     ] = PhasedInput.ACCEPT,
-    draws: Annotated[int, typer.Option(help="Draws of each unphased sample's phase that are imputed.")] = 12,
+    draws: Annotated[
+        int | None,
+        typer.Option(help="Draws of each unphased sample's phase that are imputed; 14 to 16 by the density without."),
+    ] = None,
     targets_as_reference: Annotated[
         TargetsAsReference,
         typer.Option(

@@ -18,7 +18,6 @@ def test_bgzf__is_gzip_and_its_offsets_lead_back(data: bytes, cut: int) -> None:
     packed, blocks = bgzf.compress(data)
     whole = packed + bgzf.EOF_BLOCK
     assert gzip.decompress(whole) == data
-    assert b"".join(bgzf.decompress(whole)) == data
     offsets = np.arange(0, len(data) + 1, cut, dtype=np.int64)
     for offset, place in zip(offsets.tolist(), bgzf.virtual_offsets(offsets, blocks, 0).tolist(), strict=True):
         rest = gzip.decompress(whole[place >> 16 :])

@@ -6,7 +6,6 @@ because cyvcf2 offers no writer for raw bytes; equal bytes give equal blocks for
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
@@ -61,15 +60,6 @@ def virtual_offsets(offsets: I64Array, blocks: I64Array, base: int) -> I64Array:
     """
     number, within = np.divmod(offsets, BLOCK_BYTES)
     return np.asarray((blocks[number] + base) << 16 | within, dtype=np.int64)
-
-
-def decompress(data: bytes) -> Iterator[bytes]:
-    """The content of every block; used where a small file is read back whole."""
-    stream = io.BytesIO(data)
-    while header := stream.read(_HEADER.size):
-        size = _HEADER.unpack(header)[-1] + 1
-        body = stream.read(size - _HEADER.size)
-        yield zlib_ng.decompress(body[:-8], -15)
 
 
 def _deflated(data: bytes, level: int) -> bytes:

@@ -258,7 +258,7 @@ def test_impute__interruption_says_how_to_go_on(
     assert outcome.code == 130
     parts = outcome.out.with_name(".out.vcf.gz.parts")
     last = outcome.stderr.splitlines()[-1]
-    assert last == f"{parts} keeps what is written; the same command with --resume goes on"
+    assert last == f"interrupted: 1 window is written, in {parts}; the same command with --resume goes on"
     monkeypatch.undo()
     assert impute(cohort.target(cohort.lines()), "--resume", map=cohort.long_map_file).code == 0
 

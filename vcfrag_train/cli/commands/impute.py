@@ -308,4 +308,5 @@ def _interrupted(parts: Path) -> str:
     n_windows = len(list(parts.glob("*.part")))
     if not n_windows:
         return "interrupted before the first window was written; the same command starts anew"
-    return f"interrupted: {n_windows} windows are written, in {parts}; the same command with --resume goes on"
+    written = "1 window is" if n_windows == 1 else f"{n_windows} windows are"
+    return f"interrupted: {written} written, in {parts}; the same command with --resume goes on"

@@ -73,7 +73,7 @@ def test_kernels__of_changed_sources_are_kept_apart(changed: str, repository: Pa
     package = tmp_path / "vcfrag_core"
     package.mkdir()
     for name in ("kernel_cache.py", *kernel_cache.KERNEL_MODULES):
-        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / "vcfrag_core" / name, package / name)
     (package / "__init__.py").touch()
     code = (

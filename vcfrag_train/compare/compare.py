@@ -12,18 +12,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ConfigError, UnphasedError
 from vcfrag_core.files.dosages import ImputedGenotypes, read_haplotypes, sample_names
 from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
+from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split_design import exclusion_groups
+from vcfrag_core.targets.calls import refuse_unphased
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines, peers
 from vcfrag_train.compare.baselines import Baseline
@@ -110,12 +112,14 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
         reporter: Told what is being done.
 
     Raises:
-        ConfigError: Nothing to run.
+        ConfigError: Nothing to run, or targets without phase where it is not thrown away.
         ProgramError: A program ended with an error.
         Any error of the readers.
     """
     work.mkdir(parents=True, exist_ok=True)
     samples = sample_names(files.target)
+    if not config.unphased:
+        _require_phase(files.target)
     panel_path, panel = _reference(files.panel, samples, work, config.evaluation.threads)
     if config.unphased:
         unphased = work / "unphased.vcf.gz"
@@ -134,11 +138,25 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
         typed=files.typed or files.target,
         samples_table=files.samples_table,
     )
-    reporter.say("reading the truth")
+    reporter.stage("reading the truth")
     hidden = load_evaluation_truth(evaluation_files, config.evaluation, panel)
     if config.ablations and not config.unphased:
         methods += _ablations(files, panel, samples, config)
-    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, reporter.say)
+    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, reporter.stage)
+
+
+def _require_phase(target: Path) -> None:
+    """Minimac4 takes unphased genotypes for phased ones without a word.
+
+    Raises:
+        ConfigError: A heterozygote is not phased.
+    """
+    try:
+        refuse_unphased(read_target(target))
+    except UnphasedError as error:
+        raise ConfigError(
+            f"{error}; or give --unphased: all programs phase them then, SHAPEIT4 for Minimac4"
+        ) from error
 
 
 def _reference(path: Path, targets: Sequence[str], work: Path, threads: int) -> tuple[Path, Panel]:

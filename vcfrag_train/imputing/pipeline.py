@@ -366,17 +366,20 @@ class Run:
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
         if n_unphased := int(checked.unphased.sum()):
-            served = checked.target_reference
-            serving = "" if served is None else f",targets_as_reference={len(served.samples)}"
-            self._lines.append(
-                ("phasing", f"<ID={checked.label},unphased_samples={n_unphased},draws={checked.n_draws}{serving}>")
-            )
+            self._note_phasing(checked, f",draws={checked.n_draws}")
             self._reporter.say(
                 f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
                 f" is the mean over {checked.n_draws} draws of the phase of each"
             )
             self._tell_serving(checked)
         self._reporter.say(way_of(imputer))
+
+    def _note_phasing(self, checked: CheckedTarget, more: str = "") -> None:
+        """Has the header say how many samples were phased, and how many of them served."""
+        served = checked.target_reference
+        serving = "" if served is None else f",targets_as_reference={len(served.samples)}"
+        n_unphased = int(checked.unphased.sum())
+        self._lines.append(("phasing", f"<ID={checked.label},unphased_samples={n_unphased}{more}{serving}>"))
 
     def _tell_serving(self, checked: CheckedTarget) -> None:
         """Says how many targets serve as references."""

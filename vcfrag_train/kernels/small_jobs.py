@@ -18,6 +18,7 @@ import numpy as np
 from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
 from vcfrag_core.panel import storage
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_core.types import I8Array
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.imputing.config import ImputeConfig
@@ -40,13 +41,20 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
     """Runs them in a folder that exists, and says before each kind what it is."""
     panel, phased, unphased, many = _write_inputs(folder)
 
-    def job(target: Path, *, copying_only: bool = False, daemon: str | None = None) -> ImputeConfig:
+    def job(
+        target: Path,
+        *,
+        copying_only: bool = False,
+        daemon: str | None = None,
+        serve: TargetsAsReference = TargetsAsReference.NO,
+    ) -> ImputeConfig:
         return ImputeConfig(
             panel=panel,
             targets=(target,),
             out=folder / "out.vcf.gz",
             copying_only=copying_only,
             daemon=daemon,
+            targets_as_reference=serve,
             threads=2,
         )
 
@@ -59,6 +67,7 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
         say(f"{STEP}many targets and phasing alone, {how}")
         impute(job(many, copying_only=True))
         phase(job(unphased, copying_only=True))
+        impute(job(unphased, copying_only=True, serve=TargetsAsReference.YES))
     say(f"{STEP}a large panel")
     _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
     if importlib.util.find_spec("vcfrag_indexd") is not None:

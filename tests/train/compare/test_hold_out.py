@@ -125,6 +125,30 @@ def test_compare__on_a_held_out_share_of_the_panel(
     assert ("vcfrag: the model did these targets no good and was left out on" in capsys.readouterr().err) == left_out
 
 
+def test_compare__refuses_targets_without_phase_unless_asked(
+    files: WorldFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unphased = tmp_path / "unphased.vcf"
+    unphased.write_text(gzip.decompress(files.target.read_bytes()).decode().replace("0|1", "0/1"))
+    words = [
+        "compare",
+        "--panel",
+        files.panel,
+        "--target",
+        unphased,
+        "--truth",
+        files.truth,
+        "--keep",
+        tmp_path / "kept",
+    ]
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "heterozygous genotypes" in said
+    assert "give --unphased" in said
+
+
 @pytest.mark.parametrize(
     "options", [(), ("--hold-out", "0.1"), ("--hold-out", "1.5", "--typed", "t"), ("--target", "t")], ids=str
 )

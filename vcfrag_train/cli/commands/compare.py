@@ -56,11 +56,11 @@ def command(
     """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
     from vcfrag_core.errors import ConfigError
     from vcfrag_train.cli.commands.evaluate import labelled
+    from vcfrag_train.cli.progress import showing
     from vcfrag_train.compare import compare as comparison
     from vcfrag_train.compare.peers import PEERS, UNPHASED_PEERS
     from vcfrag_train.evaluation import evaluate as evaluation
     from vcfrag_train.evaluation import output, tables
-    from vcfrag_train.reporter import LineReporter
 
     config = comparison.ComparisonConfig(
         checkpoints=tuple(labelled(text, "--checkpoint") for text in checkpoint or ()),
@@ -74,7 +74,7 @@ def command(
         evaluation=evaluation.EvaluationConfig(resamples=resamples, seed=seed),
     )
     targets = output.Targets(json=json, tsv=tsv, html=html)
-    with output.progress() as progress, comparison.work_folder(keep) as work:
+    with showing(compiles=False) as reporter, comparison.work_folder(keep) as work:
         if hold_out is not None and typed is not None and target is None and truth is None:
             files = comparison.hold_out_share(
                 panel, typed, hold_out, work, genetic_map=map, samples_table=samples_table, seed=seed, threads=threads
@@ -85,7 +85,7 @@ def command(
             )
         else:
             raise ConfigError("give --target and --truth, or --hold-out and --typed: the targets are the panel's then")
-        result = comparison.compare(files, config, work, LineReporter(progress))
+        result = comparison.compare(files, config, work, reporter)
     console = tables.console()
     tables.print_evaluation(result, console)
     for path in output.write(result, targets):

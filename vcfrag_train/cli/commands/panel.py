@@ -22,7 +22,7 @@ def build(
         Path, typer.Option(help="Prepared panel to write; `impute`, `phase`, `fit` and the daemon take it."), OUTPUT
     ],
     samples: Annotated[Path | None, typer.Option(help="Keep these samples only, one name a line.")] = None,
-    min_copies: Annotated[int, typer.Option(help="Keep sites whose rarer allele has so many copies.")] = 0,
+    min_copies: Annotated[int, typer.Option(help="Keep sites whose rarer allele has at least so many copies.")] = 0,
     panel_missing: Annotated[
         MissingRule, typer.Option(help="Missing alleles: refuse them, or take them for the reference's.")
     ] = MissingRule.REFUSE,

@@ -74,6 +74,8 @@ def mark_finished(
     outputs: Sequence[tuple[Path, int]],
     n_samples: int,
     inputs: Mapping[str, State],
+    *,
+    record: Path | None = None,
     report: Path | None = None,
 ) -> None:
     """Adds what was written to the QC summary.
@@ -84,13 +86,16 @@ def mark_finished(
         outputs: Outputs that are whole, and their numbers of records.
         n_samples: Samples in them.
         inputs: How its inputs were when they were read.
+        record: The cohort record that it wrote, where it wrote one.
         report: The report that was written of it.
     """
+    beside = [file for path, _ in outputs for file in companions(path)]
+    beside += [] if record is None else [record, beside_record(record)]
     content = _summary(table)
     content[_KEY] = {
         "command": what_is_done(command),
         "folder": _folder(),
-        "beside": sorted(str(file) for path, _ in outputs for file in companions(path) if file.is_file()),
+        "beside": sorted(str(file) for file in beside if file.is_file()),
         "samples": n_samples,
         "inputs": inputs,
         "report": None if report is None else str(report.absolute()),

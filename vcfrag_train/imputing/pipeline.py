@@ -33,6 +33,7 @@ from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
@@ -99,7 +100,8 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
         result = Run(config, reporter, report, given).go(target)
     finally:
         report.write()
-    mark_finished(config.qc_table, config.command, [(result.out, result.n_records)], result.n_samples, inputs)
+    outputs = [(result.out, result.n_records)]
+    mark_finished(config.qc_table, config.command, outputs, result.n_samples, inputs, record=config.cohort_record)
     return result
 
 
@@ -383,7 +385,12 @@ class Run:
 
     def _tell_serving(self, checked: CheckedTarget) -> None:
         """Says how many targets serve as references."""
-        if checked.target_reference is not None:
+        if checked.target_reference is None:
+            if self._config.targets_as_reference is TargetsAsReference.YES:
+                self._reporter.say(
+                    f"{checked.label}: no two targets have enough calls to serve as references of each other"
+                )
+        else:
             n_serving = len(checked.target_reference.samples)
             self._reporter.say(
                 f"{checked.label}: {n_serving} targets serve as references of each other in phasing, beside the"

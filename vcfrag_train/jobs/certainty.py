@@ -37,7 +37,7 @@ class Certainty:
         """
         n_sites, n_samples, _ = dosage.shape
         lone = dosage[:, :, 1] == NONE
-        d = np.maximum(dosage, 0).astype(np.float64).reshape(n_sites, -1)
+        d = np.maximum(dosage, 0).astype(np.float64).reshape(n_sites, 2 * n_samples)
         c = counts.astype(np.float64)
         of_haplotypes = np.stack([np.ones(n_sites) @ d, np.einsum("lq,lq->q", d, d), c @ d])
         self._sums[:3] += of_haplotypes.reshape(3, n_samples, 2).sum(axis=2)

@@ -143,7 +143,15 @@ def _planned_job(
     if report is not None:
         report_job(manifest, folder, report, threads=config.threads)
     outputs = merge(manifest, folder, threads=config.threads, scratch=config.scratch, reporter=reporter)
-    mark_finished(config.qc_table, config.command, outputs, len(manifest.samples), manifest.inputs, report)
+    mark_finished(
+        config.qc_table,
+        config.command,
+        outputs,
+        len(manifest.samples),
+        manifest.inputs,
+        record=config.cohort_record,
+        report=report,
+    )
     shutil.rmtree(folder)
     cut.manifest.unlink()
     return JobResult(outputs=tuple(outputs), qc=config.qc_table, n_samples=len(manifest.samples))

@@ -214,6 +214,10 @@ def test_file__is_read_back_and_refused_when_it_changed(tmp_path: Path, referenc
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ProvenanceMismatchError, match="is not the file"):
         read_target_reference(path, "1", reference.digest)
+    with path.open("wb") as file:
+        np.save(file, np.arange(3))
+    with pytest.raises(ProvenanceMismatchError, match="is not the file"):
+        read_target_reference(path, "1", reference.digest)
     write_target_references({}, path)
     with pytest.raises(ProvenanceMismatchError, match="belongs beside the record"):
         read_target_reference(path, "1", reference.digest)

@@ -383,6 +383,12 @@ def test_resume__of_a_finished_run_imputes_nothing(
     (genome.folder / "o.vcf.gz").write_bytes(data[:-28])
     assert "is whole already" not in run(*words, "--resume")[1]
     assert (genome.folder / "o.vcf.gz").read_bytes() == data
+    # Nor without the cohort record, which it writes beside the output.
+    record = genome.folder / "o.cohort.json"
+    decided = record.read_bytes()
+    record.unlink()
+    assert "is whole already" not in run(*words, "--resume")[1]
+    assert record.read_bytes() == decided
     config, qc = genome.by_default("o.vcf.gz"), genome.folder / "o.qc.tsv"
     command = shlex.join(["vcfrag", *map(str, words)])
     assert find_finished(qc, command, input_states(config)) is not None

@@ -65,7 +65,7 @@ def read_target_reference(path: Path, contig: str, digest: str) -> TargetReferen
             f"{path}: cannot be read ({error.strerror or error}); it holds the targets that serve as references on"
             f" {contig} and belongs beside the record"
         ) from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, ShapeError) as error:
+    except (TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, ShapeError) as error:
         raise ProvenanceMismatchError(f"{path}: is not the file that belongs to the record ({error})") from error
     if reference.digest != digest:
         raise ProvenanceMismatchError(

@@ -99,13 +99,10 @@ class ModelCheck:
     def fields(self) -> str:
         """`key=value` pairs for the header of an output."""
         return (
-            f"used={'yes' if self.used else 'no'},change_of_loss={self.change:.4g},"
-            f"standard_error={self._error_field()},believed={self.believed:.4g},targets={len(self.targets)},"
-            f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={self.loss:.4g}"
+            f"used={'yes' if self.used else 'no'},change_of_loss={_told(self.change)},"
+            f"standard_error={_told(self.standard_error)},believed={self.believed:.4g},targets={len(self.targets)},"
+            f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={_told(self.loss)}"
         )
-
-    def _error_field(self) -> str:
-        return f"{self.standard_error:.4g}" if math.isfinite(self.standard_error) else "unknown"
 
     def __str__(self) -> str:
         if not self.n_alleles:
@@ -179,6 +176,10 @@ def _change(copied: F64Array, corrected: F64Array) -> tuple[float, float]:
         return change, math.inf
     residual = corrected - (1 + change) * copied
     return change, math.sqrt(n / (n - 1) * float(residual @ residual)) / total
+
+
+def _told(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "unknown"
 
 
 def _finite(value: float) -> float | None:

@@ -14,8 +14,8 @@ from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import RangeError
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel import bits as bit
-from vcfrag_core.targets.matching import Matching
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.sites.matching import Matching
 from vcfrag_core.types import BoolArray
 
 

@@ -12,11 +12,11 @@ from vcfrag_core.errors import RangeError, ShapeError, TargetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
-from vcfrag_core.targets.duplicates import lend_calls
-from vcfrag_core.targets.matching import check_build, match_records
 from vcfrag_core.targets.people import match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
-from vcfrag_core.targets.site_tests import target_alleles, typed_phase_sets, without_calls
+from vcfrag_core.targets.sites.duplicates import lend_calls
+from vcfrag_core.targets.sites.matching import check_build, match_records
+from vcfrag_core.targets.sites.site_tests import target_alleles, typed_phase_sets, without_calls
 from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
 
 

@@ -20,14 +20,14 @@ from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser, unphased_samples
 from vcfrag_core.phasing.serving import TargetsAsReference, serving_samples
 from vcfrag_core.retrieval.queries import EXTERNAL, External
-from vcfrag_core.targets import site_tests as target_qc
 from vcfrag_core.targets.calls import MISSING
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
-from vcfrag_core.targets.duplicates import Discordance, lend_calls
 from vcfrag_core.targets.haplotypes import SexReport
-from vcfrag_core.targets.matching import Matching, check_build, match_records
 from vcfrag_core.targets.people import SampleMatch, match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
+from vcfrag_core.targets.sites import site_tests as target_qc
+from vcfrag_core.targets.sites.duplicates import Discordance, lend_calls
+from vcfrag_core.targets.sites.matching import Matching, check_build, match_records
 from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups

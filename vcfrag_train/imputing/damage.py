@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.targets.records import Reason
-from vcfrag_core.targets.site_evidence import SiteEvidence, site_evidence
-from vcfrag_core.targets.site_tests import ambiguous_sites
+from vcfrag_core.targets.sites.site_evidence import SiteEvidence, site_evidence
+from vcfrag_core.targets.sites.site_tests import ambiguous_sites
 from vcfrag_train.imputing.checks import CheckedTarget
 
 # A site whose strand is unknown is used where one coding is 99 times as likely as the other.

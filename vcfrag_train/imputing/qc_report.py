@@ -14,7 +14,7 @@ from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import Verdict
 from vcfrag_core.targets.likeness import Likeness
 from vcfrag_core.targets.records import Reason
-from vcfrag_core.targets.site_tests import missing_rates
+from vcfrag_core.targets.sites.site_tests import missing_rates
 from vcfrag_core.targets.typed_groups import TypedGroup
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.likenesses import likeness_lines, likeness_record

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.targets.cohort import Verdict
-from vcfrag_core.targets.matching import Matching
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
+from vcfrag_core.targets.sites.matching import Matching
 
 COLUMNS = ("contig", "position", "ref", "alt", "reason", "used", "meaning")
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.targets.matching import Matching
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.sites.matching import Matching
 from vcfrag_core.types import BoolArray, I8Array
 
 # Probes of one site that differ in more of their common calls do not measure the same thing.

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.duplicates import lend_calls
-from vcfrag_core.targets.matching import match_records
-from vcfrag_core.targets.orientation import find_record
 from vcfrag_core.targets.records import Reason, TargetRecords
-from vcfrag_core.targets.site_tests import target_alleles
+from vcfrag_core.targets.sites.duplicates import lend_calls
+from vcfrag_core.targets.sites.matching import match_records
+from vcfrag_core.targets.sites.orientation import find_record
+from vcfrag_core.targets.sites.site_tests import target_alleles
 from vcfrag_core.types import I8Array
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")

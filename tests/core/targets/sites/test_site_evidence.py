@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.targets.site_evidence import SiteEvidence, site_evidence
+from vcfrag_core.targets.sites.site_evidence import SiteEvidence, site_evidence
 
 
 def evidence_for(

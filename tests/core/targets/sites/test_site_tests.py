@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.targets.site_tests import (
+from vcfrag_core.targets.sites.site_tests import (
     ambiguous_sites,
     missing_rates,
     thin_stretches,

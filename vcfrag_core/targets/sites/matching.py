@@ -12,8 +12,8 @@ from vcfrag_core.errors import TargetError
 from vcfrag_core.genome.builds import lift_over_command
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.targets.orientation import Found, find_record, repaired
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.sites.orientation import Found, find_record, repaired
 from vcfrag_core.types import BoolArray, I64Array
 
 MIN_RECORDS_FOR_BUILD = 10

@@ -9,9 +9,9 @@ import numpy as np
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.calls import UNPHASED
-from vcfrag_core.targets.matching import Matching
-from vcfrag_core.targets.orientation import is_ambiguous
 from vcfrag_core.targets.records import Reason, TargetRecords
+from vcfrag_core.targets.sites.matching import Matching
+from vcfrag_core.targets.sites.orientation import is_ambiguous
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, I64Array
 
 # What is coded of everybody at a time, so that no copy of all calls is made.

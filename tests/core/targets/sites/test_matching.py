@@ -15,13 +15,13 @@ from tests.vcf_text import panels
 from vcfrag_core.errors import TargetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.matching import (
+from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
+from vcfrag_core.targets.sites.matching import (
     check_build,
     match_records,
 )
-from vcfrag_core.targets.orientation import is_ambiguous
-from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
-from vcfrag_core.targets.site_tests import target_alleles
+from vcfrag_core.targets.sites.orientation import is_ambiguous
+from vcfrag_core.targets.sites.site_tests import target_alleles
 
 Line = tuple[int, str, str]
 

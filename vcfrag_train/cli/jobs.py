@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_train.cli.commands import impute
-from vcfrag_train.jobs.plan import PlanConfig
+from vcfrag_train.jobs.planning.plan import PlanConfig
 
 F = TypeVar("F", bound=Callable[..., None])
 _UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

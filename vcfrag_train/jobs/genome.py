@@ -21,7 +21,7 @@ from vcfrag_train.imputing.finished import input_states, mark_finished, what_is_
 from vcfrag_train.imputing.room import check_room
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
-from vcfrag_train.jobs.plan import PlanConfig, plan
+from vcfrag_train.jobs.planning.plan import PlanConfig, plan
 from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.worker import Worker, run_here, start
 from vcfrag_train.reporter import Reporter
@@ -186,8 +186,8 @@ def report_job(manifest: Manifest, folder: Path, path: Path, *, threads: int = 1
         TruncatedFileError: A chunk is missing or damaged.
         InputError: The summary of the QC table is gone.
     """
-    from vcfrag_train.jobs.report import write_report
-    from vcfrag_train.jobs.summary import summarise
+    from vcfrag_train.jobs.report.report import write_report
+    from vcfrag_train.jobs.report.summary import summarise
 
     write_report(summarise(manifest, folder, threads=threads), path)
 

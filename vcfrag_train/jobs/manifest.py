@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.copying.parameters import CopyingParameters
-from vcfrag_core.errors import ConfigError, InputError, RangeError
+from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, RangeError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import PLACE, BgenValues, OutputFormat, PgenValues, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
@@ -254,3 +254,13 @@ def contigs_of(manifest: Manifest, path: Path) -> list[str]:
 def is_of_everybody(manifest: Manifest, chunk: Chunk) -> bool:
     """Whether a chunk is of all samples; it then keeps windows as the output has them."""
     return chunk.samples == (0, len(manifest.samples))
+
+
+def require_same(what: str, where: str, planned: str, found: str) -> None:
+    """Refuses what is not what the job was planned with.
+
+    Raises:
+        ProvenanceMismatchError: It is not.
+    """
+    if planned != found:
+        raise ProvenanceMismatchError(f"the {what} {where} is not what the job was planned with; plan again")

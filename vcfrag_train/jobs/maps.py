@@ -12,8 +12,7 @@ from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
-from vcfrag_train.jobs.chunk_file import require_same
-from vcfrag_train.jobs.manifest import Manifest, Stretch
+from vcfrag_train.jobs.manifest import Manifest, Stretch, require_same
 
 
 def write_map(genetic_map: GeneticMap, folder: Path, number: int) -> None:

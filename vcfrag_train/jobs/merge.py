@@ -16,8 +16,8 @@ from vcfrag_core.files.outputs import companions, open_writer
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_train.imputing.room import check_room
-from vcfrag_train.jobs.chunk_file import ChunkReader, chunk_file, is_done, require_same
-from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
+from vcfrag_train.jobs.chunks.chunk_file import ChunkReader, chunk_file, is_done
+from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of, require_same
 from vcfrag_train.jobs.room import needs_of_merge
 from vcfrag_train.reporter import SILENT, Reporter
 
@@ -163,7 +163,7 @@ def _join_stretch(
     # Chunks of everybody are joined without what these bring along.
     from vcfrag_core.files.panel.cache import load_panel
     from vcfrag_core.files.vcf.batches import write_batches
-    from vcfrag_train.jobs.joining import formatter_for, window_records, window_rows
+    from vcfrag_train.jobs.chunks.joining import formatter_for, window_records, window_rows
     from vcfrag_train.jobs.maps import windows_of
     from vcfrag_train.jobs.targets import read_targets
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from vcfrag_core.errors import ProgramError
 from vcfrag_core.memory import share_one_heap
-from vcfrag_train.jobs.chunk import OpenedStretch, run_chunk
-from vcfrag_train.jobs.chunk_file import chunk_file, is_done
+from vcfrag_train.jobs.chunks.chunk import OpenedStretch, run_chunk
+from vcfrag_train.jobs.chunks.chunk_file import chunk_file, is_done
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
 
 

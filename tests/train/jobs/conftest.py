@@ -17,7 +17,7 @@ from vcfrag_core.copying.parameters import parameters_for
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.cli import app
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.jobs.plan import PlanConfig
+from vcfrag_train.jobs.planning.plan import PlanConfig
 
 N_SAMPLES = 24
 

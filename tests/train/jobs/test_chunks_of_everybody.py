@@ -17,13 +17,13 @@ from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
 from vcfrag_core.output.genotypes import NONE, ONE
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.jobs.certainty import Certainty
-from vcfrag_train.jobs.chunk import run_chunk
-from vcfrag_train.jobs.chunk_file import chunk_file
+from vcfrag_train.jobs.chunks.certainty import Certainty
+from vcfrag_train.jobs.chunks.chunk import run_chunk
+from vcfrag_train.jobs.chunks.chunk_file import chunk_file
 from vcfrag_train.jobs.genome import impute_job
 from vcfrag_train.jobs.manifest import job_folder
 from vcfrag_train.jobs.merge import merge
-from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.planning.plan import plan
 
 
 def written(config: ImputeConfig) -> dict[str, bytes]:
@@ -115,7 +115,7 @@ def test_merge__rows_of_batches_say_what_one_process_says(
     config = genome.config(name, pass_through=True, **choices)
     impute_job(config, genome.cut())
     wanted, regions = read_all(config.out)
-    monkeypatch.setattr("vcfrag_train.jobs.plan.SAMPLES_OF_ROWS", 5)
+    monkeypatch.setattr("vcfrag_train.jobs.planning.plan.SAMPLES_OF_ROWS", 5)
     monkeypatch.setattr("vcfrag_core.files.vcf.bgzf.BLOCK_BYTES", 150)
     manifest = plan(config, genome.cut(samples_per_chunk=9, windows_per_chunk=2))
     assert all(chunk.rows for chunk in manifest.chunks)

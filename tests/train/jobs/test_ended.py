@@ -19,7 +19,7 @@ from tests.train.jobs.conftest import Genome
 # A run whose workers stop before the end of a chunk once two are done.
 _HELD = """
 import time
-from vcfrag_train.jobs import chunk
+from vcfrag_train.jobs.chunks import chunk
 
 end = chunk.ChunkWriter.end
 

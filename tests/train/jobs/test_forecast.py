@@ -17,9 +17,9 @@ from tests.train.jobs.conftest import N_SAMPLES, Genome
 from tests.vcf_text import panel_text, record, vcf_text, write_vcf
 from vcfrag_core.panel.panel import Panel
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.jobs.forecast import memory_of, seconds_of
 from vcfrag_train.jobs.manifest import Manifest, Stretch
-from vcfrag_train.jobs.plan import PlanConfig, plan
+from vcfrag_train.jobs.planning.forecast import memory_of, seconds_of
+from vcfrag_train.jobs.planning.plan import PlanConfig, plan
 
 # Runs a command and says how many kernels it had to compile.
 _RUN = """

@@ -15,7 +15,7 @@ from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
 from vcfrag_train.cli.commands.run_chunk import parse_numbers
 from vcfrag_train.jobs.manifest import output_of, read_manifest
-from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.planning.plan import plan
 
 Run = Callable[..., tuple[int, str]]
 

@@ -38,13 +38,13 @@ from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pipeline import impute
 from vcfrag_train.imputing.selection import SiteChoice
-from vcfrag_train.jobs.chunk import run_chunk
-from vcfrag_train.jobs.chunk_file import chunk_file, is_done
-from vcfrag_train.jobs.forecast import BYTES_OF_A_PROCESS, memory_of
+from vcfrag_train.jobs.chunks.chunk import run_chunk
+from vcfrag_train.jobs.chunks.chunk_file import chunk_file, is_done
 from vcfrag_train.jobs.genome import impute_job, local_runner, longest_first
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest, write_manifest
 from vcfrag_train.jobs.merge import merge, missing_chunks
-from vcfrag_train.jobs.plan import cut_into_chunks, plan
+from vcfrag_train.jobs.planning.forecast import BYTES_OF_A_PROCESS, memory_of
+from vcfrag_train.jobs.planning.plan import cut_into_chunks, plan
 from vcfrag_train.jobs.targets import target_reference_file
 from vcfrag_train.jobs.worker import Worker
 
@@ -418,7 +418,7 @@ def test_impute__a_large_cohort_is_cut_into_chunks(
     data = (genome.folder / "o.vcf.gz").read_bytes()
     monkeypatch.setattr("vcfrag_train.cli.commands.impute.SAMPLES_OF_ONE_PROCESS", N_SAMPLES - 1)
     cut = []
-    monkeypatch.setattr("vcfrag_train.jobs.plan.CHUNK_BYTES", BYTES_OF_A_PROCESS + 12_000)
+    monkeypatch.setattr("vcfrag_train.jobs.planning.plan.CHUNK_BYTES", BYTES_OF_A_PROCESS + 12_000)
     monkeypatch.setattr(
         "vcfrag_train.jobs.genome.missing_chunks", lambda m, f: cut.extend(m.chunks) or missing_chunks(m, f)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.train.jobs.conftest import Genome
 from vcfrag_train.jobs.manifest import job_folder, read_manifest
 from vcfrag_train.jobs.merge import merge
-from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.planning.plan import plan
 from vcfrag_train.jobs.worker import Worker
 
 # Merges, and is killed when METHOD of the writer is called for the NUMBERth time.
@@ -38,7 +38,7 @@ merge(read_manifest(manifest), job_folder(manifest))
 _KILLED_PLAN = """
 import os, signal
 from vcfrag_train.cli.app import main
-from vcfrag_train.jobs import plan
+from vcfrag_train.jobs.planning import plan
 
 plan.write_targets = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main()

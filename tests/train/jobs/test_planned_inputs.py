@@ -15,12 +15,12 @@ from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError, OutputError, ProvenanceMismatchError
 from vcfrag_core.files.outputs import companions
 from vcfrag_train.imputing.finished import find_finished, input_states
-from vcfrag_train.jobs.chunk import run_chunk
+from vcfrag_train.jobs.chunks.chunk import run_chunk
 from vcfrag_train.jobs.genome import impute_job, local_runner
 from vcfrag_train.jobs.manifest import job_folder, write_manifest
 from vcfrag_train.jobs.merge import merge
-from vcfrag_train.jobs.plan import plan
-from vcfrag_train.jobs.summary import summarise
+from vcfrag_train.jobs.planning.plan import plan
+from vcfrag_train.jobs.report.summary import summarise
 from vcfrag_train.jobs.targets import read_targets, write_targets
 from vcfrag_train.jobs.worker import Worker
 

@@ -19,9 +19,9 @@ from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_train.cli import app
 from vcfrag_train.jobs.genome import impute_job
 from vcfrag_train.jobs.manifest import job_folder
-from vcfrag_train.jobs.plan import plan
-from vcfrag_train.jobs.report import flagged, render
-from vcfrag_train.jobs.summary import JobSummary, SampleSummary, summarise
+from vcfrag_train.jobs.planning.plan import plan
+from vcfrag_train.jobs.report.report import flagged, render
+from vcfrag_train.jobs.report.summary import JobSummary, SampleSummary, summarise
 from vcfrag_train.jobs.worker import Worker
 
 

@@ -14,7 +14,7 @@ from vcfrag_train.imputing import room
 from vcfrag_train.imputing.room import Need, check_room, output_bytes, part_bytes
 from vcfrag_train.jobs.manifest import Manifest
 from vcfrag_train.jobs.merge import merge
-from vcfrag_train.jobs.plan import plan
+from vcfrag_train.jobs.planning.plan import plan
 from vcfrag_train.jobs.room import needs_of_job, needs_of_merge
 from vcfrag_train.jobs.worker import Worker
 

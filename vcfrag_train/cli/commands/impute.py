@@ -22,8 +22,8 @@ from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.selection import parse_sites
-from vcfrag_train.jobs.inputs import expand
 from vcfrag_train.jobs.manifest import default_manifest
+from vcfrag_train.jobs.planning.inputs import expand
 
 # Above it a job is made of a run: its memory does not grow with the samples.
 SAMPLES_OF_ONE_PROCESS: Final = 2000

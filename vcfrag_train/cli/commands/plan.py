@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Plans the imputation of a genome or a cohort: a manifest of chunks for `run-chunk`, then `merge`."""
     from vcfrag_train.cli.progress import showing
-    from vcfrag_train.jobs.plan import plan
+    from vcfrag_train.jobs.planning.plan import plan
 
     options |= {"daemon": None, "resume": False, "cluster": None, "report": None, "scratch": None}
     config, cut = config_of(options), cut_of(options, manifest)

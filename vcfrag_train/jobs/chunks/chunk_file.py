@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, Final, cast
 
 import numpy as np
 
-from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.errors import TruncatedFileError
 from vcfrag_core.files.vcf.batches import BatchRows
 from vcfrag_core.output.cohort_sums import N_FEW, CohortSums
 from vcfrag_core.output.grid import N_BASE
@@ -263,13 +263,3 @@ def _unpacked(head: bytes, file: IO[bytes]) -> Piece:
 def mark_of(manifest: Manifest, chunk: Chunk) -> dict[str, object]:
     """What stands at the end of a chunk that is whole."""
     return {"manifest": manifest.decisions, "windows": list(chunk.windows), "samples": list(chunk.samples)}
-
-
-def require_same(what: str, where: str, planned: str, found: str) -> None:
-    """Refuses what is not what the job was planned with.
-
-    Raises:
-        ProvenanceMismatchError: It is not.
-    """
-    if planned != found:
-        raise ProvenanceMismatchError(f"the {what} {where} is not what the job was planned with; plan again")

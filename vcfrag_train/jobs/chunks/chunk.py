@@ -25,8 +25,8 @@ from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array, F64Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.imputing.imputers import corrector_for, dosages_of
-from vcfrag_train.jobs.certainty import Certainty, common_imputed
-from vcfrag_train.jobs.chunk_file import (
+from vcfrag_train.jobs.chunks.certainty import Certainty, common_imputed
+from vcfrag_train.jobs.chunks.chunk_file import (
     ChunkCost,
     ChunkWriter,
     Piece,
@@ -35,10 +35,9 @@ from vcfrag_train.jobs.chunk_file import (
     mark_of,
     packed,
     pieces_of,
-    require_same,
 )
-from vcfrag_train.jobs.joining import dosage_of, formatter_for, window_records
-from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of
+from vcfrag_train.jobs.chunks.joining import dosage_of, formatter_for, window_records
+from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of, require_same
 from vcfrag_train.jobs.maps import map_of
 from vcfrag_train.jobs.targets import read_targets, target_reference_of
 from vcfrag_train.reporter import SILENT, Reporter

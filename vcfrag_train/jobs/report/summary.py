@@ -18,8 +18,8 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array
-from vcfrag_train.jobs.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of, require_same
-from vcfrag_train.jobs.manifest import Manifest
+from vcfrag_train.jobs.chunks.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of
+from vcfrag_train.jobs.manifest import Manifest, require_same
 from vcfrag_train.jobs.maps import windows_of
 from vcfrag_train.jobs.targets import StretchTargets, read_targets
 

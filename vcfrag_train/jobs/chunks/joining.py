@@ -16,7 +16,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import I16Array
 from vcfrag_train.imputing.selection import has_min_r2, with_min_r2
-from vcfrag_train.jobs.chunk_file import Piece, SitesOfPiece, pieces_of
+from vcfrag_train.jobs.chunks.chunk_file import Piece, SitesOfPiece, pieces_of
 from vcfrag_train.jobs.manifest import Manifest, contigs_of, output_of
 from vcfrag_train.jobs.targets import StretchTargets
 

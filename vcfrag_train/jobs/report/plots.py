@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from vcfrag_core.scoring.accuracy import GROUPS, N_BINS, maf_bin
 from vcfrag_core.types import F64Array
 from vcfrag_train.evaluation.plots import STYLE, as_svg, bin_axis, look
-from vcfrag_train.jobs.summary import JobSummary, StretchSummary
+from vcfrag_train.jobs.report.summary import JobSummary, StretchSummary
 
 _STRETCHES_OF_A_CONTIG = 120
 

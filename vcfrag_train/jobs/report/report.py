@@ -16,8 +16,8 @@ from vcfrag_core.scoring.accuracy import GROUPS, N_BINS
 from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.targets.records import MEANING, Reason
 from vcfrag_core.types import F64Array
-from vcfrag_train.jobs import report_plots
-from vcfrag_train.jobs.summary import JobSummary, SampleSummary
+from vcfrag_train.jobs.report import plots
+from vcfrag_train.jobs.report.summary import JobSummary, SampleSummary
 
 _TEMPLATE: Final = "job.html.j2"
 _MOST_SAMPLES: Final = 25
@@ -55,7 +55,7 @@ def write_report(summary: JobSummary, path: Path) -> None:
 def render(summary: JobSummary) -> str:
     """The page as HTML text."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = resources.files("vcfrag_train.jobs").joinpath("templates", _TEMPLATE).read_text(encoding="utf-8")
+    template = resources.files("vcfrag_train.jobs.report").joinpath("templates", _TEMPLATE).read_text(encoding="utf-8")
     return environment.from_string(template).render(
         headline=headline(summary),
         facts=_facts(summary),
@@ -132,17 +132,17 @@ def _plots(summary: JobSummary) -> list[Plot]:
         Plot(
             "Expected accuracy by frequency",
             "Mean estimated r² (INFO R2) of imputed sites, and of leave-one-out r² (INFO ER2) of typed ones.",
-            report_plots.r2_by_frequency(summary),
+            plots.r2_by_frequency(summary),
         ),
         Plot(
             "Along the genome",
             "Mean estimated r² of imputed sites with MAF of 1 % and more; a dip is where the array leaves a gap.",
-            report_plots.along_genome(summary),
+            plots.along_genome(summary),
         ),
         Plot(
             "Samples",
             "A sample far from the others may be of other ancestry, contaminated, or badly called.",
-            report_plots.samples(summary),
+            plots.samples(summary),
         ),
     ]
 
@@ -190,7 +190,7 @@ def _contigs(summary: JobSummary) -> Table:
 
 
 def _frequencies(summary: JobSummary) -> Table:
-    imputed, typed = report_plots.by_bin(summary).values()
+    imputed, typed = plots.by_bin(summary).values()
     rows = [
         (
             GROUPS[b].label,

@@ -29,10 +29,10 @@ from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_marg
 from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch
-from vcfrag_train.jobs.forecast import memory_of, seconds_of
-from vcfrag_train.jobs.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
+from vcfrag_train.jobs.planning.forecast import memory_of, seconds_of
+from vcfrag_train.jobs.planning.inputs import ContigFiles, find_files
 from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.targets import StretchTargets, target_reference_file, write_targets
 from vcfrag_train.reporter import Reporter

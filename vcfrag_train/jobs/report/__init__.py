@@ -1,0 +1,1 @@
+"""A page of a job, made from what its chunks keep."""

@@ -16,7 +16,7 @@ from vcfrag_core.errors import (
     RangeError,
     UnknownSampleError,
 )
-from vcfrag_core.files.tables.sites import InfoRecord, SiteKey, key_of, records_of
+from vcfrag_core.files.tables.sites import SiteKey, key_of, records_of
 from vcfrag_core.files.vcf.fields import (
     alleles_of,
     dosage_of,
@@ -27,7 +27,7 @@ from vcfrag_core.files.vcf.fields import (
     posterior_of,
     record_label,
 )
-from vcfrag_core.files.vcf.reader import Region, open_vcf
+from vcfrag_core.files.vcf.reader import InfoRecord, Region, open_vcf
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 

@@ -53,8 +53,10 @@ _STARTS: Final = {
     b"\x89HDF": Kind.HDF5,
 }
 _ADVICE: Final = {
-    Kind.PLINK1: "give it as --target; a panel must be phased, which PLINK 1 cannot say",
-    Kind.PLINK2: "give it as --target; as a panel, convert it: `plink2 --pfile {stem} --export bcf --out {stem}`",
+    Kind.PLINK1: "`impute` and `phase` take it as --target; elsewhere convert it: `plink2 --bfile {stem} --export vcf"
+    " bgz --out {stem}`; a panel must be phased, which PLINK 1 cannot say",
+    Kind.PLINK2: "`impute` and `phase` take it as --target; elsewhere, as for a panel, convert it: `plink2 --pfile"
+    " {stem} --export bcf --out {stem}`",
     Kind.BREF3: "convert it with unbref3.jar from Beagle's site, `java -jar unbref3.jar {name} > {stem}.vcf`",
     Kind.M3VCF: "give the VCF or BCF that it was made from",
     Kind.ZSTD: "of a .msav panel give the VCF or BCF that it was made from; unpack anything else: `zstd -d {name}`",

@@ -16,7 +16,7 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
-from vcfrag_core.files.tables.sites import read_typed_sites
+from vcfrag_core.files.tables.sites import every_coding, read_typed_sites
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.masks.draw import ArrayLikeMask, MaskPolicy, MaskSites, RandomMask, SitesMask, draw_mask
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -167,7 +167,9 @@ def observed_sites(config: CalibrateConfig, panel: Panel) -> BoolArray:
     """(V,) the mask that the parameters are fitted for."""
     policy: MaskPolicy
     if config.typed is not None:
-        policy = SitesMask.matching(panel, read_typed_sites(config.typed, panel.contig, threads=config.threads))
+        policy = SitesMask.matching(
+            panel, every_coding(read_typed_sites(config.typed, panel.contig, threads=config.threads))
+        )
     elif config.density == "array":
         policy = ArrayLikeMask()
     else:

@@ -18,7 +18,7 @@ from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
-from vcfrag_core.files.tables.sites import read_typed_sites, site_rows
+from vcfrag_core.files.tables.sites import every_coding, read_typed_sites, site_rows
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import open_vcf
 from vcfrag_core.imputation.corrector import Corrector
@@ -233,7 +233,9 @@ def _tuned(
         panel=panel,
         genetic_map=map_for(panel, files.genetic_map),
         groups=exclusion_groups(panel.samples, table),
-        typed=read_typed_sites(files.typed or files.target, panel.contig, threads=config.evaluation.threads),
+        typed=every_coding(
+            read_typed_sites(files.typed or files.target, panel.contig, threads=config.evaluation.threads)
+        ),
         unphased=config.unphased,
     )
     folder, seed = work / "tuning", config.evaluation.seed
@@ -268,7 +270,7 @@ def hold_out_share(
     panel = read_panel(panel_path, threads=threads)
     groups = exclusion_groups(panel.samples, None if samples_table is None else read_sample_table(samples_table))
     people = draw_people(panel.samples, groups, max(1, round(share * panel.n_samples)), seed, "targets")
-    sites = read_typed_sites(typed, panel.contig, threads=threads)
+    sites = every_coding(read_typed_sites(typed, panel.contig, threads=threads))
     files = hold_out(panel_path, panel, people, (), sites, work / "held-out")
     return ComparisonFiles(
         panel=files.panel,

@@ -78,7 +78,7 @@ def hold_out(
     sites = zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True)
     observed = np.flatnonzero([key in typed for key in sites])
     if not len(observed):
-        raise ConfigError(f"the panel {path} has none of the {len(typed)} typed sites")
+        raise ConfigError(f"the panel {path} has none of the typed sites")
     files = HeldOut(panel=folder / "panel.bcf", target=folder / "target.vcf.gz", truth=folder / "truth.bcf")
     names, others = folder / "targets.txt", folder / "left_out.txt"
     names.write_text("".join(f"{name}\n" for name in targets))

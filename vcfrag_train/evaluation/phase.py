@@ -15,7 +15,7 @@ from rich.table import Table
 
 from vcfrag_core.errors import ConfigError, EmptyInputError
 from vcfrag_core.files.dosages import read_phased, sample_names
-from vcfrag_core.files.tables.sites import read_typed_sites
+from vcfrag_core.files.tables.sites import every_coding, read_typed_sites
 from vcfrag_core.files.vcf.reader import Region, name_contigs, open_vcf, parse_region
 from vcfrag_core.scoring.bootstrap import Interval, bootstrap_weights, interval
 from vcfrag_core.scoring.phase import PAIRS, RATES, UNPHASED_HETS, PhaseErrors, error_rates, phase_errors
@@ -92,7 +92,7 @@ def evaluate_phase(
     """
     where = _region(truth, region)
     samples = _common_samples(phased, truth)
-    wanted = None if typed is None else read_typed_sites(typed, where.contig, threads=config.threads)
+    wanted = None if typed is None else every_coding(read_typed_sites(typed, where.contig, threads=config.threads))
     progress("reading the truth")
     true = read_phased(truth, where.contig, samples, within=where, sites=wanted, threads=config.threads)
     files = []

@@ -11,7 +11,7 @@ import numpy as np
 from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError
 from vcfrag_core.files.dosages import read_truth, sample_names, sites_present
 from vcfrag_core.files.tables.samples import read_sample_table
-from vcfrag_core.files.tables.sites import SiteKey, label, read_typed_sites
+from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_typed_sites
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
 
@@ -99,7 +99,7 @@ def load_evaluation_truth(files: EvaluationFiles, config: EvaluationConfig, pane
     samples = sample_names(files.imputed[0][1])
     if not samples:
         raise EmptyInputError("no samples", path=files.imputed[0][1])
-    typed = read_typed_sites(files.typed, panel.contig, threads=config.threads)
+    typed = every_coding(read_typed_sites(files.typed, panel.contig, threads=config.threads))
     keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
     is_hidden = np.array([key not in typed for key in keys], dtype=np.bool_)
     wanted = np.flatnonzero(is_hidden)

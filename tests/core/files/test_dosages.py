@@ -26,7 +26,7 @@ from vcfrag_core.files.dosages import (
     sample_names,
     sites_present,
 )
-from vcfrag_core.files.tables.sites import SiteKey, read_typed_sites, site_rows
+from vcfrag_core.files.tables.sites import SiteKey, every_coding, read_typed_sites, site_rows
 from vcfrag_core.scoring import accuracy
 
 
@@ -177,6 +177,24 @@ def test_read_typed_sites__a_column_typed_chooses(tmp_path: Path) -> None:
     assert read_typed_sites(table, "20") == {(100, "A", "C")}
 
 
+def test_read_typed_sites__of_a_plink_set_in_both_orders_of_the_alleles(tmp_path: Path) -> None:
+    (tmp_path / "a.bed").write_bytes(bytes.fromhex("6c1b01") + bytes(2))
+    (tmp_path / "a.bim").write_text("20\trs1\t0\t100\tC\tA\n21\trs2\t0\t5\tC\tA\n")
+    (tmp_path / "a.fam").write_text("F S 0 0 1 -9\n")
+    both = {(100, "A", "C"), (100, "C", "A")}
+    assert read_typed_sites(tmp_path / "a", "chr20") == read_typed_sites(tmp_path / "a.bed", "20") == both
+
+
+def test_every_coding__exchanges_alleles_and_single_bases_strands() -> None:
+    assert every_coding({(1, "A", "C")}) == {(1, *pair) for pair in ("AC", "CA", "TG", "GT")}
+    assert every_coding({(2, "A", "T"), (3, "A", "AC")}) == {
+        (2, "A", "T"),
+        (2, "T", "A"),
+        (3, "A", "AC"),
+        (3, "AC", "A"),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
@@ -194,7 +212,7 @@ def test_read_typed_sites__refuses(tmp_path: Path, text: str, error: type[Except
 
 
 def test_read_typed_sites__refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="there is no such file"):
         read_typed_sites(tmp_path / "none.tsv", "20")
 
 

@@ -104,6 +104,23 @@ def test_evaluate__counts_what_it_scored(world: World, result: Evaluation) -> No
     assert result.groups[-1].n_varying < result.groups[-1].n_sites
 
 
+def test_evaluate__a_site_that_the_array_codes_otherwise_is_typed_all_the_same(
+    world: World, files: WorldFiles, tmp_path: Path
+) -> None:
+    heads, *rows = files.typed.read_text().splitlines()
+    (column, other) = (heads.split("\t").index(name) for name in ("ref", "alt"))
+    lines = [heads]
+    for row in rows:
+        cells = row.split("\t")
+        cells[column], cells[other] = cells[other], cells[column]
+        lines.append("\t".join(cells))
+    exchanged = tmp_path / "exchanged.tsv"
+    exchanged.write_text("\n".join(lines) + "\n")
+    imputed = write_imputed(tmp_path / "a.vcf.gz", world, 0.05)
+    given_so = dataclasses.replace(given(files, ("a", imputed)), typed=exchanged)
+    assert evaluation.evaluate(given_so, CONFIG).sites.n_typed == world.typed.sum()
+
+
 def test_evaluate__typed_sites_never_count(world: World, files: WorldFiles, tmp_path: Path) -> None:
     """Typed sites that are imputed wrongly change nothing."""
     haplotypes = noisy_haplotypes(world, 0.05)

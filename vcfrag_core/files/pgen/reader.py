@@ -77,12 +77,25 @@ def read_plink_target(
             path=genotypes,
         )
     samples, sexes = read_samples(files.samples)
-    variants = read_variants(files.variants, any_order=files.variants.suffix == ".bim")
+    variants = _variants(files)
     with _opened(files, len(samples), variants) as reader:
         return [
             keep(_contig(reader, name, samples, sexes, variants, rows, str(genotypes)))
             for name, rows in _by_contig(variants, contig)
         ]
+
+
+def plink_variants(genotypes: Path) -> Variants:
+    """The variants of a PLINK set.
+
+    Raises:
+        InputError: A table is missing or not what it should be.
+    """
+    return _variants(plink_files(genotypes))
+
+
+def _variants(files: PlinkFiles) -> Variants:
+    return read_variants(files.variants, any_order=files.variants.suffix == ".bim")
 
 
 def plink_samples(genotypes: Path) -> tuple[str, ...]:

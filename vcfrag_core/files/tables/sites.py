@@ -1,16 +1,28 @@
-"""Which sites a file speaks of: typed sites from a VCF or a table, and records matched by position and alleles."""
+"""Which sites a file speaks of: a VCF, a PLINK set or a table; and records matched by position and alleles."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from vcfrag_core.errors import EmptyInputError, InputError, UnknownContigError
-from vcfrag_core.files.vcf.reader import Record, VcfReader, alleles_named, in_capitals, name_contigs, open_vcf
+from vcfrag_core.files.kinds import Kind, kind_of
+from vcfrag_core.files.pgen.reader import plink_variants
+from vcfrag_core.files.targets import target_file
+from vcfrag_core.files.vcf.reader import (
+    InfoRecord,
+    Record,
+    VcfReader,
+    alleles_named,
+    in_capitals,
+    name_contigs,
+    open_vcf,
+)
 from vcfrag_core.genome.contigs import contig_alias
+from vcfrag_core.targets.sites.orientation import codings
 
 # Position, REF, ALT: what identifies a site on its contig.
 SiteKey = tuple[int, str, str]
@@ -18,19 +30,14 @@ _COLUMNS = ("chrom", "pos", "ref", "alt")
 _VCF_STARTS = (b"##fileformat=VCF", b"BCF")
 
 
-class InfoRecord(Record, Protocol):
-    """A record whose INFO is asked for too."""
-
-    INFO: Any
-
-
 def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> frozenset[SiteKey]:
-    """The sites of one contig in a VCF or BCF, or in a table `chrom pos ref alt` (tab-separated, with that header).
+    """The sites of one contig in a VCF or BCF, in a PLINK set, or in a table `chrom pos ref alt`.
 
-    A table may hold a column `typed`: then only the rows with 1 count. `20` and `chr20` are the same contig.
+    A table is tab-separated, with that header. It may hold a column `typed`: then only the rows with 1 count. `20` and
+    `chr20` are the same contig. Where a PLINK set does not say which allele is REF, a site comes in both orders.
 
     Args:
-        path: The file; its content decides what it is, and it may be compressed.
+        path: The file, or the name of a PLINK set; its content decides what it is, and it may be compressed.
         contig: The panel's contig.
         threads: Threads that decompress.
 
@@ -39,8 +46,10 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
         EmptyInputError: No site on this contig.
         UnknownContigError: A VCF that declares contigs, but not this one.
     """
-    path = Path(path)
-    if _is_vcf(path):
+    path = target_file(path)
+    if _is_plink(path):
+        sites = frozenset(_plink_sites(path, contig))
+    elif _is_vcf(path):
         sites = frozenset(key for record in records_of(path, contig, threads=threads) if (key := key_of(record)))
     else:
         sites = frozenset(_table_sites(path, contig))
@@ -49,12 +58,24 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
     return sites
 
 
+def every_coding(keys: Iterable[SiteKey]) -> frozenset[SiteKey]:
+    """The sites however another file may write them: alleles exchanged, single bases on the other strand.
+
+    An array's own file need not be in a panel's coding; a site that it types is typed all the same.
+    """
+    return frozenset((position, *pair) for position, ref, alt in keys for pair in codings(ref, alt))
+
+
 def check_sites(path: Path) -> None:
     """Refuses before any work a file of sites that cannot be used; of a VCF what its header tells.
 
     Raises:
         InputError and its kinds: See `read_typed_sites`.
     """
+    path = target_file(path)
+    if _is_plink(path):
+        plink_variants(path)
+        return
     if _is_vcf(path):
         with open_vcf(path):
             return
@@ -105,9 +126,22 @@ def _own_name(reader: VcfReader, contig: str) -> str | None:
     return name
 
 
+def _is_plink(path: Path) -> bool:
+    return kind_of(path) in (Kind.PLINK1, Kind.PLINK2)
+
+
+def _plink_sites(genotypes: Path, contig: str) -> Iterator[SiteKey]:
+    variants = plink_variants(genotypes)
+    here = {name for name in set(variants.contigs) if contig_alias(name, (contig,)) is not None}
+    for row, alleles in enumerate(variants.alleles):
+        if variants.contigs[row] in here and len(alleles) == 2:
+            position = int(variants.positions[row])
+            yield position, alleles[0], alleles[1]
+            if not variants.ref_is_known[row]:
+                yield position, alleles[1], alleles[0]
+
+
 def _is_vcf(path: Path) -> bool:
-    if not path.is_file():
-        raise InputError("no such file", path=path)
     try:
         with _unpacked(path) as file:
             start: bytes = file.read(16)

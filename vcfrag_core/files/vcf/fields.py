@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from vcfrag_core.errors import InputError, PloidyError
-from vcfrag_core.files.tables.sites import InfoRecord, label
-from vcfrag_core.files.vcf.reader import raw_calls
+from vcfrag_core.files.tables.sites import label
+from vcfrag_core.files.vcf.reader import InfoRecord, raw_calls
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F64Array, I64Array
 

@@ -49,6 +49,12 @@ class Record(Protocol):
         """(S, n) values of a FORMAT field, None where the record has none."""
 
 
+class InfoRecord(Record, Protocol):
+    """A record whose INFO is asked for too."""
+
+    INFO: Any
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Region:
     """Records of `contig` whose POS lies in [start, stop], 1-based; no stop: to the contig's end."""

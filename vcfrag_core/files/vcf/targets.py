@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, InputError, NotVcfError, PloidyError, UnsortedError
-from vcfrag_core.files.tables.sites import InfoRecord
-from vcfrag_core.files.vcf.reader import Record, Region, VcfReader, alleles_named, open_vcf, raw_calls
+from vcfrag_core.files.vcf.reader import InfoRecord, Record, Region, VcfReader, alleles_named, open_vcf, raw_calls
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.calls import MISSING, NONE, TargetCalls
 from vcfrag_core.targets.merging import Keep

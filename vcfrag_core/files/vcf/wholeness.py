@@ -39,7 +39,15 @@ def check_ends(path: Path) -> None:
 
 def _absent(path: Path) -> str:
     """What to say of a file that is not there."""
-    return "no such file" + ("; a pattern does not serve here: name one file" if "{contig}" in path.name else "")
+    if "{contig}" in path.name:
+        return "no such file; a pattern does not serve here: name one file"
+    for ending, option in ((".bed", "--bfile"), (".pgen", "--pfile")):
+        if path.with_name(path.name + ending).is_file():
+            return (
+                "no such file; of the PLINK set of this name make one:"
+                f" `plink2 {option} {path.name} --export vcf bgz --out {path.name}`"
+            )
+    return "no such file"
 
 
 def is_compressed(path: Path) -> bool:

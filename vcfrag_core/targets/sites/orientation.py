@@ -43,6 +43,14 @@ def is_ambiguous(ref: str, alt: str) -> bool:
     return frozenset((ref, alt)) in _AMBIGUOUS
 
 
+def codings(ref: str, alt: str) -> frozenset[tuple[str, str]]:
+    """The alleles as files may write them: in this order or the other, and of a single base on either strand."""
+    both = {(ref, alt), (alt, ref)}
+    if ref in _BASES and alt in _BASES:
+        both |= {(one.translate(_COMPLEMENT), other.translate(_COMPLEMENT)) for one, other in both}
+    return frozenset(both)
+
+
 def find_record(ref: str, alts: tuple[str, ...], here: Sites, *, ref_is_known: bool) -> Found:
     """What a record is.
 

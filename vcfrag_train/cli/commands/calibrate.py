@@ -27,7 +27,8 @@ def command(
         Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
     ] = None,
     typed: Annotated[
-        Path | None, typer.Option(help="Typed sites to calibrate for: a VCF, or a table chrom, pos, ref, alt.")
+        Path | None,
+        typer.Option(help="Typed sites to calibrate for: VCF, PLINK, or a table chrom, pos, ref, alt."),
     ] = None,
     density: Annotated[
         Density | None, typer.Option(help="array: a drawn array-like mask; dense: a random half of the sites.")

@@ -21,7 +21,7 @@ def command(
         Path | None, typer.Option(help="Reference panel, also a prepared one; its frequencies bin the sites.")
     ] = None,
     typed: Annotated[
-        Path | None, typer.Option(help="Typed sites: the target VCF, or a table chrom, pos, ref, alt.")
+        Path | None, typer.Option(help="Typed sites: the target (VCF, BCF or PLINK), or a table chrom, pos, ref, alt.")
     ] = None,
     phase: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from vcfrag_core.errors import ConfigError, SampleTableError, UnknownSampleError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
-from vcfrag_core.files.tables.sites import read_typed_sites
+from vcfrag_core.files.tables.sites import every_coding, read_typed_sites
 from vcfrag_core.files.tables.splits import read_split_table
 from vcfrag_core.files.tables.text import numbered_lines
 from vcfrag_core.hashing import text_digest
@@ -304,7 +304,7 @@ def _excluded(config: SplitConfig, panel: Panel) -> list[str]:
 
 
 def _array_sites(path: Path, panel: Panel) -> SitesMask:
-    policy = SitesMask.matching(panel, read_typed_sites(path, panel.contig))
+    policy = SitesMask.matching(panel, every_coding(read_typed_sites(path, panel.contig)))
     if len(policy.sites) == panel.n_sites:
         raise ConfigError(f"{path} types every site of the panel: nothing is hidden")
     return policy

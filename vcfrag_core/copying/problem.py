@@ -17,6 +17,7 @@ from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.kernels import by_column
 from vcfrag_core.panel.storage import HaplotypeBits
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
 
@@ -73,6 +74,8 @@ class CopyingProblem:
         longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
             unless given.
     """
+
+    __repr__ = repr_by_shape
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from vcfrag_core.output.cohort_sums import estimated_r2
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import DEFAULT_FORMATS, OutputRecords, independent_dosage, parse_formats, site_records
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import BoolArray, F32Array, F64Array
 
@@ -43,6 +44,8 @@ class Imputed:
     method: str
     both: F32Array | None = None
     model_check: ModelCheck | None = None
+
+    __repr__ = repr_by_shape
 
     @property
     def haplotype_dosages(self) -> F32Array:

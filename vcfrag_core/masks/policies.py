@@ -11,6 +11,7 @@ import numpy as np
 from vcfrag_core.errors import ConfigError, RangeError, ShapeError
 from vcfrag_core.masks.spaced import draw_spaced
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.streams import Stream
 from vcfrag_core.types import BoolArray, F64Array, IntArray
 
@@ -29,6 +30,8 @@ class MaskSites:
 
     positions: IntArray
     maf: F64Array
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         if self.maf.shape != self.positions.shape or self.maf.ndim != 1:

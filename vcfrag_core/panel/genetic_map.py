@@ -8,6 +8,7 @@ import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import F64Array, I64Array, IntArray
 
 CM_PER_MB_WITHOUT_MAP = 1.0
@@ -28,6 +29,8 @@ class GeneticMap:
     cm: F64Array
     contig: str
     source: str = ""
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         if len(self.positions) < 2 or len(self.positions) != len(self.cm):

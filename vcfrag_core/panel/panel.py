@@ -14,6 +14,7 @@ from vcfrag_core.hashing import hasher, update_strings
 from vcfrag_core.panel import bits as bit
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array, IntArray, U8Array, U64Array
 
 
@@ -46,6 +47,8 @@ class Panel:
     contig_length: int | None = None
     source: str = ""
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         v = len(self.positions)

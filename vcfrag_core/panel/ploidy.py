@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import BoolArray, I64Array, IntArray, U8Array
 
 NOBODY: Final = -1
@@ -32,6 +33,8 @@ class Ploidy:
     """
 
     counts: U8Array
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         if self.counts.ndim != 1 or self.counts.dtype != np.uint8:

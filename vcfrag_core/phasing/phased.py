@@ -9,6 +9,7 @@ import numpy as np
 
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel import bits
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array, I8Array, I64Array, U8Array
 
@@ -30,6 +31,8 @@ class Phased:
     sites: I64Array
     probability: F32Array
     drawn: tuple[U8Array | None, ...]
+
+    __repr__ = repr_by_shape
 
     @property
     def digest(self) -> str:

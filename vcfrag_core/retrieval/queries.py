@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import RangeError, ShapeError
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array
 
 
@@ -67,6 +68,8 @@ class SearchResult:
     scales: I32Array
     ids: I32Array
     distances: F32Array
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         g = len(self.starts)

@@ -12,6 +12,7 @@ from vcfrag_core.errors import RangeError, ShapeError, TargetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.targets.people import match_samples
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.sites.duplicates import lend_calls
@@ -41,6 +42,8 @@ class Targets:
     observed: BoolArray
     names: tuple[str | External, ...]
     phase_sets: I32Array | None = None
+
+    __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
         n_queries = self.ploidy.n_haplotypes

@@ -17,6 +17,7 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.retrieval.queries import External, QueryBlock
+from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, IntArray
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.retriever import OpenedIndex
@@ -43,6 +44,8 @@ class MaskedWindow:
     alleles: I8Array
     samples: tuple[str | External, ...]
     ploidy: Ploidy
+
+    __repr__ = repr_by_shape
 
     @property
     def observed_sites(self) -> IntArray:
@@ -75,6 +78,8 @@ class Candidates:
 
     all_scales: Sequence[I32Array]
     longer_scales: Sequence[Sequence[I32Array]] = ()
+
+    __repr__ = repr_by_shape
 
 
 def retrieve(queries: MaskedWindow, index: OpenedIndex, *, longer_scales: bool = False) -> Candidates:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import subprocess
 import sys
+import typing
 from pathlib import Path
 from typing import Annotated
 
@@ -62,8 +64,8 @@ def test_guarded__an_output_that_is_an_input_is_refused_by_whatever_name(
 def test_commands__each_marks_its_outputs(name: str) -> None:
     loaded = cli._load(name)
     functions = [c.callback for c in loaded.registered_commands] if isinstance(loaded, typer.Typer) else [loaded]
-    marks = [str(f.__annotations__.values()) for f in functions if f is not None]
-    assert any("OUTPUT" in mark or OUTPUT in mark or OUTPUT_FOLDER in mark for mark in marks)
+    hints = [typing.get_type_hints(f, include_extras=True).values() for f in functions if f is not None]
+    assert {OUTPUT, OUTPUT_FOLDER} & {mark for hint in itertools.chain(*hints) for mark in typing.get_args(hint)[1:]}
 
 
 def test_check_outputs__tells_what_cannot_be_written(tmp_path: Path) -> None:
@@ -88,11 +90,14 @@ def test_check_outputs__tells_of_a_folder_without_permission(tmp_path: Path, mon
         check_outputs({"--out": (locked / "x.bcf", OUTPUT)}, {})
 
 
-def test_impute__a_table_named_as_an_input_leaves_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", ["impute", "phase"])
+def test_commands__a_table_named_as_an_input_leaves_the_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
     target = tmp_path / "array.vcf"
     target.write_text("kept")
     with pytest.raises(SystemExit) as stop:
-        cli.main(["impute", "--panel", "p.bcf", "--target", str(target), "--out", "o.bcf", "--qc", str(target)])
+        cli.main([command, "--panel", "p.bcf", "--target", str(target), "--out", "o.bcf", "--qc", str(target)])
     assert stop.value.code == 2
     assert capsys.readouterr().err.startswith(f"error [CONFIG]: --qc {target} is --target, too")
     assert target.read_text() == "kept"

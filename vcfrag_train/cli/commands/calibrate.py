@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from vcfrag_train.cli import options
 from vcfrag_train.cli.outputs import OUTPUT
 
 
@@ -23,9 +24,7 @@ class Density(enum.StrEnum):
 def command(
     panel: Annotated[Path, typer.Option(help="Reference panel: phased VCF or BCF, or a prepared one.")],
     out: Annotated[Path, typer.Option(help="TOML file to write; `impute --parameters` reads it."), OUTPUT],
-    map: Annotated[
-        Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
-    ] = None,
+    map: options.Map = None,
     typed: Annotated[
         Path | None,
         typer.Option(help="Typed sites to calibrate for: VCF, PLINK, or a table chrom, pos, ref, alt."),
@@ -40,9 +39,7 @@ def command(
         int, typer.Option(help="Panel samples that stand for targets; as many others check the result.")
     ] = 50,
     seed: Annotated[int, typer.Option(help="Seed of samples, mask and resamples.")] = 1,
-    daemon: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
-    ] = None,
+    daemon: options.Daemon = None,
     samples_table: Annotated[
         Path | None, typer.Option(help="Table of families: nobody copies from their own family.")
     ] = None,
@@ -52,7 +49,7 @@ def command(
     copying_only: Annotated[
         bool, typer.Option("--copying-only", help="Search switch rate and mismatch only, which is quick.")
     ] = False,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the samples; 0: no intervals.")] = 1000,
+    resamples: options.Resamples = 1000,
 ) -> None:
     """Fits the parameters of retrieval and copying to a panel, by leaving its own samples out one at a time."""
     from rich.console import Console

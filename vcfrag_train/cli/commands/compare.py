@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vcfrag_train.cli.outputs import OUTPUT, OUTPUT_FOLDER
+from vcfrag_train.cli import options
+from vcfrag_train.cli.outputs import OUTPUT_FOLDER
 
 
 def command(
@@ -46,12 +47,12 @@ def command(
     keep: Annotated[
         Path | None, typer.Option(help="Folder in which the imputed files and logs stay."), OUTPUT_FOLDER
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT] = None,
-    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table."), OUTPUT] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file."), OUTPUT] = None,
-    samples_table: Annotated[Path | None, typer.Option(help="Table with sample and super_pop columns.")] = None,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the samples; 0: no intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,
+    json: options.Json = None,
+    tsv: options.Tsv = None,
+    html: options.Html = None,
+    samples_table: options.SamplesTable = None,
+    resamples: options.Resamples = 1000,
+    seed: options.ResamplesSeed = 1,
 ) -> None:
     """Runs vcfrag, Beagle and Minimac4 on the same files and scores them in one table, with time and memory."""
     from vcfrag_core.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_train.cli.outputs import OUTPUT
+from vcfrag_train.cli import options
 
 
 def command(
@@ -27,17 +27,17 @@ def command(
         Path | None,
         typer.Option(help="Compare phase with this true one instead: switches, flips, blockwise errors."),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT] = None,
-    tsv: Annotated[Path | None, typer.Option(help="Write all figures as a table."), OUTPUT] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report, one HTML file."), OUTPUT] = None,
+    json: options.Json = None,
+    tsv: options.Tsv = None,
+    html: options.Html = None,
     run: Annotated[Path | None, typer.Option(help="Run folder whose training curves go into the report.")] = None,
-    samples_table: Annotated[Path | None, typer.Option(help="Table with sample and super_pop columns.")] = None,
+    samples_table: options.SamplesTable = None,
     region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP of the panel.")] = None,
     common_sites: Annotated[
         bool, typer.Option("--common-sites", help="Score only the hidden sites that every file has.")
     ] = False,
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of the samples; 0: no intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 1,
+    resamples: options.Resamples = 1000,
+    seed: options.ResamplesSeed = 1,
     threads: Annotated[int, typer.Option(help="Threads that decompress.")] = 1,
 ) -> None:
     """Scores imputed genotypes at the hidden sites, by allele frequency, with paired bootstrap intervals.

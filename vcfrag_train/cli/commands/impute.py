@@ -18,8 +18,9 @@ from vcfrag_core.files.targets import target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.calibrate.parameters import read_parameters
+from vcfrag_train.cli import options, target_options
 from vcfrag_train.cli.outputs import OUTPUT
-from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
+from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.manifest import default_manifest
@@ -58,20 +59,13 @@ def command(
         Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; estimated without.")
     ] = None,
     copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
-    sex: Annotated[
-        Path | None,
-        typer.Option(
-            help="On X, who is a man: a name and M or F a line, or a .fam or .psam; without it, the X calls tell."
-        ),
-    ] = None,
+    sex: target_options.Sex = None,
     x_male_dosage: Annotated[
         int, typer.Option(help="On X, DS of a man who surely carries ALT: 1, or 2 as association tools want it.")
     ] = 1,
-    daemon: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
-    ] = None,
-    region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP, of panel and target.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads that read, copy and compress.")] = 1,
+    daemon: options.Daemon = None,
+    region: target_options.Region = None,
+    threads: options.Threads = 1,
     format: Annotated[
         str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
     ] = ",".join(DEFAULT_FORMATS),
@@ -91,9 +85,7 @@ def command(
     samples: Annotated[
         Path | None, typer.Option(help="Impute the samples that this file names only, one name a line.")
     ] = None,
-    panel_missing: Annotated[
-        MissingRule, typer.Option(help="Missing alleles of the panel: refuse them, or take them for the reference's.")
-    ] = MissingRule.REFUSE,
+    panel_missing: target_options.PanelMissing = MissingRule.REFUSE,
     phased_input: Annotated[
         PhasedInput,
         typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
@@ -102,26 +94,15 @@ def command(
         int | None,
         typer.Option(help="Draws of each unphased sample's phase that are imputed; 14 to 16 by the density without."),
     ] = None,
-    targets_as_reference: Annotated[
-        TargetsAsReference,
-        typer.Option(
-            help="Phase unphased targets with each other as references, beside the panel: auto does where they are a"
-            " quarter as many as its samples, or more."
-        ),
-    ] = TargetsAsReference.AUTO,
-    fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Repair records with REF and ALT exchanged.")] = False,
-    fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Repair records on the other strand.")] = False,
-    qc: Annotated[
-        Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it."), OUTPUT
-    ] = None,
+    targets_as_reference: target_options.Serving = TargetsAsReference.AUTO,
+    fix_swaps: target_options.FixSwaps = False,
+    fix_flips: target_options.FixFlips = False,
+    qc: target_options.Qc = None,
     cohort: Annotated[
         Path | None, typer.Option(help="Apply this cohort record; nothing is estimated or tested then.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
-    keep_going: Annotated[
-        list[KeepGoing] | None,
-        typer.Option(help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged."),
-    ] = None,
+    keep_going: target_options.KeepGoingWhere = None,
     least_typed: Annotated[int, typer.Option(help="Typed sites that every site needs around it.")] = 8,
     max_damaged_share: Annotated[float, typer.Option(help="Share of damaged typed sites that stops the run.")] = 0.1,
     loo_samples: Annotated[
@@ -133,9 +114,7 @@ def command(
     pass_through: Annotated[
         bool, typer.Option("--pass-through", help="Write target records that are no panel sites, too.")
     ] = False,
-    allow_panel_samples: Annotated[
-        bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
-    ] = False,
+    allow_panel_samples: target_options.AllowPanelSamples = False,
     exclude_same_person: Annotated[
         bool,
         typer.Option(

@@ -12,8 +12,9 @@ import typer
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.phasing.serving import TargetsAsReference
+from vcfrag_train.cli import options, target_options
 from vcfrag_train.cli.outputs import OUTPUT
-from vcfrag_train.imputing.config import ImputeConfig, KeepGoing
+from vcfrag_train.imputing.config import ImputeConfig
 
 
 def command(
@@ -22,40 +23,18 @@ def command(
         list[Path], typer.Option(help="Targets, as for impute; write the option again for each of several files.")
     ],
     out: Annotated[Path, typer.Option(help="Output: .vcf.gz or .bcf; its index is written beside it."), OUTPUT],
-    map: Annotated[
-        Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")
-    ] = None,
-    region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP, of panel and target.")] = None,
+    map: options.Map = None,
+    region: target_options.Region = None,
     samples: Annotated[Path | None, typer.Option(help="Phase these samples alone: a file of one name a line.")] = None,
-    sex: Annotated[
-        Path | None,
-        typer.Option(
-            help="On X, who is a man: a name and M or F a line, or a .fam or .psam; without it, the X calls tell."
-        ),
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads that read, copy and compress.")] = 1,
-    panel_missing: Annotated[
-        MissingRule, typer.Option(help="Missing alleles of the panel: refuse them, or take them for the reference's.")
-    ] = MissingRule.REFUSE,
-    fix_swaps: Annotated[bool, typer.Option("--fix-swaps", help="Use records with REF and ALT exchanged.")] = False,
-    fix_flips: Annotated[bool, typer.Option("--fix-flips", help="Use records on the other strand.")] = False,
-    qc: Annotated[
-        Path | None, typer.Option(help="Table of records that were not simply used; OUT.qc.tsv without it.")
-    ] = None,
-    keep_going: Annotated[
-        list[KeepGoing] | None,
-        typer.Option(help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged."),
-    ] = None,
-    targets_as_reference: Annotated[
-        TargetsAsReference,
-        typer.Option(
-            help="Phase unphased targets with each other as references, beside the panel: auto does where they are a"
-            " quarter as many as its samples, or more."
-        ),
-    ] = TargetsAsReference.AUTO,
-    allow_panel_samples: Annotated[
-        bool, typer.Option("--allow-panel-samples", help="Let targets that are in the panel copy from themselves.")
-    ] = False,
+    sex: target_options.Sex = None,
+    threads: options.Threads = 1,
+    panel_missing: target_options.PanelMissing = MissingRule.REFUSE,
+    fix_swaps: target_options.FixSwaps = False,
+    fix_flips: target_options.FixFlips = False,
+    qc: target_options.Qc = None,
+    keep_going: target_options.KeepGoingWhere = None,
+    targets_as_reference: target_options.Serving = TargetsAsReference.AUTO,
+    allow_panel_samples: target_options.AllowPanelSamples = False,
 ) -> None:
     """Phases target samples against a panel; GT is phased, and PP says how sure the phase is.
 

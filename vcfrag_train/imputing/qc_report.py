@@ -45,67 +45,21 @@ class QcReport:
 
     def add(self, target: CheckedTarget, model: Mapping[str, object] | None = None) -> list[str]:
         """Takes a contig, and how its model was judged; returns what should be said about it, a line each."""
-        records, panel, build = target.records, target.panel, target.matching.build
+        records = target.records
         counts = Counter(target.matching.reasons)
-        n_typed = int(target.observed.sum())
         rates = missing_rates(target.alleles, target.ploidy)
         rates[[name in target.sexes.without_y for name in records.samples]] = 0
+        n_typed = int(target.observed.sum())
         self._missing += np.nan_to_num(rates) * n_typed
         self._typed += n_typed
         groups = target.groups()
         self._rows += target.verdicts()
         self._contigs[target.label] = {
-            "name_in_target": records.contig,
-            "panel_digest": panel.digest,
-            "mask_digest": mask_digest(target.observed),
-            "records": records.n_records,
-            "typed_and_used": n_typed,
-            "panel_sites": panel.n_sites,
-            "panel_records": dict(panel.counts),
-            "records_with_several_alts": _n_split(target),
-            "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
-            "positions_in_panel_share": round(build.position_share, 6),
-            "ref_match_share": round(build.ref_share, 6),
-            "target_build": build.target_build,
-            "panel_build": build.panel_build,
+            **_counts_record(target, counts),
             "missing_share": round(float(np.nan_to_num(rates).mean()), 6),
-            "samples_in_panel": [
-                {
-                    "sample": person.sample,
-                    "panel_samples": list(person.panel_samples),
-                    "by_name": person.by_name,
-                    "by_genotype": person.by_genotype,
-                }
-                for person in target.people
-            ],
-            "sexes": {
-                "men": list(target.sexes.men),
-                "told_by": dict(target.sexes.told_by),
-                "unlikely": dict(target.sexes.unlikely),
-                "heterozygous_calls_of_men": dict(target.sexes.heterozygous),
-                "calls_of_one_allele_of_others": dict(target.sexes.one_allele),
-                "calls_of_samples_without_y": dict(target.sexes.without_y),
-            },
-            "discordant_duplicates": [
-                {
-                    "record": records.label(each.record),
-                    "samples_in_both": each.n_both,
-                    "that_differ": each.n_differ,
-                    "fills_missing_calls": each.lends,
-                }
-                for each in target.discordant
-            ],
-            "typed_groups": [
-                {
-                    "samples": len(group.samples),
-                    "first_sample": records.samples[int(group.samples[0])],
-                    "typed": int(group.observed.sum()),
-                    "mask_digest": mask_digest(group.observed),
-                }
-                for group in groups
-            ],
+            **_samples_record(target, groups),
             "left_out": [
-                {"start": int(panel.positions[a]), "stop": int(panel.positions[b - 1]), "sites": b - a}
+                {"start": int(target.panel.positions[a]), "stop": int(target.panel.positions[b - 1]), "sites": b - a}
                 for a, b in target.thin
             ],
             "leave_one_out_samples": len(target.tested_samples) if target.loo is not None else 0,
@@ -146,6 +100,68 @@ class QcReport:
             },
         }
         write_qc(self._table, self._rows, summary)
+
+
+def _counts_record(target: CheckedTarget, counts: Counter[Reason]) -> dict[str, object]:
+    """What was read of a contig, how it matched the panel, and the builds of both."""
+    records, panel, build = target.records, target.panel, target.matching.build
+    return {
+        "name_in_target": records.contig,
+        "panel_digest": panel.digest,
+        "mask_digest": mask_digest(target.observed),
+        "records": records.n_records,
+        "typed_and_used": int(target.observed.sum()),
+        "panel_sites": panel.n_sites,
+        "panel_records": dict(panel.counts),
+        "records_with_several_alts": _n_split(target),
+        "reasons": {reason.value: counts[reason] for reason in Reason if counts[reason]},
+        "positions_in_panel_share": round(build.position_share, 6),
+        "ref_match_share": round(build.ref_share, 6),
+        "target_build": build.target_build,
+        "panel_build": build.panel_build,
+    }
+
+
+def _samples_record(target: CheckedTarget, groups: Sequence[TypedGroup]) -> dict[str, object]:
+    """Who is in the panel, of which sex, typed twice with other calls, or at other sites than the rest."""
+    records, sexes = target.records, target.sexes
+    return {
+        "samples_in_panel": [
+            {
+                "sample": person.sample,
+                "panel_samples": list(person.panel_samples),
+                "by_name": person.by_name,
+                "by_genotype": person.by_genotype,
+            }
+            for person in target.people
+        ],
+        "sexes": {
+            "men": list(sexes.men),
+            "told_by": dict(sexes.told_by),
+            "unlikely": dict(sexes.unlikely),
+            "heterozygous_calls_of_men": dict(sexes.heterozygous),
+            "calls_of_one_allele_of_others": dict(sexes.one_allele),
+            "calls_of_samples_without_y": dict(sexes.without_y),
+        },
+        "discordant_duplicates": [
+            {
+                "record": records.label(each.record),
+                "samples_in_both": each.n_both,
+                "that_differ": each.n_differ,
+                "fills_missing_calls": each.lends,
+            }
+            for each in target.discordant
+        ],
+        "typed_groups": [
+            {
+                "samples": len(group.samples),
+                "first_sample": records.samples[int(group.samples[0])],
+                "typed": int(group.observed.sum()),
+                "mask_digest": mask_digest(group.observed),
+            }
+            for group in groups
+        ],
+    }
 
 
 def _lines(

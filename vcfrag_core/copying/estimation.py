@@ -8,6 +8,7 @@ on how many candidates there are beside those that matter at a place, and with i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Final, Self
@@ -81,11 +82,13 @@ class Rates:
     Attributes:
         switch_per_cm: Rate of switches between candidates.
         mismatch: Probability of a mismatch.
+        loss: Of all samples at both, in nats.
         n_tried: Pairs of rates that were tried.
     """
 
     switch_per_cm: float
     mismatch: float
+    loss: float
     n_tried: int
 
 
@@ -103,7 +106,8 @@ def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | 
     Raises:
         NotFiniteError: The loss at the prior's median is not finite.
     """
-    told = [_Told(loss, prior, _TEMPER)]
+    samples = _Told(loss, prior, _TEMPER)
+    told = [samples]
     if panel_loss is not None:
         told.append(_Told(panel_loss, prior, _TEMPER_OF_PANEL))
     tried: dict[tuple[float, float], float] = {}
@@ -116,23 +120,25 @@ def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | 
 
     switch = minimise(lambda value: cost(value, prior.mismatch), prior.switch_per_cm, _SWITCH)
     mismatch = minimise(lambda value: cost(switch, value), prior.mismatch, _MISMATCH)
-    return Rates(switch_per_cm=switch, mismatch=mismatch, n_tried=len(tried))
+    total = samples.total(switch, mismatch)
+    return Rates(switch_per_cm=switch, mismatch=mismatch, loss=total, n_tried=len(tried))
 
 
 class _Told:
     """What some samples say of the rates: their losses, each weighted by what it is at the prior's median."""
 
     def __init__(self, loss: SampleLoss, prior: RatePrior, temper: float) -> None:
-        self._loss, self._temper = loss, temper
-        self._at = (prior.switch_per_cm, prior.mismatch)
-        self._start = loss(*self._at)
-        self._influence = _influence(self._start)
+        self._temper = temper
+        self._loss = functools.cache(loss)
+        self._influence = _influence(self._loss(prior.switch_per_cm, prior.mismatch))
 
     def cost(self, switch_per_cm: float, mismatch: float) -> float:
         """Weighted nats."""
-        at = (switch_per_cm, mismatch)
-        each = self._start if at == self._at else self._loss(*at)
-        return self._temper * float(self._influence @ each)
+        return self._temper * float(self._influence @ self._loss(switch_per_cm, mismatch))
+
+    def total(self, switch_per_cm: float, mismatch: float) -> float:
+        """Nats as they are."""
+        return float(self._loss(switch_per_cm, mismatch).sum())
 
 
 def _influence(start: F64Array) -> F64Array:

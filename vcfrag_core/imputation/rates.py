@@ -190,10 +190,10 @@ def panel_samples_left_out(
     config: EstimationConfig,
     named: Collection[str] = (),
 ) -> list[HiddenSites]:
-    """The sites to impute of some windows, for panel samples who copy from nobody of their own group.
+    """Some windows, for panel samples typed at the observed sites who copy from nobody of their own group.
 
-    Their alleles at these sites are known; who is `named` is a target, and passed over. Nothing where there is nobody
-    to ask or to copy from, or nothing to impute.
+    Their alleles at the sites to impute are known; who is `named` is a target, and passed over. Nothing where there is
+    nobody to ask or to copy from, or nothing to impute.
     """
     panel = imputer.panel
     others = [name for name in panel.samples if name not in named]
@@ -206,10 +206,11 @@ def panel_samples_left_out(
     n_sites = 0
     with imputer.hidden(samples, np.empty(0, dtype=np.int64)) as at:
         for window in windows:
-            sites = window.start + np.flatnonzero(~observed[window.start : window.stop])
-            if len(sites) and n_sites < config.panel_sites:
-                hidden.append(at(window, sites))
-                n_sites += len(sites)
+            n = int((~observed[window.start : window.stop]).sum())
+            if n and n_sites < config.panel_sites:
+                # Observed ones, too, which count nothing: bits of a whole window are read faster than of most of it.
+                hidden.append(at(window, np.arange(window.start, window.stop)))
+                n_sites += n
     return hidden
 
 
@@ -233,7 +234,6 @@ def _estimated_at(
         loss = _loss(parts, counted, pool)
         panel_loss = _loss([_Part.of(one, panel) for one in beside], beside[0].queries.ploidy, pool) if beside else None
         found = estimate_rates(loss, prior, panel_loss)
-        total = float(loss(found.switch_per_cm, found.mismatch).sum())
     n_alleles = sum(int((part.alleles >= 0).sum()) for part in parts)
     names = left_out.targets.samples[:n_samples]
     return RateEstimate(
@@ -244,8 +244,8 @@ def _estimated_at(
         panel_samples=names[n_targets:],
         n_sites=n_sites,
         n_alleles=n_alleles,
-        loss=total / max(1, n_alleles),
-        n_imputed=sum(len(one.sites) for one in beside),
+        loss=found.loss / max(1, n_alleles),
+        n_imputed=sum(int((~one.queries.observed[one.sites]).sum()) for one in beside),
         n_tried=found.n_tried,
         seed=config.seed,
     )
@@ -274,7 +274,8 @@ class _Part:
         """Of the first haplotypes, or of all of them."""
         n = len(hidden.queries.alleles) if n_haplotypes is None else n_haplotypes
         part = dataclasses.replace(hidden, problem=hidden.problem.part(0, n))
-        alleles = hidden.queries.alleles[:n, hidden.sites]
+        seen = hidden.queries.observed[hidden.sites]
+        alleles = np.where(seen, np.int8(-1), hidden.queries.alleles[:n, hidden.sites])
         return cls(part, alleles, frequency_at(panel, hidden.sites))
 
     def loss(self, switch_per_cm: float, mismatch: float, pool: ThreadPoolExecutor) -> F64Array:

@@ -87,26 +87,13 @@ def _count_bit(row: U8Array, bit: int, counts: U8Array) -> None:
         counts[b] += (row[b] >> down) & np.uint8(1)
 
 
-@numba.njit(cache=True, nogil=True)
-def observed_bits(packed: U8Array, rows: I64Array, sites: I32Array) -> U8Array:
-    """(n, ceil(M / 8)) bits of n panel rows at the M panel sites given."""
-    out = np.zeros((len(rows), (len(sites) + 7) // 8), dtype=np.uint8)
-    for h in range(len(rows)):
-        row = packed[rows[h]]
-        target = out[h]
-        for m in range(len(sites)):
-            site = sites[m]
-            target[m >> 3] |= ((row[site >> 3] >> np.uint8(site & 7)) & np.uint8(1)) << np.uint8(m & 7)
-    return out
-
-
 def site_words(packed: U8Array, sites: I64Array) -> U64Array:
     """(H, ceil(L / 64)) panel bits at L ascending sites, bit i of a row being that of sites[i]."""
     if len(sites) and sites[-1] - sites[0] == len(sites) - 1:
         return window_words(packed, int(sites[0]), int(sites[-1]) + 1)
     if len(sites) and len((runs := _runs(sites))[0]) * _SITES_PER_RUN < len(sites):
         return words_of_runs(packed, *runs, len(sites))
-    return words_of(observed_bits(packed, np.arange(len(packed)), sites.astype(np.int32)))
+    return words_of(by_column(observed_columns(packed, np.arange(len(packed)), sites)))
 
 
 def _runs(sites: I64Array) -> tuple[I64Array, I64Array]:

@@ -163,7 +163,8 @@ def _estimated_from(
     panel = imputer.panel
     everywhere = left_out.places(imputer)
     few = _places(everywhere, config.sites, config.seed)
-    found = _estimated_at(imputer, left_out, few, n_targets, config)
+    asked = _Asked(imputer, left_out).at(few, config)
+    found = _estimated_at(asked, n_targets, config)
     affordable = min(_MORE * config.sites, max(config.sites, _MOST_ALLELES // panel.n_haplotypes))
     if found.loss * found.n_alleles >= _TELLING or affordable == config.sites:
         return found
@@ -171,7 +172,7 @@ def _estimated_from(
     windows = list(dict.fromkeys(place.window for place in more))
     beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
-    return _estimated_at(imputer, left_out, more, n_targets, everyone, beside)
+    return _estimated_at(asked.at(more, everyone), n_targets, config, beside)
 
 
 def hide_some(imputer: HidesSites, left_out: LeaveOneOut, config: EstimationConfig) -> None:
@@ -215,34 +216,24 @@ def panel_samples_left_out(
 
 
 def _estimated_at(
-    imputer: HidesSites,
-    left_out: LeaveOneOut,
-    places: list[Place],
-    n_targets: int,
-    config: EstimationConfig,
-    beside: Sequence[HiddenSites] = (),
+    asked: _Asked, n_targets: int, config: EstimationConfig, beside: Sequence[HiddenSites] = ()
 ) -> RateEstimate:
-    panel = imputer.panel
+    imputer, panel = asked.imputer, asked.imputer.panel
     prior = RatePrior.of_panel(panel.n_haplotypes)
-    hidden = left_out.keep(imputer, places)
-    n_sites = sum(len(place.sites) for place in places)
-    ploidy = left_out.targets.ploidy
-    n_samples = min(ploidy.n_samples, max(config.stand_in_below, config.alleles // max(1, 2 * n_sites)))
-    counted = ploidy.select(np.arange(n_samples))
-    parts = [_Part.of(one, panel, counted.n_haplotypes) for one in hidden]
     with ThreadPoolExecutor(imputer.threads) as pool:
-        loss = _loss(parts, counted, pool)
-        panel_loss = _loss([_Part.of(one, panel) for one in beside], beside[0].queries.ploidy, pool) if beside else None
+        loss = _loss(asked.parts, asked.ploidy, pool)
+        of_panel = [_Part.of(one, panel, range(len(one.queries.alleles))) for one in beside]
+        panel_loss = _loss(of_panel, beside[0].queries.ploidy, pool) if beside else None
         found = estimate_rates(loss, prior, panel_loss)
-    n_alleles = sum(int((part.alleles >= 0).sum()) for part in parts)
-    names = left_out.targets.samples[:n_samples]
+    n_alleles = sum(int((part.alleles >= 0).sum()) for part in asked.parts)
+    names = asked.left_out.targets.samples[: asked.ploidy.n_samples]
     return RateEstimate(
         switch_per_cm=_WITH_ALL_SITES * found.switch_per_cm,
         mismatch=found.mismatch,
         prior=prior,
         targets=names[:n_targets],
         panel_samples=names[n_targets:],
-        n_sites=n_sites,
+        n_sites=sum(len(place.sites) for place in asked.places),
         n_alleles=n_alleles,
         loss=found.loss / max(1, n_alleles),
         n_imputed=sum(int((~one.queries.observed[one.sites]).sum()) for one in beside),
@@ -255,36 +246,73 @@ def _loss(parts: Sequence[_Part], ploidy: Ploidy, pool: ThreadPoolExecutor) -> S
     """(S,) nats of the samples at all parts together."""
 
     def loss(switch_per_cm: float, mismatch: float) -> F64Array:
-        each = sum(part.loss(switch_per_cm, mismatch, pool) for part in parts)
-        return np.asarray(ploidy.sums(np.asarray(each)), dtype=np.float64)
+        each = np.zeros(ploidy.n_haplotypes)
+        for part in parts:
+            each[part.rows.start : part.rows.stop] += part.loss(switch_per_cm, mismatch, pool)
+        return np.asarray(ploidy.sums(each), dtype=np.float64)
 
     return loss
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Part:
-    """Hidden sites of one window for the haplotypes that count, with the truth."""
+class _Asked:
+    """Hidden sites, and of how many samples, from the first on; asking more goes on from what is known of fewer."""
 
+    imputer: HidesSites
+    left_out: LeaveOneOut
+    places: Sequence[Place] = ()
+    n_samples: int = 0
+    parts: Sequence[_Part] = ()
+
+    @property
+    def ploidy(self) -> Ploidy:
+        """Of the samples asked."""
+        return self.left_out.targets.ploidy.select(np.arange(self.n_samples))
+
+    def at(self, places: list[Place], config: EstimationConfig) -> _Asked:
+        """At these places, those of before first, and as many samples as make up the alleles that are wanted."""
+        n_sites = sum(len(place.sites) for place in places)
+        wanted = max(config.stand_in_below, config.alleles // max(1, 2 * n_sites))
+        n_samples = min(self.left_out.targets.ploidy.n_samples, max(self.n_samples, wanted))
+        asked = dataclasses.replace(self, places=places, n_samples=n_samples)
+        before, rows = self.ploidy.n_haplotypes, range(asked.ploidy.n_haplotypes)
+        parts = list(self.parts)
+        for i, hidden in enumerate(self.left_out.keep(self.imputer, places)):
+            new = rows[before:] if i < len(self.places) else rows
+            if new:
+                parts.append(_Part.of(hidden, self.imputer.panel, new))
+        return dataclasses.replace(asked, parts=parts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """Hidden sites of one window for some of the haplotypes, with the truth, and what is known of their losses."""
+
+    rows: range
     hidden: HiddenSites
     alleles: np.ndarray[tuple[int, int], np.dtype[np.int8]]
     frequency: F64Array
+    known: dict[tuple[float, float], F64Array] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, hidden: HiddenSites, panel: Panel, n_haplotypes: int | None = None) -> _Part:
-        """Of the first haplotypes, or of all of them."""
-        n = len(hidden.queries.alleles) if n_haplotypes is None else n_haplotypes
-        part = dataclasses.replace(hidden, problem=hidden.problem.part(0, n))
+    def of(cls, hidden: HiddenSites, panel: Panel, rows: range) -> _Part:
+        """Of these haplotypes; observed sites tell nothing."""
+        part = dataclasses.replace(hidden, problem=hidden.problem.part(rows.start, rows.stop))
         seen = hidden.queries.observed[hidden.sites]
-        alleles = np.where(seen, np.int8(-1), hidden.queries.alleles[:n, hidden.sites])
-        return cls(part, alleles, frequency_at(panel, hidden.sites))
+        alleles = np.where(seen, np.int8(-1), hidden.queries.alleles[rows.start : rows.stop, hidden.sites])
+        return cls(rows, part, alleles, frequency_at(panel, hidden.sites))
 
     def loss(self, switch_per_cm: float, mismatch: float, pool: ThreadPoolExecutor) -> F64Array:
         """(Q,) nats."""
-        problem = self.hidden.problem
-        weight = np.log((1 - mismatch) / mismatch)
-        weights = site_weights.quantise(np.full(len(problem.sites.observed), weight))
-        switch = switch_probabilities(problem.sites.gaps_cm, switch_per_cm).astype(np.float32)
-        return log_loss(problem.dosage(weights, switch, pool=pool), self.alleles, self.frequency)
+        at = (switch_per_cm, mismatch)
+        if at not in self.known:
+            problem = self.hidden.problem
+            weight = np.log((1 - mismatch) / mismatch)
+            weights = site_weights.quantise(np.full(len(problem.sites.observed), weight))
+            switch = switch_probabilities(problem.sites.gaps_cm, switch_per_cm).astype(np.float32)
+            dosage = problem.dosage(weights, switch, pool=pool)
+            self.known[at] = log_loss(dosage, self.alleles, self.frequency)
+        return self.known[at]
 
 
 def _places(places: Sequence[Place], enough: int, seed: int) -> list[Place]:

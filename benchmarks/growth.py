@@ -12,7 +12,6 @@ in DIR/growth.json.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.work_folder import WorkFolder
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.prepared import write_prepared
@@ -47,11 +47,10 @@ _VARYING: Final = 2
 _TIMES: Final = ("opened", "search", "copying", "default")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
+class Work(WorkFolder):
     """Where everything lies."""
 
-    folder: Path
+    __slots__ = ()
 
     @property
     def everyone(self) -> Path:
@@ -60,14 +59,6 @@ class Work:
     @property
     def array(self) -> Path:
         return self.folder / "array.vcfrag"
-
-    @property
-    def target(self) -> Path:
-        return self.folder / "target.vcf.gz"
-
-    @property
-    def map(self) -> Path:
-        return self.folder / "map.txt"
 
     def panel(self, n_samples: int) -> Path:
         return self.folder / f"panel{n_samples}.vcfrag"
@@ -101,7 +92,9 @@ def _measure_all(options: argparse.Namespace, work: Work, sizes: Sequence[int]) 
         run_measured([*own, "--inside", "search", "--size", str(size)], log=log)
         row = json.loads(log.read_text().splitlines()[-1])
         for name, option in (("copying", ["--copying-only"]), ("default", [])):
-            usage = run_measured(_impute(work, size, [*option, "--threads", str(options.threads)]), log=log)
+            usage = run_measured(
+                work.impute(work.panel(size), "imputed.vcf.gz", [*option, "--threads", str(options.threads)]), log=log
+            )
             row[name], row[f"{name}_peak_bytes"] = usage.cpu_seconds, usage.peak_bytes
         rows.append(row)
     (work.folder / "growth.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -115,15 +108,6 @@ def _print(rows: Sequence[dict[str, float]]) -> None:
         cells = [f"{row[name]:.2f} ({row[name] / rows[0][name]:.2f})" for name in _TIMES]
         counts = [f"{row[name]:,}" for name in ("size", "sites", "typed")]
         print("| " + " | ".join([*counts, *cells, f"{row['default_peak_bytes'] / 2**20:.0f}"]) + " |")
-
-
-def _impute(work: Work, size: int, options: Sequence[str]) -> list[str | Path]:
-    program = Path(sys.executable).with_name("vcfrag")
-    out = work.folder / "imputed.vcf.gz"
-    for old in work.folder.glob("imputed*"):
-        old.unlink()
-    files: list[str | Path] = ["--panel", work.panel(size), "--target", work.target, "--map", work.map, "--out", out]
-    return [program, "impute", *files, *options]
 
 
 def _make(options: argparse.Namespace, work: Work, sizes: Sequence[int]) -> None:
@@ -142,8 +126,7 @@ def _make(options: argparse.Namespace, work: Work, sizes: Sequence[int]) -> None
                 genotype_error_share=1e-3 if options.errors else 0.0,
             )
         )
-        rows = zip(made.genetic_map.positions, made.genetic_map.cm, strict=True)
-        work.map.write_text("pos\tchr\tcM\n" + "".join(f"{p}\t1\t{cm:.9f}\n" for p, cm in rows))
+        work.write_map(made.genetic_map)
         write_prepared(work.array, [made.array], made_by)
         write_prepared(work.everyone, [made.panel], made_by)
     everyone, array = load_panel(work.everyone), load_panel(work.array)

@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.work_folder import WorkFolder, vcfrag
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.prepared import write_prepared
 from vcfrag_core.files.vcf import bgzf
@@ -43,11 +44,10 @@ _TARGETS: Final = tuple(f"T{i:03d}" for i in range(_N_TARGETS))
 _RECORDS_AT_ONCE: Final = 64
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Work:
+class Work(WorkFolder):
     """Where everything lies."""
 
-    folder: Path
+    __slots__ = ()
 
     @property
     def founders(self) -> Path:
@@ -56,14 +56,6 @@ class Work:
     @property
     def vcf(self) -> Path:
         return self.folder / "panel.vcf.gz"
-
-    @property
-    def target(self) -> Path:
-        return self.folder / "target.vcf.gz"
-
-    @property
-    def map(self) -> Path:
-        return self.folder / "map.txt"
 
     @property
     def panel(self) -> Path:
@@ -111,20 +103,17 @@ def _size(stage: str, work: Work) -> str:
 
 def _run(stage: str, options: argparse.Namespace, work: Work) -> Usage:
     """One stage as a process of its own."""
-    vcfrag: list[str | Path] = [Path(sys.executable).with_name("vcfrag")]
-    commands: dict[str, list[str | Path]] = {
-        "build": [*vcfrag, "panel", "build", work.vcf, "--out", work.panel],
-        "impute": [
-            *vcfrag, "impute", "--panel", work.panel, "--map", work.map, "--target", work.target,
-            "--out", work.folder / "imputed.bcf",
-        ],
-    }  # fmt: skip
     names = ("haplotypes", "founders", "sites", "typed", "many_sites")
     given = [word for name in names for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
     own: list[str | Path] = [sys.executable, "-m", "benchmarks.large_panel", "--work", work.folder, "--inside", stage]
-    for old in {"build": (work.panel,), "impute": tuple(work.folder.glob("imputed*"))}.get(stage, ()):
-        old.unlink(missing_ok=True)
-    return run_measured(commands.get(stage, [*own, *given]), log=work.folder / f"{stage}.log")
+    if stage == "build":
+        work.panel.unlink(missing_ok=True)
+        command: list[str | Path] = [vcfrag(), "panel", "build", work.vcf, "--out", work.panel]
+    elif stage == "impute":
+        command = work.impute(work.panel, "imputed.bcf")
+    else:
+        command = [*own, *given]
+    return run_measured(command, log=work.folder / f"{stage}.log")
 
 
 def _inside(options: argparse.Namespace, work: Work) -> int:
@@ -153,8 +142,7 @@ def _make_founders(options: argparse.Namespace, work: Work) -> None:
     )
     panel = made.panel.select_sites(np.arange(min(options.sites, made.panel.n_sites)))
     write_prepared(work.founders, [panel], {"made_by": "benchmarks.large_panel"})
-    rows = zip(made.genetic_map.positions, made.genetic_map.cm, strict=True)
-    work.map.write_text("pos\tchr\tcM\n" + "".join(f"{p}\t1\t{cm:.9f}\n" for p, cm in rows))
+    work.write_map(made.genetic_map)
 
 
 def mosaics(founders: Panel, n_haplotypes: int, n_sites: int, seed: int) -> Iterator[tuple[I64Array, U8Array]]:

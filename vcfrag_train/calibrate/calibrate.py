@@ -144,7 +144,27 @@ def calibrate(config: CalibrateConfig, reporter: Reporter = SILENT) -> Parameter
         scores=scores,
     )
     write_parameters(content, config.out)
+    warning = warning_of(content.scores)
+    if warning is not None:
+        reporter.say(f"warning: {warning}")
     return content
+
+
+def warning_of(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str | None:
+    """What speaks against parameters, by their scores; None where samples that they were not fitted to have less error.
+
+    Args:
+        scores: Of a `ParameterFile`, before and after.
+    """
+    if "check" not in scores:
+        return "no panel samples are left to check these parameters on: give fewer --samples"
+    error = scores["check"]["mean_error"]
+    if error["after"] < error["before"]:
+        return None
+    return (
+        f"samples that the parameters were not fitted to have no less error with them ({error['after']:.5f}) than with"
+        f" the rule's ({error['before']:.5f}): impute without --parameters, or calibrate on more --samples"
+    )
 
 
 def choose_samples(panel: Panel, n: int, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

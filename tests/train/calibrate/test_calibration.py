@@ -18,7 +18,7 @@ from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.window.local import LocalRetriever
-from vcfrag_train.calibrate.calibrate import CalibrateConfig, calibrate, choose_samples, observed_sites
+from vcfrag_train.calibrate.calibrate import CalibrateConfig, calibrate, choose_samples, observed_sites, warning_of
 from vcfrag_train.calibrate.leave_one_out import CopyingBench
 from vcfrag_train.calibrate.parameters import ParameterFile, read_parameters, write_parameters
 from vcfrag_train.client.embedded import embedded_daemon
@@ -159,6 +159,20 @@ def test_calibrate__never_scores_worse_than_the_rule(files: dict[str, Path], tmp
     assert fit["low"] <= fit["difference"] <= fit["high"]
     assert set(content.scores) == {"fit", "check"}
     assert {"mean_error", "log_loss"} <= set(content.scores["check"])
+
+
+@pytest.mark.parametrize(("after", "words"), [(0.10, None), (0.12, "no less error"), (0.13, "without --parameters")])
+def test_warning_of__parameters_that_do_others_no_good(after: float, words: str | None) -> None:
+    scores = {"fit": {"mean_error": {"before": 0.2, "after": 0.1}}}
+    assert "to check" in str(warning_of(scores))
+    said = warning_of(scores | {"check": {"mean_error": {"before": 0.12, "after": after}}})
+    assert said is None if words is None else words in str(said)
+
+
+def test_calibrate__says_where_nobody_is_left_to_check(files: dict[str, Path], tmp_path: Path) -> None:
+    lines: list[str] = []
+    calibrate(config(files, tmp_path / "p.toml", samples=39), LineReporter(lines.append))
+    assert [line for line in lines if line.startswith("warning: no panel samples are left to check")]
 
 
 def test_calibrate__writes_its_whole_provenance(files: dict[str, Path], mosaic: Panel, tmp_path: Path) -> None:

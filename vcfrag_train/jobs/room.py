@@ -10,8 +10,9 @@ from vcfrag_core.files.outputs import PLACE
 from vcfrag_train.imputing.room import DOSAGES, Need, output_bytes, part_bytes
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, is_of_everybody, output_of
 
-# What a chunk keeps of each site for the cohort's statistics.
+# What a chunk of some samples keeps of each site for the cohort's statistics, and one of everybody of R2.
 _BYTES_OF_SUMS: Final = 320
+_BYTES_OF_R2: Final = 8
 
 
 def needs_of_job(manifest: Manifest, folder: Path, scratch: Path | None, chunks: Sequence[Chunk]) -> list[Need]:
@@ -49,8 +50,9 @@ def _bytes_of(manifest: Manifest, chunk: Chunk) -> float:
     stretch = manifest.stretches[chunk.stretch]
     path, n_sites = output_of(manifest, stretch.contig), _sites_of(stretch, chunk)
     n_samples = chunk.samples[1] - chunk.samples[0]
-    kept = part_bytes(path, manifest.output) if chunk.rows or is_of_everybody(manifest, chunk) else DOSAGES
-    return n_sites * (n_samples * kept + _BYTES_OF_SUMS)
+    everybody = is_of_everybody(manifest, chunk)
+    kept = part_bytes(path, manifest.output) if chunk.rows or everybody else DOSAGES
+    return n_sites * (n_samples * kept + (_BYTES_OF_R2 if everybody else _BYTES_OF_SUMS))
 
 
 def _sites_of(stretch: Stretch, chunk: Chunk) -> float:

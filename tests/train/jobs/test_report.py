@@ -60,6 +60,18 @@ def test_summary__says_what_the_output_says(reported: tuple[Genome, JobSummary],
     np.testing.assert_allclose(summary.samples.accuracy, wanted, atol=1e-9)
 
 
+def test_summary__of_chunks_of_everybody(reported: tuple[Genome, JobSummary], tmp_path: Path) -> None:
+    genome = reported[0].linked(tmp_path)
+    manifest = plan(genome.config("o.vcf.gz"), genome.cut())
+    worker = Worker(genome.cut().manifest, 1)
+    for number in range(len(manifest.chunks)):
+        worker.run(number)
+    everybody = summarise(manifest, job_folder(genome.cut().manifest))
+    for one, other in zip(everybody.stretches, reported[1].stretches, strict=True):
+        assert np.array_equal(one.positions, other.positions)
+        assert np.array_equal(one.r2, other.r2)
+
+
 def test_report__relatives_in_the_panel(reported: tuple[Genome, JobSummary]) -> None:
     _, summary = reported
     odds = {"parent_or_child": -12.0, "sibling": -3.5, "stranger": 40.25}

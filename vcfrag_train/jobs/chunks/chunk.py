@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import part_maker
 from vcfrag_core.files.panel.cache import load_panel
@@ -192,17 +194,17 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
         maker = part_maker(path, manifest.output, contigs=contigs_of(manifest, path), executor=executor)
 
         def write(writer: ChunkWriter, made: _ImputedWindow) -> None:
-            # What the report asks for; small beside the records.
-            sums: list[bytes] = []
+            # What the report asks for.
+            r2: list[F64Array] = []
 
             def remembered() -> Iterator[Piece]:
                 for piece in made.pieces(manifest.sites_per_piece):
-                    sums.append(packed(Piece(None, piece.sums)))
+                    r2.append(piece.sums.r2())
                     yield piece
 
             records = window_records(manifest, made.window, panel, opened.targets, [remembered()])
             writer.part(made.window.number, records, maker)
-            writer.pieces(made.window.number, sums)
+            writer.r2(made.window.number, np.concatenate(r2))
             writer.samples(made.window.number, made.certainty())
 
         yield write

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from vcfrag_core.errors import TruncatedFileError
 from vcfrag_core.files.vcf.batches import BatchRows
@@ -30,7 +31,7 @@ from vcfrag_train.jobs.manifest import Chunk, Manifest
 # Sites, samples, haplotypes, squared weights, which arrays there are, their bytes, fields and bytes of the rows.
 _HEAD: Final = struct.Struct("<8q")
 # Most of the time goes into imputing, not into storing.
-_LEVEL: Final = 1
+_LEVEL: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +119,10 @@ class ChunkWriter:
         """Writes (2, S) what imputed common sites of a window add to the samples' estimated r²."""
         self._archive.writestr(_samples_of(window), certainty.astype("<f8").tobytes())
 
+    def r2(self, window: int, r2: F64Array) -> None:
+        """Writes (L,) R2 at the sites of a window that are written, which a chunk of everybody tells by itself."""
+        self._archive.writestr(_r2_of(window), r2.astype("<f8").tobytes())
+
     def end(self, cost: ChunkCost, mark: Mapping[str, object]) -> None:
         """Says what it took, and that all is there."""
         self._archive.writestr("cost", json.dumps(dataclasses.asdict(cost)))
@@ -166,8 +171,15 @@ class ChunkReader:
         Raises:
             TruncatedFileError: The file is damaged.
         """
-        with self._telling():
-            return np.frombuffer(self._archive.read(_samples_of(window)), dtype="<f8").reshape(2, -1)
+        return self._numbers(_samples_of(window)).reshape(2, -1)
+
+    def r2(self, window: int) -> F64Array:
+        """(L,) what `ChunkWriter.r2` wrote.
+
+        Raises:
+            TruncatedFileError: The file is damaged.
+        """
+        return self._numbers(_r2_of(window))
 
     def has_part(self, window: int) -> bool:
         """Whether there is something of a window as the output has it."""
@@ -183,11 +195,23 @@ class ChunkReader:
             shutil.copyfileobj(part, file, 1 << 22)
             return self._archive.read(_table_of(window))
 
+    def _numbers(self, member: str) -> F64Array:
+        with self._telling():
+            return np.frombuffer(self._archive.read(member), dtype="<f8")
+
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, struct.error) as error:
+        except (
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+            KeyError,
+            ValueError,
+            struct.error,
+        ) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise TruncatedFileError(
@@ -228,13 +252,17 @@ def _samples_of(window: int) -> str:
     return f"{window:05d}.samples"
 
 
+def _r2_of(window: int) -> str:
+    return f"{window:05d}.r2"
+
+
 def packed(piece: Piece) -> bytes:
     """The piece as the file holds it: a head, arrays, which shrink like text does, and rows, which are compressed."""
     sums = piece.sums
     arrays = [array.astype("<i8") for array in (sums.base, sums.few)]
     arrays += [array.astype("<i2") for array in (piece.dosage, piece.both) if array is not None]
     arrays += [] if piece.rows is None else [piece.rows.sizes.astype("<i8")]
-    data = zlib.compress(b"".join([array.tobytes() for array in arrays]), _LEVEL)
+    data = zlib_ng.compress(b"".join([array.tobytes() for array in arrays]), _LEVEL)
     there = (piece.dosage is not None) + 2 * (piece.both is not None)
     rows, n_fields = (b"", 0) if piece.rows is None else (piece.rows.data, piece.rows.sizes.shape[1])
     counts = (len(sums.base), sums.n_samples, sums.n_haplotypes, sums.weight2)

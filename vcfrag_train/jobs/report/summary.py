@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,12 @@ from vcfrag_core.errors import InputError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.qc import summary_path
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.likeness import Relation
 from vcfrag_core.types import BoolArray, F64Array, I32Array, I64Array
 from vcfrag_train.jobs.chunks.chunk_file import ChunkCost, ChunkReader, chunk_file, pieces_of
-from vcfrag_train.jobs.manifest import Manifest, require_same
+from vcfrag_train.jobs.manifest import Manifest, is_of_everybody, require_same
 from vcfrag_train.jobs.maps import windows_of
 from vcfrag_train.jobs.targets import StretchTargets, read_targets
 
@@ -154,13 +155,11 @@ def _stretch(
             readers = [stack.enter_context(ChunkReader(chunk_file(folder, c), manifest, c)) for c in of_window]
             if not targets.written[window.start : window.stop].any():
                 continue
-            batches = [reader.pieces(window.number) for reader in readers]
-            for place in pieces_of(window, targets.written, manifest.sites_per_piece):
-                if not len(place.written):
-                    continue
-                first, *others = [next(batch).sums for batch in batches]
-                sites.append(place.written)
-                r2.append(sum(others, start=first).r2())
+            sites.append(window.start + np.flatnonzero(targets.written[window.start : window.stop]))
+            if all(is_of_everybody(manifest, chunk) for chunk in of_window):
+                r2 += [reader.r2(window.number) for reader in readers]
+            else:
+                r2 += _r2_of_batches(manifest, window, targets, readers)
             samples.add_imputed(np.concatenate([reader.samples(window.number) for reader in readers], axis=1))
     chosen = np.concatenate(sites) if sites else np.zeros(0, dtype=np.int64)
     return StretchSummary(
@@ -171,6 +170,17 @@ def _stretch(
         er2=targets.er2[chosen],
         typed=targets.observed[chosen],
     )
+
+
+def _r2_of_batches(
+    manifest: Manifest, window: Window, targets: StretchTargets, readers: Sequence[ChunkReader]
+) -> Iterator[F64Array]:
+    """(L,) R2 of everybody at the sites that are written, piece by piece."""
+    batches = [reader.pieces(window.number) for reader in readers]
+    for place in pieces_of(window, targets.written, manifest.sites_per_piece):
+        if len(place.written):
+            first, *others = [next(batch).sums for batch in batches]
+            yield sum(others, start=first).r2()
 
 
 class _Samples:

@@ -8,23 +8,17 @@ import numpy as np
 import pytest
 
 from tests.conftest import mosaic_panel
+from tests.core.phasing.cohorts import PARAMETERS, phaser, same_draws, switches, without_phase
 from vcfrag_core.errors import RangeError
-from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
-from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.phasing.phaser import Phaser
+from vcfrag_core.phasing.parameters import phasing_parameters_for
 from vcfrag_core.targets.calls import UNPHASED
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import I8Array
 
 N_SITES = 240
 N_TARGETS = 5
-PARAMETERS = PhasingParameters(
-    scales=(8, 32), k=6, states=24, early_states=16, switch_per_cm=2.0, mismatch=1e-3, rounds=3, queries=2, draws=12,
-    kept=4,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,36 +37,11 @@ def truth(everybody: Panel) -> I8Array:
 
 
 def unphased(truth: I8Array) -> Targets:
-    """Targets with their alleles sorted; every third site is not typed, one call is missing."""
-    pairs = np.sort(truth.reshape(-1, 2, truth.shape[1]), axis=1)
-    pairs[:, :, ::3] = -1
-    pairs[1, :, 40] = -1
-    targets = Targets.from_haplotypes(pairs.reshape(len(truth), -1))
-    het = (pairs[:, 0] != pairs[:, 1]) & (pairs[:, 0] >= 0)
-    return dataclasses.replace(targets, phase_sets=np.where(het, UNPHASED, 0).astype(np.int32))
-
-
-def phaser(panel: Panel, *, parameters: PhasingParameters = PARAMETERS, threads: int = 1) -> Phaser:
-    positions = np.array([panel.positions[0], panel.positions[-1]], dtype=np.int64)
-    genetic_map = GeneticMap(positions=positions, cm=np.array([0.0, 6.0]), contig=panel.contig)
-    return Phaser(panel, genetic_map, parameters=parameters, threads=threads)
-
-
-def switches(phased: Phased, truth: I8Array) -> tuple[int, int]:
-    """Switches against the truth, and neighbouring heterozygotes."""
-    wrong = pairs = 0
-    for s in range(len(truth) // 2):
-        mine, true = phased.consensus_of(s), truth[2 * s : 2 * s + 2][:, phased.sites]
-        hets = np.flatnonzero((mine[0] != mine[1]) & (mine[0] >= 0))
-        turned = mine[0, hets] != true[0, hets]
-        wrong += int((turned[1:] != turned[:-1]).sum())
-        pairs += max(0, len(hets) - 1)
-    return wrong, pairs
-
-
-def same_draws(one: Phased, other: Phased) -> bool:
-    pairs = zip(one.drawn, other.drawn, strict=True)
-    return all((a is None and b is None) or np.array_equal(a, b) for a, b in pairs)
+    """Targets without their phase; every third site is not typed, one call is missing."""
+    alleles = truth.copy()
+    alleles[:, ::3] = -1
+    alleles[2:4, 40] = -1
+    return without_phase(alleles)
 
 
 def test_phaser__finds_the_phase_that_haplotypes_tell(panel: Panel, truth: I8Array) -> None:

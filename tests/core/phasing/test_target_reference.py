@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import mosaic_panel
-from tests.core.phasing.test_phaser import PARAMETERS, phaser, same_draws, switches
+from tests.core.phasing.cohorts import PARAMETERS, phaser, same_draws, switches, without_phase
 from vcfrag_core.errors import MaskMismatchError, ProvenanceMismatchError, ShapeError
 from vcfrag_core.files.tables.target_reference import read_target_reference, write_target_references
 from vcfrag_core.imputation.cohort import select_targets
@@ -19,7 +19,6 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.serving import MAX_SERVING, TargetsAsReference, serving_samples, without_rows
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.retrieval.queries import EXTERNAL, SearchResult
-from vcfrag_core.targets.calls import UNPHASED
 from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import I8Array
@@ -53,12 +52,6 @@ def targets(truth: I8Array) -> Targets:
 @pytest.fixture(scope="module")
 def reference(panel: Panel, targets: Targets) -> TargetReference:
     return phaser(panel, parameters=FEW).target_reference(targets)
-
-
-def without_phase(truth: I8Array) -> Targets:
-    pairs = np.sort(truth.reshape(-1, 2, truth.shape[1]), axis=1)
-    made = Targets.from_haplotypes(pairs.reshape(len(truth), -1))
-    return dataclasses.replace(made, phase_sets=np.where(pairs[:, 0] != pairs[:, 1], UNPHASED, 0).astype(np.int32))
 
 
 def wrongly_phased(truth: I8Array, samples: list[int], names: list[str]) -> TargetReference:

@@ -30,6 +30,7 @@ class PhasingParameters:
         block_cm: And at most so long a stretch.
         segment_sites: Typed sites after which candidates may change.
         kept: Rows copied most in a round that stay candidates of the next one.
+        copy_neighbours: Whether the haploid chains of the last round copy all neighbours, beside the candidates.
     """
 
     scales: tuple[int, ...]
@@ -47,6 +48,7 @@ class PhasingParameters:
     block_cm: float = 0.005
     segment_sites: int = 16
     kept: int = 16
+    copy_neighbours: bool = False
 
     def __post_init__(self) -> None:
         if not self.scales or list(self.scales) != sorted(set(self.scales)) or self.scales[0] < 2:
@@ -86,8 +88,8 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     """The parameters for targets typed at so many sites per centimorgan.
 
     Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates,
-    queries and rounds and longer segments do; where they are sparse, half of the candidates do in the rounds before the
-    last.
+    queries and rounds and longer segments do, and the chains of the last round copy all neighbours; where they are
+    sparse, half of the candidates do in the rounds before the last.
 
     Raises:
         ConfigError: A density that is not positive.
@@ -106,4 +108,5 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
         queries=round(4 - 2 * share),
         integrated=round(16 - 2 * share),
         block_sites=round(4 + 4 * share),
+        copy_neighbours=share >= 0.25,
     )

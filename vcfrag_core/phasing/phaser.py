@@ -200,6 +200,7 @@ class Phaser:
                     hidden=np.zeros(0, dtype=np.int32),
                     own=np.zeros(0, dtype=np.int32),
                     first_round=0,
+                    homozygous=None,
                 )
             )
             chosen[-1].meet(reference, targets.samples[s], targets.names[pair.start])
@@ -257,7 +258,7 @@ class _Run:
         found = index.search(self._block(some, queries), self._parameters.k * (1 if number else 2))
         ends = np.cumsum([len(mine) for mine in queries]).tolist()
         jobs = [
-            pool.submit(self._draw, sample, number, _part(found, end - len(mine), len(mine)))
+            pool.submit(self._draw, sample, number, sample.answered(_part(found, end - len(mine), end)))
             for sample, mine, end in zip(some, queries, ends, strict=True)
         ]
         for job in jobs:
@@ -278,6 +279,8 @@ class _Run:
         parameters = self._parameters
         stretches, fresh = self._divided(sample)
         last = number == parameters.rounds - 1
+        if len(sample.hidden):
+            found = without_rows(found, sample.hidden)
         candidates = self._candidates(sample, found, stretches, parameters.states_of(number))
         n_draws = self._n_kept if last else max(parameters.queries, parameters.draws // 4)
         n_blocks = len(stretches.blocks) - 1
@@ -301,15 +304,23 @@ class _Run:
         sample.rates = rates_of_paths(model, stretches.steps_cm, phases, copied, parameters)
         sample.copied = np.empty((len(candidates), parameters.kept), dtype=np.int32)
         most_copied(copied, stretches.segments, len(self._reference.words), sample.copied)
-        self._refine(sample, number, stretches, candidates)
+        rows = self._chain_rows(sample, stretches, candidates)
+        if last and parameters.copy_neighbours:
+            rows.add_neighbours(found, stretches)
+            _require_others(sample, rows.rows)
+        self._refine(sample, number, stretches, rows)
 
-    def _refine(self, sample: PhasingSample, number: int, stretches: Stretches, candidates: I32Array) -> None:
+    def _chain_rows(self, sample: PhasingSample, stretches: Stretches, candidates: I32Array) -> ChainRows:
+        """The candidates of all rounds until now."""
+        rows = sample.chain_rows or ChainRows.none(len(stretches.windows) - 1, len(self._reference.words))
+        rows.add(candidates, stretches)
+        sample.chain_rows = rows
+        return rows
+
+    def _refine(self, sample: PhasingSample, number: int, stretches: Stretches, rows: ChainRows) -> None:
         """The draws of the last round are drawn anew under all rows; before, the likeliest phase becomes the first."""
-        words = self._reference.words
-        sample.chain_rows = sample.chain_rows or ChainRows.none(len(stretches.windows) - 1, len(words))
-        sample.chain_rows.add(candidates, stretches, len(words))
-        known = sample.first, sample.set_starts
-        sets, rows = phase_sets(*known), sample.chain_rows
+        words, known = self._reference.words, (sample.first, sample.set_starts)
+        sets = phase_sets(*known)
         model = chain_model(words, rows, stretches, self._cm, sample.genotypes, *known, sample.rates)
         if number == self._parameters.rounds - 1:
             sample.agreed, sample.probability = redrawn(
@@ -332,7 +343,7 @@ class _Run:
     def _candidates(self, sample: PhasingSample, found: SearchResult, stretches: Stretches, states: int) -> I32Array:
         allowed = self._rows.shown_to(sample.name)
         if len(sample.hidden):
-            allowed, found = np.setdiff1d(allowed, sample.hidden), without_rows(found, sample.hidden)
+            allowed = np.setdiff1d(allowed, sample.hidden)
         if not len(allowed):
             raise RangeError(
                 f"the whole panel is of the group of {sample.name}: there is nobody to copy its phase from"
@@ -352,8 +363,7 @@ class _Run:
             n_rows,
             candidates,
         )
-        if np.isin(candidates, sample.own).any():
-            raise SplitMismatchError(f"{sample.name!r} was to copy its phase from itself")
+        _require_others(sample, candidates)
         settle_places(candidates, n_rows)
         return candidates
 
@@ -385,9 +395,19 @@ def _set_starts(sets: I32Array) -> I64Array:
     return np.asarray(known[changes])
 
 
-def _part(found: SearchResult, first: int, n_queries: int) -> SearchResult:
+def _require_others(sample: PhasingSample, rows: I32Array) -> None:
+    """Refuses rows that are the sample's own.
+
+    Raises:
+        SplitMismatchError: There are some.
+    """
+    if np.isin(rows, sample.own).any():
+        raise SplitMismatchError(f"{sample.name!r} was to copy its phase from itself")
+
+
+def _part(found: SearchResult, first: int, stop: int) -> SearchResult:
     """The answer to some of the queries."""
-    here = slice(first, first + n_queries)
+    here = slice(first, stop)
     return dataclasses.replace(
         found,
         ids=np.ascontiguousarray(found.ids[:, here]),

@@ -9,10 +9,11 @@ from typing import Self
 
 import numpy as np
 
-from vcfrag_core.phasing.chains import MAX_STEP_SITES, ChainModel, gather_rows, lay_steps, sweep
+from vcfrag_core.phasing.chains import MAX_STEP_SITES, ChainModel, gather_neighbours, gather_rows, lay_steps, sweep
 from vcfrag_core.phasing.consensus import consensus_of_shares, heterozygotes
 from vcfrag_core.phasing.rates import PathRates
 from vcfrag_core.phasing.stretches import Stretches, switch_probabilities
+from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
 # Rows of a window at most: so many that the donors of either haplotype before and after a doubtful place are there.
@@ -32,11 +33,13 @@ class ChainRows:
         rows: (N, R) ascending.
         counts: (N, R) how often each was a candidate.
         sizes: (N,) how many there are.
+        n_rows: Rows of the reference.
     """
 
     rows: I32Array
     counts: I32Array
     sizes: I64Array
+    n_rows: int
 
     @classmethod
     def none(cls, n_windows: int, n_rows: int) -> Self:
@@ -45,11 +48,17 @@ class ChainRows:
             rows=np.zeros(shape, dtype=np.int32),
             counts=np.zeros(shape, dtype=np.int32),
             sizes=np.zeros(n_windows, dtype=np.int64),
+            n_rows=n_rows,
         )
 
-    def add(self, candidates: I32Array, stretches: Stretches, n_rows: int) -> None:
+    def add(self, candidates: I32Array, stretches: Stretches) -> None:
         """Adds the candidates of a round, (C, K)."""
-        gather_rows(candidates, stretches.windows, n_rows, self.rows, self.counts, self.sizes)
+        gather_rows(candidates, stretches.windows, self.n_rows, self.rows, self.counts, self.sizes)
+
+    def add_neighbours(self, found: SearchResult, stretches: Stretches) -> None:
+        """Adds whoever is near a query of the sample."""
+        borders, n_rows = stretches.window_sites, self.n_rows
+        gather_neighbours(found.ids, found.starts, found.stops, borders, n_rows, self.rows, self.counts, self.sizes)
 
 
 def chain_model(
@@ -69,8 +78,7 @@ def chain_model(
         rates: Of switches and mismatches.
     """
     flips, crosses = _free(first, set_starts)
-    borders = stretches.blocks[stretches.segments[stretches.windows]]
-    steps, windows = lay_steps(cm, genotypes, borders, MAX_STEP_SITES, MAX_STEP_CM)
+    steps, windows = lay_steps(cm, genotypes, stretches.window_sites, MAX_STEP_SITES, MAX_STEP_CM)
     middle = (cm[steps[:-1]] + cm[steps[1:] - 1]) / 2
     return ChainModel(
         words=words,

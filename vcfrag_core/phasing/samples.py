@@ -10,7 +10,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.rates import PathRates
 from vcfrag_core.phasing.refinement import ChainRows
-from vcfrag_core.retrieval.queries import External
+from vcfrag_core.retrieval.queries import External, SearchResult
 from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.types import F32Array, I8Array, I32Array, I64Array, U64Array
 
@@ -67,6 +67,7 @@ class PhasingSample:
         hidden: Rows that it is not shown, beside those of its exclusion group.
         own: Its own rows among the reference.
         first_round: Number of the round that it starts with.
+        homozygous: The answer to the query without heterozygotes, which every round asks.
     """
 
     number: int
@@ -84,15 +85,30 @@ class PhasingSample:
     hidden: I32Array
     own: I32Array
     first_round: int
+    homozygous: SearchResult | None
 
     def queries(self, n_draws: int) -> I8Array:
-        """(Q, M) what is searched for: the haplotypes of some draws, and the sample without its heterozygotes."""
-        known = np.where(self.genotypes == 1, -1, self.genotypes // 2)
-        missing = self.genotypes < 0
+        """(Q, M) what is searched for: the haplotypes of some draws, and once the sample without its heterozygotes."""
         drawn = self.phases[:n_draws]
         haplotypes = np.concatenate([drawn, self.genotypes - drawn])
-        haplotypes[:, missing] = -1
-        return np.concatenate([haplotypes, np.where(missing, -1, known)[None]]).astype(np.int8)
+        if self.homozygous is None:
+            haplotypes = np.concatenate([haplotypes, np.where(self.genotypes == 1, -1, self.genotypes // 2)[None]])
+        haplotypes[:, self.genotypes < 0] = -1
+        return haplotypes.astype(np.int8)
+
+    def answered(self, found: SearchResult) -> SearchResult:
+        """The answer to `queries`, with that to the query without heterozygotes, asked now or before, as the last."""
+        before, k = self.homozygous, found.ids.shape[2]
+        if before is not None:
+            found = dataclasses.replace(
+                found,
+                ids=np.concatenate([found.ids, before.ids[:, :, :k]], axis=1),
+                distances=np.concatenate([found.distances, before.distances[:, :, :k]], axis=1),
+            )
+        self.homozygous = dataclasses.replace(
+            found, ids=found.ids[:, -1:].copy(), distances=found.distances[:, -1:].copy()
+        )
+        return found
 
     def meet(self, reference: PhasingReference, sample: str, name: str | External) -> None:
         """Goes on with another reference.
@@ -103,6 +119,7 @@ class PhasingSample:
             name: The panel sample that it is, or EXTERNAL.
         """
         self.name = name
+        self.homozygous = None
         targets, n_before = reference.targets, reference.n_before
         if targets is not None:
             self.name = targets.query_name(sample, name)

@@ -39,6 +39,11 @@ class Stretches:
         borders = self.blocks[self.segments]
         return np.asarray((borders[:-1] + borders[1:]) // 2)
 
+    @property
+    def window_sites(self) -> I64Array:
+        """(N + 1,) first site of each window of the haploid chains, and M."""
+        return np.asarray(self.blocks[self.segments[self.windows]])
+
 
 def lay_stretches(cm: F64Array, parameters: PhasingParameters, *, borders: I64Array | None = None) -> Stretches:
     """Divides typed sites.

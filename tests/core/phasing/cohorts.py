@@ -17,7 +17,7 @@ from vcfrag_core.types import I8Array
 
 PARAMETERS = PhasingParameters(
     scales=(8, 32), k=6, states=24, early_states=16, switch_per_cm=2.0, mismatch=1e-3, rounds=3, queries=2, draws=12,
-    kept=4,
+    kept=4, copy_neighbours=True,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.phasing.test_kernels import words_of
-from vcfrag_core.phasing.chains import ChainModel, gather_rows, lay_steps, sweep
+from vcfrag_core.phasing.chains import ChainModel, gather_neighbours, gather_rows, lay_steps, sweep
 from vcfrag_core.types import BoolArray, F64Array, I8Array, U8Array
 
 MISMATCH = 0.02
@@ -181,3 +181,15 @@ def test_gather_rows__takes_windows_beside_and_the_most_frequent() -> None:
     gather_rows(candidates[::-1].copy(), np.arange(5), 8, rows, counts, sizes)
     assert counts[0, :3].tolist() != [1, 2, 1]
     assert (np.diff(rows, axis=1) > 0).all()
+
+
+def test_gather_neighbours__takes_segments_that_touch_a_window_or_one_beside() -> None:
+    ids = np.array([[[0, 3], [3, -1]], [[1, -1], [1, 4]], [[5, 2], [2, 6]]], dtype=np.int32)
+    starts, stops = np.array([0, 4, 9], dtype=np.int32), np.array([4, 9, 12], dtype=np.int32)
+    rows, counts = np.zeros((4, 4), dtype=np.int32), np.zeros((4, 4), dtype=np.int32)
+    rows[0, 0], counts[0, 0] = 7, 5
+    sizes = np.array([1, 0, 0, 0])
+    gather_neighbours(ids, starts, stops, np.array([0, 2, 4, 8, 12]), 8, rows, counts, sizes)
+    # All seven touch the third window or those beside: 1, 2 and 3 twice, and of the others the first is kept.
+    expected = [[0, 3, 7], [0, 1, 3, 4], [0, 1, 2, 3], [1, 2, 4, 5]]
+    assert [rows[w, : sizes[w]].tolist() for w in range(4)] == expected

@@ -13,6 +13,8 @@ from vcfrag_core.errors import RangeError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.parameters import phasing_parameters_for
+from vcfrag_core.phasing.samples import PhasingSample
+from vcfrag_core.retrieval.queries import SearchResult
 from vcfrag_core.targets.calls import UNPHASED
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import I8Array
@@ -189,6 +191,26 @@ def test_phaser__refuses_a_sample_with_nobody_beside_it(everybody: Panel, truth:
         phaser(alone).phase(dataclasses.replace(targets, names=names))
 
 
+def test_phaser__asks_once_for_what_every_round_asks(
+    panel: Panel, truth: I8Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = unphased(truth)
+    once = phaser(panel).phase(targets, draws=8)
+    answered, asked = PhasingSample.answered, []
+
+    def and_forget(sample: PhasingSample, found: SearchResult) -> SearchResult:
+        found = answered(sample, found)
+        asked.append(found.ids.shape[1])
+        sample.homozygous = None
+        return found
+
+    monkeypatch.setattr(PhasingSample, "answered", and_forget)
+    again = phaser(panel).phase(targets, draws=8)
+    assert asked == [1] * N_TARGETS + [2 * PARAMETERS.queries + 1] * 2 * N_TARGETS
+    assert same_draws(once, again)
+    assert np.array_equal(once.probability, again.probability, equal_nan=True)
+
+
 def test_phaser__refuses_more_draws_than_it_makes(panel: Panel, truth: I8Array) -> None:
     with pytest.raises(RangeError, match="1 to 12 draws"):
         phaser(panel).phase(unphased(truth), draws=13)
@@ -204,3 +226,4 @@ def test_phasing_parameters__move_with_the_density() -> None:
     assert dense.states_of(0) == dense.states
     assert (sparse.rounds, sparse.queries) == (4, 4)
     assert (dense.rounds, dense.queries) == (3, 2)
+    assert (sparse.copy_neighbours, dense.copy_neighbours) == (False, True)

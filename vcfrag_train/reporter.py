@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 
 class Reporter:
@@ -32,3 +33,13 @@ class LineReporter(Reporter):
 
 
 SILENT = Reporter()
+
+
+@contextlib.contextmanager
+def telling_interrupted(say: Callable[[str], None], words: Callable[[], str]) -> Iterator[None]:
+    """Says what an interruption of the block leaves, and how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"interrupted{words()}")
+        raise

@@ -46,3 +46,13 @@ def sole_writer(path: str | Path) -> Iterator[None]:
             yield
         finally:
             beside.unlink(missing_ok=True)
+
+
+def refuse_other_writer(path: str | Path) -> None:
+    """Refuses where another run writes to `path` now, before there is work to lose.
+
+    Raises:
+        OutputError: It does.
+    """
+    with sole_writer(path):
+        pass

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.outputs import companions
+from vcfrag_core.files.outputs import PLACE, companions
 from vcfrag_core.files.tables.qc import summary_path
 from vcfrag_core.files.tables.target_reference import beside_record
 from vcfrag_core.files.targets import target_file
@@ -19,6 +21,8 @@ from vcfrag_train.imputing.config import ImputeConfig
 
 _KEY: Final = "finished"
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch", "--daemon")
+# How a command says where decisions are kept and what is written.
+_FORM: Final = ("--manifest", "--out", "--format", "--bgen", "--bgen-bits", "--pgen", "--min-r2")
 _TABLES: Final = {".pgen": (".pvar", ".pvar.zst", ".psam"), ".bed": (".bim", ".fam")}
 # Bytes of a file, and when its content and anything of it changed, in nanoseconds.
 State = tuple[int, int, int]
@@ -58,14 +62,12 @@ def input_states(config: ImputeConfig, panels: Sequence[Path] = (), maps: Sequen
 def what_is_done(command: str) -> list[str]:
     """The words of a command that say what is done, not how it is run."""
     words = [part for word in shlex.split(command) for part in word.split("=", 1)]
-    kept = []
-    while words:
-        word = words.pop(0)
-        if word in _HOW:
-            del words[:1]
-        elif word != "--resume":
-            kept.append(word)
-    return kept
+    return [word for word in _without(words, _HOW) if word != "--resume"]
+
+
+def _without(words: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The words but for some options and what follows them."""
+    return [word for word, before in zip(words, ["", *words], strict=False) if not {word, before} & {*options}]
 
 
 def mark_finished(
@@ -99,10 +101,52 @@ def mark_finished(
         "samples": n_samples,
         "inputs": inputs,
         "report": None if report is None else str(report.absolute()),
-        "outputs": [{"file": str(p), "bytes": p.stat().st_size, "records": n} for p, n in outputs],
+        "outputs": [
+            {"file": str(p), "at": str(p.absolute()), "bytes": p.stat().st_size, "records": n} for p, n in outputs
+        ],
     }
     with atomic_path(summary_path(table)) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def refuse_tables_of_another(config: ImputeConfig, inputs: Mapping[str, State]) -> None:
+    """Refuses to write QC and decisions over others, of an output that is there, whose name differs in its suffix.
+
+    The same data in several formats have the same.
+
+    Args:
+        config: The run.
+        inputs: Its inputs now, as `input_states` has them.
+
+    Raises:
+        ConfigError: Names the output.
+    """
+    mark = _summary(config.qc_table).get(_KEY)
+    outputs = mark.get("outputs") if isinstance(mark, Mapping) else None
+    if not isinstance(mark, Mapping) or (_decided_by(mark) == (_of_decisions(config.command), dict(inputs))):
+        return
+    own = str(config.out.absolute()).replace(PLACE, "*")
+    for one in outputs if isinstance(outputs, list) else ():
+        path = Path(str(one.get("at"))) if isinstance(one, Mapping) else Path()
+        if path.is_file() and not fnmatch.fnmatchcase(str(path), own):
+            raise ConfigError(
+                f"--out {config.out}: {config.qc_table} and what was decided for {path} would be overwritten; give"
+                f" --out another name before its suffix, or another folder, or remove {path.name}"
+            )
+
+
+def _decided_by(mark: Mapping[str, Any]) -> tuple[list[str], dict[str, State]] | None:
+    """The words and inputs that the tables of a finished run follow from; None where the mark does not tell."""
+    try:
+        inputs = {str(name): (int(size), int(at), int(of)) for name, (size, at, of) in mark["inputs"].items()}
+        return _of_decisions(shlex.join(map(str, mark["command"]))), inputs
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _of_decisions(command: str) -> list[str]:
+    """The words of a command, or of what is left of it, that decisions follow from, and not how they are written."""
+    return _without(what_is_done(command), _FORM)[2:]
 
 
 def find_finished(table: Path, command: str, inputs: Mapping[str, State]) -> Finished | None:

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
+from vcfrag_core.files.lock import refuse_other_writer, sole_writer
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
@@ -50,7 +51,7 @@ from vcfrag_train.imputing.checks import (
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
-from vcfrag_train.imputing.finished import input_states, mark_finished
+from vcfrag_train.imputing.finished import input_states, mark_finished, refuse_tables_of_another
 from vcfrag_train.imputing.imputers import dosages_of, open_imputer, way_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
@@ -90,10 +91,18 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
     Raises:
         InputError and its kinds: The target, the panel or the map cannot be used.
         ConfigError, ServiceError, IdentityError, ProvenanceMismatchError: See the parts.
+        OutputError: Another run writes this output, or one of the same name but for its suffix.
     """
-    reporter = reporter or Reporter()
-    reach_daemon(config, reporter)
+    # Told before there is anything to lose; the writer holds the output itself.
+    refuse_other_writer(config.out)
+    with sole_writer(config.qc_table):
+        return _impute(config, reporter or Reporter())
+
+
+def _impute(config: ImputeConfig, reporter: Reporter) -> ImputeResult:
     inputs = input_states(config)
+    refuse_tables_of_another(config, inputs)
+    reach_daemon(config, reporter)
     target, given = read_inputs(config, reporter)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:

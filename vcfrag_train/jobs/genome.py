@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from vcfrag_train.jobs.merge import merge, missing_chunks, remove_work
 from vcfrag_train.jobs.planning.plan import PlanConfig, plan
 from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.worker import Worker, run_here, start
-from vcfrag_train.reporter import Reporter
+from vcfrag_train.reporter import Reporter, telling_interrupted
 
 _TRIES: Final = 3
 # Runs the chunks of these numbers: (manifest's file, numbers, told of each one done).
@@ -85,21 +86,11 @@ def _impute_job(
         manifest = read_manifest(cut.manifest)
         _refuse_other(manifest, config, cut)
     else:
-        with _telling(reporter, lambda: "interrupted before the first chunk; the same command starts anew"):
+        with telling_interrupted(reporter.say, lambda: " before the first chunk; the same command starts anew"):
             manifest = plan(config, cut, reporter)
         remove_work(job_folder(cut.manifest))
-    with _telling(reporter, lambda: _what_is_kept(manifest, job_folder(cut.manifest))):
+    with telling_interrupted(reporter.say, lambda: _what_is_kept(manifest, job_folder(cut.manifest))):
         return _planned_job(config, cut, manifest, reporter, runner, report)
-
-
-@contextlib.contextmanager
-def _telling(reporter: Reporter, words: Callable[[], str]) -> Iterator[None]:
-    """Says something where the block is interrupted."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        reporter.say(words())
-        raise
 
 
 def _what_is_kept(manifest: Manifest, folder: Path) -> str:
@@ -108,7 +99,7 @@ def _what_is_kept(manifest: Manifest, folder: Path) -> str:
     remove_left_behind(folder / "chunks")
     total = len(manifest.chunks)
     done = total - len(missing_chunks(manifest, folder))
-    return f"interrupted: {done} of {total} chunks are done, in {folder}; the same command with --resume goes on"
+    return f": {done} of {total} chunks are done, in {folder}; the same command with --resume goes on"
 
 
 def _planned_job(
@@ -228,6 +219,16 @@ def local_runner(jobs: int, threads: int) -> Runner:
     return run
 
 
+def _start_silent_tracker() -> None:
+    """Starts the process that removes Python's semaphores once this one is killed, which it would say on stderr."""
+    silent = "ignore:resource_tracker"
+    sys.warnoptions.append(silent)
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(silent)
+
+
 def _run_in_processes(
     path: Path, numbers: Sequence[int], jobs: int, threads: int, tell: Callable[[int], None]
 ) -> list[int]:
@@ -235,6 +236,7 @@ def _run_in_processes(
     left = dict.fromkeys(numbers)
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
+    _start_silent_tracker()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(path, threads)) as pool:
         waiting: dict[Future[int], int] = {pool.submit(run_here, number): number for number in numbers}
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core.errors import OutputError
-from vcfrag_core.files.lock import sole_writer
+from vcfrag_core.files.lock import refuse_other_writer, sole_writer
 from vcfrag_core.files.vcf.writer import ImputedWriter
 
 
@@ -16,10 +16,13 @@ def test_sole_writer__a_second_one_is_refused_until_the_first_ends(tmp_path: Pat
     with sole_writer(path):
         with pytest.raises(OutputError, match=r"another run writes .*out\.bcf"), sole_writer(path):
             pass
+        with pytest.raises(OutputError, match=r"another run writes .*out\.bcf"):
+            refuse_other_writer(path)
         with sole_writer(tmp_path / "other.bcf"):
-            pass
+            refuse_other_writer(tmp_path / "third.bcf")
     with sole_writer(path):
         pass
+    refuse_other_writer(path)
     assert list(tmp_path.iterdir()) == []
 
 

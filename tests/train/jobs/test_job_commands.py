@@ -13,6 +13,7 @@ import pytest
 
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.lock import sole_writer
 from vcfrag_train.cli.commands.run_chunk import parse_numbers
 from vcfrag_train.jobs.manifest import output_of, read_manifest
 from vcfrag_train.jobs.planning.plan import plan
@@ -175,3 +176,78 @@ def test_resume__a_report_of_a_finished_run(genome: Genome, run: Run) -> None:
     (genome.folder / "page.html").unlink()
     code, said = run("impute", *given, "--resume")
     assert (code, "page.html: the run has ended, and the chunks that a report is made of are gone" in said) == (2, True)
+
+
+def test_commands__another_run_is_refused_before_anything_is_read(genome: Genome, run: Run) -> None:
+    out, manifest = genome.folder / "o.vcf.gz", genome.folder / "m.json"
+    unreadable = genome.folder / "no.bcf"
+    unreadable.write_bytes(b"")
+    given = words(genome, panel=unreadable, out=out)
+    for held in (out, out.with_name("o.qc.tsv")):
+        with sole_writer(held):
+            code, said = run("impute", *given)
+        assert (code, f"another run writes {held}" in said) == (2, True), said
+    for held in (manifest, out.with_name("o.qc.tsv")):
+        with sole_writer(held):
+            code, said = run("plan", *given, "--manifest", manifest)
+        assert (code, f"another run writes {held}" in said) == (2, True), said
+    assert not list(genome.folder.glob(".*.lock"))
+
+
+def test_commands__outputs_of_other_data_share_no_tables(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other, manifest = genome.folder / "o.vcf.gz", genome.folder / "o.bcf", genome.folder / "m.json"
+    target = genome.folder / "others.vcf.gz"
+    target.write_bytes(genome.target.read_bytes())
+
+    def told(command: list[object], **options: Any) -> tuple[int, str]:
+        every = [*command, *words(genome, **options)]
+        monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, every)])
+        return run(*every)
+
+    assert told(["impute"], out=first)[0] == 0
+    decided = (genome.folder / "o.cohort.json").read_bytes()
+    refused = f"what was decided for {first} would be overwritten; give --out another name"
+    for command in (["impute"], ["plan", "--manifest", manifest], ["impute", "--samples-per-chunk", 12]):
+        code, said = told([*command], out=other, target=target)
+        assert (code, refused in said) == (2, True), said
+    code, said = told(["impute", "--least-typed", 9], out=other)
+    assert (code, refused in said) == (2, True), said
+    assert (genome.folder / "o.cohort.json").read_bytes() == decided
+    # The same in another format, the output again, and another in place of what was removed.
+    assert told(["plan", "--manifest", manifest, "--format", "GT"], out=other)[0] == 0
+    assert told(["plan", "--manifest", manifest], out=first, target=target)[0] == 0
+    first.unlink()
+    assert told(["plan", "--manifest", manifest], out=other, target=target)[0] == 0
+    assert run("run-chunk", manifest, 0)[0] == 0
+    assert run("merge", manifest)[0] == 0
+    code, said = told(["impute"], out=first)
+    assert (code, f"what was decided for {other} would be overwritten" in said) == (2, True), said
+
+
+def test_plan_and_run_chunk__interrupted_say_how_to_go_on(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = genome.folder / "m.json"
+    given = ["plan", *words(genome), "--manifest", manifest, "--samples-per-chunk", 8]
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vcfrag_train.jobs.planning.plan.cut_into_chunks", interrupted)
+        code, said = run(*given)
+    assert (code, f"interrupted before {manifest} was written; the same command starts anew" in said) == (130, True)
+    assert not manifest.exists()
+    assert not list(genome.folder.glob(".*"))
+    assert run(*given)[0] == 0
+    assert run("run-chunk", manifest, 0)[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("vcfrag_train.jobs.chunks.chunk_file.ChunkWriter.end", interrupted)
+        code, said = run("run-chunk", manifest, "0-2")
+    assert code == 130
+    assert "interrupted: 1 of 3 chunks are done, and kept; the same command goes on with the others" in said
+    assert len(list((genome.folder / "m.job" / "chunks").iterdir())) == 1
+    code, said = run("run-chunk", manifest, "0-2")
+    assert (code, said.count(": done"), said.count("is there already")) == (0, 2, 1)

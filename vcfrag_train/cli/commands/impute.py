@@ -25,6 +25,7 @@ from vcfrag_train.imputing.finished import find_finished, input_states
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.manifest import default_manifest
 from vcfrag_train.jobs.planning.inputs import expand
+from vcfrag_train.reporter import telling_interrupted
 
 # Above it a job is made of a run: its memory does not grow with the samples.
 SAMPLES_OF_ONE_PROCESS: Final = 2000
@@ -274,18 +275,17 @@ def _run(config: ImputeConfig) -> None:
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.imputing.pipeline import impute
 
-    with showing() as reporter:
-        try:
-            result = impute(config, reporter)
-        except KeyboardInterrupt:
-            reporter.say(_interrupted(parts_folder(config.out, config.scratch)))
-            raise
+    with (
+        showing() as reporter,
+        telling_interrupted(reporter.say, lambda: _what_is_kept(parts_folder(config.out, config.scratch))),
+    ):
+        result = impute(config, reporter)
     typer.echo(f"wrote {result.out}: {result.n_records} records of {result.n_samples} samples; QC in {result.qc}")
 
 
-def _interrupted(parts: Path) -> str:
+def _what_is_kept(parts: Path) -> str:
     n_windows = len(list(parts.glob("*.part")))
     if not n_windows:
-        return "interrupted before the first window was written; the same command starts anew"
+        return " before the first window was written; the same command starts anew"
     written = "1 window is" if n_windows == 1 else f"{n_windows} windows are"
-    return f"interrupted: {written} written, in {parts}; the same command with --resume goes on"
+    return f": {written} written, in {parts}; the same command with --resume goes on"

@@ -20,12 +20,18 @@ def command(
     import shutil
 
     from vcfrag_train.cli.progress import showing
+    from vcfrag_train.imputing.finished import mark_finished
     from vcfrag_train.jobs.manifest import is_of_everybody, job_folder, read_manifest
     from vcfrag_train.jobs.merge import merge
+    from vcfrag_train.reporter import telling_interrupted
 
     job = read_manifest(manifest)
-    with showing(compiles=not all(is_of_everybody(job, chunk) for chunk in job.chunks)) as reporter:
+    with (
+        showing(compiles=not all(is_of_everybody(job, chunk) for chunk in job.chunks)) as reporter,
+        telling_interrupted(reporter.say, lambda: ": the chunks are as they were; the same command goes on"),
+    ):
         outputs = merge(job, job_folder(manifest), threads=threads, scratch=scratch, reporter=reporter)
+    mark_finished(Path(job.qc), job.command, outputs, len(job.samples), job.inputs)
     if remove:
         shutil.rmtree(job_folder(manifest))
         manifest.unlink()

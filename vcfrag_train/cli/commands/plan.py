@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from vcfrag_core.files.lock import sole_writer
 from vcfrag_train.cli.commands.impute import config_of
 from vcfrag_train.cli.jobs import cut_of, like_impute
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.jobs.manifest import job_folder
+from vcfrag_train.reporter import telling_interrupted
 
 
 @like_impute(without=("daemon", "resume", "cluster", "report", "scratch"))
@@ -24,7 +26,13 @@ def command(
 
     options |= {"daemon": None, "resume": False, "cluster": None, "report": None, "scratch": None}
     config, cut = config_of(options), cut_of(options, manifest)
-    with showing() as reporter:
+    # Nobody else decides for this manifest, or writes this QC table, meanwhile.
+    with (
+        showing() as reporter,
+        sole_writer(manifest),
+        sole_writer(config.qc_table),
+        telling_interrupted(reporter.say, lambda: f" before {manifest} was written; the same command starts anew"),
+    ):
         made = plan(config, cut, reporter)
     seconds = sum(chunk.seconds for chunk in made.chunks)
     memory = max(chunk.memory_bytes for chunk in made.chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Sequence
@@ -36,12 +37,23 @@ def command(
     threads: Annotated[int, typer.Option(help="Threads that search and copy.")] = 1,
 ) -> None:
     """Imputes chunks of a job; those that are there and whole are left alone."""
+    from vcfrag_core.files.atomic import remove_left_behind
+    from vcfrag_train.jobs.manifest import job_folder
     from vcfrag_train.jobs.worker import Worker
+    from vcfrag_train.reporter import telling_interrupted
 
     chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)
     # Before hours of work on the others.
     worker.require([end for some in chosen for end in (some[0], some[-1])])
-    for number in itertools.chain.from_iterable(chosen):
-        done = worker.run(number)
-        typer.echo(f"chunk {number}: {'done' if done else 'is there already'}")
+    total, n_done = sum(map(len, chosen)), 0
+
+    def kept() -> str:
+        remove_left_behind(job_folder(manifest) / "chunks")
+        return f": {n_done} of {total} chunks are done, and kept; the same command goes on with the others"
+
+    with telling_interrupted(functools.partial(typer.echo, err=True), kept):
+        for number in itertools.chain.from_iterable(chosen):
+            done = worker.run(number)
+            n_done += 1
+            typer.echo(f"chunk {number}: {'done' if done else 'is there already'}")

@@ -21,7 +21,7 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
-from vcfrag_train.imputing.finished import input_states
+from vcfrag_train.imputing.finished import input_states, refuse_tables_of_another
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
@@ -96,6 +96,7 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     reporter = reporter or Reporter()
     _refuse(config)
     inputs = input_states(config, cut.panels, cut.maps)
+    refuse_tables_of_another(config, inputs)
     reporter.stage("reading the targets")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     targets = read_target(

@@ -57,7 +57,7 @@ from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
-from vcfrag_train.imputing.room import Need, check_room, output_bytes, part_bytes
+from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs_of_run
 from vcfrag_train.imputing.selection import chosen_sites, describe, not_in_panel, select_samples
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
@@ -185,8 +185,10 @@ class Run:
                 path=config.targets[0],
             )
         refuse_twice(sources, config.targets[0])
+        contigs = [sources[records.contig].contig for records in todo]
         if config.map is not None:
-            require_contigs(config.map, [sources[records.contig].contig for records in todo])
+            require_contigs(config.map, contigs)
+        self._ask_room(needs_of_contigs(config, contigs, len(todo[0].samples)))
         for records in todo:
             self.compare_people(records, sources[records.contig])
         with contextlib.ExitStack() as stack:
@@ -197,7 +199,7 @@ class Run:
                         if not self._some_written:
                             continue
                         # Not before the first one passed its checks: a refused run touches no file of an earlier one.
-                        writer = writer or stack.enter_context(self._writer([sources[r.contig].contig for r in todo]))
+                        writer = writer or stack.enter_context(self._writer(contigs))
                         self._impute(checked, imputer, identity, writer, stretch.number)
             self.refuse_nothing_written()
             n_records = 0 if writer is None else writer.finish(self.header(todo[0].samples))
@@ -460,7 +462,8 @@ class Run:
             )
         self._n_written += sum(map(pieces.n_written, windows))
         if todo:
-            self._check_room(len(checked.records.samples), sum(map(pieces.n_written, todo)))
+            n_left = sum(map(pieces.n_written, todo))
+            self._ask_room(needs_of_run(self._config, len(checked.records.samples), n_left, self._n_written))
         self._reporter.stage(f"imputing {checked.label}")
         self._reporter.sites(done, n_sites)
         if not todo:
@@ -481,15 +484,8 @@ class Run:
             if writing is not None:
                 writing.result()
 
-    def _check_room(self, n_samples: int, n_sites: int) -> None:
-        """Asks for room for the parts of so many sites, and for the output with all sites up to them."""
-        config = self._config
-        parts = n_samples * n_sites * part_bytes(config.out, config.output_format)
-        whole = n_samples * self._n_written * output_bytes(config.out, config.output_format)
-        folder = config.out.absolute().parent
-        for line in check_room(
-            [Need(folder, config.out.name, whole), Need(config.scratch or folder, "its parts", parts)]
-        ):
+    def _ask_room(self, needs: Sequence[Need]) -> None:
+        for line in check_room(needs):
             self._reporter.say(line)
 
     def header(self, samples: Sequence[str]) -> Header:

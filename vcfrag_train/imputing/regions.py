@@ -66,6 +66,15 @@ def panel_contigs(path: Path) -> tuple[str, ...]:
         return reader.contigs if reader.contigs and not _is_indexed(path) else reader.contigs_with_records()
 
 
+def sites_about(path: Path, contigs: Sequence[str]) -> int | None:
+    """About how many sites the panel has on some of its contigs; None where all of it must be read to tell."""
+    if is_prepared(path):
+        return sum(entry.n_sites for entry in read_table(path)[1] if entry.contig in contigs)
+    with open_vcf(path) as reader:
+        total = reader.n_records()
+        return None if total is None else round(total * len(contigs) / len(reader.contigs_with_records()))
+
+
 def _is_indexed(path: Path) -> bool:
     return any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
 

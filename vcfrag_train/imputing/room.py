@@ -10,6 +10,9 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import OutputFormat, has_rows, suffix_of
+from vcfrag_train.imputing.config import ImputeConfig
+from vcfrag_train.imputing.regions import sites_about
+from vcfrag_train.imputing.selection import SiteChoice
 
 # Bytes of a genotype in common data (docs/scale.md); where rare sites prevail it takes a tenth.
 _OF_FIELD: Final = {"GT": 0.5, "DS": 0.8, "HDS": 1.2, "GP": 1.5, "LOO": 0.1}
@@ -76,3 +79,26 @@ def _device(folder: Path) -> int:
 
 def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
+
+
+def needs_of_contigs(config: ImputeConfig, contigs: Sequence[str], n_samples: int) -> list[Need]:
+    """What a run of several contigs writes, where the panel tells before it is read; one contig is asked for later."""
+    if len(contigs) == 1 or config.resume or config.sites not in (SiteChoice.ALL, SiteChoice.IMPUTED):
+        return []
+    n_sites = sites_about(config.panel, contigs)
+    return [] if n_sites is None else needs_of_run(config, n_samples, n_sites, n_sites)
+
+
+def needs_of_run(config: ImputeConfig, n_samples: int, n_sites: int, n_written: int) -> list[Need]:
+    """What one process writes.
+
+    Args:
+        config: The run.
+        n_samples: Samples in the output.
+        n_sites: Sites of which parts are yet to be written.
+        n_written: Sites of the output.
+    """
+    parts = n_samples * n_sites * part_bytes(config.out, config.output_format)
+    whole = n_samples * n_written * output_bytes(config.out, config.output_format)
+    folder = config.out.absolute().parent
+    return [Need(folder, config.out.name, whole), Need(config.scratch or folder, "its parts", parts)]

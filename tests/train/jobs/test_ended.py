@@ -84,7 +84,7 @@ def test_impute__ended_says_what_is_done_and_leaves_nobody_behind(
     said = complained.read_text()
     if number == signal.SIGKILL:
         assert left_behind(chunks)
-        assert said == ""
+        assert "resource_tracker" not in said
     else:
         assert f"interrupted: {n_done} of 6 chunks are done, in {chunks.parent}; the same command" in said
         assert "Traceback" not in said

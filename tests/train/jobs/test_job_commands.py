@@ -14,6 +14,8 @@ import pytest
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.lock import sole_writer
+from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.panel.prepared import write_prepared
 from vcfrag_train.cli.commands.run_chunk import parse_numbers
 from vcfrag_train.jobs.manifest import output_of, read_manifest
 from vcfrag_train.jobs.planning.plan import plan
@@ -154,6 +156,21 @@ def test_impute__no_room(genome: Genome, run: Run, monkeypatch: pytest.MonkeyPat
             rf"{genome.folder}: this takes about 0\.[0-9] MB there \(.*o\.vcf\.gz.*\), 0\.0 MB are free", said
         )
         assert not list(genome.folder.glob("*.job"))
+
+
+def test_impute__room_is_asked_for_all_contigs_before_the_first(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = genome.folder / "ref.vcfrag"
+    write_prepared(panel, [load_panel(path) for path in genome.panels], {})
+    given = words(genome, panel=panel)
+    del given[given.index("--map") : given.index("--map") + 2]
+    # Enough for one of the two contigs, and not a quarter of what both take.
+    needed = 2 * 2 * 24 * 260 * 3.3
+    monkeypatch.setattr("vcfrag_train.imputing.room._free", lambda folder: int(0.24 * needed))
+    monkeypatch.setattr("vcfrag_train.imputing.pipeline.Run.stretches", None)
+    code, said = run("impute", *given)
+    assert (code, "make room, or name another disk by --scratch" in said) == (2, True), said
 
 
 def test_impute__little_room_is_said(genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

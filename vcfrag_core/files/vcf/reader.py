@@ -158,6 +158,10 @@ class VcfReader:
                 return int(fields["length"])
         return None
 
+    def n_records(self) -> int | None:
+        """Records of the whole file, as its index says; None without one."""
+        return int(self._vcf.num_records) if self._indexed else None
+
     def contigs_with_records(self) -> tuple[str, ...]:
         """What the file really holds, for messages; reads all of it where there is no index. Ends the iteration."""
         if not (self._indexed and self.contigs):

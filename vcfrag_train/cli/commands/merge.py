@@ -19,6 +19,7 @@ def command(
     """Joins the chunks of a job into its output, with AF, R2 and ER2 of the whole cohort."""
     import shutil
 
+    from vcfrag_core.files.tables.qc import summary_path
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.imputing.finished import mark_finished
     from vcfrag_train.jobs.manifest import is_of_everybody, job_folder, read_manifest
@@ -31,7 +32,8 @@ def command(
         telling_interrupted(reporter.say, lambda: ": the chunks are as they were; the same command goes on"),
     ):
         outputs = merge(job, job_folder(manifest), threads=threads, scratch=scratch, reporter=reporter)
-    mark_finished(Path(job.qc), job.command, outputs, len(job.samples), job.inputs)
+    if summary_path(Path(job.qc)).is_file():
+        mark_finished(Path(job.qc), job.command, outputs, len(job.samples), job.inputs)
     if remove:
         shutil.rmtree(job_folder(manifest))
         manifest.unlink()

@@ -27,6 +27,7 @@ KERNEL_MODULES = (
     "copying/carriers.py",
     "copying/gradient.py",
     "copying/kernels.py",
+    "copying/match_lengths.py",
     "copying/vectors.py",
     "evidence/kernels.py",
     "evidence/pbwt.py",

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from vcfrag_core.copying.match_lengths import RARE, favour_longer_matches, match_power
 from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
@@ -25,7 +26,7 @@ from vcfrag_core.imputation.model_check import ModelCheck, check_model
 from vcfrag_core.imputation.rates import estimate, left_out_of
 from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
@@ -405,7 +406,7 @@ class Imputer:
         self, queries: MaskedWindow, problem: CopyingProblem, groups: Sequence[str | None], pool: ThreadPoolExecutor
     ) -> F32Array:
         if self.corrector is None:
-            return copy(queries, problem, factor=self._switch_factor, pool=pool)
+            return self._by_copying(queries, problem, pool)
         out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
         starts = queries.ploidy.starts
 
@@ -417,6 +418,16 @@ class Imputer:
         list(self._corrected(queries, problem, groups, parts, pool, keep))
         return out
 
+    def _by_copying(self, queries: MaskedWindow, problem: CopyingProblem, pool: ThreadPoolExecutor) -> F32Array:
+        """(Q, L) dosages of copying, no model behind it."""
+        dosage = copy(queries, problem, factor=self._switch_factor, pool=pool)
+        power = match_power(self.panel.n_haplotypes, density(queries.observed, self.cm))
+        if power > 0:
+            frequency = frequency_at(self.panel, problem.sites.sites)
+            rare = np.flatnonzero(np.minimum(frequency, 1 - frequency) <= RARE)
+            favour_longer_matches(problem, dosage, self.cm[problem.sites.observed], rare, power, pool=pool)
+        return dosage
+
     def _copied(
         self,
         queries: MaskedWindow,
@@ -426,6 +437,8 @@ class Imputer:
         pool: ThreadPoolExecutor,
     ) -> F32Array:
         """(Q, L) dosages of copying; those of the samples in `parts` are known from their correction."""
+        if self.corrector is None:
+            return self._by_copying(queries, problem, pool)
         out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
         starts, at = queries.ploidy.starts, 0
         for part, known in zip(parts, corrected, strict=False):

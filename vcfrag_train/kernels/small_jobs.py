@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from vcfrag_core.copying import match_lengths
 from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
 from vcfrag_core.panel import storage
 from vcfrag_core.panel.panel import Panel
@@ -78,15 +79,15 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
 
 
 def _with_large_panel(run: Callable[[Path, bool], object], target: Path, folder: Path) -> None:
-    """The same with a panel that is kept as large ones are, which the cache does not hold yet."""
-    usual, cache = storage.DENSE_BYTES, os.environ.get(CACHE_DIR_VARIABLE)
+    """The same with a panel that is kept and copied from as large ones are, which the cache does not hold yet."""
+    usual, cache = (storage.DENSE_BYTES, match_lengths.LARGE_PANEL), os.environ.get(CACHE_DIR_VARIABLE)
     try:
-        storage.DENSE_BYTES = 0
+        storage.DENSE_BYTES = match_lengths.LARGE_PANEL = 0
         os.environ[CACHE_DIR_VARIABLE] = str(folder / "large")
         for copying_only in (False, True):
             run(target, copying_only)
     finally:
-        storage.DENSE_BYTES = usual
+        storage.DENSE_BYTES, match_lengths.LARGE_PANEL = usual
         os.environ.pop(CACHE_DIR_VARIABLE)
         if cache is not None:
             os.environ[CACHE_DIR_VARIABLE] = cache

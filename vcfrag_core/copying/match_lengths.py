@@ -28,7 +28,7 @@ _POWER: Final = 1.5
 # Where typed sites are as dense as where it was tried, by `dense_share`; nothing on an array.
 _TRIED_SHARE: Final = 0.45
 # Dosages nearer to 0 or 1 are left alone.
-_CERTAIN: Final = 3e-3
+_CERTAIN: Final = 0.02
 # No match is told from one that is shorter by so little, cM.
 _LEAST_CM: Final = 0.01
 
@@ -85,16 +85,19 @@ def match_odds(
     dosage: F32Array,
 ) -> None:
     """`favour_longer_matches` for one query; arrays as in `kernels.copy_dosage`."""
-    longest = np.empty(2)
+    longest, lengths, gap = np.empty(2), np.empty(len(candidates)), -1
     for i in chosen:
         p = np.float64(dosage[i])
         if p < _CERTAIN or p > 1 - _CERTAIN:
             continue
+        if left[i] != gap:
+            gap = left[i]
+            for j in range(len(candidates)):
+                lengths[j] = match_length(observed, candidates[j], query, cm, gap)
         longest[:] = 0
-        for candidate in candidates:
-            carries = (words[candidate, i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
-            length = match_length(observed, candidate, query, cm, left[i])
-            longest[carries] = max(longest[carries], length)
+        for j in range(len(candidates)):
+            carries = (words[candidates[j], i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
+            longest[carries] = max(longest[carries], lengths[j])
         odds = p / (1 - p) * ((longest[1] + _LEAST_CM) / (longest[0] + _LEAST_CM)) ** power
         dosage[i] = odds / (1 + odds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 
 from tests.copying_cases import Case, random_case
 from vcfrag_core.copying.match_lengths import favour_longer_matches, match_power
+from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.targets import Targets
 
 
 def case_of(seed: int) -> Case:
@@ -45,7 +50,7 @@ def test_favour_longer_matches__equals_a_walk_over_the_candidates(seed: int) -> 
         favour_longer_matches(case.problem, after, cm_of(case), chosen, 1.5, pool=pool)
     expected = before.astype(np.float64)
     for q, site in np.ndindex(len(before), n):
-        if site % 3 == 0 and 0.003 <= before[q, site] <= 0.997:
+        if site % 3 == 0 and 0.02 <= before[q, site] <= 0.98:
             ref, alt = longest_by_allele(case, q, site)
             odds = expected[q, site] / (1 - expected[q, site]) * ((alt + 0.01) / (ref + 0.01)) ** 1.5
             expected[q, site] = odds / (1 + odds)
@@ -58,3 +63,23 @@ def test_match_power__large_panels_typed_densely_alone() -> None:
     assert 0 < match_power(20_000, 100.0) < match_power(20_000, 205.0)
     assert match_power(20_000, 200.0) == pytest.approx(1.5, rel=0.1)
     assert match_power(200_000, 2_000.0) == 1.5
+
+
+def test_imputer__lets_matches_count_at_rare_sites_of_large_panels_alone(
+    make_panel: Callable[..., Panel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = make_panel(n_samples=40, n_sites=300, seed=6)
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    imputer = Imputer(panel, GeneticMap(positions=ends, cm=np.array([0.0, 1.5]), contig=panel.contig))
+    alleles = panel.haplotypes()[:6].astype(np.int8)
+    alleles[:, 1::2] = -1
+    targets = Targets.from_haplotypes(alleles)
+    imputer = imputer.with_parameters(imputer.parameters(targets.observed))
+    before = imputer.impute(targets).probabilities
+    monkeypatch.setattr("vcfrag_core.imputation.imputer.RARE", 0.2)
+    np.testing.assert_array_equal(imputer.impute(targets).probabilities, before)
+    monkeypatch.setattr("vcfrag_core.copying.match_lengths.LARGE_PANEL", 80)
+    changed = (imputer.impute(targets).probabilities != before).any(axis=0)
+    frequency = panel.alt_frequency()
+    assert changed.any()
+    assert not changed[np.minimum(frequency, 1 - frequency) > 0.2].any()

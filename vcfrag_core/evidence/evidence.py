@@ -6,6 +6,7 @@ Nothing here is tied to a site's or a sample's identity, so that what is learned
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Self
@@ -314,10 +315,15 @@ def _copy_otherwise(
     wanted = np.zeros(len(sites.sites), dtype=np.bool_)
     wanted[chosen] = True
     wanted_bits = pack_words(wanted)
-    dosage = np.empty(len(wanted), dtype=np.float32)
-    for number, way in enumerate(ways):
-        copying_kernels.copy_dosage(
-            problem.observed, problem.words, way.candidates[q], problem.queries[q], way.mismatch, way.switch,
+    number = 0
+    # Ways with the same candidates are copied together.
+    for _, some in itertools.groupby(ways, key=lambda way: id(way.candidates)):
+        alike = list(some)
+        dosage = np.empty((len(alike), len(wanted)), dtype=np.float32)
+        copying_kernels.copy_ways(
+            problem.observed, problem.words, alike[0].candidates[q], problem.queries[q],
+            np.stack([way.mismatch for way in alike]), np.stack([way.switch for way in alike]),
             sites.left, sites.fraction, wanted_bits, dosage,
         )  # fmt: skip
-        out[:, number] = dosage[chosen]
+        out[:, number : number + len(alike)] = dosage[:, chosen].T
+        number += len(alike)

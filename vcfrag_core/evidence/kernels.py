@@ -17,6 +17,7 @@ from vcfrag_core.copying.kernels import (
     AFTER,
     BACKWARD,
     BLOCK,
+    ROWS,
     copy_row,
     forward_block,
     forward_checkpoints,
@@ -33,7 +34,7 @@ _HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype
 _LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
 def _maximum(values: FloatArray) -> float:
     found = values[0]
     for j in range(len(values)):
@@ -41,7 +42,7 @@ def _maximum(values: FloatArray) -> float:
     return float(found)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _largest(score: FloatArray, chosen: I32Array) -> None:
     """The numbers of the len(chosen) largest scores, descending; equal scores by number; -1 where there are fewer."""
     t = len(chosen)
@@ -79,7 +80,7 @@ def _query_bytes(query: I8Array) -> tuple[U8Array, U8Array]:
     return alleles, called
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _mismatch_before(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int) -> int:
     """The last site at or before m at which candidate j disagrees with the query; -1 if there is none."""
     b = m >> 3
@@ -90,7 +91,7 @@ def _mismatch_before(states: U8Array, alleles: U8Array, called: U8Array, m: int,
     return (b << 3) + _HIGHEST[differ] if differ else -1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int, n_sites: int) -> int:
     """The first site at or after m at which candidate j disagrees with the query; n_sites if there is none."""
     b = m >> 3
@@ -101,14 +102,22 @@ def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, 
     return (b << 3) + _LOWEST_OF_BYTE[differ] if differ else n_sites
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _find_runs(
     states: U8Array, alleles: U8Array, called: U8Array, homozygous: U8Array, m: int, j: int, n_sites: int, out: I32Array
 ) -> None:
     """The runs of candidate j around the gap after site m, as `copy_with_evidence` tells them.
 
     Runs that end later begin to look where the first one ends.
+
+    Args:
+        states, alleles, called, homozygous: Bits of the candidates, and of the query.
+        m, j, n_sites: Which gap, which candidate, and M.
+        out: (6,) filled; as it was left for a gap on the right, or 0 and -1. Between two disagreements all gaps have
+            the same runs.
     """
+    if out[1] >= m and out[0] <= m + 1:
+        return
     before = _mismatch_before(states, alleles, called, m, j)
     after = _mismatch_after(states, alleles, called, m + 1, j, n_sites) if m + 1 < n_sites else n_sites
     out[0], out[1] = before + 1, after - 1
@@ -124,14 +133,14 @@ def _find_runs(
         out[5] = _mismatch_after(states, alleles, called, after + 1, j, n_sites) - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> None:
     """score = a + b, scaled."""
     for j in range(len(a)):
         score[j] = a[j] * a_scale + b[j] * b_scale
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
 def _squares(values: FloatArray, scale: float) -> float:
     """The sum of the squares of the values, scaled."""
     total = values.dtype.type(0)
@@ -181,11 +190,15 @@ def copy_with_evidence(
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
     states = gather(observed, candidates, 0, len(observed), padded(k))
     query_alleles, called = _query_bytes(query)
-    checkpoints = forward_checkpoints(states, k, query, mismatch, switch)
-    rows = np.empty((BLOCK + 2, padded(k)), dtype=mismatch.dtype)
+    checkpoints = np.empty(((m + BLOCK - 1) // BLOCK, padded(k)), dtype=mismatch.dtype)
+    forward_checkpoints(states, k, query, mismatch, switch, checkpoints)
+    rows = np.empty((ROWS, padded(k)), dtype=mismatch.dtype)
     for j in range(k):
         rows[BACKWARD, j] = one / count
     score = np.empty(k, dtype=mismatch.dtype)
+    found = np.zeros((k, 6), dtype=np.int32)
+    for j in range(k):
+        found[j, 1] = -1
     bits, turned, places, sums = scratch(words, k, mismatch)
     every = np.full(words.shape[1], 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
     keep, add, after_scale = one, one - one, one
@@ -209,10 +222,11 @@ def copy_with_evidence(
             at = end
             while at > 0 and left[at - 1] == i:
                 at -= 1
-            fill_dosage(
-                words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
-                after_scale, places, sums, dosage,
-            )  # fmt: skip
+            if at < end:
+                fill_dosage(
+                    words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
+                    after_scale, places, sums, dosage,
+                )  # fmt: skip
             uncertain = False
             for site in range(at, end):
                 uncertain |= wanted[site] and least <= dosage[site] <= most
@@ -226,7 +240,8 @@ def copy_with_evidence(
                     if j < 0:
                         break
                     before[i, t], after[i, t] = row[j] * scale, after_row[j] * after_scale
-                    _find_runs(states, query_alleles, called, homozygous, i, j, m, runs[i, t])
+                    _find_runs(states, query_alleles, called, homozygous, i, j, m, found[j])
+                    runs[i, t] = found[j]
                     best[i, t] = candidates[j]
             end, following, after_scale = at, i - first, scale
         copy_row(rows, 0, rows, AFTER)
@@ -298,7 +313,7 @@ def read_candidates(
         begin = stop
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, _nrt=False)
 def _sum_up(row: U64Array, surprise: F32Array, low: int, high: int, sums: F64Array) -> None:
     """Running sum, from 0, of the surprise at the alleles of sites [low, high)."""
     total = np.float64(0)

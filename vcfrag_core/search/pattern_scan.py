@@ -122,7 +122,7 @@ def fill_distances(
                 distances[q, p] = some[p, q - begin]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _note(value: int, count: int, k: int, values: I32Array, counts: I64Array, n: int, total: int) -> tuple[int, int]:
     """Keeps the smallest values whose counts together reach k; returns how many they are and the sum of counts."""
     at = n
@@ -137,10 +137,7 @@ def _note(value: int, count: int, k: int, values: I32Array, counts: I64Array, n:
     return n, total
 
 
-# Below, arrays are passed whole and never as slices: counting references to slices takes longer than what is done.
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _near(distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, k: int, found: _Found) -> tuple[int, int]:
     """Finds patterns that may hold the k nearest: how many, and a distance that none of the k exceeds."""
     least, best = _FAR, 0
@@ -168,7 +165,7 @@ def _near(distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, k: 
     return n, bound
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _wide(distances: I32Array, q: int, parts: I32Array, w: int) -> int:
     """Distance of a query from an enclosing pattern."""
     total = 0
@@ -177,7 +174,7 @@ def _wide(distances: I32Array, q: int, parts: I32Array, w: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _take(
     some: I32Array, start: int, stop: int, near: int, wide: int, unseen: _Unseen, into: _Candidates, n: int
 ) -> int:
@@ -191,7 +188,7 @@ def _take(
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _take_nearer(
     distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int,
     into: _Candidates,
@@ -206,7 +203,7 @@ def _take_nearer(
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _tied(
     distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int, k: int,
     found: _Found,
@@ -229,7 +226,7 @@ def _tied(
     return n, wide_bound
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _take_tied(
     of: SegmentPatterns, unseen: _Unseen, tied: _Found, n_tied: int, bound: int, wide_bound: int, k: int,
     into: _Candidates, n: int,
@@ -250,7 +247,7 @@ def _take_tied(
     return n, stop - n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _hide(excluded: I64Array, start: int, stop: int, of: SegmentPatterns, unseen: _Unseen, change: int) -> None:
     """Counts rows among the unseen, or no longer; one that is named twice counts once."""
     for i in range(start, stop):

@@ -21,7 +21,7 @@ CLASSES_PER_NEIGHBOUR = 4
 ROWS_PER_CLASS = 32
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Array, tables: I32Array) -> None:
     """(T, 256) cost of every reference byte against this query's byte."""
     for t in range(len(step_byte)):
@@ -30,7 +30,7 @@ def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Arr
             tables[t, value] = base[t, (value ^ mine) & mask]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _prefix(strip: U8Array, step_byte: I32Array, piece_steps: I32Array, tables: I32Array, prefix: Any) -> None:
     """prefix[p, r]: distance of reference r over the pieces before p."""
     n_rows = strip.shape[1]
@@ -63,14 +63,14 @@ def _count_ones(_typing: Any, byte: Any) -> Any:
 _ones: Any = intrinsic(_count_ones)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _add_two(a: U8Array, mine_a: int, mask_a: int, b: U8Array, mine_b: int, mask_b: int, total: Any) -> None:
     x, y, p, q = np.uint8(mine_a), np.uint8(mine_b), np.uint8(mask_a), np.uint8(mask_b)
     for r in range(len(total)):
         total[r] += _ones(np.uint8((a[r] ^ x) & p)) + _ones(np.uint8((b[r] ^ y) & q))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _prefix_counts(
     strip: U8Array, step_byte: I32Array, step_mask: U8Array, piece_steps: I32Array, alleles: U8Array, called: U8Array,
     prefix: Any,
@@ -87,7 +87,7 @@ def _prefix_counts(
             _add_two(strip[a], alleles[a], called[a] & step_mask[step], strip[b], alleles[b], mask_b, after)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
     """near = high - low, and least the smaller of itself and near; a loop of its own so that it becomes SIMD."""
     for i in range(len(near)):
@@ -95,7 +95,7 @@ def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
         least[i] = near[i] if near[i] < least[i] else least[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _candidates(
     low: Any, high: Any, n_rows: int, excluded: I64Array, k: int, far: Any, near: Any, least: Any, scratch: Any,
     rows: I64Array, found: I64Array,
@@ -207,7 +207,7 @@ def scan(
             emit(n, k, near, wide, hashes, rows, order, ids, max(unit, 1), out_ids[g, q], out_distances[g, q])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _row_distance(
     strip: U8Array, halves: I32Array, alleles: U8Array, called: U8Array, bits: I64Array, row: int
 ) -> np.int64:

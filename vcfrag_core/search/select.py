@@ -27,7 +27,7 @@ def splitmix64(x: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def kth(values: Any, n: int, k: int) -> Any:
     """The k-th smallest (from 0) of values[:n], which it reorders (Hoare's quickselect)."""
     low, high = 0, n - 1
@@ -52,7 +52,7 @@ def kth(values: Any, n: int, k: int) -> Any:
     return values[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def kth_of_few(values: Any, n: int, k: int, scratch: Any) -> Any:
     """The k-th smallest (from 0) of values[:n]; of a few by insertion, where most values are passed over at once."""
     if k >= FEW:
@@ -72,7 +72,7 @@ def kth_of_few(values: Any, n: int, k: int, scratch: Any) -> Any:
     return scratch[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def keep(key: Any, first: Any, second: Any, start: int, n: int, k: int, scratch: Any) -> tuple[int, int]:
     """Keeps of entries [start, start + n) those that may be among the k smallest by key, smaller ones first.
 
@@ -84,7 +84,7 @@ def keep(key: Any, first: Any, second: Any, start: int, n: int, k: int, scratch:
     return part(key, first, second, start, n, kth_of_few(key[start:], n, k - 1, scratch))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def part(key: Any, first: Any, second: Any, start: int, n: int, kth: Any) -> tuple[int, int]:
     """Puts entries below `kth` first and those equal to it next; how many there are of each."""
     less = 0
@@ -106,13 +106,13 @@ def part(key: Any, first: Any, second: Any, start: int, n: int, kth: Any) -> tup
     return less, ties - less
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _hashes(rows: I64Array, start: int, n: int, keys: U64Array, segment_hash: np.uint64, hashes: U64Array) -> None:
     for i in range(start, start + n):
         hashes[i] = splitmix64(keys[rows[i]] ^ segment_hash)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _before(a: int, b: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array) -> bool:
     if near[a] != near[b]:
         return bool(near[a] < near[b])
@@ -123,7 +123,7 @@ def _before(a: int, b: int, near: I64Array, wide: I64Array, hashes: U64Array, ro
     return bool(rows[a] < rows[b])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _order(n: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array, order: I64Array) -> None:
     """Shell sort of 0..n-1 into the full order."""
     for i in range(n):
@@ -142,7 +142,7 @@ def _order(n: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Ar
         gap //= 3
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def settle(
     less: int,
     ties: int,
@@ -166,7 +166,7 @@ def settle(
     return first_by_hash(less, open_ties, k, wide, hashes, rows, scratch_hash)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def first_by_hash(
     less: int, ties: int, k: int, wide: I64Array, hashes: U64Array, rows: I64Array, scratch: U64Array
 ) -> int:
@@ -186,7 +186,7 @@ def first_by_hash(
     return less
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def emit(
     n: int,
     k: int,

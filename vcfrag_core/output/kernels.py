@@ -70,7 +70,7 @@ def _take(
 ) -> int:  # fmt: skip
     """Takes the haplotypes of samples [first, last) that are alike, or are not, and returns how many these are.
 
-    What is a sample's own is added to the sums. Sample by sample that would take longer, for counting references.
+    What is a sample's own is added to the sums.
     """
     n, total, high, low, means = 0, 0, 0, 0, 0
     for s in range(first, last):

@@ -30,7 +30,7 @@ def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Arr
             tables[t, value] = base[t, (value ^ mine) & mask]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@njit(cache=True, nogil=True)
 def _prefix(strip: U8Array, step_byte: I32Array, piece_steps: I32Array, tables: I32Array, prefix: Any) -> None:
     """prefix[p, r]: distance of reference r over the pieces before p."""
     n_rows = strip.shape[1]
@@ -70,7 +70,7 @@ def _add_two(a: U8Array, mine_a: int, mask_a: int, b: U8Array, mine_b: int, mask
         total[r] += _ones(np.uint8((a[r] ^ x) & p)) + _ones(np.uint8((b[r] ^ y) & q))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@njit(cache=True, nogil=True)
 def _prefix_counts(
     strip: U8Array, step_byte: I32Array, step_mask: U8Array, piece_steps: I32Array, alleles: U8Array, called: U8Array,
     prefix: Any,

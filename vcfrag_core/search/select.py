@@ -56,7 +56,8 @@ def kth(values: Any, n: int, k: int) -> Any:
 def kth_of_few(values: Any, n: int, k: int, scratch: Any) -> Any:
     """The k-th smallest (from 0) of values[:n]; of a few by insertion, where most values are passed over at once."""
     if k >= FEW:
-        scratch[:n] = values[:n]
+        for i in range(n):
+            scratch[i] = values[i]
         return kth(scratch, n, k)
     filled = 0
     for i in range(n):

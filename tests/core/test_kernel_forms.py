@@ -21,7 +21,7 @@ iii = numba.int32[:, :, ::1]
 flags, w, ww = numba.boolean[::1], numba.uint64[::1], numba.uint64[:, ::1]
 
 KERNELS = {
-    "copy_dosage": (copying_kernels.copy_dosage, (uu, ww, i, q, f, f, i, f, w, f)),
+    "copy_ways": (copying_kernels.copy_ways, (uu, ww, i, q, ff, ff, i, f, w, ff)),
     "copy_with_evidence": (
         feature_kernels.copy_with_evidence,
         (uu, ww, i, q, f, f, i, f, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),

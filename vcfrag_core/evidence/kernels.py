@@ -222,11 +222,10 @@ def copy_with_evidence(
             at = end
             while at > 0 and left[at - 1] == i:
                 at -= 1
-            if at < end:
-                fill_dosage(
-                    words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
-                    after_scale, places, sums, dosage,
-                )  # fmt: skip
+            fill_dosage(
+                words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
+                after_scale, places, sums, dosage,
+            )  # fmt: skip
             uncertain = False
             for site in range(at, end):
                 uncertain |= wanted[site] and least <= dosage[site] <= most

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.copying_cases import random_case
+from vcfrag_core.copying import kernels as copying_kernels
 from vcfrag_core.copying import reference as copying
 from vcfrag_core.copying.layer import copy_dosage
 from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
 from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.errors import RangeError
 from vcfrag_core.panel import kernels as panel_kernels
+from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.panel import Panel
 
 
@@ -30,6 +32,34 @@ def test_dosage__kernel_equals_reference(seed: int, n_observed: int, n_candidate
     np.testing.assert_allclose(double, case.reference(), atol=1e-9)
     single = case.problem.dosage(case.weights.astype(np.float32), case.switch.astype(np.float32))
     np.testing.assert_allclose(single, case.reference(), atol=2e-4)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_observed=st.integers(1, 150),
+    n_candidates=st.integers(1, 40),
+    share=st.sampled_from([0.0, 0.01, 0.05, 0.5]),
+)
+def test_ways__asked_for_few_sites_are_to_the_bit_what_each_is_alone(
+    seed: int, n_observed: int, n_candidates: int, share: float
+) -> None:
+    case = random_case(seed, n_observed=n_observed, n_candidates=n_candidates, n_sites=n_observed + 200)
+    problem, sites = case.problem, case.problem.sites
+    wanted = np.random.default_rng(seed).random(len(sites.sites)) < share
+    mismatch = np.exp(-np.stack([case.weights, 0.3 * case.weights])).astype(np.float32)
+    switch = np.stack([0.4 * case.switch, case.switch]).astype(np.float32)
+    some = np.empty((2, len(wanted)), dtype=np.float32)
+    copying_kernels.copy_ways(
+        problem.observed, problem.words, problem.candidates[0], problem.queries[0], mismatch, switch, sites.left,
+        sites.fraction, pack_words(wanted), some,
+    )  # fmt: skip
+    for way, found in enumerate(some):
+        every = np.empty(len(wanted), dtype=np.float32)
+        copying_kernels.copy_dosage(
+            problem.observed, problem.words, problem.candidates[0], problem.queries[0], mismatch[way], switch[way],
+            sites.left, sites.fraction, pack_words(np.ones_like(wanted)), every,
+        )  # fmt: skip
+        np.testing.assert_array_equal(found, np.where(wanted, every, 0))
 
 
 def test_dosage__of_queries_that_are_the_same_is_that_of_each() -> None:

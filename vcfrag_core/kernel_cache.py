@@ -31,6 +31,7 @@ KERNEL_MODULES = (
     "copying/vectors.py",
     "evidence/kernels.py",
     "evidence/pbwt.py",
+    "leaf.py",
     "files/vcf/kernels.py",
     "model/one_layer.py",
     "output/kernels.py",

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from vcfrag_core.copying.vectors import LANES, lowest, prefetch, sum_four, sum_one, sum_two, transpose
+from vcfrag_core.leaf import leaf
 from vcfrag_core.types import FloatArray, I32Array, I64Array, U64Array
 
 SITES = 64
@@ -35,7 +36,7 @@ def scratch(words: U64Array, n_candidates: int, like: FloatArray) -> tuple[U64Ar
     return bits, turned, np.empty(SITES, dtype=np.int64), np.empty((2, 4), dtype=like.dtype)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def turn(words: U64Array, candidates: I32Array, word: int, bits: U64Array) -> int:
     """Fills (G, 64) bits of 64 sites: bit j of bits[g, s] is that of candidate 64 g + j at site s; 0 beyond the last.
 
@@ -61,7 +62,7 @@ def turn(words: U64Array, candidates: I32Array, word: int, bits: U64Array) -> in
     return carried
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def fill_dosage(
     words: U64Array, candidates: I32Array, wanted: U64Array, turned: U64Array, bits: U64Array, begin: int, end: int,
     fraction: FloatArray, posteriors: FloatArray, left: int, left_scale: float, right: int, right_scale: float,
@@ -101,7 +102,7 @@ def fill_dosage(
         end = first
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _sum_some(
     bits: U64Array, sites: I64Array, at: int, n: int, posteriors: FloatArray, left: int, right: int, k: int,
     sums: FloatArray,
@@ -123,7 +124,7 @@ def _between(first: int, stop: int) -> int:
     return (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (stop - first))) << np.uint64(first)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _places(some: np.uint64, places: I64Array) -> int:
     """Writes the numbers of the bits that are set, ascending, and returns how many they are."""
     n = 0

@@ -19,10 +19,11 @@ import numba
 import numpy as np
 
 from vcfrag_core.copying.kernels import BLOCK, gather
+from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_carried(alleles: U8Array, rows: I64Array, masks: U8Array, amounts: FloatArray, out: FloatArray) -> None:
     """Adds to each candidate amounts[b] for each of four bits that it carries: masks[b] of row rows[b]."""
     zero = out.dtype.type(0)
@@ -81,7 +82,7 @@ def fill_direction(
             _add_carried(mine, rows, masks, amounts, target)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
+@reordered_leaf
 def _totals(a: FloatArray, b: FloatArray) -> tuple[float, float]:
     """The sums of a and of b."""
     x, y = a.dtype.type(0), a.dtype.type(0)
@@ -91,7 +92,7 @@ def _totals(a: FloatArray, b: FloatArray) -> tuple[float, float]:
     return x, y
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _step(
     value: FloatArray, tangent: FloatArray, new_value: FloatArray, new_tangent: FloatArray, direction: FloatArray,
     states: U8Array, bit: int, allele: int, mismatch: float, keep: float, add: float, drift: float,
@@ -114,7 +115,7 @@ def _step(
     return _totals(new_value, new_tangent)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _forward(
     states: U8Array,
     query: I8Array,
@@ -139,7 +140,7 @@ def _forward(
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
+@reordered_leaf
 def _meet(
     value: FloatArray, tangent: FloatArray, ahead: FloatArray, slope: FloatArray, states: U8Array, bit: int, allele: int
 ) -> tuple[float, float, float, float, float, float]:
@@ -230,7 +231,7 @@ def copy_gradient(
             )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _weight_slope(
     met: tuple[float, float, float, float, float, float], sums: FloatArray, keep: float, add: float, drift: float
 ) -> float:
@@ -243,7 +244,7 @@ def _weight_slope(
     return -(mass_moved - mass * (z_moved / z)) / z
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _switch_slope(
     met: tuple[float, float, float, float, float, float], sums: FloatArray, anywhere: float, anywhere_moved: float,
     switch: float,

@@ -6,10 +6,6 @@ so that memory is K * (M / BLOCK + BLOCK) and not K * M. Steps from site to site
 candidates (`vcfrag_core.copying.vectors`), which add up in one order.
 Kernels work in the type of `mismatch`: float32 in use, float64 in tests. Every kernel handles one query, releases the
 GIL and depends on nothing but its arguments, so that any number of threads gives the same bytes.
-
-What a loop calls is compiled with `_nrt=False` here and in the other modules of kernels: it cannot make arrays, and in
-return counts no references to those that it is given. Counting takes an atomic addition for each array going in and
-another coming out, 150 ns for ten arrays, where what is done may take 20.
 """
 
 # Scalars are of the arrays' own float type, which Python's annotations cannot say.
@@ -22,6 +18,7 @@ import numpy as np
 
 from vcfrag_core.copying.carriers import fill_dosage, padded, scratch
 from vcfrag_core.copying.vectors import step, step_back
+from vcfrag_core.leaf import leaf
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
 BLOCK = 32
@@ -38,7 +35,7 @@ def gather(columns: U8Array, candidates: I32Array, first: int, stop: int, width:
     return out
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _pick(source: U8Array, candidates: I32Array, target: U8Array) -> None:
     """The candidates' bytes of one row."""
     for j in range(len(candidates)):
@@ -47,7 +44,7 @@ def _pick(source: U8Array, candidates: I32Array, target: U8Array) -> None:
 
 
 # Element by element: numba takes ten times as long to compile assignments to a row.
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def copy_row(source: FloatArray, i: int, target: FloatArray, j: int) -> None:
     """target[j] = source[i]."""
     for k in range(target.shape[1]):
@@ -80,7 +77,7 @@ def forward_checkpoints(
             keep, add = (one - switch[i + 1]) / total, switch[i + 1] / count
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def forward_block(
     states: U8Array, k: int, query: I8Array, mismatch: FloatArray, switch: FloatArray, first: int, stop: int,
     checkpoints: FloatArray, rows: FloatArray,
@@ -201,7 +198,7 @@ def _asked(wanted: U64Array, left: I32Array, m: int) -> U8Array:
     return asked
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _reach(asked: U8Array, first: int, stop: int) -> int:
     """The site after the last of [first, stop) whose posteriors are needed, on its right or on its left."""
     while stop > first and not asked[stop - 1] and not (stop > 1 and asked[stop - 2]):

@@ -25,6 +25,7 @@ from vcfrag_core.copying.kernels import (
     mask_of,
 )
 from vcfrag_core.copying.vectors import step_back
+from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 NEARBY_SITES = 24
@@ -34,7 +35,7 @@ _HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype
 _LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
+@reordered_leaf
 def _maximum(values: FloatArray) -> float:
     found = values[0]
     for j in range(len(values)):
@@ -42,7 +43,7 @@ def _maximum(values: FloatArray) -> float:
     return float(found)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _largest(score: FloatArray, chosen: I32Array) -> None:
     """The numbers of the len(chosen) largest scores, descending; equal scores by number; -1 where there are fewer."""
     t = len(chosen)
@@ -80,7 +81,7 @@ def _query_bytes(query: I8Array) -> tuple[U8Array, U8Array]:
     return alleles, called
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _mismatch_before(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int) -> int:
     """The last site at or before m at which candidate j disagrees with the query; -1 if there is none."""
     b = m >> 3
@@ -91,7 +92,7 @@ def _mismatch_before(states: U8Array, alleles: U8Array, called: U8Array, m: int,
     return (b << 3) + _HIGHEST[differ] if differ else -1
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, j: int, n_sites: int) -> int:
     """The first site at or after m at which candidate j disagrees with the query; n_sites if there is none."""
     b = m >> 3
@@ -102,7 +103,7 @@ def _mismatch_after(states: U8Array, alleles: U8Array, called: U8Array, m: int, 
     return (b << 3) + _LOWEST_OF_BYTE[differ] if differ else n_sites
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _find_runs(
     states: U8Array, alleles: U8Array, called: U8Array, homozygous: U8Array, m: int, j: int, n_sites: int, out: I32Array
 ) -> None:
@@ -133,14 +134,14 @@ def _find_runs(
         out[5] = _mismatch_after(states, alleles, called, after + 1, j, n_sites) - 1
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _together(a: FloatArray, a_scale: float, b: FloatArray, b_scale: float, score: FloatArray) -> None:
     """score = a + b, scaled."""
     for j in range(len(a)):
         score[j] = a[j] * a_scale + b[j] * b_scale
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, _nrt=False)
+@reordered_leaf
 def _squares(values: FloatArray, scale: float) -> float:
     """The sum of the squares of the values, scaled."""
     total = values.dtype.type(0)
@@ -312,7 +313,7 @@ def read_candidates(
         begin = stop
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _sum_up(row: U64Array, surprise: F32Array, low: int, high: int, sums: F64Array) -> None:
     """Running sum, from 0, of the surprise at the alleles of sites [low, high)."""
     total = np.float64(0)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.output.genotypes import MOST_BEYOND, ONE
 from vcfrag_core.output.grid import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_COVARIANCE
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, I64Array
@@ -29,7 +30,7 @@ def _fine(value: float) -> int:
 # Sums of whole numbers that are local to a loop without branches become vector code, whatever the order.
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_covariance(sums: I64Array, at: int, p: F64Array, weights: F64Array, genotypes: F64Array, n: int) -> None:
     """Adds n haplotypes to Σ w g p, Σ w p, and Σ w² g^k p (1 - p) for k = 0, 1, 2."""
     linear, total, inner, first, second = 0, 0, 0, 0, 0
@@ -63,7 +64,7 @@ class _Some(NamedTuple):
     factor: F64Array
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _take(
     sums: I64Array, some: _Some, dosage: F64Array, p: F64Array, starts: I64Array, weights: F64Array,
     first: int, last: int, is_alike: BoolArray, alike: bool,
@@ -96,7 +97,7 @@ def _take(
     return n
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_to_base(sums: I64Array, some: _Some, n: int, frequency: float) -> None:
     """Adds n haplotypes to the sums that every site has, but for what is their samples' own."""
     total, weighted, shares, spread = 0, 0, 0, 0
@@ -114,7 +115,7 @@ def _add_to_base(sums: I64Array, some: _Some, n: int, frequency: float) -> None:
     _add_covariance(sums, FIRST_COVARIANCE, p, weights, some.genotypes, n)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _logs(values: F64Array, n: int, common: float) -> int:
     """Σ log of n values, of which many are this one."""
     total, n_common = 0, 0
@@ -126,7 +127,7 @@ def _logs(values: F64Array, n: int, common: float) -> int:
     return total + n_common * _fine(math.log(common))
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_at_nodes(sums: I64Array, some: _Some, n: int, powers: F64Array, swap: bool, p_none: float) -> None:
     """Adds n haplotypes to Σ log(1 - p), and at every node to Σ log(1 - p + p u) and the sums of the odds there.
 
@@ -148,14 +149,14 @@ def _add_at_nodes(sums: I64Array, some: _Some, n: int, powers: F64Array, swap: b
         _add_covariance(sums, at + 1, some.minor, some.weights, some.genotypes, n)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_times(sums: I64Array, one: I64Array, count: int) -> None:
     """Adds what one sample adds, count times: of whole numbers that is the same as adding it again and again."""
     for i in range(len(sums)):
         sums[i] += count * one[i]
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _find_alike(dosage: F64Array, known: BoolArray, starts: I64Array, is_alike: BoolArray, alike: I64Array) -> None:
     """Which samples are imputed to carry no ALT at all, as most are at most sites.
 

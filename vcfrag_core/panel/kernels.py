@@ -13,6 +13,7 @@ import itertools
 import numba
 import numpy as np
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.types import I32Array, I64Array, U8Array, U64Array
 
 TILE = 64
@@ -43,7 +44,7 @@ def observed_columns(packed: U8Array, rows: I64Array, sites: I64Array) -> U8Arra
     return out
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
     """Sets a bit of every byte of `out` where another bit is set in `source`."""
     down, up = np.uint8(source_bit), np.uint8(bit)
@@ -80,7 +81,7 @@ def bit_counts(packed: U8Array, rows: I64Array) -> I64Array:
     return counts.reshape(-1)
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _count_bit(row: U8Array, bit: int, counts: U8Array) -> None:
     down = np.uint8(bit)
     for b in range(len(row)):
@@ -158,7 +159,7 @@ def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _word_at(row: U8Array, b: int) -> np.uint64:
     """The eight bytes from byte b on, which the compiler reads as one."""
     word = np.uint64(0)
@@ -324,7 +325,7 @@ def read_carriers(
                     row[column] ^= bit
 
 
-@numba.njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _lower_bound(values: U64Array, begin: int, end: int, wanted: int) -> int:
     """The first place in ascending values[begin:end] that holds `wanted` or more."""
     while begin < end:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.search.select import splitmix64
 from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array
 
@@ -15,7 +16,7 @@ from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _same_rows(excluded: I64Array, starts: I64Array, a: int, b: int) -> bool:
     """Whether two queries may not see the same rows."""
     n = starts[a + 1] - starts[a]
@@ -27,7 +28,7 @@ def _same_rows(excluded: I64Array, starts: I64Array, a: int, b: int) -> bool:
     return differ == 0
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _same_bytes(alleles: U8Array, called: U8Array, a: int, b: int, first: int, last: int) -> bool:
     """Whether two queries have the same bytes first..last, both included."""
     for byte in range(first, last + 1):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.search.distinct import HEAD
 from vcfrag_core.search.lanes import LANES, add_rows, turn_square
 from vcfrag_core.search.select import emit, first_by_hash, splitmix64
@@ -122,7 +123,7 @@ def fill_distances(
                 distances[q, p] = some[p, q - begin]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _note(value: int, count: int, k: int, values: I32Array, counts: I64Array, n: int, total: int) -> tuple[int, int]:
     """Keeps the smallest values whose counts together reach k; returns how many they are and the sum of counts."""
     at = n
@@ -137,7 +138,7 @@ def _note(value: int, count: int, k: int, values: I32Array, counts: I64Array, n:
     return n, total
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _near(distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, k: int, found: _Found) -> tuple[int, int]:
     """Finds patterns that may hold the k nearest: how many, and a distance that none of the k exceeds."""
     least, best = _FAR, 0
@@ -165,7 +166,7 @@ def _near(distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, k: 
     return n, bound
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _wide(distances: I32Array, q: int, parts: I32Array, w: int) -> int:
     """Distance of a query from an enclosing pattern."""
     total = 0
@@ -174,7 +175,7 @@ def _wide(distances: I32Array, q: int, parts: I32Array, w: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _take(
     some: I32Array, start: int, stop: int, near: int, wide: int, unseen: _Unseen, into: _Candidates, n: int
 ) -> int:
@@ -188,7 +189,7 @@ def _take(
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _take_nearer(
     distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int,
     into: _Candidates,
@@ -203,7 +204,7 @@ def _take_nearer(
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _tied(
     distances: I32Array, q: int, of: SegmentPatterns, unseen: _Unseen, near: _Found, n_near: int, bound: int, k: int,
     found: _Found,
@@ -226,7 +227,7 @@ def _tied(
     return n, wide_bound
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _take_tied(
     of: SegmentPatterns, unseen: _Unseen, tied: _Found, n_tied: int, bound: int, wide_bound: int, k: int,
     into: _Candidates, n: int,
@@ -247,7 +248,7 @@ def _take_tied(
     return n, stop - n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _hide(excluded: I64Array, start: int, stop: int, of: SegmentPatterns, unseen: _Unseen, change: int) -> None:
     """Counts rows among the unseen, or no longer; one that is named twice counts once."""
     for i in range(start, stop):

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.search.select import emit, keep, kth_of_few, part, settle
 from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array, U64Array
 
@@ -21,7 +22,7 @@ CLASSES_PER_NEIGHBOUR = 4
 ROWS_PER_CLASS = 32
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Array, tables: I32Array) -> None:
     """(T, 256) cost of every reference byte against this query's byte."""
     for t in range(len(step_byte)):
@@ -63,7 +64,7 @@ def _count_ones(_typing: Any, byte: Any) -> Any:
 _ones: Any = intrinsic(_count_ones)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _add_two(a: U8Array, mine_a: int, mask_a: int, b: U8Array, mine_b: int, mask_b: int, total: Any) -> None:
     x, y, p, q = np.uint8(mine_a), np.uint8(mine_b), np.uint8(mask_a), np.uint8(mask_b)
     for r in range(len(total)):
@@ -87,7 +88,7 @@ def _prefix_counts(
             _add_two(strip[a], alleles[a], called[a] & step_mask[step], strip[b], alleles[b], mask_b, after)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
     """near = high - low, and least the smaller of itself and near; a loop of its own so that it becomes SIMD."""
     for i in range(len(near)):
@@ -95,7 +96,7 @@ def _subtract(low: Any, high: Any, near: Any, least: Any) -> None:
         least[i] = near[i] if near[i] < least[i] else least[i]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _candidates(
     low: Any, high: Any, n_rows: int, excluded: I64Array, k: int, far: Any, near: Any, least: Any, scratch: Any,
     rows: I64Array, found: I64Array,
@@ -207,7 +208,7 @@ def scan(
             emit(n, k, near, wide, hashes, rows, order, ids, max(unit, 1), out_ids[g, q], out_distances[g, q])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _row_distance(
     strip: U8Array, halves: I32Array, alleles: U8Array, called: U8Array, bits: I64Array, row: int
 ) -> np.int64:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.types import F32Array, I32Array, I64Array, U64Array
 
 STEPS_PER_UNIT = 1024.0
@@ -27,7 +28,7 @@ def splitmix64(x: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def kth(values: Any, n: int, k: int) -> Any:
     """The k-th smallest (from 0) of values[:n], which it reorders (Hoare's quickselect)."""
     low, high = 0, n - 1
@@ -52,7 +53,7 @@ def kth(values: Any, n: int, k: int) -> Any:
     return values[k]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def kth_of_few(values: Any, n: int, k: int, scratch: Any) -> Any:
     """The k-th smallest (from 0) of values[:n]; of a few by insertion, where most values are passed over at once."""
     if k >= FEW:
@@ -73,7 +74,7 @@ def kth_of_few(values: Any, n: int, k: int, scratch: Any) -> Any:
     return scratch[k]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def keep(key: Any, first: Any, second: Any, start: int, n: int, k: int, scratch: Any) -> tuple[int, int]:
     """Keeps of entries [start, start + n) those that may be among the k smallest by key, smaller ones first.
 
@@ -85,7 +86,7 @@ def keep(key: Any, first: Any, second: Any, start: int, n: int, k: int, scratch:
     return part(key, first, second, start, n, kth_of_few(key[start:], n, k - 1, scratch))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def part(key: Any, first: Any, second: Any, start: int, n: int, kth: Any) -> tuple[int, int]:
     """Puts entries below `kth` first and those equal to it next; how many there are of each."""
     less = 0
@@ -107,13 +108,13 @@ def part(key: Any, first: Any, second: Any, start: int, n: int, kth: Any) -> tup
     return less, ties - less
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _hashes(rows: I64Array, start: int, n: int, keys: U64Array, segment_hash: np.uint64, hashes: U64Array) -> None:
     for i in range(start, start + n):
         hashes[i] = splitmix64(keys[rows[i]] ^ segment_hash)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _before(a: int, b: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array) -> bool:
     if near[a] != near[b]:
         return bool(near[a] < near[b])
@@ -124,7 +125,7 @@ def _before(a: int, b: int, near: I64Array, wide: I64Array, hashes: U64Array, ro
     return bool(rows[a] < rows[b])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def _order(n: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Array, order: I64Array) -> None:
     """Shell sort of 0..n-1 into the full order."""
     for i in range(n):
@@ -143,7 +144,7 @@ def _order(n: int, near: I64Array, wide: I64Array, hashes: U64Array, rows: I64Ar
         gap //= 3
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def settle(
     less: int,
     ties: int,
@@ -167,7 +168,7 @@ def settle(
     return first_by_hash(less, open_ties, k, wide, hashes, rows, scratch_hash)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def first_by_hash(
     less: int, ties: int, k: int, wide: I64Array, hashes: U64Array, rows: I64Array, scratch: U64Array
 ) -> int:
@@ -187,7 +188,7 @@ def first_by_hash(
     return less
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@leaf
 def emit(
     n: int,
     k: int,

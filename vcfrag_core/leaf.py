@@ -1,0 +1,25 @@
+"""How functions are compiled that compiled loops call.
+
+A leaf makes no arrays, and in return counts no references to those that it is given: an atomic addition for each that
+goes in and another as it comes out are 150 ns for ten arrays, where what is done may take 20. Assigning a row to a row
+may make one, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def leaf(function: _Function) -> _Function:
+    """The function compiled, without the GIL."""
+    return cast(_Function, cast(Any, numba.njit)(cache=True, nogil=True, _nrt=False)(function))
+
+
+def reordered_leaf(function: _Function) -> _Function:
+    """The same for sums that may be taken in any order."""
+    return cast(_Function, cast(Any, numba.njit)(cache=True, nogil=True, fastmath=True, _nrt=False)(function))

@@ -301,7 +301,9 @@ class _Run:
         )
         draw_phases(model, sample.key + number, phases, copied)
         sample.phases = phases
-        sample.rates = rates_of_paths(model, stretches.steps_cm, phases, copied, parameters)
+        # Of the last round's, how many are asked for changes nothing.
+        some = slice(parameters.agreeing)
+        sample.rates = rates_of_paths(model, stretches.steps_cm, phases[some], copied[some], parameters)
         sample.copied = np.empty((len(candidates), parameters.kept), dtype=np.int32)
         most_copied(copied, stretches.segments, len(self._reference.words), sample.copied)
         rows = self._chain_rows(sample, stretches, candidates)

@@ -104,6 +104,14 @@ def test_phaser__threads_company_order_and_number_of_draws_change_nothing(panel:
         assert np.array_equal(alone.consensus_of(place), whole.consensus_of(s))
 
 
+def test_phaser__more_draws_than_make_the_consensus_change_nothing(panel: Panel, truth: I8Array) -> None:
+    few, targets = dataclasses.replace(PARAMETERS, agreeing=3), unphased(truth)
+    asked, more = (phaser(panel, parameters=few).phase(targets, draws=draws) for draws in (2, 12))
+    assert np.array_equal(asked.targets.alleles, more.targets.alleles)
+    assert np.array_equal(asked.probability, more.probability, equal_nan=True)
+    assert all(np.array_equal(asked.draws_of(s), more.draws_of(s)[:2]) for s in range(N_TARGETS))
+
+
 def test_phaser__draws_that_are_swept_apart_are_the_same(
     panel: Panel, truth: I8Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:

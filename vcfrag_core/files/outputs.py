@@ -104,6 +104,22 @@ def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
     return path
 
 
+def check_sample_names(path: str | Path, samples: Sequence[str]) -> None:
+    """Refuses names that the tables beside a .bgen or .pgen cannot hold: their columns are parted by white space.
+
+    Raises:
+        ConfigError: A name has white space, or is 0, which is nobody's there.
+    """
+    if suffix_of(path) not in _WITHOUT_FIELDS:
+        return
+    wrong = next((name for name in samples if name == "0" or name.split() != [name]), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"--out {path}: a {suffix_of(path)} cannot name the sample {wrong!r}; give it another name with `bcftools"
+            " reheader --samples`, or write a .vcf.gz or .bcf"
+        )
+
+
 def open_writer(
     path: Path,
     chosen: OutputFormat,

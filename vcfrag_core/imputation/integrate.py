@@ -127,11 +127,14 @@ def _mean(dosage: F32Array, turned: BoolArray) -> Integrated:
 
 
 def _plus(mean: Integrated, corrected: Integrated, copied: Integrated) -> Integrated:
-    """The mean, changed by as much as the correction changed that of a few draws."""
-    return Integrated(
-        dosage=np.clip(mean.dosage + (corrected.dosage - copied.dosage), 0, 1),
-        both=np.clip(mean.both + (corrected.both - copied.both), 0, 1),
-    )
+    """The mean, changed by as much as the correction changed that of a few draws.
+
+    Both carry ALT as often as the haplotypes' probabilities allow: not less than both must, nor more than either does.
+    """
+    dosage = np.clip(mean.dosage + (corrected.dosage - copied.dosage), 0, 1)
+    least = np.maximum(0, dosage.sum(axis=0, keepdims=True) - 1)
+    both = np.clip(mean.both + (corrected.both - copied.both), least, dosage.min(axis=0, keepdims=True))
+    return Integrated(dosage=dosage, both=both)
 
 
 def _turned(phased: Phased, sample: int, cm: F64Array, all_cm: F64Array) -> BoolArray:

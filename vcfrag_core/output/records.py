@@ -250,8 +250,8 @@ def records_at(
 def independent_dosage(dosage: F32Array, known: BoolArray, both: F32Array, ploidy: Ploidy) -> F32Array:
     """(Q, L) dosages of two independent haplotypes that give each genotype its probability, as nearly as such can.
 
-    What R2 is estimated from: whether ALT is on this haplotype or on that one must not look like not knowing whether
-    it is there.
+    A sample's two keep their sum, so that the frequency of ALT is that of the dosages. What R2 is estimated from:
+    whether ALT is on this haplotype or on that one must not look like not knowing whether it is there.
 
     Args:
         dosage: (Q, L) haplotype dosages, known alleles as 0 and 1.
@@ -265,6 +265,7 @@ def independent_dosage(dosage: F32Array, known: BoolArray, both: F32Array, ploid
         one, other = first[s], first[s] + 1
         total = dosage[one] + dosage[other]
         half = np.sqrt(np.maximum(0, total**2 - 4 * both[s])) / 2
+        half = np.minimum(half, np.minimum(total, 2 - total) / 2)
         free = np.isfinite(both[s]) & ~known[one] & ~known[other]
         made[one] = np.where(free, np.clip(total / 2 + half, 0, 1), dosage[one])
         made[other] = np.where(free, np.clip(total / 2 - half, 0, 1), dosage[other])

@@ -29,7 +29,10 @@ Qc = Annotated[
 ]
 KeepGoingWhere = Annotated[
     list[KeepGoing] | None,
-    typer.Option(help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged."),
+    typer.Option(
+        help="Go on where sparse: a stretch has too few typed sites; damaged: many sites are damaged, or samples lack"
+        " reference calls."
+    ),
 ]
 Serving = Annotated[
     TargetsAsReference,

@@ -28,6 +28,7 @@ from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.sites import site_tests as target_qc
 from vcfrag_core.targets.sites.duplicates import Discordance, lend_calls
 from vcfrag_core.targets.sites.matching import Matching, check_build, match_records
+from vcfrag_core.targets.sites.reference_calls import refuse_variants_only
 from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups
@@ -341,7 +342,7 @@ def refuse_unusable(target: CheckedTarget, config: ImputeConfig) -> None:
     """Refuses a contig of which nothing can be used.
 
     Raises:
-        TargetError: Another genome build, or no record that is a panel site.
+        TargetError: Another genome build, no record that is a panel site, or samples of which there are variants only.
     """
     records, panel, matching = target.records, target.panel, target.matching
     check_build(records, panel, matching.build)
@@ -359,6 +360,11 @@ def refuse_unusable(target: CheckedTarget, config: ImputeConfig) -> None:
             f"contig {records.contig}: none of {records.n_records} records can be used ({counts}); the panel spans"
             f" {panel.contig}:{panel.positions[0]}-{panel.positions[-1]}",
             path=records.source,
+        )
+    if KeepGoing.DAMAGED not in config.keep_going:
+        frequency, source = target.frequency[target.sites], records.source
+        refuse_variants_only(
+            target.alleles, frequency, target.ploidy, records.samples, contig=target.label, source=source
         )
 
 

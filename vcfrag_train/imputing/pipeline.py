@@ -14,7 +14,7 @@ import numpy as np
 
 from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.lock import refuse_other_writer, sole_writer
-from vcfrag_core.files.outputs import open_writer
+from vcfrag_core.files.outputs import check_sample_names, open_writer
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
@@ -132,6 +132,7 @@ def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCa
         everyone = len(target[0].samples)
         target = [select_samples(records, config.samples) for records in target]
         reporter.say(describe(target[0].samples, everyone))
+    check_sample_names(config.out, target[0].samples)
     if config.phased_input is PhasedInput.REQUIRE:
         refuse_unphased(target)
     return target, None if config.cohort is None else read_cohort(config.cohort)

@@ -209,9 +209,12 @@ def _lines(
         f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
         for a, b in target.thin
     ]
-    worst = int(np.nan_to_num(rates).argmax())
-    if rates[worst] > _HIGH_MISSING:
-        lines.append(f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles")
+    worst, n_high = int(np.nan_to_num(rates).argmax()), int((rates > _HIGH_MISSING).sum())
+    if n_high:
+        more = f" (and {n_high - 1} other samples more than {_HIGH_MISSING:.0%})" if n_high > 1 else ""
+        lines.append(
+            f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles{more}"
+        )
     return lines
 
 

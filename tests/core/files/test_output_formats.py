@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from tests.conftest import mosaic_panel
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, TruncatedFileError
 from vcfrag_core.files.bgen.probabilities import ProbabilityTable, on_grid
-from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, open_writer
+from vcfrag_core.files.outputs import (
+    BgenValues,
+    OutputFormat,
+    PgenValues,
+    check_output,
+    check_sample_names,
+    open_writer,
+)
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.files.records import count_records, read_records, write_records
 from vcfrag_core.output.genotypes import NONE, ONE
@@ -209,6 +216,15 @@ def test_check_output__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigError, match=r"bgen is not installed; run: pip install 'vcfrag\[bgen\]'"):
         check_output(tmp_path / "o.bgen")
     assert check_output(tmp_path / "o.pgen") == tmp_path / "o.pgen"
+
+
+@pytest.mark.parametrize("name", ["a b", "0", "a\tb"])
+def test_check_sample_names__white_space_and_nobodys_name(name: str) -> None:
+    for suffix in (".bgen", ".pgen"):
+        check_sample_names(f"o{suffix}", ("a", "x,y"))
+        with pytest.raises(ConfigError, match="cannot name the sample"):
+            check_sample_names(f"o{suffix}", ("a", name))
+    check_sample_names("o.vcf.gz", ("a", name))
 
 
 def test_pgen__without_a_record(tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def test_read_target__what_is_written_is_read(tmp_path: Path) -> None:
     assert records.label(1) == "20:20 A>C"
 
 
+@pytest.mark.parametrize("other", ["<NON_REF>", "<*>"])
+def test_read_target__any_other_allele_is_none_and_is_missing_where_it_is_called(tmp_path: Path, other: str) -> None:
+    lines = [record(10, ["0|1", "1|2", "0|0"], alt=f"G,{other}"), record(20, ["0|0", "0|1", "0|0"], alt=other)]
+    (records,) = read_target(target(tmp_path, *lines))
+    assert records.alts == (("G",), ())
+    assert records.alleles.tolist() == [[[0, 1], [1, -1], [0, 0]], [[0, 0], [0, -1], [0, 0]]]
+
+
+def test_read_target__a_record_that_stands_for_many_sites_is_refused(tmp_path: Path) -> None:
+    end = '##INFO=<ID=END,Number=1,Type=Integer,Description="Last position">\n#CHROM'
+    text = vcf_text(SAMPLES, [record(10, ["0/0"] * 3, alt="<NON_REF>", info="END=12")]).replace("#CHROM", end)
+    with pytest.raises(InputError, match=r"20:10 A><NON_REF>: stands for all sites to its END.*--gvcf2vcf"):
+        read_target(write_vcf(tmp_path / "g.vcf", text))
+
+
 def test_read_target__allele_that_the_record_does_not_have(tmp_path: Path) -> None:
     path = target(tmp_path, record(10, ["0|1", "0|2", "1|1"]))
     with pytest.raises(NotVcfError, match=r"record 20:10 A>C, sample B: names an allele"):

@@ -11,6 +11,7 @@ from tests.conftest import mosaic_panel
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.integrate import Corrected, integrate
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -85,3 +86,18 @@ def test_integrated__a_model_that_leaves_every_site_to_copying_changes_nothing(
     np.testing.assert_allclose(imputed(panel, genetic_map, phased, silent), copied, atol=1e-6)
     speaking = imputed(panel, genetic_map, phased, load_model())
     assert not np.allclose(speaking[0], copied[0], atol=1e-3)
+
+
+def test_integrate__both_haplotypes_carry_alt_as_often_as_their_probabilities_allow(phased: Phased) -> None:
+    rng, samples, n_sites = np.random.default_rng(1), np.arange(N_TARGETS - 1), 20
+    cm = np.linspace(0, 8, phased.targets.alleles.shape[1])
+
+    def draw(n: int) -> np.ndarray:
+        return rng.beta(0.3, 0.3, (n, n_sites)).astype(np.float32)
+
+    copied = draw(2 * N_DRAWS * len(samples))
+    few = [Corrected(draw(4), draw(4)) for _ in samples]
+    found = integrate(phased, samples, copied, few, cm, 0)
+    one, other = found.dosage[::2], found.dosage[1::2]
+    assert bool((found.both >= np.maximum(0, one + other - 1) - 1e-6).all())
+    assert bool((found.both <= np.minimum(one, other) + 1e-6).all())

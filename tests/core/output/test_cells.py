@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vcfrag_core.errors import NotFiniteError, RangeError
 from vcfrag_core.output.genotypes import NONE, ONE, thousandths
-from vcfrag_core.output.records import cells_of
+from vcfrag_core.output.records import cells_of, independent_dosage
 from vcfrag_core.panel.ploidy import Ploidy
 
 N_SITES = 12
@@ -30,6 +30,17 @@ def test_cells_of__are_those_made_step_by_step(seed: int, counts: list[int]) -> 
     assert np.array_equal(found.known, known)
     assert np.array_equal(found.believed, np.where(known, alleles.astype(np.float32), dosage))
     assert np.array_equal(found.dosage, ploidy.pairs(rounded, NONE).transpose(2, 0, 1))
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_independent_dosage__keeps_the_sum_of_a_samples_two_haplotypes(seed: int) -> None:
+    rng, ploidy = np.random.default_rng(seed), Ploidy.of(np.array([2, 2, 1]))
+    dosage, both = rng.random((5, N_SITES)).astype(np.float32), rng.random((3, N_SITES)).astype(np.float32)
+    both[2], both[rng.random(both.shape) < 0.2] = np.nan, np.nan
+    made = independent_dosage(dosage, rng.random(dosage.shape) < 0.2, both, ploidy)
+    assert made.min() >= 0
+    assert made.max() <= 1
+    np.testing.assert_allclose(ploidy.sums(made), ploidy.sums(dosage), atol=1e-6)
 
 
 @pytest.mark.parametrize(("value", "error"), [(np.nan, NotFiniteError), (1.01, RangeError), (-0.01, RangeError)])

@@ -37,6 +37,10 @@ _MIN_MB = 1.0
 # In a piece, the stretch before it tells, too: a map in centimorgan begins where the contig does.
 _MIN_CM_PER_MB_OF_PIECE = 0.1
 _MIN_MB_OF_PIECE = 0.5
+# Bees have 26, yeast 350 on contigs of less than 2 Mb; base pairs taken for centimorgans are a million.
+_MAX_CM_PER_MB = 60.0
+_MIN_MB_OF_CONTIG = 5.0
+_MAX_CM_PER_MB_OF_PIECE = 10_000.0
 
 # So many lines tell which of two columns names the contig, where no header does.
 _LINES_THAT_TELL: Final = 10_000
@@ -142,7 +146,7 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
 
     Raises:
         GeneticMapError: As `read_genetic_map`, or the map covers less than half of the panel's sites, or has so few
-            centimorgan that they are Morgans.
+            centimorgan that they are Morgans, or so many that they are base pairs.
     """
     first, last = int(panel.positions[0]), int(panel.positions[-1])
     if path is None:
@@ -166,6 +170,7 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
 
 
 def _check_units(path: str | Path, genetic_map: GeneticMap) -> None:
+    """Refuses Morgans, base pairs, and hundredths of a centimorgan."""
     mb = float(genetic_map.positions[-1] - genetic_map.positions[0]) / 1e6
     cm = float(genetic_map.cm[-1] - genetic_map.cm[0])
     least_at_end = _MIN_CM_PER_MB_OF_PIECE * float(genetic_map.positions[-1]) / 1e6
@@ -175,6 +180,13 @@ def _check_units(path: str | Path, genetic_map: GeneticMap) -> None:
         raise GeneticMapError(
             f"has {cm:.3g} cM in {mb:.3g} Mb of {genetic_map.contig}, {cm / mb:.2g} per Mb: are these Morgans?"
             " Multiply them by 100; where they are none, give the map of the whole contig",
+            path=path,
+        )
+    most = _MAX_CM_PER_MB if mb >= _MIN_MB_OF_CONTIG else _MAX_CM_PER_MB_OF_PIECE
+    if mb and cm > most * mb:
+        raise GeneticMapError(
+            f"has {cm:.3g} cM in {mb:.3g} Mb of {genetic_map.contig}, {cm / mb:.3g} per Mb: are these base pairs, or"
+            " centimorgans times 100? Centimorgans are wanted",
             path=path,
         )
 

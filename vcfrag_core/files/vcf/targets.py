@@ -20,6 +20,8 @@ _BLOCK = 2048
 # Calls that wait to be turned into alleles: of a large cohort fewer records.
 _MAX_WAITING = 4_000_000
 _MAX_ALLELES = 126
+# "Any other allele", as callers write it of a site at which they have seen none, or in a gVCF.
+_UNSPECIFIED = ("<NON_REF>", "<*>")
 # PLINK 1 writes the commoner allele as REF, and says so.
 _PHASE_SETS = re.compile(r"^##FORMAT=<ID=PS,Number=1,Type=Integer", re.MULTILINE)
 _PROVISIONAL = re.compile(r"^##(?:source=PLINKv1|INFO=<ID=PR,)", re.MULTILINE)
@@ -42,7 +44,8 @@ def read_vcf_target(
         EmptyInputError: No sample.
         PloidyError: A call of more than two alleles.
         UnsortedError: Positions that fall, or a contig that comes again.
-        NotVcfError, TruncatedFileError, UnknownContigError, InputError: What `open_vcf` refuses; a record without GT.
+        NotVcfError, TruncatedFileError, UnknownContigError, InputError: What `open_vcf` refuses; a record without GT; a
+            gVCF, one record of which stands for many sites.
     """
     own = _own_region(path, region)
     with open_vcf(path, threads=threads, region=own) as reader:
@@ -125,6 +128,7 @@ class _Contig:
         self._positions: list[int] = []
         self._refs: list[str] = []
         self._alts: list[tuple[str, ...]] = []
+        self._n_alts: list[int] = []
         self._ids: list[str] = []
         self._ref_is_known: list[bool] = []
         self._labels: list[str] = []
@@ -136,8 +140,10 @@ class _Contig:
     def add(self, record: Record) -> None:
         """Takes a record."""
         position, (ref, *others) = int(record.POS), alleles_named(record)
-        alts = tuple(others)
-        label = f"{self.name}:{position} {ref}>{','.join(alts) or '.'}"
+        alts = tuple(others[:-1] if others and others[-1] in _UNSPECIFIED else others)
+        label = f"{self.name}:{position} {ref}>{','.join(others) or '.'}"
+        if others and not alts:
+            self._refuse_block(record, label)
         if self._positions and position < self._positions[-1]:
             raise UnsortedError(
                 f"comes after position {self._positions[-1]}; `bcftools sort` puts records in order",
@@ -150,6 +156,7 @@ class _Contig:
         self._positions.append(position)
         self._refs.append(ref)
         self._alts.append(alts)
+        self._n_alts.append(len(others))
         self._ids.append(record.ID or ".")
         self._ref_is_known.append(not self._is_provisional(record))
         self._labels.append(label)
@@ -193,7 +200,8 @@ class _Contig:
         alleles = (calls >> 1) - 1
         alleles[none] = NONE
         self._check_numbers(alleles)
-        alleles[alleles > _MAX_ALLELES] = MISSING
+        named = np.array([len(alts) for alts in self._alts[-len(alleles) :]])
+        alleles[alleles > np.minimum(named, _MAX_ALLELES)[:, None, None]] = MISSING
         self._alleles.append(alleles.astype(np.int8))
         phased = (calls[:, :, 1] & 1) == 1
         self._is_phased.append(phased | none[:, :, 1] | (alleles[:, :, 0] == alleles[:, :, 1]))
@@ -201,17 +209,31 @@ class _Contig:
         self._labels.clear()
 
     def _check_numbers(self, alleles: I32Array) -> None:
-        most = np.array([len(alts) for alts in self._alts[-len(alleles) :]])
+        most = np.array(self._n_alts[-len(alleles) :])
         wrong = (alleles > most[:, None, None]).any(axis=2)
         if wrong.any():
             record, sample = (int(i[0]) for i in np.nonzero(wrong))
             raise NotVcfError("names an allele that the record does not have", **self._where(record, sample))
 
+    def _refuse_block(self, record: Record, label: str) -> None:
+        with_info: InfoRecord = record  # type: ignore[assignment]
+        if with_info.INFO.get("END") is not None:
+            raise InputError(
+                "stands for all sites to its END, as in a gVCF; make a VCF of it, with GATK's GenotypeGVCFs or"
+                " `bcftools convert --gvcf2vcf --fasta-ref REF.fa`",
+                path=self._reader.path,
+                record=label,
+            )
+
     def _pairs(self, record: Record, label: str) -> I32Array:
         """(S, 2) codes of calls; the second is no allele where a call has one."""
         calls = raw_calls(record)
         if calls is None:
-            raise InputError("the record has no GT", path=self._reader.path, record=label)
+            raise InputError(
+                "the record has no GT; called genotypes are wanted: DS, GL and PL alone are not used",
+                path=self._reader.path,
+                record=label,
+            )
         if calls.shape[1] == 2:
             return calls
         if calls.shape[1] == 1:

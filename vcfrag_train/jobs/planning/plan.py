@@ -11,7 +11,7 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
 from vcfrag_core.files.atomic import temporary_folder
-from vcfrag_core.files.outputs import has_rows
+from vcfrag_core.files.outputs import check_sample_names, has_rows
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.target_reference import write_target_references
@@ -106,6 +106,7 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
         everyone = len(targets[0].samples)
         targets = [select_samples(calls, config.samples) for calls in targets]
         reporter.say(describe(targets[0].samples, everyone))
+    check_sample_names(config.out, targets[0].samples)
     if config.phased_input is PhasedInput.REQUIRE:
         refuse_unphased(targets)
     report = QcReport(config.targets, targets[0].samples, config.qc_table)

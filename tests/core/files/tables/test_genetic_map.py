@@ -184,6 +184,21 @@ def test_map_for__refuses_morgans(tmp_path: Path, layout: str) -> None:
     assert map_for(panel, in_cm).cm[-1] == pytest.approx(3.9)
 
 
+@pytest.mark.parametrize("factor", [1e6, 100.0])
+def test_map_for__refuses_base_pairs_and_hundredths(tmp_path: Path, factor: float) -> None:
+    rows = [(1_000_000, 1.0), (2_000_000, 2.5), (8_000_000, 9.0)]
+    path = write(tmp_path / "wrong.txt", lines_of("plink", [(p, factor * cm) for p, cm in rows]))
+    with pytest.raises(GeneticMapError, match="are these base pairs, or centimorgans times 100"):
+        map_for(panel_at(1_500_000, 3_000_000), path)
+
+
+def test_map_for__species_with_many_crossovers_are_no_base_pairs(tmp_path: Path) -> None:
+    bee = write(tmp_path / "bee.txt", lines_of("plink", [(1_000_000, 0.0), (28_000_000, 800.0)]))
+    yeast = write(tmp_path / "yeast.txt", lines_of("plink", [(1_000, 0.0), (1_500_000, 550.0)]))
+    assert map_for(panel_at(1_500_000, 20_000_000), bee).cm[-1] == pytest.approx(800)
+    assert map_for(panel_at(10_000, 1_400_000), yeast).cm[-1] == pytest.approx(550)
+
+
 def test_map_for__a_cold_stretch_of_less_than_a_megabase_is_no_morgans(tmp_path: Path) -> None:
     path = write(tmp_path / "cold.txt", lines_of("plink", [(1_000_000, 1.0), (1_900_000, 1.001)]))
     assert map_for(panel_at(1_500_000), path).cm[-1] == pytest.approx(1.001)

@@ -113,6 +113,8 @@ class ModelCheck:
         if self.certain:
             return f"the model is left out: {where} copying loses {self.loss:.2g} nats an allele, nothing to correct"
         judged = f"{where} it changes the loss of copying by {self.change:+.1%} ({error})"
+        if n == 1 and self.used:
+            return f"the model is used, as a single target cannot tell whether it helps: {judged}"
         return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
 
 

@@ -11,7 +11,7 @@ from vcfrag_train.cli.outputs import OUTPUT
 
 Map = Annotated[Path | None, typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle); 1 cM per Mb without one.")]
 Daemon = Annotated[
-    str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; one runs in this process without it.")
+    str | None, typer.Option(help="HOST:PORT of a running vcfrag-indexd; without it, this process searches itself.")
 ]
 Threads = Annotated[int, typer.Option(help="Threads that read, copy and compress.")]
 Json = Annotated[Path | None, typer.Option(help="Write all figures as JSON."), OUTPUT]

@@ -80,6 +80,11 @@ def likeness_lines(pairs: Sequence[Likeness], *, excluded: bool) -> list[str]:
         named = "; ".join(str(pair) for pair in here[:_NAMED])
         more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
         lines.append(f"{len({pair.sample for pair in here})} targets {what}: {named}{more}")
+    if excluded and all(pair.relation is not Relation.SAME for pair in pairs):
+        lines.append(
+            "--exclude-same-person leaves nobody out: no target is told to be a panel sample of another name. A part of"
+            " the genome cannot tell a person from a sibling; `vcfrag panel build --samples` makes a panel without"
+        )
     return lines
 
 

@@ -336,6 +336,7 @@ def test_impute__a_person_under_another_name_is_told_and_left_out_on_request(coh
 def test_impute__a_short_map_tells_no_person_from_a_sibling(cohort: Cohort, impute: Impute) -> None:
     planted = dataclasses.replace(cohort, truth=cohort.panel.select_samples([cohort.panel.samples[5]]))
     outcome = impute(planted.target(planted.lines(), samples=["renamed"]), "--exclude-same-person")
+    assert "--exclude-same-person leaves nobody out" in outcome.stderr
     assert [p["relation"] for p in outcome.summary["likeness"]] == ["not_decidable"]  # type: ignore[index]
     assert "too little of the genome to tell" in outcome.stderr
     assert "do not copy from themselves" not in outcome.stderr

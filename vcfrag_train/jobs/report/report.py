@@ -121,10 +121,16 @@ def _facts(summary: JobSummary) -> list[tuple[str, str]]:
         ("sites imputed", f"{sum(len(s.positions) for s in stretches) - n_typed:,}"),
         ("sites typed", f"{n_typed:,}"),
         ("samples in the panel", f"{len(summary.samples.in_panel):,}"),
-        ("relatives in the panel", f"{len(summary.samples.relatives):,}"),
+        ("relatives in the panel", _relatives(summary)),
         ("processor time", f"{cpu:.2g} s" if cpu < 100 else f"{cpu / 3600:.2g} h"),
         ("most memory of a process", f"{max(cost.peak_bytes for cost in summary.costs) / 1e9:.2g} GB"),
     ]
+
+
+def _relatives(summary: JobSummary) -> str:
+    undecided = {p["sample"] for p in summary.qc.get("likeness", ()) if p["relation"] == Relation.UNDECIDED}
+    n_undecided = len(undecided - set(summary.samples.relatives))
+    return f"{len(summary.samples.relatives):,}" + (f", {n_undecided:,} undecided" if n_undecided else "")
 
 
 def _plots(summary: JobSummary) -> list[Plot]:

@@ -86,8 +86,8 @@ print(held - mapped())
 # One that is loaded, one that is not.
 assert (kernels.bit_counts(pack(haplotypes), np.arange(6))[:10] == before).all()
 assert (before == haplotypes.sum(axis=0)).all()
-rows = kernels.observed_bits(pack(haplotypes), np.arange(6), np.array([1, 4], dtype=np.int32))
-assert (rows[:, 0] == haplotypes[:, 1] + 2 * haplotypes[:, 4]).all()
+columns = kernels.observed_columns(pack(haplotypes), np.arange(6), np.array([1, 4]))
+assert (columns[0] == haplotypes[:, 1] + 2 * haplotypes[:, 4]).all()
 """
 
 

@@ -100,9 +100,9 @@ def impute(config: ImputeConfig, reporter: Reporter | None = None) -> ImputeResu
 
 
 def _impute(config: ImputeConfig, reporter: Reporter) -> ImputeResult:
+    reach_daemon(config, reporter)
     inputs = input_states(config)
     refuse_tables_of_another(config, inputs)
-    reach_daemon(config, reporter)
     target, given = read_inputs(config, reporter)
     report = QcReport(config.targets, target[0].samples, config.qc_table)
     try:

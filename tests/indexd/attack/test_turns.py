@@ -61,7 +61,7 @@ def test_turns__a_small_search_waits_for_one_large_one_and_not_for_eight(eventua
         eventually(lambda: daemon.service.admission.load.calls == 9, "all of the greedy client's are admitted")
         small = index.request(handle, index.own(["S0004"]), k=SMALL_K)
         calls.append(rpc.IndexStub(modest).Search.future(small, timeout=90))
-        eventually(lambda: daemon.service.admission.load.calls == 10, "the modest client's is admitted")
+        eventually(lambda: daemon.rpc.searching.waiting == 9, "the modest client's waits for its turn, too")
         engine.go_on.set()
         assert [call.result().k for call in calls][-1] == SMALL_K
     assert engine.order.index(SMALL_K) <= 2

@@ -33,16 +33,8 @@ class WorkFolder:
         """The command that imputes the targets; what an earlier one wrote is gone."""
         for old in self.folder.glob(f"{out.partition('.')[0]}*"):
             old.unlink()
-        files: list[str | Path] = [
-            "--panel",
-            panel,
-            "--target",
-            self.target,
-            "--map",
-            self.map,
-            "--out",
-            self.folder / out,
-        ]
+        named = {"--panel": panel, "--target": self.target, "--map": self.map, "--out": self.folder / out}
+        files: list[str | Path] = [word for option in named.items() for word in option]
         return [vcfrag(), "impute", *files, *options]
 
 

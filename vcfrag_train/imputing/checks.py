@@ -10,6 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from vcfrag_core.errors import ProvenanceMismatchError, TargetError
+from vcfrag_core.files.outputs import check_sample_names
 from vcfrag_core.files.tables.qc import verdicts_of
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.output.genotypes import empirical_r2
@@ -20,7 +21,7 @@ from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser, unphased_samples
 from vcfrag_core.phasing.serving import TargetsAsReference, serving_samples
 from vcfrag_core.retrieval.queries import EXTERNAL, External
-from vcfrag_core.targets.calls import MISSING
+from vcfrag_core.targets.calls import MISSING, TargetCalls, refuse_unphased
 from vcfrag_core.targets.cohort import ContigDecisions, Verdict, apply_verdicts, beyond
 from vcfrag_core.targets.haplotypes import SexReport
 from vcfrag_core.targets.people import SampleMatch, match_samples
@@ -34,6 +35,8 @@ from vcfrag_core.targets.targets import Targets
 from vcfrag_core.targets.typed_groups import TypedGroup, typed_groups
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U8Array
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
+from vcfrag_train.imputing.selection import describe, select_samples
+from vcfrag_train.reporter import Reporter
 
 _NAMED = 5
 # Samples that are phased at a time: the phaser takes them at all sites.
@@ -253,6 +256,24 @@ class CheckedTarget:
     def verdicts(self) -> list[Verdict]:
         """Its rows of the QC table."""
         return verdicts_of(self.records, self.matching)
+
+
+def of_samples_asked(target: list[TargetCalls], config: ImputeConfig, reporter: Reporter) -> list[TargetCalls]:
+    """The calls of the samples that are asked for.
+
+    Raises:
+        ConfigError: The output cannot name one of them.
+        UnphasedError: A heterozygote is not phased, and is to be.
+        SampleTableError: See `select_samples`.
+    """
+    if config.samples is not None:
+        everyone = len(target[0].samples)
+        target = [select_samples(records, config.samples) for records in target]
+        reporter.say(describe(target[0].samples, everyone))
+    check_sample_names(config.out, target[0].samples)
+    if config.phased_input is PhasedInput.REQUIRE:
+        refuse_unphased(target)
+    return target
 
 
 def match_target(

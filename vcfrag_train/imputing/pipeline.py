@@ -14,7 +14,7 @@ import numpy as np
 
 from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.lock import refuse_other_writer, sole_writer
-from vcfrag_core.files.outputs import check_sample_names, open_writer
+from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
@@ -36,7 +36,7 @@ from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_core.retrieval.identity import mask_digest
-from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
+from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
@@ -45,10 +45,11 @@ from vcfrag_train.imputing.checks import (
     CheckedTarget,
     check_thin,
     match_target,
+    of_samples_asked,
     refuse_other_map,
     refuse_unusable,
 )
-from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
+from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
 from vcfrag_train.imputing.finished import input_states, mark_finished, refuse_tables_of_another
@@ -58,7 +59,7 @@ from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs_of_run
-from vcfrag_train.imputing.selection import chosen_sites, describe, not_in_panel, select_samples
+from vcfrag_train.imputing.selection import chosen_sites, not_in_panel
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
 
@@ -128,14 +129,7 @@ def read_inputs(config: ImputeConfig, reporter: Reporter) -> tuple[list[TargetCa
     reporter.stage("reading the target")
     around = None if config.region is None else str(with_margin(parse_region(config.region)))
     target = read_target(config.targets, region=around, threads=config.threads)
-    if config.samples is not None:
-        everyone = len(target[0].samples)
-        target = [select_samples(records, config.samples) for records in target]
-        reporter.say(describe(target[0].samples, everyone))
-    check_sample_names(config.out, target[0].samples)
-    if config.phased_input is PhasedInput.REQUIRE:
-        refuse_unphased(target)
-    return target, None if config.cohort is None else read_cohort(config.cohort)
+    return of_samples_asked(target, config, reporter), None if config.cohort is None else read_cohort(config.cohort)
 
 
 class Run:

@@ -11,23 +11,23 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError, UnknownContigError
 from vcfrag_core.files.atomic import temporary_folder
-from vcfrag_core.files.outputs import check_sample_names, has_rows
+from vcfrag_core.files.outputs import has_rows
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.target_reference import write_target_references
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.targets.calls import TargetCalls, refuse_unphased
-from vcfrag_train.imputing.checks import CheckedTarget
-from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
+from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_train.imputing.checks import CheckedTarget, of_samples_asked
+from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import input_states, refuse_tables_of_another
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
 from vcfrag_train.imputing.room import check_room
-from vcfrag_train.imputing.selection import chosen_sites, describe, select_samples
+from vcfrag_train.imputing.selection import chosen_sites
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
@@ -102,13 +102,7 @@ def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None
     targets = read_target(
         config.targets, region=around, threads=config.threads, waiting=config.scratch or cut.manifest.parent
     )
-    if config.samples is not None:
-        everyone = len(targets[0].samples)
-        targets = [select_samples(calls, config.samples) for calls in targets]
-        reporter.say(describe(targets[0].samples, everyone))
-    check_sample_names(config.out, targets[0].samples)
-    if config.phased_input is PhasedInput.REQUIRE:
-        refuse_unphased(targets)
+    targets = of_samples_asked(targets, config, reporter)
     report = QcReport(config.targets, targets[0].samples, config.qc_table)
     folder = job_folder(cut.manifest).resolve()
     try:

@@ -78,8 +78,8 @@ def parameters_for(observed_per_cm: float) -> CopyingParameters:
     """The parameters for data with this many observed sites per centimorgan.
 
     Between a genotyping array (60 per cM) and dense data (750 per cM) every number moves geometrically with the
-    density; beyond, it stays. Both ends were chosen on panel samples and generated panels (docs/accuracy.md,
-    docs/decisions/context-and-neighbours.md).
+    density; beyond, it stays. Both ends were chosen on panel samples and generated panels
+    (docs/decisions/copying-parameters.md, docs/decisions/context-and-neighbours.md).
 
     Raises:
         ConfigError: A density that is not positive.

@@ -61,7 +61,7 @@ MIN_SHOWN_MAF = 0.0075
 # Of switch rate and mismatch, for the lenient and the strict dosage: long copies with errors, or short ones without.
 OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
 # Sparse data leave many sites a little uncertain. To correct those below 2 % took as long again and moved r² by less
-# than 0.0001 (docs/accuracy.md).
+# than 0.0001 (docs/decisions/model-trials.md).
 CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
 SPARSE_BELOW_PER_CM = 250.0
 

@@ -31,7 +31,8 @@ from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, FloatArray
 
 # Jeffreys' prior of an allele, beside the reference's haplotypes: an imputed allele may be the other one though none of
-# the haplotypes that it is copied from carries it. Compared with other counts on panel samples in docs/accuracy.md.
+# the haplotypes that it is copied from carries it. docs/decisions/estimated-r2.md compares
+# it with other counts on panel samples.
 PSEUDO_COUNT: Final = 0.5
 # The r² of fewer samples is mostly chance, and of one there is none.
 FEWEST_SAMPLES: Final = 20

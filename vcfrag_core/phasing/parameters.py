@@ -23,7 +23,7 @@ class PhasingParameters:
         draws: As many of the last round may be asked for; a quarter of them are drawn in the rounds before.
         agreeing: So many of them make the consensus.
         integrated: Over so many imputation takes the mean unless told otherwise: what chance leaves to it then is at
-            most 1 % of the expected squared error of a dosage (docs/accuracy.md, *What chance leaves*).
+            most 1 % of the expected squared error of a dosage (docs/decisions/phasing-trials.md, *What chance leaves*).
         switch_per_cm: Rate of switches between candidates in the first round; later ones have each sample's own.
         mismatch: Probability that an allele differs from the copied one, likewise.
         block_sites: At most so many sites form a block, within which nobody switches.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer.main
@@ -46,8 +47,18 @@ def described(name: str, command: Any, heading: str) -> str:
     text = inspect.cleandoc(command.help or "")
     needed = [p for p in command.params if p.required]
     usage = " ".join([f"vcfrag {name}", *(shown(p) for p in needed), "[OPTIONS]"])
-    rows = "".join(row(p) for p in command.params if p.name != "help")
-    return f"\n{heading} {name}\n\n{text}\n\n    {usage}\n\n| option | meaning | default |\n| --- | --- | --- |\n{rows}"
+    groups: dict[str | None, list[Any]] = {}
+    for parameter in command.params:
+        if parameter.name != "help":
+            groups.setdefault(getattr(parameter, "rich_help_panel", None), []).append(parameter)
+    tables = "".join(table(title, parameters) for title, parameters in groups.items())
+    return f"\n{heading} {name}\n\n{text}\n\n    {usage}\n{tables}"
+
+
+def table(title: str | None, parameters: Sequence[Any]) -> str:
+    """A group of options under its title; those of no group have none."""
+    head = "" if title is None else f"\n{title}:\n"
+    return f"{head}\n| option | meaning | default |\n| --- | --- | --- |\n{''.join(row(p) for p in parameters)}"
 
 
 def shown(parameter: Any) -> str:

@@ -18,7 +18,7 @@ from vcfrag_core.files.targets import target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
 from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.calibrate.parameters import read_parameters
-from vcfrag_train.cli import options, target_options
+from vcfrag_train.cli import groups, options, target_options
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
 from vcfrag_train.imputing.finished import find_finished, input_states
@@ -53,97 +53,177 @@ def command(
         list[str] | None,
         typer.Option(help="Genetic map (PLINK, SHAPEIT or Beagle), or several as for --panel; 1 cM per Mb without."),
     ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Run folder of a trained model; without it, the model that ships with vcfrag.")
-    ] = None,
-    parameters: Annotated[
-        Path | None, typer.Option(help="Copying parameters, as `calibrate` writes them; estimated without.")
-    ] = None,
-    copying_only: Annotated[bool, typer.Option("--copying-only", help="Impute by copying alone.")] = False,
-    sex: target_options.Sex = None,
-    x_male_dosage: Annotated[
-        int, typer.Option(help="On X, DS of a man who surely carries ALT: 1, or 2 as association tools want it.")
-    ] = 1,
-    daemon: options.Daemon = None,
-    region: target_options.Region = None,
     threads: options.Threads = 1,
-    format: Annotated[
-        str, typer.Option(help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.")
-    ] = ",".join(DEFAULT_FORMATS),
-    bgen: Annotated[
-        BgenValues, typer.Option(help="What .bgen holds: probabilities of genotypes, or of the haplotypes' alleles.")
-    ] = BgenValues.GENOTYPES,
-    bgen_bits: Annotated[int, typer.Option(help="Bits of each probability in .bgen: 8 or 16.")] = 8,
-    pgen: Annotated[
-        PgenValues, typer.Option(help="What .pgen holds: dosages, or phased hard calls.")
-    ] = PgenValues.DOSAGE,
-    min_r2: Annotated[
-        float | None, typer.Option(help="Write imputed sites of at least this estimated r² only (INFO R2).")
-    ] = None,
-    sites: Annotated[
-        str, typer.Option(help="Sites to write: all, imputed, typed, or those of a FILE (VCF, or chrom pos ref alt).")
-    ] = "all",
+    sex: target_options.Sex = None,
+    region: target_options.Region = None,
     samples: Annotated[
-        Path | None, typer.Option(help="Impute the samples that this file names only, one name a line.")
+        Path | None,
+        typer.Option(
+            help="Impute the samples that this file names only, one name a line.", rich_help_panel=groups.READ
+        ),
     ] = None,
     panel_missing: target_options.PanelMissing = MissingRule.REFUSE,
     phased_input: Annotated[
         PhasedInput,
-        typer.Option(help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase."),
+        typer.Option(
+            help="Unphased heterozygotes: accept them and impute the mean over phase, or require phase.",
+            rich_help_panel=groups.PHASE,
+        ),
     ] = PhasedInput.ACCEPT,
     draws: Annotated[
         int | None,
-        typer.Option(help="Draws of each unphased sample's phase that are imputed; 14 to 16 by the density without."),
+        typer.Option(
+            help="Draws of each unphased sample's phase that are imputed; 14 to 16 by the density without.",
+            rich_help_panel=groups.PHASE,
+        ),
     ] = None,
     targets_as_reference: target_options.Serving = TargetsAsReference.AUTO,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder of a trained model; without it, the model that ships with vcfrag.",
+            rich_help_panel=groups.METHOD,
+        ),
+    ] = None,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copying parameters, as `calibrate` writes them; estimated without.", rich_help_panel=groups.METHOD
+        ),
+    ] = None,
+    copying_only: Annotated[
+        bool, typer.Option("--copying-only", help="Impute by copying alone.", rich_help_panel=groups.METHOD)
+    ] = False,
+    daemon: options.Daemon = None,
+    cohort: Annotated[
+        Path | None,
+        typer.Option(
+            help="Apply this cohort record; nothing is estimated or tested then.", rich_help_panel=groups.METHOD
+        ),
+    ] = None,
     fix_swaps: target_options.FixSwaps = False,
     fix_flips: target_options.FixFlips = False,
-    qc: target_options.Qc = None,
-    cohort: Annotated[
-        Path | None, typer.Option(help="Apply this cohort record; nothing is estimated or tested then.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     keep_going: target_options.KeepGoingWhere = None,
-    least_typed: Annotated[int, typer.Option(help="Typed sites that every site needs around it.")] = 8,
-    max_damaged_share: Annotated[float, typer.Option(help="Share of damaged typed sites that stops the run.")] = 0.1,
+    least_typed: Annotated[
+        int, typer.Option(help="Typed sites that every site needs around it.", rich_help_panel=groups.CHECKS)
+    ] = 8,
+    max_damaged_share: Annotated[
+        float, typer.Option(help="Share of damaged typed sites that stops the run.", rich_help_panel=groups.CHECKS)
+    ] = 0.1,
     loo_samples: Annotated[
-        int, typer.Option(help="Samples that test the typed sites by leave-one-out; 0: by frequency alone.")
+        int,
+        typer.Option(
+            help="Samples that test the typed sites by leave-one-out; 0: by frequency alone.",
+            rich_help_panel=groups.CHECKS,
+        ),
     ] = 16,
     loo_folds: Annotated[
-        int | None, typer.Option(help="Folds of leave-one-out; 5, or 2 where typed sites are dense.")
+        int | None,
+        typer.Option(
+            help="Folds of leave-one-out; 5, or 2 where typed sites are dense.", rich_help_panel=groups.CHECKS
+        ),
     ] = None,
-    pass_through: Annotated[
-        bool, typer.Option("--pass-through", help="Write target records that are no panel sites, too.")
-    ] = False,
     allow_panel_samples: target_options.AllowPanelSamples = False,
     exclude_same_person: Annotated[
         bool,
         typer.Option(
             "--exclude-same-person",
             help="Do not copy from panel samples who are the same person as a target by their genotypes.",
+            rich_help_panel=groups.CHECKS,
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes that impute at the same time, of --threads each.")] = 1,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="FORMAT fields among GT, DS, HDS, GP, LOO; written in this order.", rich_help_panel=groups.WRITTEN
+        ),
+    ] = ",".join(DEFAULT_FORMATS),
+    min_r2: Annotated[
+        float | None,
+        typer.Option(
+            help="Write imputed sites of at least this estimated r² only (INFO R2).", rich_help_panel=groups.WRITTEN
+        ),
+    ] = None,
+    sites: Annotated[
+        str,
+        typer.Option(
+            help="Sites to write: all, imputed, typed, or those of a FILE (VCF, or chrom pos ref alt).",
+            rich_help_panel=groups.WRITTEN,
+        ),
+    ] = "all",
+    x_male_dosage: Annotated[
+        int,
+        typer.Option(
+            help="On X, DS of a man who surely carries ALT: 1, or 2 as association tools want it.",
+            rich_help_panel=groups.WRITTEN,
+        ),
+    ] = 1,
+    bgen: Annotated[
+        BgenValues,
+        typer.Option(
+            help="What .bgen holds: probabilities of genotypes, or of the haplotypes' alleles.",
+            rich_help_panel=groups.WRITTEN,
+        ),
+    ] = BgenValues.GENOTYPES,
+    bgen_bits: Annotated[
+        int, typer.Option(help="Bits of each probability in .bgen: 8 or 16.", rich_help_panel=groups.WRITTEN)
+    ] = 8,
+    pgen: Annotated[
+        PgenValues,
+        typer.Option(help="What .pgen holds: dosages, or phased hard calls.", rich_help_panel=groups.WRITTEN),
+    ] = PgenValues.DOSAGE,
+    pass_through: Annotated[
+        bool,
+        typer.Option(
+            "--pass-through", help="Write target records that are no panel sites, too.", rich_help_panel=groups.WRITTEN
+        ),
+    ] = False,
+    qc: target_options.Qc = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Report of the run, an HTML page: what was read, and how good it likely is.",
+            rich_help_panel=groups.WRITTEN,
+        ),
+        OUTPUT,
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=groups.RUNNING)
+    ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(help="Processes that impute at the same time, of --threads each.", rich_help_panel=groups.RUNNING),
+    ] = 1,
     memory: Annotated[
-        str | None, typer.Option(help="What all processes may need together, such as 16G; chunks are cut to fit.")
+        str | None,
+        typer.Option(
+            help="What all processes may need together, such as 16G; chunks are cut to fit.",
+            rich_help_panel=groups.RUNNING,
+        ),
     ] = None,
     scratch: Annotated[
-        Path | None, typer.Option(help="Folder for temporary files; without it they lie beside the output.")
+        Path | None,
+        typer.Option(
+            help="Folder for temporary files; without it they lie beside the output.", rich_help_panel=groups.RUNNING
+        ),
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here."),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Report of the run, an HTML page: what was read, and how good it likely is."),
-        OUTPUT,
+        typer.Option(
+            help="Impute on a Dask cluster: HOST:PORT of its scheduler, or local for --jobs workers here.",
+            rich_help_panel=groups.RUNNING,
+        ),
     ] = None,
     windows_per_chunk: Annotated[
-        int | None, typer.Option(help="Windows of a chunk; without it about two minutes' work.")
+        int | None,
+        typer.Option(help="Windows of a chunk; without it about two minutes' work.", rich_help_panel=groups.RUNNING),
     ] = None,
     samples_per_chunk: Annotated[
-        int | None, typer.Option(help="Samples of a chunk; without it all, or as many as --memory has room for.")
+        int | None,
+        typer.Option(
+            help="Samples of a chunk; without it all, or as many as --memory has room for.",
+            rich_help_panel=groups.RUNNING,
+        ),
     ] = None,
 ) -> None:
     """Imputes target samples against a panel into a VCF, BCF, BGEN or PGEN file."""

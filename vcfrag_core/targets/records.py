@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 
-import numpy as np
-
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.calls import nowhere, refuse_where
-from vcfrag_core.types import BoolArray, I8Array, I32Array
+from vcfrag_core.targets.calls import refuse_where
+from vcfrag_core.targets.columns import RecordColumns
 
 
 class Reason(enum.StrEnum):
@@ -81,63 +79,26 @@ MEANING = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TargetRecords:
-    """All records of one contig of the target, sorted by position.
+class TargetRecords(RecordColumns):
+    """All records of one contig of the target, haplotype by haplotype.
 
     Attributes:
-        contig: Its name in the target.
-        samples: S sample names.
         ploidy: Which haplotypes are whose.
-        positions: (R,) 1-based positions.
-        refs: R reference alleles, in upper case.
-        alts: R tuples of ALT alleles, in upper case; empty where there is none.
-        site_ids: R identifiers.
         alleles: (R, H) allele numbers, -1 missing.
         is_phased: (R, S) false where a sample is heterozygous and it is not known which haplotype has which allele;
             the order of the two says nothing then.
-        ref_is_known: (R,) whether REF is the reference genome's, and not just one of two alleles.
-        phase_sets: (R, S) phase set of each call, as `TargetCalls` has it; or None.
-        contig_length: Base pairs of the contig where the header says so.
-        build: The assembly of the human genome that the whole file tells, `genome.markers.told_build`.
-        split_at: Positions of records that had several ALT alleles, as `TargetCalls` has them.
-        source: The file.
     """
 
-    contig: str
-    samples: tuple[str, ...]
     ploidy: Ploidy
-    positions: I32Array
-    refs: tuple[str, ...]
-    alts: tuple[tuple[str, ...], ...]
-    site_ids: tuple[str, ...]
-    alleles: I8Array
-    is_phased: BoolArray
-    ref_is_known: BoolArray
-    phase_sets: I32Array | None = None
-    contig_length: int | None = None
-    build: str | None = None
-    split_at: I32Array = dataclasses.field(default_factory=nowhere)
-    source: str = ""
 
     def __post_init__(self) -> None:
-        n = len(self.positions)
-        if not len(self.refs) == len(self.alts) == len(self.site_ids) == n:
-            raise ShapeError(f"{n} positions, {len(self.refs)} REF, {len(self.alts)} ALT, {len(self.site_ids)} ids")
-        if self.alleles.shape != (n, self.ploidy.n_haplotypes) or self.alleles.dtype != np.int8:
-            raise ShapeError(f"{n} records of {self.ploidy.n_haplotypes} haplotypes: alleles are {self.alleles.shape}")
-        if self.is_phased.shape != (n, len(self.samples)):
-            raise ShapeError(f"{n} records of {len(self.samples)} samples: phase {self.is_phased.shape}")
+        RecordColumns.__post_init__(self)
+        if self.alleles.shape != (self.n_records, self.ploidy.n_haplotypes):
+            raise ShapeError(
+                f"{self.n_records} records of {self.ploidy.n_haplotypes} haplotypes: alleles are {self.alleles.shape}"
+            )
         if len(self.samples) != self.ploidy.n_samples:
             raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
-
-    @property
-    def n_records(self) -> int:
-        return len(self.positions)
-
-    def label(self, record: int) -> str:
-        """`contig:position REF>ALT`, for messages."""
-        alts = ",".join(self.alts[record]) or "."
-        return f"{self.contig}:{self.positions[record]} {self.refs[record]}>{alts}"
 
     def refuse_unphased(self) -> None:
         """For those who need phase.
@@ -146,18 +107,3 @@ class TargetRecords:
             UnphasedError: A heterozygote is not phased; says how many there are, and names the first.
         """
         refuse_where([(self.source, self.label, self.samples, ~self.is_phased)])
-
-    def select(self, keep: BoolArray) -> TargetRecords:
-        """The chosen records only."""
-        chosen = np.flatnonzero(keep).tolist()
-        return dataclasses.replace(
-            self,
-            positions=self.positions[keep],
-            refs=tuple(self.refs[i] for i in chosen),
-            alts=tuple(self.alts[i] for i in chosen),
-            site_ids=tuple(self.site_ids[i] for i in chosen),
-            alleles=self.alleles[keep],
-            is_phased=self.is_phased[keep],
-            ref_is_known=self.ref_is_known[keep],
-            phase_sets=None if self.phase_sets is None else self.phase_sets[keep],
-        )

@@ -14,7 +14,8 @@ from vcfrag_core.evidence.evidence import gather_evidence
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
-from vcfrag_core.model.network import ImputationModel, ModelInput
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.panel.ploidy import Ploidy
 
 UNCERTAIN = 96

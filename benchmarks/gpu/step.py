@@ -12,7 +12,8 @@ from benchmarks import step
 from benchmarks.gpu.device import seconds
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
-from vcfrag_core.model.network import ImputationModel, ModelInput
+from vcfrag_core.model.network import ImputationModel
+from vcfrag_core.model.tensors import ModelInput
 
 N_QUERIES = 32
 PEAK_BF16 = 989e12  # of an H100 or H200, dense, by the datasheet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from vcfrag_core.copying.layer import kernels_on
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.evidence.evidence import OtherWay
 from vcfrag_core.evidence.inputs import MIN_PROBABILITY, N_TOGETHER
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.types import FloatArray
-
-if TYPE_CHECKING:
-    from vcfrag_core.model.network import ModelInput
 
 
 def copied_otherwise(batch: ModelInput) -> ModelInput:

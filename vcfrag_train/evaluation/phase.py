@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import html
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from vcfrag_core.errors import ConfigError, EmptyInputError
 from vcfrag_core.files.dosages import read_phased, sample_names
@@ -20,15 +15,7 @@ from vcfrag_core.files.vcf.reader import Region, name_contigs, open_vcf, parse_r
 from vcfrag_core.scoring.bootstrap import Interval, bootstrap_weights, interval
 from vcfrag_core.scoring.phase import PAIRS, RATES, UNPHASED_HETS, PhaseErrors, error_rates, phase_errors
 from vcfrag_core.types import F64Array, I64Array
-from vcfrag_train.evaluation.tables import percent
 from vcfrag_train.evaluation.truth import EvaluationConfig
-
-_SHOWN = {
-    "switch_error": "switch error",
-    "flips": "flips",
-    "switches_without_flips": "switches, no flips",
-    "blockwise_error": "blockwise error",
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,88 +147,3 @@ def _common_samples(phased: tuple[tuple[str, Path], ...], truth: Path) -> tuple[
     if not samples:
         raise EmptyInputError("no sample is in the truth and in every phased file", path=truth)
     return samples
-
-
-def print_phase(evaluation: PhaseEvaluation, console: Console) -> None:
-    """Prints a row for each file."""
-    n_pairs = int(evaluation.methods[0].errors.pair_sites.sum())
-    console.print(
-        f"{len(evaluation.samples)} samples, {len(evaluation.positions):,} sites of contig {evaluation.contig},"
-        f" {n_pairs:,} pairs of neighbouring heterozygotes"
-    )
-    table = Table(title=f"errors of phase ({100 * evaluation.level:g} % intervals)", title_justify="left")
-    table.add_column("file", no_wrap=True)
-    first = evaluation.methods[0].name
-    for title in (*_SHOWN.values(), "switches", f"switch error of {first} against it"):
-        table.add_column(title, justify="right")
-    for method in evaluation.methods:
-        cells = [_rate(method.rates[name]) for name in _SHOWN]
-        against = "" if method is evaluation.methods[0] else percent(method.change["switch_error"])
-        table.add_row(method.name, *cells, f"{int(method.errors.switch_sites.sum()):,}", against)
-    console.print(table)
-
-
-def _rate(rate: Interval) -> str:
-    if not np.isfinite(rate.value):
-        return "–"
-    if not np.isfinite(rate.low):
-        return f"{rate.value:.4%}"
-    return f"{rate.value:.3%}\n[{max(0.0, rate.low):.3%}, {rate.high:.3%}]"
-
-
-def as_html(evaluation: PhaseEvaluation) -> str:
-    """The figures as a table, and where along the contig the switches lie."""
-    from vcfrag_train.evaluation.phase_plot import switches_along
-
-    rows = "".join(
-        f"<tr><td>{html.escape(method.name)}</td>"
-        + "".join(f"<td>{_rate(method.rates[name])}</td>" for name in _SHOWN)
-        + "</tr>"
-        for method in evaluation.methods
-    )
-    titles = "".join(f"<th>{title}</th>" for title in ("file", *_SHOWN.values()))
-    title = f"Phase of {len(evaluation.samples)} samples on contig {html.escape(evaluation.contig)}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.3rem .8rem;"
-        "text-align:right;white-space:pre-line}td:first-child,th:first-child{text-align:left}</style>"
-        f"<h1>{title}</h1><table><tr>{titles}</tr>{rows}</table>{switches_along(evaluation)}</html>\n"
-    )
-
-
-def as_json(evaluation: PhaseEvaluation) -> str:
-    """All figures, the counts of each sample among them."""
-    made: dict[str, Any] = {
-        "contig": evaluation.contig,
-        "samples": list(evaluation.samples),
-        "n_sites": len(evaluation.positions),
-        "level": evaluation.level,
-        "methods": [
-            {
-                "name": method.name,
-                "rates": {name: _plain(rate) for name, rate in method.rates.items()},
-                "change_of_the_first": {name: _plain(change) for name, change in method.change.items()},
-                "switches": method.errors.counts[:, 1].tolist(),
-                "pairs": method.errors.counts[:, 0].tolist(),
-            }
-            for method in evaluation.methods
-        ],
-    }
-    return json.dumps(made, indent=1) + "\n"
-
-
-def as_tsv(evaluation: PhaseEvaluation) -> str:
-    """A line for each file and rate."""
-    lines = ["file\trate\tvalue\tlow\thigh"]
-    for method in evaluation.methods:
-        for name, rate in method.rates.items():
-            lines.append("\t".join([method.name, name, *(_number(x) for x in (rate.value, rate.low, rate.high))]))
-    return "\n".join(lines) + "\n"
-
-
-def _plain(rate: Interval) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in (rate.value, rate.low, rate.high)]
-
-
-def _number(value: float) -> str:
-    return f"{value:.6g}" if np.isfinite(value) else ""

@@ -16,7 +16,8 @@ from vcfrag_core.evidence.evidence import gather_evidence
 from vcfrag_core.evidence.inputs import ALLELE_INPUT, LENGTH_INPUT, inputs_by_site
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
-from vcfrag_core.model.network import Block, ImputationModel, ModelInput
+from vcfrag_core.model.network import Block, ImputationModel
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import I64Array

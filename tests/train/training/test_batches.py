@@ -14,8 +14,8 @@ from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.evidence.evidence import CERTAIN_WHERE_SPARSE, FIRST_VARIANT
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, N_TOGETHER, inputs_by_site
-from vcfrag_core.model.network import ModelInput
 from vcfrag_core.model.other_ways import copied_otherwise
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window

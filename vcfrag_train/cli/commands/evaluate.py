@@ -90,18 +90,18 @@ def _evaluate_phase(
     threads: int,
 ) -> None:
     from vcfrag_core.files.atomic import atomic_path
-    from vcfrag_train.evaluation import output, tables
-    from vcfrag_train.evaluation import phase as evaluation
+    from vcfrag_train.evaluation import output, phase_output, tables
+    from vcfrag_train.evaluation.phase import evaluate_phase
     from vcfrag_train.evaluation.truth import EvaluationConfig
 
     output.Targets(json=outputs.json, tsv=outputs.tsv, html=outputs.html)
     config = EvaluationConfig(resamples=resamples, seed=seed, threads=threads)
     files = tuple(labelled(text) for text in phased)
     with output.progress() as progress:
-        result = evaluation.evaluate_phase(files, truth, config, typed=typed, region=region, progress=progress)
+        result = evaluate_phase(files, truth, config, typed=typed, region=region, progress=progress)
     console = tables.console()
-    evaluation.print_phase(result, console)
-    makers = (evaluation.as_json, evaluation.as_tsv, evaluation.as_html)
+    phase_output.print_phase(result, console)
+    makers = (phase_output.as_json, phase_output.as_tsv, phase_output.as_html)
     for path, make in zip(outputs, makers, strict=True):
         if path is not None:
             with atomic_path(path) as temporary:

@@ -333,7 +333,7 @@ def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
 
 
 def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
-    from vcfrag_train.cli.jobs import cut_of
+    from vcfrag_train.cli.cut import cut_of
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.jobs import cluster
     from vcfrag_train.jobs.genome import impute_job
@@ -341,7 +341,7 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
     where = options["cluster"]
     if where is not None:
         cluster.require()
-    cut = cut_of(options, default_manifest(config.out, config.scratch))
+    cut = cut_of(options, *files_of(options), default_manifest(config.out, config.scratch))
     with showing("chunks") as reporter:
         runner = None
         if where is not None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from vcfrag_core.files.lock import sole_writer
-from vcfrag_train.cli.commands.impute import config_of
-from vcfrag_train.cli.jobs import cut_of, like_impute
+from vcfrag_train.cli.commands.impute import config_of, files_of
+from vcfrag_train.cli.cut import cut_of
+from vcfrag_train.cli.inherited import like_impute
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.jobs.manifest import job_folder
 from vcfrag_train.reporter import telling_interrupted
@@ -25,7 +26,7 @@ def command(
     from vcfrag_train.jobs.planning.plan import plan
 
     options |= {"daemon": None, "resume": False, "cluster": None, "report": None, "scratch": None}
-    config, cut = config_of(options), cut_of(options, manifest)
+    config, cut = config_of(options), cut_of(options, *files_of(options), manifest)
     # Nobody else decides for this manifest, or writes this QC table, meanwhile.
     with (
         showing() as reporter,

@@ -12,7 +12,7 @@ import torch
 from vcfrag_core.evidence.evidence import Evidence
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.evidence.inputs import inputs_by_site
-from vcfrag_core.model.network import ModelInput
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.types import BoolArray
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem, evidence_of, ways_of

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
-from vcfrag_core.model.network import ModelInput
+from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window

@@ -37,6 +37,10 @@ $(VENV)/.ready-dev: $(VENV)/.ready-python $(PROJECTS)
 	$(PIP) --editable '.[train,demo,dev]' --editable './vcfrag_indexd[cpu]'
 	touch $(VENV)/.ready-demo $@
 
+$(VENV)/.ready-soak: $(VENV)/.ready-dev
+	$(PIP) --editable '.[workflows]'
+	touch $@
+
 $(VENV)-proto/.ready: scripts/environment.sh proto/requirements.txt
 	PYTHON="$(PYTHON)" sh scripts/environment.sh $(VENV)-proto
 	$(VENV)-proto/bin/python -m pip install --quiet --requirement proto/requirements.txt
@@ -48,7 +52,7 @@ demo: $(VENV)/.ready-demo
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist worksteal
 
-soak: $(VENV)/.ready-dev
+soak: $(VENV)/.ready-soak
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -m soak --timeout 3600
 
 check: lint types imports drift

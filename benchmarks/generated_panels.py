@@ -97,7 +97,7 @@ def against_better_peer(differences: Sequence[Difference], *, tuned: bool) -> li
 
 
 def _is_peer(name: str, *, tuned: bool) -> bool:
-    return name in PEER_PROGRAMS or (tuned and name.removesuffix("-tuned") in PEER_PROGRAMS)
+    return name in PEER_PROGRAMS or (tuned and name.removesuffix("-tuned").removesuffix("-fixed") in PEER_PROGRAMS)
 
 
 def _cell(rows: Sequence[Difference], group: int) -> str:

@@ -9,6 +9,7 @@ add bgzip tabix
 add plink2 plink2
 add beagle beagle
 add minimac4 minimac4
+add shapeit4 shapeit4
 add chromium chromium
 if [ -z "$missing" ]; then
     exit 0

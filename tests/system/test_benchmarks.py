@@ -265,6 +265,7 @@ def test_generated_panels__the_better_peer_of_every_bin_is_the_one_compared_with
         change("beagle", nothing, -0.2, 0.1, -0.3, nothing),
         change("beagle", *[0.8] * N_BINS, population="EUR"),
         change("beagle", *[0.8] * N_BINS, metric="iqs"),
+        change("minimac4-fixed", nothing, -0.3, -0.05, -0.5, nothing),
         change("minimac4", nothing, -0.1, 0.05, -0.4, nothing),
         change("shapeit4-minimac4-tuned", nothing, 0.3, 0.0, -0.2, 0.2),
     )

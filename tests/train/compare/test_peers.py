@@ -117,7 +117,7 @@ def test_available_peers__names_what_is_missing(monkeypatch: pytest.MonkeyPatch,
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     found, missing = peers.available_peers()
-    assert [peer.name for peer in found] == ["beagle", "beagle-tuned"]
+    assert [peer.name for peer in found] == ["beagle", "beagle-fixed"]
     assert missing == ("minimac4",)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ def test_slurm__plans_imputes_and_merges(genome: Genome, repository: Path) -> No
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(shutil.which("snakemake") is None, reason="snakemake is not installed (pip install snakemake)")
+@pytest.mark.skipif(find_spec("snakemake") is None, reason="snakemake is not installed (make soak installs it)")
 def test_snakemake__plans_imputes_and_merges(genome: Genome, repository: Path) -> None:
     wanted = body(impute_job(genome.by_default("w.vcf.gz", copying_only=True), genome.cut()).outputs[0][0])
     options = "--panel 'ref.chr{contig}.bcf' --map 'map.{contig}.gmap' --copying-only --samples-per-chunk 24"

@@ -28,11 +28,13 @@ def command(
     ] = None,
     own: Annotated[bool, typer.Option(help="Run vcfrag with default settings and by copying alone.")] = True,
     peers: Annotated[
-        bool, typer.Option(help="Run Beagle and Minimac4, default and as is best on 1000 Genomes.")
+        bool, typer.Option(help="Run Beagle and Minimac4, by default and as is best on 1000 Genomes (-fixed).")
     ] = True,
     tune: Annotated[
         bool,
-        typer.Option("--tune", help="Tune the peers on other samples of this panel instead, over a grid; takes long."),
+        typer.Option(
+            "--tune", help="Tune the peers on other samples of this panel instead (-tuned), over a grid; takes long."
+        ),
     ] = False,
     ablations: Annotated[bool, typer.Option(help="Add the constant and neighbour baselines.")] = True,
     unphased: Annotated[

@@ -23,3 +23,9 @@ def leaf(function: _Function) -> _Function:
 def reordered_leaf(function: _Function) -> _Function:
     """The same for sums that may be taken in any order."""
     return cast(_Function, cast(Any, numba.njit)(cache=True, nogil=True, fastmath=True, _nrt=False)(function))
+
+
+def dividing_leaf(function: _Function) -> _Function:
+    """The leaf of a loop that divides, by zero as NumPy does: no test for that keeps it from being vector code."""
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+    return cast(_Function, cast(Any, numba.njit)(**options)(function))

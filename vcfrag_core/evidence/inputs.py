@@ -19,10 +19,11 @@ from vcfrag_core.evidence.evidence import (
     Evidence,
 )
 from vcfrag_core.evidence.group_excluded import FOLDS
+from vcfrag_core.evidence.input_kernels import begin_candidate_inputs
 from vcfrag_core.evidence.kernels import NEARBY_SITES
 from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE
 from vcfrag_core.hashing import text_digest
-from vcfrag_core.types import BoolArray, F32Array
+from vcfrag_core.types import F32Array
 
 CM_SCALE = np.float32(50.0)
 MIN_PROBABILITY = np.float32(1e-4)
@@ -50,22 +51,14 @@ INPUTS_DIGEST = text_digest(
 
 def candidate_inputs(raw_NTF: F32Array) -> F32Array:
     """(20, T, N) inputs of the candidates, from features named by `features.CANDIDATE_FEATURES`."""
-    raw = np.ascontiguousarray(raw_NTF.transpose(2, 1, 0))
-    out = np.empty((N_CANDIDATE_INPUTS, *raw.shape[1:]), dtype=np.float32)
-    np.multiply(raw[POSTERIOR], 4, out=out[0])
-    out[1] = np.log(raw[POSTERIOR] + MIN_PROBABILITY) / 4 + 1
-    out[ALLELE_INPUT] = raw[ALLELE]
-    np.multiply(out[0], raw[ALLELE], out=out[3])
+    n_sites, n_candidates, _ = raw_NTF.shape
+    out = np.empty((N_CANDIDATE_INPUTS, n_candidates, n_sites), dtype=np.float32)
+    begin_candidate_inputs(np.ascontiguousarray(raw_NTF), MIN_PROBABILITY, CM_SCALE, out)
+    np.log(out[1], out=out[1])
+    out[1] /= 4
+    out[1] += 1
     # log(1 + x) and not log1p, which few builds of NumPy do for eight numbers at a time; 1e-7 is all that it loses.
-    logs = out[4:]
-    logs[4:8] = raw[LEFT_SITES : STRANGENESS + 1]
-    for place, left in zip((0, 8, 12), (LEFT_CM, *LONGER_CM[::2]), strict=True):
-        sides = raw[left : left + 2]
-        logs[place : place + 2] = sides
-        logs[place + 2], logs[place + 3] = sides.sum(axis=0), sides.min(axis=0)
-        logs[place : place + 4] *= CM_SCALE
-    logs += 1
-    np.log(logs, out=logs)
+    logs = np.log(out[4:], out=out[4:])
     logs *= LOG_SCALES[:, None, None]
     return out
 
@@ -105,12 +98,6 @@ def inputs_by_site(evidence: Evidence) -> tuple[F32Array, F32Array]:
     candidates = candidate_inputs(evidence.candidates)
     sites = site_inputs(candidates, evidence.sites)
     return np.ascontiguousarray(candidates.transpose(2, 1, 0)), np.ascontiguousarray(sites.T)
-
-
-def present(candidates_FTN: F32Array) -> BoolArray:
-    """(T, N) where there is such a candidate."""
-    there: BoolArray = candidates_FTN[ALLELE_INPUT] != 0
-    return there
 
 
 def _probability(p: F32Array) -> F32Array:

@@ -18,19 +18,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
-import numba
 import numpy as np
 
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, N_SITE_INPUTS, present
+from vcfrag_core.evidence.inputs import N_CANDIDATE_INPUTS, N_SITE_INPUTS
+from vcfrag_core.model import kernels
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.types import F32Array, F64Array
-
-_EPS = 1e-5
-_ROOT_HALF = np.float32(0.5**0.5)
-# Abramowitz & Stegun, 7.1.26: erfc(z) = (a1 t + ... + a5 t^5) exp(-z²), t = 1 / (1 + p z), to 1.5e-7.
-_ERFC_P = np.float32(0.3275911)
-_ERFC_A = tuple(np.float32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 
 
 class OneLayer:
@@ -89,30 +83,31 @@ class OneLayer:
         """(N,) Delta, from inputs as of `model_inputs`; takes the same bytes to the same bytes."""
         d, heads, e, t = self._shape
         n = sites_GN.shape[1]
-        site_DN = self._site @ sites_GN + self._site_bias
-        asked_3DN = self._asked @ _normalised(site_DN)
+        nothing, normed_DN = np.empty((0, n), dtype=np.float32), np.empty((d, n), dtype=np.float32)
+        site_DN = self._site @ sites_GN
+        kernels.normalise(site_DN, self._site_bias, nothing, normed_DN)
+        asked_3DN = self._asked @ normed_DN
         query_HEN = (asked_3DN[:d] + self._query_bias).reshape(heads, e, n)
         own_key_HEN, own_value_HEN = (part.reshape(heads, e, n) for part in (asked_3DN[d : 2 * d], asked_3DN[2 * d :]))
         inverse_TN = np.empty((t, n), dtype=np.float32)
-        _squares(candidates_FTN, self._upper, self._within, self._beside, inverse_TN)
-        inverse_TN = 1 / np.sqrt(inverse_TN / np.float32(d) + np.float32(_EPS))
-        score_HKN = np.empty((heads, t + 1, n), dtype=np.float32)
-        _scores(candidates_FTN, np.matmul(self._keys, query_HEN), inverse_TN, score_HKN)
-        np.sum(query_HEN * own_key_HEN, axis=1, out=score_HKN[:, t])
-        there = present(candidates_FTN)
-        if not there.all():
-            score_HKN[:, :t][:, ~there] = -np.inf
-        score_HKN -= score_HKN.max(axis=1, keepdims=True)
-        share_HKN = np.exp(score_HKN, out=score_HKN)
-        share_HKN /= share_HKN.sum(axis=1, keepdims=True)
+        share_HKN = np.empty((heads, t + 1, n), dtype=np.float32)
+        kernels.score(
+            candidates_FTN, self._upper, self._within, self._beside, np.matmul(self._keys, query_HEN), query_HEN,
+            own_key_HEN, inverse_TN, share_HKN,
+        )  # fmt: skip
+        np.exp(share_HKN, out=share_HKN)
         seen_HJN = np.empty((heads, N_CANDIDATE_INPUTS + t, n), dtype=np.float32)
-        np.multiply(share_HKN[:, :t], inverse_TN, out=seen_HJN[:, N_CANDIDATE_INPUTS:])
-        _weighted(candidates_FTN, seen_HJN)
+        kernels.attend(candidates_FTN, share_HKN, inverse_TN, seen_HJN)
         value_HEN = np.matmul(self._values, seen_HJN) + share_HKN[:, t:] * own_value_HEN
-        after_DN = site_DN + (self._out @ value_HEN.reshape(d, n) + self._out_bias)
-        hidden = _gelu(self._wide @ _normalised(after_DN) + self._wide_bias)
-        last_DN = after_DN + (self._narrow @ hidden + self._narrow_bias)
-        answer: F32Array = (self._head * _normalised(last_DN)).sum(axis=0) + self._head_bias
+        after_DN = self._out @ value_HEN.reshape(d, n)
+        kernels.normalise(after_DN, self._out_bias, site_DN, normed_DN)
+        hidden = self._wide @ normed_DN
+        tail, power = np.empty_like(hidden), np.empty_like(hidden)
+        kernels.begin_gelu(hidden, self._wide_bias, tail, power)
+        kernels.end_gelu(hidden, tail, np.exp(power, out=power))
+        last_DN = self._narrow @ hidden
+        kernels.normalise(last_DN, self._narrow_bias, after_DN, normed_DN)
+        answer: F32Array = (self._head * normed_DN).sum(axis=0) + self._head_bias
         return answer
 
     @property
@@ -151,78 +146,3 @@ def _f32(values: F64Array) -> F32Array:
 
 def _column(values: F64Array) -> F32Array:
     return _f32(values)[:, None]
-
-
-def _normalised(x_DN: F32Array) -> F32Array:
-    """LayerNorm before its gain and shift."""
-    x_DN = x_DN - x_DN.mean(axis=0)
-    out: F32Array = x_DN * (1 / np.sqrt((x_DN * x_DN).mean(axis=0) + np.float32(_EPS)))
-    return out
-
-
-def _gelu(x: F32Array) -> F32Array:
-    """x times the normal distribution function of x."""
-    z = np.abs(x)
-    z *= _ROOT_HALF
-    t = 1 / (1 + _ERFC_P * z)
-    tail = t * _ERFC_A[-1]
-    for a in _ERFC_A[-2::-1]:
-        tail += a
-        tail *= t
-    z *= -z
-    tail *= np.exp(z, out=z)
-    tail *= x
-    tail *= np.float32(0.5)
-    out: F32Array = np.where(x >= 0, x - tail, tail)
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _squares(
-    candidates_FTN: F32Array, upper_RF: F32Array, within_RT: F32Array, beside_T: F32Array, out_TN: F32Array
-) -> None:
-    """|P x_t|²: the squares of R f_t + within_t, and of what lies beside the space of A."""
-    f, t, n = candidates_FTN.shape
-    along = np.empty(n, dtype=np.float32)
-    for k in range(t):
-        total = out_TN[k]
-        total[:] = beside_T[k]
-        for row in range(len(upper_RF)):
-            along[:] = within_RT[row, k]
-            for j in range(row, f):
-                weight, value = upper_RF[row, j], candidates_FTN[j, k]
-                for i in range(n):
-                    along[i] += weight * value[i]
-            for i in range(n):
-                total[i] += along[i] * along[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _scores(candidates_FTN: F32Array, asked_HJN: F32Array, inverse_TN: F32Array, out_HKN: F32Array) -> None:
-    """Scores of the candidates: what a head asks of their inputs and of their rank, over s_t."""
-    f, t, n = candidates_FTN.shape
-    for h in range(len(asked_HJN)):
-        for k in range(t):
-            score = out_HKN[h, k]
-            score[:] = asked_HJN[h, f + k]
-            for j in range(f):
-                weight, value = asked_HJN[h, j], candidates_FTN[j, k]
-                for i in range(n):
-                    score[i] += weight[i] * value[i]
-            inverse = inverse_TN[k]
-            for i in range(n):
-                score[i] *= inverse[i]
-
-
-@numba.njit(cache=True, nogil=True)
-def _weighted(candidates_FTN: F32Array, seen_HJN: F32Array) -> None:
-    """The first F rows of every head: the candidates' inputs weighted by the rows after them."""
-    f, t, n = candidates_FTN.shape
-    for h in range(len(seen_HJN)):
-        for j in range(f):
-            total = seen_HJN[h, j]
-            total[:] = 0
-            for k in range(t):
-                weight, value = seen_HJN[h, f + k], candidates_FTN[j, k]
-                for i in range(n):
-                    total[i] += weight[i] * value[i]

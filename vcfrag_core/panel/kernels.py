@@ -30,16 +30,19 @@ _SITES_PER_RUN = 4
 def observed_columns(packed: U8Array, rows: I64Array, sites: I64Array) -> U8Array:
     """(ceil(M / 8), n) columns of n panel rows at the M panel sites given.
 
-    A few haplotypes at a time, whose bytes stay at hand while one site after the other is read of all of them.
+    A few haplotypes at a time, whose bytes stay at hand while one site after the other is read of all of them; sites
+    of one byte after each other read it once.
     """
     out = np.zeros(((len(sites) + 7) // 8, len(rows)), dtype=np.uint8)
     few = np.empty(TILE, dtype=np.uint8)
     for begin in range(0, len(rows), TILE):
-        n = min(TILE, len(rows) - begin)
+        n, read = min(TILE, len(rows) - begin), np.int64(-1)
         for m in range(len(sites)):
             byte = sites[m] >> 3
-            for i in range(n):
-                few[i] = packed[rows[begin + i], byte]
+            if byte != read:
+                for i in range(n):
+                    few[i] = packed[rows[begin + i], byte]
+                read = byte
             move_bit(few[:n], sites[m] & 7, m & 7, out[m >> 3, begin : begin + n])
     return out
 

@@ -13,7 +13,6 @@ from vcfrag_core.evidence.inputs import (
     N_SITE_INPUTS,
     candidate_inputs,
     inputs_by_site,
-    present,
     site_inputs,
 )
 from vcfrag_core.types import F32Array
@@ -120,11 +119,6 @@ def test_inputs__every_site_on_its_own() -> None:
     some = candidate_inputs(candidates[7:19])
     np.testing.assert_array_equal(some, made[:, :, 7:19])
     np.testing.assert_array_equal(site_inputs(some, sites[7:19]), site_inputs(made, sites)[:, 7:19])
-
-
-def test_present__where_there_is_a_candidate() -> None:
-    candidates, _ = features()
-    np.testing.assert_array_equal(present(candidate_inputs(candidates)), candidates[:, :, 1].T != 0)
 
 
 def test_inputs__of_no_site() -> None:

@@ -41,9 +41,11 @@ class World:
         return alleles.sum(axis=2).astype(np.int8)
 
 
-def small_world(*, n_reference: int = 30, n_targets: int = 12, n_sites: int = 160, seed: int = 4) -> World:
+def small_world(
+    *, n_reference: int = 30, n_targets: int = 12, n_sites: int = 160, seed: int = 4, contig: str = "20"
+) -> World:
     """Mosaics of the same founders as reference and targets, every fourth site typed."""
-    everyone = mosaic_panel(n_samples=n_reference + n_targets, n_sites=n_sites, seed=seed, contig="20")
+    everyone = mosaic_panel(n_samples=n_reference + n_targets, n_sites=n_sites, seed=seed, contig=contig)
     return World(
         reference=everyone.select_samples(everyone.samples[:n_reference]),
         targets=everyone.select_samples(everyone.samples[n_reference:]),
@@ -64,11 +66,12 @@ def imputed_text(
     fields: Sequence[str] = ("GT", "DS", "HDS", "GP"),
     *,
     info: str = ".",
-    contig: str = "20",
+    contig: str | None = None,
     sites: BoolArray | None = None,
 ) -> str:
     """An imputed VCF with the FORMAT fields asked for, at `sites` (all unless given)."""
     panel = world.targets
+    contig = contig or panel.contig
     posterior = accuracy.posterior_of_haplotypes(haplotypes)
     lines = []
     for v in np.flatnonzero(np.ones(panel.n_sites, dtype=bool) if sites is None else sites):
@@ -101,7 +104,7 @@ def write_world(world: World, folder: Path) -> WorldFiles:
     typed = world.targets.select_sites(np.flatnonzero(world.typed))
     lines = ["chrom\tpos\tref\talt"]
     rows = zip(typed.positions.tolist(), typed.refs, typed.alts, strict=True)
-    lines += [f"20\t{pos}\t{ref}\t{alt}" for pos, ref, alt in rows]
+    lines += [f"{typed.contig}\t{pos}\t{ref}\t{alt}" for pos, ref, alt in rows]
     (folder / "typed.tsv").write_text("\n".join(lines) + "\n")
     people = [f"{name}\t{'AB'[i % 2] * 3}" for i, name in enumerate(world.targets.samples)]
     (folder / "samples.tsv").write_text("\n".join(["sample\tsuper_pop", *people]) + "\n")

@@ -124,7 +124,29 @@ def pooled_metrics(sums: F64Array) -> dict[str, F64Array]:
     }
 
 
-def measure(scored: Scored, weights: F64Array) -> F64Array:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sums:
+    """What all metrics follow from; the sums of several sets of sites, such as contigs, add up.
+
+    Attributes:
+        samples: (N_BINS, S, N_SUMS) `sample_sums` by bin of frequency.
+        sites: (N_BINS, R, 3) `site_totals`.
+    """
+
+    samples: F64Array
+    sites: F64Array
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.samples + other.samples, self.sites + other.sites)
+
+
+def sums_of(scored: Scored, weights: F64Array) -> Sums:
+    """The sums over these sites; weights are (R, S), as from `bootstrap_weights`."""
+    bins = accuracy.maf_bin(scored.frequency)
+    return Sums(sample_sums(scored, bins, accuracy.N_BINS), site_totals(scored, bins, weights))
+
+
+def measure(sums: Sums, weights: F64Array) -> F64Array:
     """(R, M, G) every metric (METRICS) of every group of bins (`accuracy.GROUPS`) under every row of weights.
 
     Per-site metrics are averaged over the sites at which the (resampled) targets vary; there a site with constant
@@ -132,24 +154,19 @@ def measure(scored: Scored, weights: F64Array) -> F64Array:
     throughout where there is no posterior.
 
     Args:
-        scored: Imputed and true genotypes.
-        weights: (R, S), as from `bootstrap_weights`.
+        sums: Over all sites.
+        weights: The (R, S) weights that they were made with.
     """
-    bins = accuracy.maf_bin(scored.frequency)
-    pooled = pooled_metrics(_GROUP_BINS @ weighted(sample_sums(scored, bins, accuracy.N_BINS), weights))
-    totals = site_totals(scored, bins, weights)
-    groups = np.einsum("gb,brk->rgk", _GROUP_BINS, totals)
+    pooled = pooled_metrics(_GROUP_BINS @ weighted(sums.samples, weights))
+    groups = np.einsum("gb,brk->rgk", _GROUP_BINS, sums.sites)
     site_metrics = {"site_r2": _ratio(groups[..., 1], groups[..., 0]), "iqs": _ratio(groups[..., 2], groups[..., 0])}
     return np.stack([(pooled | site_metrics)[name] for name in METRICS], axis=1)
 
 
-def population_r2(scored: Scored, weights: F64Array, populations: Mapping[str, BoolArray]) -> dict[str, F64Array]:
+def population_r2(sums: Sums, weights: F64Array, populations: Mapping[str, BoolArray]) -> dict[str, F64Array]:
     """Per population, (R, G) aggregate r² over its (S,) members, centred on everyone's reference frequency."""
-    if not populations:
-        return {}
-    sums = sample_sums(scored, accuracy.maf_bin(scored.frequency), accuracy.N_BINS)
     return {
-        name: pooled_metrics(_GROUP_BINS @ weighted(sums, weights * member))["aggregate_r2"]
+        name: pooled_metrics(_GROUP_BINS @ weighted(sums.samples, weights * member))["aggregate_r2"]
         for name, member in populations.items()
     }
 

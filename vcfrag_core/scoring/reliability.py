@@ -39,10 +39,10 @@ class ReliabilityCurve:
         return float(np.average(gap, weights=self.count[filled]))
 
 
-def posterior_reliability(posterior: FloatArray, truth: IntArray, sites_at_once: int = 1024) -> ReliabilityCurve:
-    """Stated genotype probabilities against how often the genotype was true.
+def posterior_levels(posterior: FloatArray, truth: IntArray, sites_at_once: int = 1024) -> F64Array:
+    """(3, N_LEVELS) sums behind `reliability_curve`, of genotype probabilities: those of several contigs add up.
 
-    Every called (site, sample) gives three values, one for each genotype.
+    Every called (site, sample) gives three values, one for each genotype, of which one came true.
 
     Args:
         posterior: (V, S, 3) probabilities of 0, 1 and 2 ALT copies.
@@ -61,13 +61,13 @@ def posterior_reliability(posterior: FloatArray, truth: IntArray, sites_at_once:
         stated = posterior[begin : begin + sites_at_once][called]
         came_true = true[called][:, None] == np.arange(3)
         sums += _level_sums(stated.reshape(-1), came_true.reshape(-1).astype(np.float64))
-    return _curve(sums)
+    return sums
 
 
 def r2_reliability(estimated: FloatArray, true_r2: FloatArray) -> ReliabilityCurve:
     """Estimated against true per-site r², over the sites that have both; both are (V,), NaN where there is none."""
     both = np.isfinite(estimated) & np.isfinite(true_r2)
-    return _curve(_level_sums(estimated[both], true_r2[both]))
+    return reliability_curve(_level_sums(estimated[both], true_r2[both]))
 
 
 def _level_sums(stated: FloatArray, observed: FloatArray) -> F64Array:
@@ -76,7 +76,8 @@ def _level_sums(stated: FloatArray, observed: FloatArray) -> F64Array:
     return np.stack([np.bincount(level, weights=column, minlength=N_LEVELS) for column in columns]).astype(np.float64)
 
 
-def _curve(sums: F64Array) -> ReliabilityCurve:
+def reliability_curve(sums: F64Array) -> ReliabilityCurve:
+    """The curve of (3, N_LEVELS) sums: how many values, their sum, and the sum of what came true, by level."""
     count, stated, observed = sums
     with np.errstate(invalid="ignore"):
         return ReliabilityCurve(stated=stated / count, observed=observed / count, count=count.astype(np.int64))

@@ -34,8 +34,9 @@ from vcfrag_train.compare.peers import PEERS, Peer
 from vcfrag_train.compare.tuning import TuningInput, grid, tuned_peers
 from vcfrag_train.compare.usage import Usage, run_measured
 from vcfrag_train.evaluation.evaluate import Method, evaluate_methods, file_method
+from vcfrag_train.evaluation.inputs import EvaluationFiles
 from vcfrag_train.evaluation.results import Cost, Evaluation
-from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationFiles, EvaluationTruth, load_evaluation_truth
+from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationTruth, load_evaluation_truth
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.reporter import SILENT, Reporter
 
@@ -134,7 +135,7 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
     evaluation_files = EvaluationFiles(
         imputed=tuple((method.name, Path(method.source)) for method in methods),
         truth=files.truth,
-        panel=panel_path,
+        panels=(panel_path,),
         typed=files.typed or files.target,
         samples_table=files.samples_table,
     )
@@ -142,7 +143,7 @@ def compare(files: ComparisonFiles, config: ComparisonConfig, work: Path, report
     hidden = load_evaluation_truth(evaluation_files, config.evaluation, panel)
     if config.ablations and not config.unphased:
         methods += _ablations(files, panel, samples, config)
-    return evaluate_methods(hidden, methods, evaluation_files, config.evaluation, reporter.stage)
+    return evaluate_methods([hidden], methods, evaluation_files, config.evaluation, reporter.stage)
 
 
 def _require_phase(target: Path) -> None:

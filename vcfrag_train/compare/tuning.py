@@ -18,7 +18,8 @@ from vcfrag_core.types import F64Array
 from vcfrag_train.compare.hold_out import draw_people, hold_out
 from vcfrag_train.compare.peers import Peer, PeerInput, available_peers, run_peer, without_phase
 from vcfrag_train.evaluation.evaluate import evaluate_methods, file_method
-from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationFiles, load_evaluation_truth
+from vcfrag_train.evaluation.inputs import EvaluationFiles
+from vcfrag_train.evaluation.truth import EvaluationConfig, load_evaluation_truth
 from vcfrag_train.reporter import Reporter
 
 MAX_SAMPLES: Final = 100
@@ -121,9 +122,9 @@ def _r2_by_bin(
     """(settings, bins) aggregate r²; NaN in empty bins."""
     config = EvaluationConfig(resamples=0)
     labelled = tuple((peer.name, path) for peer, path in zip(found, outputs, strict=True))
-    files = EvaluationFiles(imputed=labelled, truth=truth, panel=panel_file, typed=typed)
+    files = EvaluationFiles(imputed=labelled, truth=truth, panels=(panel_file,), typed=typed)
     hidden = load_evaluation_truth(files, config, panel)
-    scored = evaluate_methods(hidden, [file_method(name, path, config) for name, path in labelled], files, config)
+    scored = evaluate_methods([hidden], [file_method(name, path, config) for name, path in labelled], files, config)
     return np.array([[group.value for group in method.metrics["aggregate_r2"][:N_BINS]] for method in scored.methods])
 
 

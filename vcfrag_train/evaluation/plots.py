@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import Interval
 from vcfrag_core.scoring.reliability import ReliabilityCurve
-from vcfrag_train.evaluation.results import EVERYONE, Evaluation
+from vcfrag_train.evaluation.results import EVERYONE, Evaluation, RegionError
 
 _COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#882255")
 _GREYS: Final = ("#6E6E6E", "#9A9A9A")
@@ -143,10 +143,9 @@ def along_region(evaluation: Evaluation) -> str:
         axes = figure.subplots()
         for number in chosen:
             region = evaluation.methods[number].region
-            middles = [(a + b) / 2e6 for a, b in zip(region.starts, region.stops, strict=True)]
             style = looks(evaluation)[number]
             axes.plot(
-                middles,
+                laid_out(region).middles,
                 [max(1 - r2, 1e-4) if math.isfinite(r2) else math.nan for r2 in region.r2],
                 color=style.colour,
                 marker=style.marker,
@@ -156,9 +155,40 @@ def along_region(evaluation: Evaluation) -> str:
                 label=evaluation.methods[number].name,
             )
         axes.set(xlabel=f"position on {evaluation.contig} (Mb)", title="Error along the region, 1 − r² (log scale)")
+        names = laid_out(evaluation.methods[0].region).contigs
+        if len(names) > 1:
+            axes.set(xlabel="contig", title="Error along the genome, 1 − r² (log scale)")
+            axes.set_xticks([*names.values()], [*names])
         _log_axis(axes)
         _legend(figure, axes, len(chosen))
         return as_svg(figure, "region")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layout:
+    """Pieces of contigs that lie end to end: the middle of each piece, and that of each contig by its name, in Mb."""
+
+    middles: list[float]
+    contigs: dict[str, float]
+
+
+def laid_out(region: RegionError) -> Layout:
+    """The pieces along one axis: base pairs of the contig itself, or of all contigs one after the other."""
+    names = list(dict.fromkeys(region.contigs))
+    own = {name: [i for i, contig in enumerate(region.contigs) if contig == name] for name in names}
+    first = {name: min(region.starts[i] for i in own[name]) for name in names}
+    length = {name: max(region.stops[i] for i in own[name]) - first[name] for name in names}
+    shift, before = {}, 0
+    for name in names:
+        shift[name] = before - first[name] if len(names) > 1 else 0
+        before += length[name]
+    return Layout(
+        middles=[
+            (start + stop) / 2e6 + shift[contig] / 1e6
+            for contig, start, stop in zip(region.contigs, region.starts, region.stops, strict=True)
+        ],
+        contigs={name: (first[name] + shift[name] + length[name] / 2) / 1e6 for name in names},
+    )
 
 
 def by_population(evaluation: Evaluation) -> str:

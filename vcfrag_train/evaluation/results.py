@@ -35,6 +35,11 @@ class GroupCount:
     n_sites: int
     n_varying: int
 
+    def __add__(self, other: GroupCount) -> GroupCount:
+        return GroupCount(
+            label=self.label, n_sites=self.n_sites + other.n_sites, n_varying=self.n_varying + other.n_varying
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SiteCounts:
@@ -56,17 +61,23 @@ class SiteCounts:
     n_fixed: int
     n_missing_calls: int
 
+    def __add__(self, other: SiteCounts) -> SiteCounts:
+        names = [field.name for field in dataclasses.fields(self)]
+        return SiteCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RegionError:
     """Aggregate r² in pieces of the region.
 
     Attributes:
+        contigs: Contig of each piece.
         starts: Base pair at which each piece starts.
         stops: Base pair after its last.
         r2: Aggregate r² of the piece's sites with MAF > 1 % (of all, where there are none such); NaN for few sites.
     """
 
+    contigs: tuple[str, ...]
     starts: tuple[int, ...]
     stops: tuple[int, ...]
     r2: tuple[float, ...]
@@ -140,7 +151,7 @@ class Evaluation:
     """All of it.
 
     Attributes:
-        contig: The contig.
+        contig: The contig, or the names of all.
         samples: S target samples.
         populations: Samples of each super-population.
         sites: Which sites counted.

@@ -7,7 +7,7 @@ import hashlib
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,12 @@ def file_blake2b(path: Path) -> str:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", path=path) from error
+
+
+def digest_of(paths: Sequence[Path]) -> str:
+    """`file_blake2b` of one file; of several, a digest of theirs."""
+    digests = [file_blake2b(path) for path in paths]
+    return digests[0] if len(digests) == 1 else hashlib.blake2b("".join(digests).encode(), digest_size=16).hexdigest()
 
 
 def run_metadata(files: Mapping[str, Path], **settings: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_typed_sites
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
+from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +41,6 @@ class EvaluationConfig:
                 f"resamples must be >= 0, level between 0 and 1, threads >= 1; "
                 f"got {self.resamples}, {self.level} and {self.threads}"
             )
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationFiles:
-    """What to evaluate.
-
-    Attributes:
-        imputed: Label and file of each method; the first is compared with every other.
-        truth: VCF or BCF with the targets' true genotypes.
-        panel: The reference panel; targets that are in it are left out of its frequencies.
-        typed: The typed sites, VCF or table.
-        samples_table: Where super-populations are looked up.
-        region: The contig, or a part of it; needed where the panel has several contigs.
-    """
-
-    imputed: tuple[tuple[str, Path], ...]
-    truth: Path
-    panel: Path
-    typed: Path
-    samples_table: Path | None = None
-    region: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,20 +76,22 @@ class EvaluationTruth:
 
 def load_evaluation_truth(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) -> EvaluationTruth:
     """The hidden sites of the panel, those of every file only where `common_sites` allows it, with the truth."""
-    samples = sample_names(files.imputed[0][1])
+    first, true = file_of(files.imputed[0][1], panel.contig), file_of(files.truth, panel.contig)
+    samples = sample_names(first)
     if not samples:
-        raise EmptyInputError("no samples", path=files.imputed[0][1])
-    typed = every_coding(read_typed_sites(files.typed, panel.contig, threads=config.threads))
+        raise EmptyInputError("no samples", path=first)
+    typed_file = file_of(files.typed, panel.contig)
+    typed = every_coding(read_typed_sites(typed_file, panel.contig, threads=config.threads))
     keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
     is_hidden = np.array([key not in typed for key in keys], dtype=np.bool_)
     wanted = np.flatnonzero(is_hidden)
     if not wanted.size:
-        raise EmptyInputError(f"all {panel.n_sites} sites of the panel are typed; nothing was hidden", path=files.typed)
+        raise EmptyInputError(f"all {panel.n_sites} sites of the panel are typed; nothing was hidden", path=typed_file)
     if config.common_sites:
         wanted = wanted[_shared_sites(files, config, panel.contig, [keys[i] for i in wanted])]
     rows = {keys[i]: row for row, i in enumerate(wanted)}
-    truth = read_truth(files.truth, panel.contig, rows, samples, threads=config.threads)
-    refuse_absent(truth.found, rows, panel.contig, files.truth)
+    truth = read_truth(true, panel.contig, rows, samples, threads=config.threads)
+    refuse_absent(truth.found, rows, panel.contig, true)
     return EvaluationTruth(
         contig=panel.contig,
         positions=panel.positions[wanted],
@@ -143,7 +125,7 @@ def _shared_sites(files: EvaluationFiles, config: EvaluationConfig, contig: str,
     rows = {key: row for row, key in enumerate(keys)}
     shared = np.ones(len(keys), dtype=np.bool_)
     for path in (files.truth, *(path for _, path in files.imputed)):
-        shared &= sites_present(path, contig, rows, threads=config.threads)
+        shared &= sites_present(file_of(path, contig), contig, rows, threads=config.threads)
     if not bool(shared.any()):
         raise EmptyInputError(f"no hidden site of contig {contig} is in all files: are they of one genome build?")
     return shared
@@ -160,7 +142,7 @@ def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, pa
         first = next(key for key, row in rows.items() if row == absent[0])
         raise InputError(
             f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}; "
-            f"--common-sites scores only the sites that all files have",
+            f"--common-sites scores only the sites that all files have, --region only a part",
             path=path,
         )
 

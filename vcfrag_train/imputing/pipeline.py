@@ -16,6 +16,7 @@ from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
 from vcfrag_core.files.lock import refuse_other_writer, sole_writer
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panels
+from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
 from vcfrag_core.files.tables.sexes import read_sexes
@@ -57,7 +58,7 @@ from vcfrag_train.imputing.imputers import dosages_of, open_imputer, way_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
-from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources, refuse_twice, with_margin
+from vcfrag_train.imputing.regions import PanelSource, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs_of_run
 from vcfrag_train.imputing.selection import chosen_sites, not_in_panel
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import TargetError
+from vcfrag_core.files.panel.contigs import is_indexed, panel_contigs
 from vcfrag_core.files.panel.prepared import is_prepared, read_table
 from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 from vcfrag_core.genome.contigs import contig_alias
@@ -48,7 +49,7 @@ def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dic
     for where it holds one contig, so that the panel's cache is shared with other commands.
     """
     # Of a prepared panel a contig is found at once.
-    indexed = _is_indexed(path) or is_prepared(path)
+    indexed = is_indexed(path) or is_prepared(path)
     known = panel_contigs(path)
     names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
     if region is not None:
@@ -58,14 +59,6 @@ def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dic
     return {contig: PanelSource(name, None if alone else name) for contig, name in names.items()}
 
 
-def panel_contigs(path: Path) -> tuple[str, ...]:
-    """The panel's contigs: those with records where an index tells them, else those that the header declares."""
-    if is_prepared(path):
-        return tuple(dict.fromkeys(entry.contig for entry in read_table(path)[1]))
-    with open_vcf(path) as reader:
-        return reader.contigs if reader.contigs and not _is_indexed(path) else reader.contigs_with_records()
-
-
 def sites_about(path: Path, contigs: Sequence[str]) -> int | None:
     """About how many sites the panel has on some of its contigs; None where all of it must be read to tell."""
     if is_prepared(path):
@@ -73,10 +66,6 @@ def sites_about(path: Path, contigs: Sequence[str]) -> int | None:
     with open_vcf(path) as reader:
         total = reader.n_records()
         return None if total is None else round(total * len(contigs) / len(reader.contigs_with_records()))
-
-
-def _is_indexed(path: Path) -> bool:
-    return any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
 
 
 def with_margin(region: Region) -> Region:

@@ -12,6 +12,11 @@ from vcfrag_core.scoring.bootstrap import Scored
 from vcfrag_core.types import F64Array
 
 
+def measured(scored: Scored, weights: F64Array) -> F64Array:
+    """The metrics of one set of sites."""
+    return resampling.measure(resampling.sums_of(scored, weights), weights)
+
+
 def _scored(seed: int, v: int = 300, s: int = 23, *, missing: bool = True, posterior: bool = True) -> Scored:
     rng = np.random.default_rng(seed)
     frequency = rng.choice([0.0, 5e-4, 0.003, 0.008, 0.03, 0.2, 0.45, 0.97], size=v)
@@ -66,7 +71,7 @@ def _slow(scored: Scored, bins: tuple[int, ...]) -> F64Array:
 def test_measure__equals_the_definitions_on_every_resample(missing: bool, posterior: bool) -> None:
     scored = _scored(5, missing=missing, posterior=posterior)
     weights = resampling.bootstrap_weights(23, 6, seed=11)
-    fast = resampling.measure(scored, weights)
+    fast = measured(scored, weights)
     for row, weight in enumerate(weights):
         drawn = np.repeat(np.arange(23), weight.astype(int)).tolist()
         for g, group in enumerate(accuracy.GROUPS):
@@ -77,9 +82,9 @@ def test_measure__equals_the_definitions_on_every_resample(missing: bool, poster
 def test_measure__does_not_depend_on_how_many_sites_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     scored = _scored(6)
     weights = resampling.bootstrap_weights(23, 4, seed=1)
-    whole = resampling.measure(scored, weights)
+    whole = measured(scored, weights)
     monkeypatch.setattr(resampling, "_SITES_AT_ONCE", 7)
-    np.testing.assert_allclose(resampling.measure(scored, weights), whole, atol=1e-12)
+    np.testing.assert_allclose(measured(scored, weights), whole, atol=1e-12)
 
 
 def test_measure__a_method_that_never_varies_is_not_left_out_of_the_site_mean() -> None:
@@ -87,7 +92,7 @@ def test_measure__a_method_that_never_varies_is_not_left_out_of_the_site_mean() 
     frequency = np.array([0.2, 0.2])
     bold = np.array([[0.0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5]])
     scored = Scored(dosage=bold, calls=accuracy.best_guess(bold), posterior=None, truth=truth, frequency=frequency)
-    table = resampling.measure(scored, np.ones((1, 4)))
+    table = measured(scored, np.ones((1, 4)))
     site_r2 = table[0, resampling.METRICS.index("site_r2")]
     assert site_r2[-1] == pytest.approx(0.5)
 
@@ -119,7 +124,7 @@ def test_pairing__cancels_what_two_methods_share() -> None:
         frequency=first.frequency,
     )
     weights = resampling.bootstrap_weights(60, 300, seed=4)
-    a, b = (resampling.measure(method, weights)[:, 0, -1] for method in (first, second))
+    a, b = (measured(method, weights)[:, 0, -1] for method in (first, second))
     alone, paired = resampling.interval(a), resampling.interval(a - b)
     assert paired.high - paired.low < 0.3 * (alone.high - alone.low)
     assert paired.low <= paired.value <= paired.high
@@ -139,7 +144,7 @@ def test_interval__holds_the_site_mean_although_resamples_lose_rare_carriers() -
     truth[100:] = rng.binomial(2, 0.4, size=(100, 50))
     dosage = np.where(np.arange(200)[:, None] < 50, 0.1 * rng.random((200, 50)), truth + 0.05 * rng.random((200, 50)))
     scored = Scored(dosage=dosage, calls=truth, posterior=None, truth=truth, frequency=np.full(200, 0.3))
-    replicates = resampling.measure(scored, resampling.bootstrap_weights(50, 200, seed=1))[:, 1, -1]
+    replicates = measured(scored, resampling.bootstrap_weights(50, 200, seed=1))[:, 1, -1]
     assert replicates[0] < np.quantile(replicates[1:], 0.025)
     got = resampling.interval(replicates)
     assert got.low < got.value < got.high
@@ -161,7 +166,7 @@ def test_interval__covers_the_truth_about_as_often_as_it_says() -> None:
         scored = Scored(
             dosage=calls.astype(float), calls=calls, posterior=None, truth=truth, frequency=np.full(40, 0.3)
         )
-        replicates = resampling.measure(scored, resampling.bootstrap_weights(60, 200, seed))
+        replicates = measured(scored, resampling.bootstrap_weights(60, 200, seed))
         got = resampling.interval(replicates[:, resampling.METRICS.index("concordance"), -1])
         hits += got.low <= 0.8 <= got.high
     assert 0.89 <= hits / 200 <= 0.99

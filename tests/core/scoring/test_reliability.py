@@ -8,11 +8,19 @@ import pytest
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring import reliability as calibration
+from vcfrag_core.types import FloatArray, IntArray
+
+
+def posterior_reliability(
+    posterior: FloatArray, truth: IntArray, sites_at_once: int = 1024
+) -> calibration.ReliabilityCurve:
+    """The curve of one set of sites."""
+    return calibration.reliability_curve(calibration.posterior_levels(posterior, truth, sites_at_once))
 
 
 def test_posterior_calibration__counts_by_hand() -> None:
     posterior = np.array([[[0.95, 0.05, 0.0], [0.25, 0.65, 0.10]]])
-    curve = calibration.posterior_reliability(posterior, np.array([[0, 1]]))
+    curve = posterior_reliability(posterior, np.array([[0, 1]]))
     assert curve.count.tolist() == [2, 1, 1, 0, 0, 0, 1, 0, 0, 1]
     assert curve.stated[[0, 2, 6, 9]] == pytest.approx([0.025, 0.25, 0.65, 0.95])
     assert curve.observed[[0, 2, 6, 9]] == pytest.approx([0, 0, 1, 1])
@@ -25,7 +33,7 @@ def test_posterior_calibration__truth_drawn_from_the_posterior_lies_on_the_diago
     rng = np.random.default_rng(0)
     posterior = rng.dirichlet([0.7, 0.7, 0.7], size=(500, 200))
     truth = (rng.random((500, 200))[:, :, None] > posterior.cumsum(axis=2)[:, :, :2]).sum(axis=2)
-    curve = calibration.posterior_reliability(posterior, truth)
+    curve = posterior_reliability(posterior, truth)
     np.testing.assert_allclose(curve.observed, curve.stated, atol=0.02)
     assert curve.expected_error < 0.01
 
@@ -35,15 +43,15 @@ def test_posterior_calibration__overconfidence_shows() -> None:
     posterior = np.zeros((200, 50, 3))
     posterior[..., 0] = 1
     truth = (rng.random((200, 50)) < 0.3).astype(np.int8)
-    assert calibration.posterior_reliability(posterior, truth).expected_error == pytest.approx(0.2, abs=0.02)
+    assert posterior_reliability(posterior, truth).expected_error == pytest.approx(0.2, abs=0.02)
 
 
 def test_posterior_calibration__missing_calls_and_blocks_change_nothing() -> None:
     rng = np.random.default_rng(2)
     posterior = rng.dirichlet([1, 1, 1], size=(30, 5))
     truth = rng.integers(-1, 3, size=(30, 5))
-    whole = calibration.posterior_reliability(posterior, truth)
-    parts = calibration.posterior_reliability(posterior, truth, sites_at_once=7)
+    whole = posterior_reliability(posterior, truth)
+    parts = posterior_reliability(posterior, truth, sites_at_once=7)
     assert whole.count.sum() == 3 * (truth >= 0).sum()
     np.testing.assert_array_equal(whole.count, parts.count)
     np.testing.assert_allclose(whole.observed, parts.observed)
@@ -51,7 +59,7 @@ def test_posterior_calibration__missing_calls_and_blocks_change_nothing() -> Non
 
 def test_posterior_calibration__refuses_other_shapes() -> None:
     with pytest.raises(ShapeError):
-        calibration.posterior_reliability(np.zeros((2, 3)), np.zeros((2, 3), dtype=np.int8))
+        posterior_reliability(np.zeros((2, 3)), np.zeros((2, 3), dtype=np.int8))
 
 
 def test_estimated_r2__by_group_and_correlation() -> None:

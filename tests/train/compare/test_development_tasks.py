@@ -116,7 +116,7 @@ def test_impute__r2_foretells_the_true_one(
             panel=task.panel, targets=(task.target,), out=out, map=task.genetic_map, copying_only=True, formats=("DS",)
         )
     )
-    files = EvaluationFiles(imputed=(("copying", out),), truth=task.truth, panel=task.panel, typed=task.typed)
+    files = EvaluationFiles(imputed=(("copying", out),), truth=task.truth, panels=(task.panel,), typed=task.typed)
     found = evaluate(files, EvaluationConfig(resamples=0)).method("copying").estimated_r2
     assert found is not None
     assert found.correlation > correlation

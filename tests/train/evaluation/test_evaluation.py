@@ -28,6 +28,7 @@ from vcfrag_train.evaluation import evaluate as evaluation
 from vcfrag_train.evaluation import results, tables
 from vcfrag_train.evaluation.evaluate import EvaluationConfig, EvaluationFiles
 from vcfrag_train.evaluation.results import Evaluation, MethodResult
+from vcfrag_train.evaluation.run_metadata import file_blake2b
 
 CONFIG = EvaluationConfig(resamples=40)
 
@@ -49,7 +50,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def given(files: WorldFiles, *imputed: tuple[str, Path]) -> EvaluationFiles:
     return EvaluationFiles(
-        imputed=imputed, truth=files.truth, panel=files.panel, typed=files.typed, samples_table=files.samples
+        imputed=imputed, truth=files.truth, panels=(files.panel,), typed=files.typed, samples_table=files.samples
     )
 
 
@@ -183,7 +184,7 @@ def test_evaluate__targets_in_the_panel_are_left_out_of_its_frequencies(
     )
     panel = write_vcf(tmp_path / "both.vcf.gz", panel_text(both))
     sharp = Path(result.method("sharp").source)
-    found = evaluation.evaluate(dataclasses.replace(given(files, ("sharp", sharp)), panel=panel), CONFIG)
+    found = evaluation.evaluate(dataclasses.replace(given(files, ("sharp", sharp)), panels=(panel,)), CONFIG)
     assert_same_figures(found.method("sharp"), result.method("sharp"))
 
 
@@ -234,7 +235,7 @@ def test_evaluate__refuses_when_nothing_was_hidden(world: World, files: WorldFil
 def test_evaluate__refuses_a_panel_of_targets_only(world: World, files: WorldFiles, tmp_path: Path) -> None:
     imputed = write_imputed(tmp_path / "a.vcf.gz", world, 0.1)
     with pytest.raises(TargetError, match="no reference is left"):
-        evaluation.evaluate(dataclasses.replace(given(files, ("a", imputed)), panel=files.truth), CONFIG)
+        evaluation.evaluate(dataclasses.replace(given(files, ("a", imputed)), panels=(files.truth,)), CONFIG)
 
 
 @pytest.mark.parametrize("names", [[], ["a", "a"], ["a", ""]])
@@ -256,7 +257,7 @@ def test_json__round_trips_the_figures_and_has_no_nan(result: Evaluation, tmp_pa
     assert [method["name"] for method in table["methods"]] == ["sharp", "blurred"]
     stored = table["methods"][0]["metrics"]["aggregate_r2"][-1]
     assert stored["value"] == pytest.approx(everything(result, "sharp", "aggregate_r2"), abs=1e-6)
-    assert table["provenance"]["files"]["truth"]["blake2b"] == evaluation.file_blake2b(
+    assert table["provenance"]["files"]["truth"]["blake2b"] == file_blake2b(
         Path(result.provenance["files"]["truth"]["path"])
     )
     assert table["methods"][1]["estimated_r2"] is None

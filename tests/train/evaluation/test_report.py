@@ -13,6 +13,7 @@ import pytest
 
 from tests.imputed_text import World, WorldFiles, small_world, write_imputed, write_world
 from vcfrag_core.errors import InputError
+from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.scoring.bootstrap import Interval
 from vcfrag_train.evaluation import evaluate as evaluation
 from vcfrag_train.evaluation import plots, report
@@ -37,12 +38,12 @@ def result(files: WorldFiles, tmp_path_factory: pytest.TempPathFactory) -> Evalu
     ]
     config = EvaluationConfig(resamples=30)
     given = EvaluationFiles(
-        imputed=tuple(paths), truth=files.truth, panel=files.panel, typed=files.typed, samples_table=files.samples
+        imputed=tuple(paths), truth=files.truth, panels=(files.panel,), typed=files.typed, samples_table=files.samples
     )
-    hidden = evaluation.load_evaluation_truth(given, config, evaluation.load_panel(files.panel, cache_dir=folder))
+    hidden = evaluation.load_evaluation_truth(given, config, load_panel(files.panel, cache_dir=folder))
     cost = Cost(wall_seconds=1.5, preparation_seconds=0.5, peak_bytes=2**30, threads=2, command="impute --fast")
     methods = [evaluation.file_method(name, path, config, cost) for name, path in paths]
-    return evaluation.evaluate_methods(hidden, methods, given, config)
+    return evaluation.evaluate_methods([hidden], methods, given, config)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_report__without_run_or_populations_leaves_those_figures_out(
     result: Evaluation, files: WorldFiles, tmp_path: Path
 ) -> None:
     first = Path(result.methods[0].source)
-    given = EvaluationFiles(imputed=(("ours", first),), truth=files.truth, panel=files.panel, typed=files.typed)
+    given = EvaluationFiles(imputed=(("ours", first),), truth=files.truth, panels=(files.panel,), typed=files.typed)
     alone = evaluation.evaluate(given, EvaluationConfig(resamples=0))
     report.write_report(alone, tmp_path / "a.html")
     headings = parsed((tmp_path / "a.html").read_text(encoding="utf-8")).headings
@@ -155,7 +156,7 @@ def test_headline__passes_over_a_method_that_is_the_same(result: Evaluation, fil
     given = EvaluationFiles(
         imputed=(("ours", first), ("twin", first), ("other", second)),
         truth=files.truth,
-        panel=files.panel,
+        panels=(files.panel,),
         typed=files.typed,
     )
     assert "than other" in report.headline(evaluation.evaluate(given, EvaluationConfig(resamples=5)))

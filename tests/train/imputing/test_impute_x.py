@@ -199,7 +199,7 @@ def test_evaluate__both_sexes_apart(on_x: OnX, impute: Impute) -> None:
     files = EvaluationFiles(
         imputed=(("once", once.out), ("twice", twice.out)),
         truth=truth,
-        panel=panel,
+        panels=(panel,),
         typed=target,
         region="X:3000000-9000000",
     )

@@ -18,7 +18,11 @@ def command(
     ],
     truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")] = None,
     panel: Annotated[
-        Path | None, typer.Option(help="Reference panel, also a prepared one; its frequencies bin the sites.")
+        list[str] | None,
+        typer.Option(
+            help="Reference panel, also a prepared one, or several files, a folder or a pattern with {contig} in it;"
+            " its frequencies bin the sites."
+        ),
     ] = None,
     typed: Annotated[
         Path | None, typer.Option(help="Typed sites: the target (VCF, BCF or PLINK), or a table chrom, pos, ref, alt.")
@@ -32,7 +36,9 @@ def command(
     html: options.Html = None,
     run: Annotated[Path | None, typer.Option(help="Run folder whose training curves go into the report.")] = None,
     samples_table: options.SamplesTable = None,
-    region: Annotated[str | None, typer.Option(help="Contig or CONTIG:START-STOP of the panel.")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Contig or CONTIG:START-STOP of the panel; all its contigs without.")
+    ] = None,
     common_sites: Annotated[
         bool, typer.Option("--common-sites", help="Score only the hidden sites that every file has.")
     ] = False,
@@ -42,21 +48,25 @@ def command(
 ) -> None:
     """Scores imputed genotypes at the hidden sites, by allele frequency, with paired bootstrap intervals.
 
+    All contigs of the panel are scored together, or the one of --region. Where imputed files, truth or typed sites are
+    one file for each contig, write {contig} in their names.
+
     With --phase it compares the phase of GT with a true one instead; of the other options --typed, --region, the
     outputs, --resamples, --seed and --threads apply.
     """
     if phase is not None:
         _evaluate_phase(imputed, phase, typed, region, Outputs(json, tsv, html), resamples, seed, threads)
         return
-    if truth is None or panel is None or typed is None:
+    if truth is None or not panel or typed is None:
         raise ConfigError("--truth, --panel and --typed are needed, or --phase to compare phase")
     from vcfrag_train.evaluation import evaluate as evaluation
     from vcfrag_train.evaluation import output, tables
+    from vcfrag_train.jobs.planning.inputs import expand
 
     files = evaluation.EvaluationFiles(
         imputed=tuple(labelled(text) for text in imputed),
         truth=truth,
-        panel=panel,
+        panels=expand("--panel", panel),
         typed=typed,
         samples_table=samples_table,
         region=region,

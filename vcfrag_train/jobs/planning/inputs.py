@@ -10,9 +10,10 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError, GeneticMapError
 from vcfrag_core.files.outputs import PLACE
+from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.tables.genetic_map import require_contigs
 from vcfrag_core.genome.contigs import contig_alias
-from vcfrag_train.imputing.regions import PanelSource, panel_contigs, panel_sources
+from vcfrag_train.imputing.regions import PanelSource, panel_sources
 
 _BESIDE: Final = (".tbi", ".csi", ".gzi", ".md5", ".txt", ".log", ".bgi", ".json")
 _SHOWN: Final = 4

@@ -12,6 +12,7 @@ from typing import Final
 from vcfrag_core.errors import ConfigError, UnknownContigError
 from vcfrag_core.files.atomic import temporary_folder
 from vcfrag_core.files.outputs import has_rows
+from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.tables.cohort import read_cohort
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.target_reference import write_target_references
@@ -25,7 +26,7 @@ from vcfrag_train.imputing.finished import input_states, refuse_tables_of_anothe
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
-from vcfrag_train.imputing.regions import panel_contigs, refuse_twice, with_margin
+from vcfrag_train.imputing.regions import refuse_twice, with_margin
 from vcfrag_train.imputing.room import check_room
 from vcfrag_train.imputing.selection import chosen_sites
 from vcfrag_train.imputing.stretches import TargetStretch

@@ -214,7 +214,7 @@ __all__ = [
     "switch_probabilities",
 ]
 
-kernel_cache.provide()
+kernel_cache.provide_for_numba()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
-import importlib.metadata
 import os
 import shutil
 import sys
@@ -58,6 +57,23 @@ _KEPT = 2
 _KEPT_ELSEWHERE = 4
 
 
+def provide_for_numba() -> None:
+    """Has `provide` called when numba is imported, which reads its settings then; many processes never do."""
+    if "numba" in sys.modules:
+        provide()
+    else:
+        sys.meta_path.insert(0, _BeforeNumba())
+
+
+class _BeforeNumba:
+    """Is asked for every module before it is looked for, finds none, and is gone once numba is asked for."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "numba" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            provide()
+
+
 def provide() -> None:
     """Sets NUMBA_CACHE_DIR: to a folder of this process where kernels were prepared, else to where they are kept.
 
@@ -81,7 +97,8 @@ def provide() -> None:
 
 def note() -> str | None:
     """What a user should know once: that kernels are compiled anew by every process, and how that is spared."""
-    if not is_temporary(os.environ.get(NAME, "")) or published() is not None:
+    provide()
+    if not is_temporary(os.environ[NAME]) or published() is not None:
         return None
     return (
         "neither the installed package nor the home folder can be written: kernels are compiled anew in every run;"
@@ -129,7 +146,7 @@ def link_all(kernels: Path, folder: Path) -> None:
         own = folder / inner.name
         own.mkdir()
         for file in os.scandir(inner.path):
-            (own / file.name).symlink_to(file.path)
+            os.symlink(file.path, f"{own}/{file.name}")  # noqa: PTH211 -- hundreds, and a path takes longer to make
 
 
 def is_temporary(folder: str) -> bool:
@@ -181,6 +198,9 @@ def _when(folder: Path) -> int:
 
 def _key() -> str:
     """Of all that compiled kernels follow from but the processor, which numba asks for itself."""
+    # Takes part of the start of those who need no kernels.
+    import importlib.metadata
+
     made_from = hashlib.sha256(f"{sys.version} {importlib.metadata.version('numba')} {_PACKAGE}".encode())
     for name in KERNEL_MODULES:
         made_from.update((_PACKAGE / name).read_bytes())

@@ -34,6 +34,12 @@ def loaded_after(code: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
+def modules_after(code: str) -> set[str]:
+    """Whole names in sys.modules after the code ran in a fresh interpreter."""
+    program = f"{code}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
+    return set(json.loads(subprocess.check_output([sys.executable, "-c", program], text=True, timeout=120)))
+
+
 def core_modules() -> list[str]:
     return [module.name for module in pkgutil.walk_packages(vcfrag_core.__path__, "vcfrag_core.")]
 
@@ -63,6 +69,18 @@ def test_core__files_are_the_only_readers() -> None:
 def test_daemon__starts_without_torch(module: str) -> None:
     loaded = loaded_after(f"import {module}")
     assert not loaded & {"torch", "lightning", "vcfrag_train"}
+
+
+def test_chunks__by_copying_alone_of_phased_samples_leave_out_models_phasing_and_checks() -> None:
+    loaded = modules_after("import vcfrag_train.jobs.worker")
+    assert not loaded & {"vcfrag_core.phasing.phaser", "vcfrag_core.model.one_layer", "vcfrag_train.imputing.checks"}
+    assert not loaded & {"rich.console", "grpc", "scipy.stats"}
+
+
+def test_merge__of_chunks_of_everybody_leaves_out_kernels_the_reader_of_maps_and_what_draws_a_bar() -> None:
+    names = ("cli.progress", "imputing.finished", "jobs.merge")
+    loaded = modules_after("\n".join(f"import vcfrag_train.{name}" for name in names))
+    assert not loaded & {"numba", "rich", "vcfrag_core.files.tables.genetic_map", "vcfrag_train.imputing.config"}
 
 
 def test_client__does_not_load_the_daemon() -> None:

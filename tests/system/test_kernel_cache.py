@@ -34,6 +34,7 @@ kernel_cache.publish(pathlib.Path(sys.argv[1]))
 LOOK = """
 import json, os, pathlib
 from vcfrag_core import kernel_cache
+kernel_cache.provide()
 folder = pathlib.Path(os.environ.get("NUMBA_CACHE_DIR", "/nowhere"))
 shown = {}
 try:
@@ -61,6 +62,15 @@ def test_kernels__load_where_neither_package_nor_home_can_be_written(read_only_p
     assert Path(folder).parent == read_only_package
     assert Path(kept).is_relative_to(folder)
     assert not Path(folder).exists(), "the folder goes with the process"
+
+
+def test_kernels__are_provided_for_who_imports_numba() -> None:
+    code = (
+        "import os, vcfrag_core; before = os.environ.get('NUMBA_CACHE_DIR'); import numba;"
+        "print(before, os.environ['NUMBA_CACHE_DIR'] == numba.config.CACHE_DIR != '')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != kernel_cache.NAME}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "None True\n"
 
 
 def test_kernels__are_kept_where_the_environment_says(tmp_path: Path) -> None:

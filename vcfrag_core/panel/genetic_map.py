@@ -14,6 +14,10 @@ from vcfrag_core.types import F64Array, I64Array, IntArray
 CM_PER_MB_WITHOUT_MAP = 1.0
 
 
+class GeneticMapWarning(UserWarning):
+    """Genetic distances are guessed."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneticMap:
     """Piecewise linear map from base pairs to centimorgan.

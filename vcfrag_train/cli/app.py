@@ -10,7 +10,6 @@ import errno
 import functools
 import gc
 import importlib
-import importlib.metadata
 import os
 import sys
 import traceback
@@ -20,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vcfrag_core.errors import VcfragError
-from vcfrag_core.memory import share_one_heap
+from vcfrag_core.memory import collect_seldom, share_one_heap
 from vcfrag_train import extras
 from vcfrag_train.cli.ending import ended_by_signals, status_of
 from vcfrag_train.cli.outputs import guarded
@@ -95,6 +94,7 @@ def _process_of_its_own() -> Iterator[None]:
     # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     share_one_heap()
+    collect_seldom()
     try:
         with ended_by_signals():
             yield
@@ -135,6 +135,9 @@ def _system_words(error: OSError) -> str:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        # Commands that need no version start sooner without.
+        import importlib.metadata
+
         typer.echo(f"vcfrag {importlib.metadata.version('vcfrag')}")
         raise typer.Exit
 

@@ -100,7 +100,7 @@ def _implied(given: Mapping[str, list[Path]]) -> dict[str, tuple[Path, str]]:
     if "qc" not in given:
         return {}
     from vcfrag_core.files.outputs import SUFFIXES, companions, stem_of
-    from vcfrag_core.files.tables.qc import summary_path
+    from vcfrag_core.files.tables.names import summary_path
 
     out = next((path for path in given.get("out", ()) if path.name.endswith(SUFFIXES)), None)
     implied = {}

@@ -11,8 +11,8 @@ from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.tables.names import beside_record
 from vcfrag_core.files.tables.sites import check_sites
-from vcfrag_core.files.tables.target_reference import beside_record
 from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_train.imputing.selection import SiteChoice

@@ -8,16 +8,18 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.outputs import PLACE, companions
-from vcfrag_core.files.tables.qc import summary_path
-from vcfrag_core.files.tables.target_reference import beside_record
+from vcfrag_core.files.tables.names import beside_record, summary_path
 from vcfrag_core.files.targets import target_file
 from vcfrag_core.hashing import text_digest
-from vcfrag_train.imputing.config import ImputeConfig
+
+if TYPE_CHECKING:
+    # Whoever only marks a run as finished needs none of what a run is.
+    from vcfrag_train.imputing.config import ImputeConfig
 
 _KEY: Final = "finished"
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch", "--daemon")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.integrate import Integrated
-from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
@@ -18,10 +17,10 @@ from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array
-from vcfrag_train.imputing.checks import CheckedTarget, check_missing
-from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.models.choose import named_corrector
-from vcfrag_train.retrievers import retriever_for
+
+if TYPE_CHECKING:
+    from vcfrag_train.imputing.checks import CheckedTarget
+    from vcfrag_train.imputing.config import ImputeConfig
 
 # A panel so many times smaller or larger than that of a model's training is told.
 OTHER_SIZE: Final = 4
@@ -54,6 +53,10 @@ def dosages_of(
 @contextlib.contextmanager
 def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
     """An imputer that retrieves from the daemon named, or in this process."""
+    # A chunk checks nothing, and starts without what does.
+    from vcfrag_train.imputing.checks import check_missing
+    from vcfrag_train.retrievers import retriever_for
+
     panel = checked.panel
     with retriever_for(panel, config.daemon, threads=config.threads) as retriever:
         imputer = Imputer(
@@ -73,8 +76,13 @@ def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str
     """The model that corrects copying: the one that ships, or a checkpoint's; None by copying alone."""
     if copying_only:
         return None
+    # What reads models takes part of a start by copying alone, which has none.
     if checkpoint is None:
+        from vcfrag_core.imputation.load import load_model
+
         return load_model()
+    from vcfrag_train.models.choose import named_corrector
+
     return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})
 
 

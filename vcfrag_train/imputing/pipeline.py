@@ -19,12 +19,9 @@ from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.tables.cohort import read_cohort, write_cohort
 from vcfrag_core.files.tables.genetic_map import map_for, require_contigs
+from vcfrag_core.files.tables.names import beside_record
 from vcfrag_core.files.tables.sexes import read_sexes
-from vcfrag_core.files.tables.target_reference import (
-    beside_record,
-    read_target_reference,
-    write_target_references,
-)
+from vcfrag_core.files.tables.target_reference import read_target_reference, write_target_references
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
 from vcfrag_core.hashing import text_digest

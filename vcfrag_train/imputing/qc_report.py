@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vcfrag_core.files.tables.qc import summary_path, write_qc
+from vcfrag_core.files.tables.names import summary_path
+from vcfrag_core.files.tables.qc import write_qc
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import Verdict

@@ -6,13 +6,13 @@ import dataclasses
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import OutputFormat, has_rows, suffix_of
-from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.imputing.regions import sites_about
-from vcfrag_train.imputing.selection import SiteChoice
+
+if TYPE_CHECKING:
+    from vcfrag_train.imputing.config import ImputeConfig
 
 # Bytes of a genotype in common data (docs/scale.md); where rare sites prevail it takes a tenth.
 _OF_FIELD: Final = {"GT": 0.5, "DS": 0.8, "HDS": 1.2, "GP": 1.5, "LOO": 0.1}
@@ -83,6 +83,10 @@ def _free(folder: Path) -> int:
 
 def needs_of_contigs(config: ImputeConfig, contigs: Sequence[str], n_samples: int) -> list[Need]:
     """What a run of several contigs writes, where the panel tells before it is read; one contig is asked for later."""
+    # `merge` asks for room, too, and needs neither panels nor choices of sites.
+    from vcfrag_train.imputing.regions import sites_about
+    from vcfrag_train.imputing.selection import SiteChoice
+
     if len(contigs) == 1 or config.resume or config.sites not in (SiteChoice.ALL, SiteChoice.IMPUTED):
         return []
     n_sites = sites_about(config.panel, contigs)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import ProgramError
-from vcfrag_core.memory import share_one_heap
+from vcfrag_core.memory import collect_seldom, share_one_heap
 from vcfrag_train.jobs.chunks.chunk import OpenedStretch, run_chunk
 from vcfrag_train.jobs.chunks.chunk_file import chunk_file, is_done
 from vcfrag_train.jobs.manifest import Manifest, job_folder, read_manifest
@@ -61,6 +61,7 @@ def start(path: Path, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     share_one_heap()
+    collect_seldom()
     _worker = Worker(path, threads)
 
 

@@ -27,7 +27,7 @@ from vcfrag_core.errors import GeneticMapError
 from vcfrag_core.files.tables.text import file_state, numbered_lines
 from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.genome.contigs import contig_alias
-from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.genetic_map import GeneticMap, GeneticMapWarning
 from vcfrag_core.panel.panel import Panel
 
 MIN_COVERED_SHARE = 0.5
@@ -44,10 +44,6 @@ _MAX_CM_PER_MB_OF_PIECE = 10_000.0
 
 # So many lines tell which of two columns names the contig, where no header does.
 _LINES_THAT_TELL: Final = 10_000
-
-
-class GeneticMapWarning(UserWarning):
-    """Genetic distances are guessed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

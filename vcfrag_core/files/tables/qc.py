@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.files.tables.names import summary_path
 from vcfrag_core.targets.cohort import Verdict
 from vcfrag_core.targets.records import MEANING, Reason, TargetRecords
 from vcfrag_core.targets.sites.matching import Matching
@@ -28,11 +29,6 @@ def verdicts_of(records: TargetRecords, matching: Matching) -> list[Verdict]:
         for i, reason in enumerate(matching.reasons)
         if reason is not Reason.USED
     ]
-
-
-def summary_path(path: str | Path) -> Path:
-    """Where the JSON summary lies: beside the table, with the suffix .json."""
-    return Path(path).with_suffix(".json")
 
 
 def write_qc(path: str | Path, table: Iterable[Verdict], summary: Mapping[str, object]) -> None:

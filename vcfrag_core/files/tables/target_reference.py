@@ -16,11 +16,6 @@ from vcfrag_core.targets.target_reference import TargetReference
 _FIELDS = ("typed", "samples", "people", "packed", "n_sites")
 
 
-def beside_record(record: Path) -> Path:
-    """The file that belongs to a cohort record."""
-    return record.with_name(f"{record.name.removesuffix('.json')}.npz")
-
-
 def write_target_references(references: Mapping[str, TargetReference], path: Path) -> None:
     """Writes those of all contigs, whole or not at all; the file of an earlier record goes where nobody serves."""
     if not references:

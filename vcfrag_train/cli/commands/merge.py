@@ -19,7 +19,7 @@ def command(
     """Joins the chunks of a job into its output, with AF, R2 and ER2 of the whole cohort."""
     import shutil
 
-    from vcfrag_core.files.tables.qc import summary_path
+    from vcfrag_core.files.tables.names import summary_path
     from vcfrag_train.cli.progress import showing
     from vcfrag_train.imputing.finished import mark_finished
     from vcfrag_train.jobs.manifest import is_of_everybody, job_folder, read_manifest

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +21,10 @@ from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import peak_bytes, release_compiler
 from vcfrag_core.output.cohort_sums import sums_at
 from vcfrag_core.output.records import both_alt, cells_of, independent_dosage, records_at
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array, F64Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
@@ -39,10 +41,13 @@ from vcfrag_train.jobs.chunks.chunk_file import (
     pieces_of,
 )
 from vcfrag_train.jobs.chunks.joining import dosage_of, formatter_for, window_records
-from vcfrag_train.jobs.manifest import Chunk, Manifest, contigs_of, is_of_everybody, output_of, require_same
+from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, contigs_of, is_of_everybody, output_of, require_same
 from vcfrag_train.jobs.maps import map_of
 from vcfrag_train.jobs.targets import read_targets, target_reference_of
 from vcfrag_train.reporter import SILENT, Reporter
+
+if TYPE_CHECKING:
+    from vcfrag_core.phasing.phaser import Phaser
 
 
 class OpenedStretch:
@@ -71,7 +76,7 @@ class OpenedStretch:
             threads=threads,
             corrector=corrector,
         )
-        self._phaser = Phaser(panel, genetic_map, groups=dict(stretch.groups), threads=threads)
+        self._phaser = _phaser(stretch, panel, genetic_map, threads)
         self._draws = stretch.n_draws
         self._target_reference = target_reference_of(folder, number, stretch)
         require_same("model", "of this installation", stretch.method, self.imputer.method(self.targets.observed))
@@ -82,9 +87,19 @@ class OpenedStretch:
 
     def phased(self, targets: Targets) -> Phased | None:
         """Targets and the draws of their phase; None where all phases are known."""
-        if targets.phase_sets is None:
+        if targets.phase_sets is None or self._phaser is None:
             return None
         return self._phaser.phase(targets, draws=self._draws, target_reference=self._target_reference)
+
+
+def _phaser(stretch: Stretch, panel: Panel, genetic_map: GeneticMap, threads: int) -> Phaser | None:
+    """What phases samples; None where all phases are known."""
+    if not stretch.n_unphased:
+        return None
+    # Its kernels take part of a start.
+    from vcfrag_core.phasing.phaser import Phaser
+
+    return Phaser(panel, genetic_map, groups=dict(stretch.groups), threads=threads)
 
 
 def run_chunk(

@@ -13,7 +13,7 @@ import numpy as np
 
 from vcfrag_core.errors import InputError
 from vcfrag_core.files.panel.cache import load_panel
-from vcfrag_core.files.tables.qc import summary_path
+from vcfrag_core.files.tables.names import summary_path
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.queries import External

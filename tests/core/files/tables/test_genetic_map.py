@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.files.tables.genetic_map import GeneticMapWarning, map_for, read_genetic_map, require_contigs
+from vcfrag_core.files.tables.genetic_map import map_for, read_genetic_map, require_contigs
+from vcfrag_core.panel.genetic_map import GeneticMapWarning
 from vcfrag_core.panel.panel import Panel
 
 ROWS = [(1000, 0.0), (2000, 0.5), (5000, 0.5), (9000, 4.25)]

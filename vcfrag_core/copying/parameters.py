@@ -50,6 +50,10 @@ DENSE = CopyingParameters(scales=(32, 128, 512), k=3, flank_cm=2.0, switch_per_c
 SPARSE_PER_CM = 60.0
 DENSE_PER_CM = 750.0
 MIN_SPAN_CM = 1e-3
+# A short region has few segments: at the k of a long one next to no candidates are found there
+# (docs/decisions/context-and-neighbours.md).
+LEAST_NEIGHBOURS = 400
+MOST_K = 60
 
 
 def density(observed: BoolArray, cm: F64Array) -> float:
@@ -74,12 +78,17 @@ def dense_share(observed_per_cm: float) -> float:
     return min(1.0, max(0.0, share))
 
 
-def parameters_for(observed_per_cm: float) -> CopyingParameters:
+def parameters_for(observed_per_cm: float, n_observed: int | None = None) -> CopyingParameters:
     """The parameters for data with this many observed sites per centimorgan.
 
     Between a genotyping array (60 per cM) and dense data (750 per cM) every number moves geometrically with the
     density; beyond, it stays. Both ends were chosen on panel samples and generated panels
-    (docs/decisions/copying-parameters.md, docs/decisions/context-and-neighbours.md).
+    (docs/decisions/copying-parameters.md, docs/decisions/context-and-neighbours.md). Where there are so few observed
+    sites that all segments together have fewer than `LEAST_NEIGHBOURS` neighbours, k is larger, up to `MOST_K`.
+
+    Args:
+        observed_per_cm: Density.
+        n_observed: Observed sites of the region; None: many.
 
     Raises:
         ConfigError: A density that is not positive.
@@ -89,10 +98,20 @@ def parameters_for(observed_per_cm: float) -> CopyingParameters:
     def between(sparse: float, dense: float) -> float:
         return float(sparse * (dense / sparse) ** share)
 
+    scales = tuple(round(between(a, b)) for a, b in zip(SPARSE.scales, DENSE.scales, strict=True))
+    k = round(between(SPARSE.k, DENSE.k))
+    if n_observed is not None:
+        k = max(k, min(MOST_K, math.ceil(LEAST_NEIGHBOURS / _expected_segments(n_observed, scales))))
     return CopyingParameters(
-        scales=tuple(round(between(a, b)) for a, b in zip(SPARSE.scales, DENSE.scales, strict=True)),
-        k=round(between(SPARSE.k, DENSE.k)),
+        scales=scales,
+        k=k,
         flank_cm=between(SPARSE.flank_cm, DENSE.flank_cm),
         switch_per_cm=between(SPARSE.switch_per_cm, DENSE.switch_per_cm),
         mismatch=between(SPARSE.mismatch, DENSE.mismatch),
     )
+
+
+def _expected_segments(n_observed: int, scales: tuple[int, ...]) -> float:
+    """About how many half-overlapping segments a region has; one stands for all scales that do not fit into it."""
+    fitting = [scale for scale in scales if scale <= n_observed]
+    return sum(2 * n_observed / scale - 1 for scale in fitting) + (len(fitting) < len(scales))

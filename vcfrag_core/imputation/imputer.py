@@ -53,7 +53,7 @@ class Imputer:
         genetic_map: Its genetic map.
         retriever: Finds candidates; searches in this process unless given.
         parameters: Retrieval and copying; unless given, retrieval follows from the density of the observed sites and
-            the rates of copying are estimated from the targets.
+            their number, and the rates of copying are estimated from the targets.
         groups: Exclusion group of panel samples; each is its own group unless given.
         threads: Threads of copying, and of a search in this process.
         corrector: A trained model; copying alone without one.
@@ -98,7 +98,7 @@ class Imputer:
             return self._parameters
         if not bool(observed.any()):
             raise RangeError("no site is observed: there is nothing to impute from")
-        return parameters_for(density(observed, self.cm))
+        return parameters_for(density(observed, self.cm), int(observed.sum()))
 
     def windows(self, observed: BoolArray) -> list[Window]:
         """The windows that `impute_windows` will go through."""

@@ -133,7 +133,7 @@ def calibrate(config: CalibrateConfig, reporter: Reporter = SILENT) -> Parameter
             )
 
         fit = bench(fitted)
-        start = parameters_for(fit.observed_per_cm)
+        start = parameters_for(fit.observed_per_cm, int(observed.sum()))
         found = search(_told(fit, reporter), start, config.search)
         scores = {"fit": _compared(fit, start, found.parameters, config)}
         if len(checked) >= MIN_CHECKED:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 from vcfrag_core.copying.parameters import (
     DENSE,
     DENSE_PER_CM,
+    LEAST_NEIGHBOURS,
+    MOST_K,
     SPARSE,
     SPARSE_PER_CM,
     CopyingParameters,
     parameters_for,
 )
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.retrieval.layout import layout_for
 
 
 @pytest.mark.parametrize(
@@ -82,3 +86,21 @@ def test_parameters_for__moves_one_way_with_the_density(low: float, factor: floa
 def test_parameters_for__refuses_what_is_no_density(density: float) -> None:
     with pytest.raises(ConfigError, match="per cM"):
         parameters_for(density)
+
+
+@given(per_cm=st.floats(5, 2_000), n_observed=st.integers(8, 3_000))
+def test_parameters_for__asks_for_enough_neighbours_in_all(per_cm: float, n_observed: int) -> None:
+    rule, found = parameters_for(per_cm), parameters_for(per_cm, n_observed)
+    assert dataclasses.replace(found, k=rule.k) == rule
+    assert rule.k <= found.k <= MOST_K
+    observed = np.ones(n_observed, dtype=np.bool_)
+    n_segments = layout_for(observed, found.scales).count_within(0, n_observed, observed)
+    # Whether a last, shorter segment is laid is left to the layout.
+    assert found.k == MOST_K or (n_segments + 1) * found.k >= LEAST_NEIGHBOURS
+    assert found.k == rule.k or (n_segments - len(found.scales) - 1) * (found.k - 1) < LEAST_NEIGHBOURS
+
+
+def test_parameters_for__leaves_long_regions_to_the_density() -> None:
+    # 6 cM are the least that a window and its context have within a contig.
+    for per_cm in (20.0, SPARSE_PER_CM, 205.0, DENSE_PER_CM):
+        assert parameters_for(per_cm, round(6 * per_cm)) == parameters_for(per_cm)

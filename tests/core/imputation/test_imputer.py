@@ -278,7 +278,8 @@ def test_impute__only_the_windows_asked_for(setting: Setting, observed: BoolArra
 def test_parameters__follow_the_density_unless_given(setting: Setting, observed: BoolArray) -> None:
     assert setting.imputer().parameters(observed) == PARAMETERS
     ruled = setting.imputer(parameters=None)
-    assert ruled.parameters(observed) == parameters_for(float(observed.sum()) / CM_LONG)
+    n = int(observed.sum())
+    assert ruled.parameters(observed) == parameters_for(n / CM_LONG, n)
 
 
 def test_impute__closes_its_index(setting: Setting, observed: BoolArray) -> None:

@@ -18,7 +18,7 @@ from vcfrag_train.compare.random_neighbours import impute_unretrieved
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return small_world(n_reference=400, n_targets=8, n_sites=400)
+    return small_world(n_reference=1_600, n_targets=8, n_sites=400)
 
 
 def genetic_map(world: World) -> GeneticMap:

@@ -21,8 +21,9 @@ import typer
 from vcfrag_core.errors import VcfragError
 from vcfrag_core.memory import collect_seldom, share_one_heap
 from vcfrag_train import extras
-from vcfrag_train.cli.ending import ended_by_signals, status_of
+from vcfrag_train.cli.ending import ended_by_signals
 from vcfrag_train.cli.outputs import guarded
+from vcfrag_train.ended import status_of
 
 COMMANDS = {
     "compile": "Compile what jobs need, once for an installation.",

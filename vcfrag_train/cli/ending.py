@@ -8,24 +8,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Final, NoReturn
 
+from vcfrag_train.ended import Terminated
+
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Terminated(KeyboardInterrupt):
-    """A signal asked for the end, of which Ctrl-C is another.
-
-    Attributes:
-        number: Of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-def status_of(stopped: KeyboardInterrupt) -> int:
-    """The exit status by convention: 130 after Ctrl-C, 143 after SIGTERM."""
-    return 128 + (stopped.number if isinstance(stopped, Terminated) else signal.SIGINT)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from vcfrag_core.model.network import ImputationModel
 from vcfrag_core.model.provenance import Acceptance, Provenance, check_names, versions
 from vcfrag_core.settings import to_table
 from vcfrag_core.types import F32Array
+from vcfrag_train.ended import Terminated
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder, now
 from vcfrag_train.runs.index_usage import IndexUsage
@@ -55,7 +56,7 @@ def fit(
         ProvenanceMissingError: The run or its last checkpoint does not say what it was made from.
         ProvenanceMismatchError: Something differs from the run's and is not accepted.
         TrainingError: A loss is not finite.
-        KeyboardInterrupt: A signal asked for the end; a checkpoint was written, and its text says how to go on.
+        Terminated: A signal asked for the end; a checkpoint was written, and its text says how to go on.
     """
     check_names(accept)
     if resume is not None:
@@ -274,8 +275,9 @@ def _train(
 
     try:
         loop.fit(run, provenance)
-    except Stopped:
-        raise KeyboardInterrupt(f"stopped and saved; vcfrag fit --resume {run.path} goes on") from None
+    except Stopped as stopped:
+        said = f"stopped and saved; vcfrag fit --resume {run.path} goes on"
+        raise Terminated(stopped.number, said) from None
 
 
 @contextlib.contextmanager

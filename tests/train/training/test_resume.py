@@ -116,13 +116,16 @@ def test_resume__after_kill_9_at_random_steps_several_times(fit_config: Make, tm
         assert same_run(folder / "run", undisturbed, steps_of)
 
 
-def test_resume__ctrl_c_saves_and_the_run_goes_on(fit_config: Make, tmp_path: Path, steps_of: Make) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_resume__a_signal_saves_and_the_run_goes_on(
+    number: signal.Signals, fit_config: Make, tmp_path: Path, steps_of: Make
+) -> None:
     config = dataclasses.replace(learning(fit_config), epochs=40)
     with started(config, tmp_path) as process:
         wait_for_steps(process, tmp_path / "run", 5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, message = process.communicate(timeout=120)
-    assert process.returncode == 130, message.decode()
+    assert process.returncode == 128 + number, message.decode()
     assert f"stopped and saved; vcfrag fit --resume {tmp_path / 'run'} goes on" in message.decode()
     saved = checkpoints.verify(RunFolder.open(tmp_path / "run").pointed("last"))
     assert saved.step == int(steps_of(tmp_path / "run")[-1]["step"])

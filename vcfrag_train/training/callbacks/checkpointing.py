@@ -27,7 +27,15 @@ _UNHANDLED = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
 
 
 class Stopped(Exception):
-    """Training ended early because a signal asked for it; a checkpoint was written."""
+    """Training ended early because a signal asked for it; a checkpoint was written.
+
+    Attributes:
+        number: Of the signal; that of Ctrl-C where another process was asked.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.number = number
 
 
 class Checkpointer(Callback):
@@ -69,7 +77,7 @@ class Checkpointer(Callback):
         self._restored = restored
         self._best: float = restored["best"] if restored else math.nan
         self._saved_step = restored["step"] if restored else -1
-        self._asked = False
+        self._asked_by: int | None = None
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -84,20 +92,20 @@ class Checkpointer(Callback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: PreparedBatch, batch_idx: int
     ) -> None:
         at_end = batch.plan.position + 1 == len(self._data.plan)
-        asked = processes.any_of(self._asked, pl_module.device)
+        asked = processes.any_of(self._asked_by is not None, pl_module.device)
         # Between two optimiser steps half of a gradient would be lost; at an epoch's end its validation would be.
         if at_end or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         if asked or pl_module.step - max(self._saved_step, 0) >= self._config.checkpoint_steps:
             self._save(trainer, pl_module, best=False)
         if asked:
-            raise Stopped
+            raise Stopped(self._asked_by or signal.SIGINT)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         best = self._is_best(self._recorder.last_row)
         self._save(trainer, pl_module, best=best)
-        if processes.any_of(self._asked, pl_module.device):
-            raise Stopped
+        if processes.any_of(self._asked_by is not None, pl_module.device):
+            raise Stopped(self._asked_by or signal.SIGINT)
 
     def close(self) -> None:
         """Gives the signals back."""
@@ -162,9 +170,9 @@ class Checkpointer(Callback):
                 self._handlers[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGINT:
+        if self._asked_by is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._asked = True
+        self._asked_by = number
 
 
 def _stoppings(trainer: lightning.Trainer) -> list[EarlyStopping]:

@@ -4,7 +4,9 @@
 #   sh workflows/slurm/impute.sh job.json --panel 'ref.chr{contig}.bcf' --map 'map.{contig}.gmap' \
 #       --target array.vcf.gz --out imputed.bcf
 #
-# The environment may set CHUNKS_PER_TASK (1), TASKS_AT_ONCE (200), MEMORY (8G), HOURS (4) and THREADS (1).
+# The environment may set CHUNKS_PER_TASK (1), TASKS_AT_ONCE (200), MEMORY (8G), HOURS (4), THREADS (1), and REPORT, an
+# HTML page that is written from the chunks. Manifest and chunks are removed after the merge, unless KEEP is set: then
+# `vcfrag report` can still read them, and `vcfrag merge job.json --remove` ends it.
 set -eu
 manifest=$1
 shift
@@ -22,5 +24,9 @@ stop=\$((first + $chunks_per_task))
 [ \$stop -le $chunks ] || stop=$chunks
 vcfrag run-chunk --threads $threads '$manifest' \$(seq \$first \$((stop - 1)))
 ")
+# Before the chunks go that it is made of.
+report=${REPORT:+"vcfrag report '$manifest' --out '$REPORT' --threads $threads && "}
+remove=--remove
+[ -z "${KEEP:-}" ] || remove=
 sbatch --job-name=vcfrag-merge --dependency="afterok:$array" --cpus-per-task="$threads" --mem="${MEMORY:-8G}" \
-    --time="${HOURS:-4}:00:00" --wrap "vcfrag merge --threads $threads '$manifest' --remove"
+    --time="${HOURS:-4}:00:00" --wrap "${report}vcfrag merge --threads $threads '$manifest' $remove"

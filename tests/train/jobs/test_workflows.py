@@ -50,7 +50,8 @@ def body(path: Path) -> str:
 
 
 @pytest.mark.soak
-def test_slurm__plans_imputes_and_merges(genome: Genome, repository: Path) -> None:
+@pytest.mark.parametrize("keep", ["", "yes"])
+def test_slurm__plans_imputes_reports_and_merges(genome: Genome, repository: Path, keep: str) -> None:
     wanted = body(impute_job(genome.by_default("w.vcf.gz", copying_only=True), genome.cut()).outputs[0][0])
     sbatch = genome.folder / "bin" / "sbatch"
     sbatch.parent.mkdir()
@@ -61,10 +62,15 @@ def test_slurm__plans_imputes_and_merges(genome: Genome, repository: Path) -> No
     words += ["--map", "map.{contig}.gmap", "--target", genome.target.name, "--out", "o.vcf.gz", "--copying-only"]
     words += ["--samples-per-chunk", "12"]
     variables = {**environment(sbatch.parent), "SBATCH_LOG": str(log), "CHUNKS_PER_TASK": "3"}
+    variables |= {"REPORT": "page.html", "KEEP": keep}
     done = run(words, genome.folder, variables)
     assert done.returncode == 0, done.stderr + log.read_text()
     assert body(genome.folder / "o.vcf.gz") == wanted
-    assert not (genome.folder / "job.json").exists()
+    assert (genome.folder / "page.html").read_text().startswith("<!doctype html>")
+    assert (genome.folder / "job.json").exists() == bool(keep)
+    if keep:
+        done = run(["vcfrag", "report", "job.json", "--out", "again.html"], genome.folder, variables)
+        assert done.returncode == 0, done.stderr
     said = log.read_text()
     assert "--array=0-1%200" in said
     assert "--dependency=afterok:17" in said

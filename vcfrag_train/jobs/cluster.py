@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcfrag_core.errors import ConfigError, ProgramError, UnavailableError
 from vcfrag_train import extras
-from vcfrag_train.jobs.genome import Runner
+from vcfrag_train.jobs.genome import Runner, start_silent_tracker
 from vcfrag_train.jobs.worker import Worker
 from vcfrag_train.reporter import Reporter
 
@@ -68,6 +68,7 @@ def _client(where: str, jobs: int) -> Iterator[Client]:
         address = where
         if where == LOCAL:
             stack.enter_context(dask.config.set(_QUIET))
+            start_silent_tracker()
             cluster = LocalCluster(
                 n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=":0", host="127.0.0.1"
             )

@@ -219,7 +219,7 @@ def local_runner(jobs: int, threads: int) -> Runner:
     return run
 
 
-def _start_silent_tracker() -> None:
+def start_silent_tracker() -> None:
     """Starts the process that removes Python's semaphores once this one is killed, which it would say on stderr."""
     silent = "ignore:resource_tracker"
     sys.warnoptions.append(silent)
@@ -236,7 +236,7 @@ def _run_in_processes(
     left = dict.fromkeys(numbers)
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    _start_silent_tracker()
+    start_silent_tracker()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=start, initargs=(path, threads)) as pool:
         waiting: dict[Future[int], int] = {pool.submit(run_here, number): number for number in numbers}
         try:

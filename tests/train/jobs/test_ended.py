@@ -45,6 +45,7 @@ _HOW = {"jobs": ["--jobs", 2], "one": ["--jobs", 1], "cluster": ["--cluster", "l
         pytest.param(signal.SIGINT, "jobs", marks=pytest.mark.soak),
         pytest.param(signal.SIGTERM, "one", marks=pytest.mark.soak),
         pytest.param(signal.SIGTERM, "cluster", marks=pytest.mark.soak),
+        pytest.param(signal.SIGKILL, "cluster", marks=pytest.mark.soak),
         pytest.param(signal.SIGINT, "cluster", marks=pytest.mark.soak),
     ],
 )
@@ -82,9 +83,9 @@ def test_impute__ended_says_what_is_done_and_leaves_nobody_behind(
                 os.killpg(process.pid, signal.SIGKILL)
     n_done = len(done(chunks))
     said = complained.read_text()
+    assert "resource_tracker" not in said
     if number == signal.SIGKILL:
         assert left_behind(chunks)
-        assert "resource_tracker" not in said
     else:
         assert f"interrupted: {n_done} of 6 chunks are done, in {chunks.parent}; the same command" in said
         assert "Traceback" not in said

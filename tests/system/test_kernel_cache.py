@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vcfrag_core import kernel_cache
+from vcfrag_train.kernels.compile import compile_kernels
 from vcfrag_train.kernels.notice import COMPILING, STEP
 
 CODE = """
@@ -226,6 +227,18 @@ def test_notice__is_given_once_where_a_kernel_is_compiled_and_never_where_it_is_
 
     assert printed() == ["another library is compiled", f"said: {COMPILING}"]
     assert printed() == ["another library is compiled"]
+
+
+def test_compile__says_once_that_it_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"{STEP}some", COMPILING, f"{STEP}others", COMPILING, "anything else"]
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nprintf '%s\\n' " + " ".join(f"'{line}'" for line in lines) + " >&2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv(kernel_cache.NAME, str(tmp_path / "kernels"))
+    said: list[str] = []
+    compile_kernels(said.append)
+    assert said == lines[:3]
 
 
 @pytest.mark.soak

@@ -73,6 +73,7 @@ def _number_in(kernels: Path) -> int:
 def _run_small_jobs(kernels: Path, scratch: Path, say: Callable[[str], None]) -> None:
     """Runs them in a process of its own, since one that has loaded numba keeps to the place that it began with."""
     said = collections.deque[str](maxlen=_TAIL_LINES)
+    told = False
     with subprocess.Popen(
         [sys.executable, "-m", "vcfrag_train.kernels.small_jobs", str(scratch)],
         env={**os.environ, kernel_cache.NAME: str(kernels), "VCFRAG_CACHE_DIR": str(scratch / "panels")},
@@ -83,7 +84,9 @@ def _run_small_jobs(kernels: Path, scratch: Path, say: Callable[[str], None]) ->
         try:
             for line in jobs.stderr or ():
                 said.append(line.rstrip("\n"))
-                if said[-1] == COMPILING or said[-1].startswith(STEP):
+                # The jobs' processes say so each for itself.
+                if said[-1].startswith(STEP) or (said[-1] == COMPILING and not told):
+                    told = told or said[-1] == COMPILING
                     say(said[-1])
         except BaseException:
             jobs.kill()

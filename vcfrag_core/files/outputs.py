@@ -74,8 +74,8 @@ def suffix_of(path: str | Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """The output's name without its suffix; `genome` stands where each contig's name would."""
-    return path.name.removesuffix(suffix_of(path)).replace(PLACE, "genome")
+    """The output's name without its suffix; `genome` stands where each contig's name would, `chr` before it or not."""
+    return path.name.removesuffix(suffix_of(path)).replace(f"chr{PLACE}", "genome").replace(PLACE, "genome")
 
 
 def companions(path: Path) -> tuple[Path, ...]:

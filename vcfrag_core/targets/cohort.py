@@ -69,10 +69,12 @@ class CohortRecord:
     Attributes:
         version: Of vcfrag, which made them.
         contigs: One entry each.
+        qc: The QC table that was written with it, seen from its folder, where that had a name of its own.
     """
 
     version: str
     contigs: tuple[ContigDecisions, ...]
+    qc: str = ""
 
     def of(self, contig: str) -> ContigDecisions | None:
         """The decisions of a contig, by its name in the panel; None where there are none."""

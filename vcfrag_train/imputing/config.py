@@ -147,9 +147,19 @@ class ImputeConfig:
     @property
     def qc_table(self) -> Path:
         """Where the QC table is written."""
-        if self.qc is not None:
-            return self.qc
+        return self.usual_qc_table if self.qc is None else self.qc
+
+    @property
+    def usual_qc_table(self) -> Path:
+        """Where it is written unless it is given a name of its own."""
         return self.out.with_name(f"{stem_of(self.out)}.qc.tsv")
+
+    @property
+    def qc_named(self) -> str:
+        """Its own name, seen from the cohort record's folder; empty without one."""
+        if self.qc is None:
+            return ""
+        return os.path.relpath(self.qc.absolute(), self.cohort_record.absolute().parent)
 
     @property
     def cohort_record(self) -> Path:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _KEY: Final = "finished"
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch", "--daemon")
 # How a command says where decisions are kept and what is written.
-_FORM: Final = ("--manifest", "--out", "--format", "--bgen", "--bgen-bits", "--pgen", "--min-r2")
+_FORM: Final = ("--manifest", "--out", "--qc", "--format", "--bgen", "--bgen-bits", "--pgen", "--min-r2")
 _TABLES: Final = {".pgen": (".pvar", ".pvar.zst", ".psam"), ".bed": (".bim", ".fam")}
 # Bytes of a file, and when its content and anything of it changed, in nanoseconds.
 State = tuple[int, int, int]
@@ -95,7 +95,7 @@ def mark_finished(
     """
     beside = [file for path, _ in outputs for file in companions(path)]
     beside += [] if record is None else [record, beside_record(record)]
-    content = _summary(table)
+    content = _content(summary_path(table))
     content[_KEY] = {
         "command": what_is_done(command),
         "folder": _folder(),
@@ -123,7 +123,18 @@ def refuse_tables_of_another(config: ImputeConfig, inputs: Mapping[str, State]) 
     Raises:
         ConfigError: Names the output.
     """
-    mark = _summary(config.qc_table).get(_KEY)
+    _refuse_output_of_another(config, inputs, config.qc_table, f"{config.qc_table} and what was decided")
+    record = config.cohort_record
+    if config.cohort is None and record.is_file():
+        # A run with a QC table of its own shares the record alone.
+        named = _content(record).get("qc")
+        table = record.parent / named if isinstance(named, str) else config.usual_qc_table
+        _refuse_output_of_another(config, inputs, table, f"{record}, what was decided")
+
+
+def _refuse_output_of_another(config: ImputeConfig, inputs: Mapping[str, State], table: Path, lost: str) -> None:
+    """Refuses where another output is there that the QC table `table` tells of."""
+    mark = _content(summary_path(table)).get(_KEY)
     outputs = mark.get("outputs") if isinstance(mark, Mapping) else None
     if not isinstance(mark, Mapping) or (_decided_by(mark) == (_of_decisions(config.command), dict(inputs))):
         return
@@ -132,8 +143,8 @@ def refuse_tables_of_another(config: ImputeConfig, inputs: Mapping[str, State]) 
         path = Path(str(one.get("at"))) if isinstance(one, Mapping) else Path()
         if path.is_file() and not fnmatch.fnmatchcase(str(path), own):
             raise ConfigError(
-                f"--out {config.out}: {config.qc_table} and what was decided for {path} would be overwritten; give"
-                f" --out another name before its suffix, or another folder, or remove {path.name}"
+                f"--out {config.out}: {lost} for {path} would be overwritten; give --out another name before its"
+                f" suffix, or another folder, or remove {path.name}"
             )
 
 
@@ -161,7 +172,7 @@ def find_finished(table: Path, command: str, inputs: Mapping[str, State]) -> Fin
         command: The command line.
         inputs: Its inputs now, as `input_states` has them.
     """
-    mark = _summary(table).get(_KEY)
+    mark = _content(summary_path(table)).get(_KEY)
     if not isinstance(mark, Mapping):
         return None
     if mark.get("command") != what_is_done(command) or mark.get("folder") != _folder():
@@ -186,9 +197,10 @@ def _folder() -> str:
     return text_digest("folder", str(Path.cwd()))
 
 
-def _summary(table: Path) -> dict[str, Any]:
+def _content(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where it cannot be read."""
     try:
-        content = json.loads(summary_path(table).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

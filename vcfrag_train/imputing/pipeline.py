@@ -263,7 +263,8 @@ class Run:
         if self._given is None:
             version = importlib.metadata.version("vcfrag")
             write_target_references(self._target_references, self._config.target_references)
-            write_cohort(CohortRecord(version=version, contigs=tuple(self._decided)), self._config.cohort_record)
+            record = CohortRecord(version=version, contigs=tuple(self._decided), qc=self._config.qc_named)
+            write_cohort(record, self._config.cohort_record)
 
     def stretches(self, calls: TargetCalls, source: PanelSource, panel_file: Path | None = None) -> list[TargetStretch]:
         """The contig's stretches of equal ploidy, in the run's panel or the contig's own.

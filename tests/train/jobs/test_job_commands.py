@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.lock import sole_writer
+from vcfrag_core.files.outputs import stem_of
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.prepared import write_prepared
 from vcfrag_train.cli.commands.run_chunk import parse_numbers
@@ -35,6 +37,11 @@ def test_parse_numbers() -> None:
     for word in ("3-0", "x", "1-", "-1", "1-2-3", "9" * 5000):
         with pytest.raises(ConfigError, match="name chunks by their numbers, or by ranges such as 0-3"):
             parse_numbers([word])
+
+
+@pytest.mark.parametrize("name", ["gg.{contig}.bcf", "gg.chr{contig}.bcf"])
+def test_stem_of__says_genome_for_all_contigs(name: str) -> None:
+    assert stem_of(Path(name)) == "gg.genome"
 
 
 def test_run_chunk__takes_ranges_and_plan_says_how_long(genome: Genome, run: Run) -> None:
@@ -231,6 +238,8 @@ def test_commands__outputs_of_other_data_share_no_tables(
         assert (code, refused in said) == (2, True), said
     code, said = told(["impute", "--least-typed", 9], out=other)
     assert (code, refused in said) == (2, True), said
+    code, said = told(["impute"], out=other, target=target, qc=genome.folder / "named.qc.tsv")
+    assert (code, refused in said) == (2, True), said
     assert (genome.folder / "o.cohort.json").read_bytes() == decided
     # The same in another format, the output again, and another in place of what was removed.
     assert told(["plan", "--manifest", manifest, "--format", "GT"], out=other)[0] == 0
@@ -241,6 +250,30 @@ def test_commands__outputs_of_other_data_share_no_tables(
     assert run("merge", manifest)[0] == 0
     code, said = told(["impute"], out=first)
     assert (code, f"what was decided for {other} would be overwritten" in said) == (2, True), said
+
+
+def test_commands__outputs_of_other_data_share_no_cohort_record_beside_qc_tables_of_their_own(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = genome.folder / "o.vcf.gz", genome.folder / "o.bcf"
+    (genome.folder / "qc").mkdir()
+    target = genome.folder / "others.vcf.gz"
+    target.write_bytes(genome.target.read_bytes())
+
+    def told(*options: object, **others: Any) -> tuple[int, str]:
+        every = ["impute", *words(genome, **others), *options]
+        monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, every)])
+        return run(*every)
+
+    assert told("--qc", genome.folder / "qc" / "first.tsv", out=first)[0] == 0
+    decided = (genome.folder / "o.cohort.json").read_bytes()
+    assert json.loads(decided)["qc"] == "qc/first.tsv"
+    refused = f"o.cohort.json, what was decided for {first} would be overwritten"
+    for named in ([], ["--qc", genome.folder / "other.tsv"]):
+        code, said = told(*named, out=other, target=target)
+        assert (code, refused in said) == (2, True), said
+    assert (genome.folder / "o.cohort.json").read_bytes() == decided
+    assert told("--qc", genome.folder / "other.tsv", "--format", "GT", out=other)[0] == 0, "the same data"
 
 
 def test_plan_and_run_chunk__interrupted_say_how_to_go_on(

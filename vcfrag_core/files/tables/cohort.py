@@ -15,7 +15,7 @@ from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions, Verdict, d
 from vcfrag_core.targets.records import Reason
 
 KIND: Final = "vcfrag cohort record 1"
-_KEYS: Final = ("kind", "version", "contigs")
+_KEYS: Final = ("kind", "version", "qc", "contigs")
 _CONTIG_KEYS: Final = (
     "contig", "panel", "map", "parameters", "rates", "model", "target_reference", "tested", "people",
     "verdicts", "typed",
@@ -24,7 +24,9 @@ _CONTIG_KEYS: Final = (
 
 def write_cohort(record: CohortRecord, path: str | Path) -> None:
     """Writes the record, whole or not at all."""
-    content = {"kind": KIND, "version": record.version, "contigs": [_contig(decided) for decided in record.contigs]}
+    named = {"qc": record.qc} if record.qc else {}
+    contigs = [_contig(decided) for decided in record.contigs]
+    content = {"kind": KIND, "version": record.version, **named, "contigs": contigs}
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -47,7 +49,9 @@ def read_cohort(path: str | Path) -> CohortRecord:
     try:
         _refuse_others(content, _KEYS, "the record")
         return CohortRecord(
-            version=_text(content, "version"), contigs=tuple(_decisions(entry) for entry in content["contigs"])
+            version=_text(content, "version"),
+            contigs=tuple(_decisions(entry) for entry in content["contigs"]),
+            qc=str(content.get("qc", "")),
         )
     except (KeyError, TypeError, ValueError, ConfigError, RangeError) as error:
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)

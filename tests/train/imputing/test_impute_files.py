@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.impute_cohort import N_SITES, N_TARGETS, Cohort, Impute, invert, refused, swapped, unambiguous
-from tests.vcf_text import panel_text, record, vcf_text, write_vcf
-from vcfrag_core.panel.panel import Panel
+from tests.vcf_text import calls_of, panel_text, record, vcf_text, write_vcf
 from vcfrag_core.targets.cohort import decode_sites, encode_sites
 from vcfrag_indexd.testing import serve
+from vcfrag_train.imputing.pipeline import Run
+from vcfrag_train.jobs import worker
 
 
 @pytest.mark.parametrize(
@@ -158,30 +159,30 @@ def test_impute__missing_alleles_of_a_panel(cohort: Cohort, impute: Impute) -> N
     assert outcome.summary["contigs"]["20"]["panel_records"] == {"missing_alleles_as_reference": 2}
 
 
-def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
-    """A panel of two contigs, a target of those and a third."""
-    from tests.vcf_text import calls_of
+CONTIGS = {"20": 63_025_520, "21": 48_129_895, "22": 51_304_566}
 
-    def lines(panel: Panel, contig: str, chosen: np.ndarray) -> list[str]:
-        calls = calls_of(panel)
-        sites = zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True)
-        return [
-            record(p, calls[i], contig=contig, ref=ref, alt=alt) for i, (p, ref, alt) in enumerate(sites) if chosen[i]
-        ]
 
-    everything = np.ones(N_SITES, dtype=np.bool_)
-    contigs = {"20": 63_025_520, "21": 48_129_895, "22": 51_304_566}
-    both_text = vcf_text(
-        cohort.panel.samples,
-        [*lines(cohort.panel, "20", everything), *lines(cohort.panel, "21", everything)],
-        contigs=contigs,
-    )
-    write_vcf(cohort.panel_file, both_text, index=True)
+def two_contigs(cohort: Cohort) -> Path:
+    """Makes the cohort's panel one of two contigs; returns a map of both."""
+    calls, panel = calls_of(cohort.panel), cohort.panel
+    sites = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
+    lines = [
+        record(p, calls[i], contig=contig, ref=ref, alt=alt)
+        for contig in ("20", "21")
+        for i, (p, ref, alt) in enumerate(sites)
+    ]
+    write_vcf(cohort.panel_file, vcf_text(panel.samples, lines, contigs=CONTIGS), index=True)
     both = cohort.folder / "both.gmap"
     body = cohort.map_file.read_text().splitlines()[1:]
     both.write_text("\n".join(["pos\tchr\tcM", *body, *(line.replace("\t20\t", "\t21\t") for line in body)]) + "\n")
-    text = [line for contig in ("20", "21", "22") for line in lines(cohort.truth, contig, cohort.typed)]
-    target = write_vcf(cohort.folder / "t.vcf", vcf_text(cohort.truth.samples, text, contigs=contigs))
+    return both
+
+
+def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
+    """A panel of two contigs, a target of those and a third."""
+    both = two_contigs(cohort)
+    text = [line for contig in CONTIGS for line in cohort.lines(contig=contig)]
+    target = cohort.target(text, "t.vcf", contigs=CONTIGS)
     outcome = impute(target, map=both)
     assert outcome.code == 0
     assert f"contig 22: not in the panel; its {cohort.typed.sum()} records are left out" in outcome.stderr
@@ -190,6 +191,22 @@ def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
     # The same data on both contigs: the same answers, but for ties, which are broken by content.
     assert rows[0][1:5] == rows[N_SITES][1:5]
     assert outcome.reasons("22") == {"not_in_panel": int(cohort.typed.sum())}
+
+
+def test_impute__a_later_contig_is_tested_before_the_first_is_imputed(
+    cohort: Cohort, impute: Impute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def imputed(*_: object, **__: object) -> None:
+        raise AssertionError("a window was imputed")
+
+    both, later = two_contigs(cohort), cohort.lines(contig="21")
+    invert(later, np.random.default_rng(3).choice(len(later), len(later) // 5, replace=False).tolist())
+    target = cohort.target([*cohort.lines(), *later], contigs=CONTIGS)
+    for way in (Run, "_impute"), (worker, "run_chunk"):
+        monkeypatch.setattr(*way, imputed)
+    outcome = impute(target, map=both)
+    assert "typed sites" in refused(outcome, "TARGET")
+    assert outcome.reasons("20") == {"used": int(cohort.typed.sum())}
 
 
 def test_impute__cohort_record_is_applied(cohort: Cohort, impute: Impute) -> None:

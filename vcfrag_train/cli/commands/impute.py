@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ConfigError, VcfragError
 from vcfrag_core.files.outputs import PLACE, BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
+from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.parts import parts_folder
 from vcfrag_core.files.targets import target_samples
 from vcfrag_core.output.records import DEFAULT_FORMATS, parse_formats
@@ -300,7 +302,21 @@ def _is_job(options: Mapping[str, Any]) -> bool:
         options["samples_per_chunk"],
     )
     several = len(panels) > 1 or len(maps) > 1 or PLACE in str(options["out"])
-    return several or options["jobs"] != 1 or any(value is not None for value in cut)
+    return several or options["jobs"] != 1 or any(value is not None for value in cut) or _has_contigs(options)
+
+
+def _has_contigs(options: Mapping[str, Any]) -> bool:
+    """Whether the panel has several contigs, which a job plans all before it imputes the first.
+
+    Leave-one-out dosages of everybody and a daemon are for one process alone.
+    """
+    if options["region"] is not None or options["daemon"] is not None or "LOO" in parse_formats(options["format"]):
+        return False
+    panels, _ = files_of(options)
+    # A panel that cannot be read is told of where it is opened.
+    with contextlib.suppress(VcfragError, OSError):
+        return len(panel_contigs(panels[0])) > 1
+    return False
 
 
 def is_large(config: ImputeConfig) -> bool:

@@ -27,7 +27,7 @@ from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import refuse_twice, with_margin
-from vcfrag_train.imputing.room import check_room
+from vcfrag_train.imputing.room import check_room, needs_of_contigs
 from vcfrag_train.imputing.selection import chosen_sites
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
@@ -145,6 +145,9 @@ def _planned(
         own = name_contigs([name for path in cut.panels for name in panel_contigs(path)])
         raise UnknownContigError(f"no panel has any of its contigs: {names}; they have {own}", path=targets[0].source)
     refuse_twice({contig: of.source for contig, of in files.items()}, Path(targets[0].source))
+    if len(cut.panels) == 1:
+        # Before hours of tests; what else chunks take, and where room is scarce, is told once they are cut.
+        check_room(needs_of_contigs(config, [of.source.contig for of in files.values()], len(targets[0].samples)))
     run = _PlanningRun(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
     samples = targets[0].samples
     _check_samples(targets)

@@ -45,6 +45,18 @@ def test_unchanged_mappings__none_where_nothing_is_told(told: bytes) -> None:
     assert list(_unchanged_mappings(told)) == []
 
 
+def test_collect_seldom__leaves_what_a_start_made_alone_and_collects_what_comes_later() -> None:
+    code = (
+        "import gc\nfrom vcfrag_core.memory import collect_seldom, start_without_collecting\n"
+        "start_without_collecting()\nkept = [[] for _ in range(40_000)]\n"
+        "print(gc.get_stats()[0]['collections'] == 0 or gc.get_count()[0] >= 40_000)\n"
+        "collect_seldom()\nbefore = gc.get_stats()[0]['collections']\n"
+        "print(gc.get_freeze_count() >= 40_000)\nlater = [[] for _ in range(40_000)]\n"
+        "print(gc.get_stats()[0]['collections'] > before)\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, timeout=300).split() == ["True"] * 3
+
+
 def test_peak_bytes__is_the_programs_own() -> None:
     held = np.ones(40_000_000)
     words = [sys.executable, "-c", "from vcfrag_core.memory import peak_bytes; print(peak_bytes())"]

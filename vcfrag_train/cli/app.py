@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from vcfrag_core.errors import VcfragError
-from vcfrag_core.memory import collect_seldom, share_one_heap
+from vcfrag_core.memory import collect_seldom, share_one_heap, start_without_collecting
 from vcfrag_train import extras
 from vcfrag_train.cli.ending import ended_by_signals
 from vcfrag_train.cli.outputs import guarded
@@ -43,6 +43,8 @@ COMMANDS = {
     "demo": "Generate a panel, train, impute and evaluate: the whole road in minutes.",
 }
 
+# They call `collect_seldom` when they have imported what they need, by `showing` or themselves.
+_SAY_WHEN_STARTED = ("impute", "phase", "plan", "run-chunk", "merge")
 PROGRAM = "vcfrag"
 EXIT_FAILED = 2
 EXIT_FAULT = 70
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
     chosen = next((word for word in words if not word.startswith("-")), None)
-    with _process_of_its_own() if arguments is None else contextlib.nullcontext():
+    with _process_of_its_own(chosen) if arguments is None else contextlib.nullcontext():
         try:
             _run(chosen, words)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the user gets one line
@@ -90,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _process_of_its_own() -> Iterator[None]:
+def _process_of_its_own(chosen: str | None) -> Iterator[None]:
     """Spares a process work that no command needs (docs/performance.md, Imputing)."""
     # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     share_one_heap()
-    collect_seldom()
+    (start_without_collecting if chosen in _SAY_WHEN_STARTED else collect_seldom)()
     try:
         with ended_by_signals():
             yield

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import typer
 
 from vcfrag_core import kernel_cache
+from vcfrag_core.memory import collect_seldom
 from vcfrag_core.panel.genetic_map import GeneticMapWarning
 from vcfrag_train.kernels.notice import telling
 from vcfrag_train.reporter import Reporter
@@ -37,6 +38,7 @@ def showing(what: str = "sites", *, compiles: bool = True) -> Iterator[Reporter]
         if note:
             shown.say(f"note: {note}")
         with telling(shown.say) if note is None and compiles else contextlib.nullcontext():
+            collect_seldom()
             yield shown
 
 

@@ -38,10 +38,12 @@ def command(
 ) -> None:
     """Imputes chunks of a job; those that are there and whole are left alone."""
     from vcfrag_core.files.atomic import remove_left_behind
+    from vcfrag_core.memory import collect_seldom
     from vcfrag_train.jobs.manifest import job_folder
     from vcfrag_train.jobs.worker import Worker
     from vcfrag_train.reporter import telling_interrupted
 
+    collect_seldom()
     chosen = parse_numbers(numbers)
     worker = Worker(manifest, threads)
     # Before hours of work on the others.

@@ -19,6 +19,7 @@ NEEDS_TORCH = {
     "vcfrag_core.model.losses",
     "vcfrag_core.model.network",
     "vcfrag_core.model.other_ways",
+    "vcfrag_core.model.tensors",
     "vcfrag_core.model.torch_network",
     "vcfrag_core.model.torch_threads",
 }

@@ -284,9 +284,12 @@ class _Reading:
 
     def _surprise(self, dosage: F32Array) -> F32Array:
         """(L, 2) -log of the imputed probability of REF and of ALT."""
-        clipped = np.clip(dosage, 0.01, 0.99)
-        surprise = np.where(self.wanted[:, None], -np.log(np.stack([1 - clipped, clipped], axis=1)), 0)
-        return surprise.astype(np.float32)
+        surprise = np.empty((len(dosage), 2), dtype=np.float32)
+        np.clip(dosage, 0.01, 0.99, out=surprise[:, 1])
+        np.subtract(1, surprise[:, 1], out=surprise[:, 0])
+        np.negative(np.log(surprise, out=surprise), out=surprise)
+        surprise[~self.wanted] = 0
+        return surprise
 
     def _sites(self, q: int, dosage: F32Array, chosen: I64Array, effective: F32Array) -> F32Array:
         """(N, F) features of the chosen sites, but for the other haplotype's dosage and the other ways to copy."""

@@ -77,7 +77,11 @@ class GroupExcludedReference:
 
     def changes_for(self, groups: Sequence[str | None], start: int, stop: int) -> F32Array:
         """(Q, 2, stop - start) `pbwt_changes` of panel sites [start, stop) for queries of these groups."""
-        return np.stack([self._changes_without(self._left_out(group))[:, start:stop] for group in groups])
+        shown = [self._changes_without(self._left_out(group))[:, start:stop] for group in groups]
+        if all(one.base is shown[0].base for one in shown):
+            # Strangers are all shown the same; nothing is copied for them.
+            return np.broadcast_to(shown[0], (len(shown), *shown[0].shape))
+        return np.stack(shown)
 
     def prepare(self) -> None:
         """Makes the allele changes for strangers."""

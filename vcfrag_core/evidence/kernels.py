@@ -30,6 +30,8 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array
 
 NEARBY_SITES = 24
 STRETCH = 64
+# So many running sums are taken side by side.
+SUMS = 4
 
 _HIGHEST = np.array([-1] + [int(np.log2(byte)) for byte in range(1, 256)], dtype=np.int64)
 _LOWEST_OF_BYTE = np.array([8] + [(byte & -byte).bit_length() - 1 for byte in range(1, 256)], dtype=np.int64)
@@ -44,19 +46,35 @@ def _maximum(values: FloatArray) -> float:
 
 
 @leaf
-def _largest(score: FloatArray, chosen: I32Array) -> None:
-    """The numbers of the len(chosen) largest scores, descending; equal scores by number; -1 where there are fewer."""
+def bound_of(score: FloatArray, before: I32Array) -> float:
+    """What as many scores reach as are chosen: the least of those that were chosen before, 0 where there were fewer."""
+    t = len(before)
+    if before[t - 1] < 0:
+        return 0.0
+    least = score[before[0]]
+    for i in range(t):
+        least = min(least, score[before[i]])
+    return float(least)
+
+
+@leaf
+def largest(score: FloatArray, bound: float, chosen: I32Array) -> None:
+    """The numbers of the len(chosen) largest scores, descending; equal scores by number; -1 where there are fewer.
+
+    As many scores as are chosen reach the bound, or all do.
+    """
     t = len(chosen)
     chosen[:] = -1
     filled = 0
     least = score[0]
     for begin in range(0, len(score), STRETCH):
         stop = min(begin + STRETCH, len(score))
-        if filled == t and _maximum(score[begin:stop]) <= least:
+        highest = _maximum(score[begin:stop])
+        if highest < bound or (filled == t and highest <= least):
             continue
         for j in range(begin, stop):
             v = score[j]
-            if filled == t and v <= least:
+            if v < bound or (filled == t and v <= least):
                 continue
             at = min(filled, t - 1)
             while at > 0 and score[chosen[at - 1]] < v:
@@ -196,7 +214,7 @@ def copy_with_evidence(
     rows = np.empty((ROWS, padded(k)), dtype=mismatch.dtype)
     for j in range(k):
         rows[BACKWARD, j] = one / count
-    score = np.empty(k, dtype=mismatch.dtype)
+    score, chosen = np.empty(k, dtype=mismatch.dtype), np.full(best.shape[1], -1, dtype=np.int32)
     found = np.zeros((k, 6), dtype=np.int32)
     for j in range(k):
         found[j, 1] = -1
@@ -234,9 +252,9 @@ def copy_with_evidence(
                 effective[i] = 1 / _squares(row, scale)
                 after_row = rows[following][:k]
                 _together(row, scale, after_row, after_scale, score)
-                _largest(score, best[i])
-                for t in range(best.shape[1]):
-                    j = best[i, t]
+                largest(score, bound_of(score, chosen), chosen)
+                for t in range(len(chosen)):
+                    j = chosen[t]
                     if j < 0:
                         break
                     before[i, t], after[i, t] = row[j] * scale, after_row[j] * after_scale
@@ -277,7 +295,7 @@ def read_candidates(
         out: (N, T, 12) filled, see `vcfrag_core.evidence.evidence.CANDIDATE_FEATURES`.
     """
     t_count = best.shape[1]
-    sums = np.empty(0, dtype=np.float64)
+    sums = np.empty((SUMS, 0), dtype=np.float64)
     begin = 0
     while begin < len(chosen):
         # The sites of a gap share their candidates.
@@ -285,39 +303,56 @@ def read_candidates(
         while stop < len(chosen) and left[chosen[stop]] == m:
             stop += 1
         low, high = max(0, chosen[begin] - NEARBY_SITES), min(len(left), chosen[stop - 1] + NEARBY_SITES + 1)
-        if len(sums) < high - low + 1:
-            sums = np.empty(high - low + 1, dtype=np.float64)
+        if sums.shape[1] < high - low + 1:
+            sums = np.empty((SUMS, high - low + 1), dtype=np.float64)
         out[begin:stop] = 0
-        for t in range(t_count):
-            h = best[m, t]
-            if h < 0:
-                break
-            row = words[h]
-            _sum_up(row, surprise, low, high, sums)
+        t = 0
+        while t < t_count and best[m, t] >= 0:
+            if t % SUMS == 0:
+                _sum_up(words, best[m], t, surprise, low, high, sums)
+            row, total = words[best[m, t]], sums[t % SUMS]
+            p, rise = before[m, t], after[m, t] - before[m, t]
+            first, last = runs[m, t, 0], runs[m, t, 1]
+            n_left, n_right = max(0, m + 1 - first), max(0, last - m)
+            nats = information[max(last, m) + 1] - information[min(first, m + 1)]
             for n in range(begin, stop):
                 i = chosen[n]
                 alt = (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
-                out[n, t, 0] = before[m, t] + fraction[i] * (after[m, t] - before[m, t])
+                out[n, t, 0] = p + fraction[i] * rise
                 out[n, t, 1] = 1 if alt else -1
-                first, last = runs[m, t, 0], runs[m, t, 1]
-                out[n, t, 4] = max(0, m + 1 - first)
-                out[n, t, 5] = max(0, last - m)
-                out[n, t, 6] = information[max(last, m) + 1] - information[min(first, m + 1)]
-                for kind in range(3):
-                    first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
-                    at = 2 if kind == 0 else 6 + 2 * kind
-                    out[n, t, at] = max(0.0, site_cm[i] - observed_cm[first]) if first <= m else 0
-                    out[n, t, at + 1] = max(0.0, observed_cm[last] - site_cm[i]) if last > m else 0
-                near = sums[min(high, i + NEARBY_SITES + 1) - low] - sums[max(low, i - NEARBY_SITES) - low]
+                out[n, t, 4], out[n, t, 5], out[n, t, 6] = n_left, n_right, nats
+                near = total[min(high, i + NEARBY_SITES + 1) - low] - total[max(low, i - NEARBY_SITES) - low]
                 out[n, t, 7] = max(0.0, near - surprise[i, alt])
+            for kind in range(3):
+                first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
+                begins = observed_cm[first] if first <= m else np.inf
+                ends = observed_cm[last] if last > m else -np.inf
+                at = 2 if kind == 0 else 6 + 2 * kind
+                for n in range(begin, stop):
+                    out[n, t, at] = max(0.0, site_cm[chosen[n]] - begins)
+                    out[n, t, at + 1] = max(0.0, ends - site_cm[chosen[n]])
+            t += 1
         begin = stop
 
 
 @leaf
-def _sum_up(row: U64Array, surprise: F32Array, low: int, high: int, sums: F64Array) -> None:
-    """Running sum, from 0, of the surprise at the alleles of sites [low, high)."""
-    total = np.float64(0)
-    sums[0] = total
+def _sum_up(
+    words: U64Array, best: I32Array, t: int, surprise: F32Array, low: int, high: int, sums: F64Array
+) -> None:  # fmt: skip
+    """Running sums, from 0, of the surprise at the alleles of sites [low, high), of SUMS candidates from number t on.
+
+    Those of several at once, as each addition waits for the one before. Of fewer, the last ones count again.
+    """
+    last = t
+    while last + 1 < min(len(best), t + SUMS) and best[last + 1] >= 0:
+        last += 1
+    a, b, c, d = best[t], best[min(t + 1, last)], best[min(t + 2, last)], best[min(t + 3, last)]
+    of_a, of_b, of_c, of_d = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
+    sums[:, 0] = 0
     for i in range(low, high):
-        total += surprise[i, (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)]
-        sums[i - low + 1] = total
+        word, down, to = i >> 6, np.uint64(i & 63), i - low + 1
+        of_a += surprise[i, (words[a, word] >> down) & np.uint64(1)]
+        of_b += surprise[i, (words[b, word] >> down) & np.uint64(1)]
+        of_c += surprise[i, (words[c, word] >> down) & np.uint64(1)]
+        of_d += surprise[i, (words[d, word] >> down) & np.uint64(1)]
+        sums[0, to], sums[1, to], sums[2, to], sums[3, to] = of_a, of_b, of_c, of_d

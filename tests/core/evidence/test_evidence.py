@@ -22,7 +22,7 @@ from vcfrag_core.evidence.evidence import (
     certain_dosage,
     gather_evidence,
 )
-from vcfrag_core.evidence.kernels import NEARBY_SITES, copy_with_evidence, read_candidates
+from vcfrag_core.evidence.kernels import NEARBY_SITES, bound_of, copy_with_evidence, largest, read_candidates
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array
@@ -125,6 +125,18 @@ def test_best_candidates__are_those_of_largest_posterior_around_the_gap(seed: in
             np.testing.assert_allclose(together[m][columns], np.sort(together[m])[::-1][:shown], atol=1e-9)
             np.testing.assert_allclose(found.before[m, :shown], posterior[m][columns], atol=1e-6)
             np.testing.assert_allclose(found.after[m, :shown], following[m][columns], atol=1e-6)
+
+
+@given(seed=seeds, k=st.integers(1, 300), n_best=st.integers(1, 24))
+def test_largest__whoever_was_chosen_before(seed: int, k: int, n_best: int) -> None:
+    rng = np.random.default_rng(seed)
+    chosen = np.full(n_best, -1, dtype=np.int32)
+    for _ in range(3):
+        # Of few values, so that many tie.
+        score = rng.integers(0, 9, k).astype(np.float32) / 8
+        largest(score, bound_of(score, chosen), chosen)
+        wanted = np.argsort(-score, kind="stable")[:n_best]
+        np.testing.assert_array_equal(chosen, np.pad(wanted, (0, n_best - len(wanted)), constant_values=-1))
 
 
 def walk(disagrees: list[bool], m: int, forgiven: int = 0) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.output.cohort_sums import CohortSums, cohort_sums
+from vcfrag_core.output.grid import FINE
 from vcfrag_core.output.info_r2 import allele_probabilities, expected_r2, explained_share
+from vcfrag_core.output.kernels import logs
 from vcfrag_core.panel.ploidy import Ploidy
 
 N_REFERENCE = 500
@@ -80,3 +84,10 @@ def test_cohort_sums__refuses_other_shapes() -> None:
         CohortSums(
             n_samples=1, n_haplotypes=2, weight2=2, base=np.zeros((3, 2), np.int64), few=np.zeros((3, 2, 49), np.int64)
         )
+
+
+@given(st.lists(st.floats(1e-18, 2.0), max_size=40))
+def test_logs__are_those_of_the_library(values: list[float]) -> None:
+    found = logs(np.array(values), len(values))
+    # Of two that differ in the last bit, one may be rounded up and the other down.
+    assert abs(found - sum(math.floor(math.log(value) * FINE + 0.5) for value in values)) <= len(values)

@@ -25,6 +25,7 @@ from vcfrag_core.files.vcf import bgzf
 from vcfrag_train.compare.usage import Usage, run_measured
 
 _STRETCHES = 3
+_WARM_SAMPLES = 100
 _WAYS = ("one", "plan", "job", "dask1", "dask2")
 
 
@@ -42,8 +43,9 @@ def main() -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     task = build_task("array", default_data(), options.work)
     target = mosaics(task, options.samples, options.work)
-    # The panel's cache and the compiled kernels are those of a run before.
-    warm = ["impute", *_inputs(task, mosaics(task, 2, options.work), options), "--out", options.work / "warm.vcf.gz"]
+    # The panel's cache and the compiled kernels are those of a run before; many samples are searched for by others.
+    few = mosaics(task, min(_WARM_SAMPLES, options.samples), options.work)
+    warm = ["impute", *_inputs(task, few, options), "--out", options.work / "warm.vcf.gz"]
     run_measured(_vcfrag(warm), log=options.work / "warm.log")
     for way in options.ways.split(","):
         for name, usage in measured(way, task, target, options).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -81,7 +82,12 @@ def _client(where: str, jobs: int) -> Iterator[Client]:
             raise UnavailableError(f"--cluster {where}: no scheduler answers there ({error})") from error
         stack.enter_context(client)
         with client.as_current():
-            yield client
+            try:
+                yield client
+            except KeyboardInterrupt:
+                # Workers are ended while they are at work, of which Dask would tell as of faults.
+                logging.getLogger("distributed").setLevel(logging.CRITICAL)
+                raise
 
 
 def _wait_for_workers(client: Client, where: str) -> None:

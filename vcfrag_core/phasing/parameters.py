@@ -20,7 +20,7 @@ class PhasingParameters:
         early_states: Candidates in the rounds before, which only say what is searched for next; as many unless given.
         rounds: How often candidates are retrieved and phases drawn.
         queries: Draws of a round whose haplotypes are the queries of the next one.
-        draws: As many of the last round may be asked for; a quarter of them are drawn in the rounds before.
+        draws: As many of the last round are made at most; a quarter of them are drawn in the rounds before.
         agreeing: So many of them make the consensus.
         integrated: Over so many imputation takes the mean unless told otherwise: what chance leaves to it then is at
             most 1 % of the expected squared error of a dosage (docs/decisions/phasing-trials.md, *What chance leaves*).
@@ -43,7 +43,7 @@ class PhasingParameters:
     queries: int = 4
     draws: int = 32
     agreeing: int = 12
-    integrated: int = 12
+    integrated: int = 8
     block_sites: int = 4
     block_cm: float = 0.005
     segment_sites: int = 16
@@ -106,7 +106,6 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
         mismatch=copying.mismatch,
         rounds=round(4 - share),
         queries=round(4 - 2 * share),
-        integrated=round(16 - 2 * share),
         block_sites=round(4 + 4 * share),
         copy_neighbours=share >= 0.25,
     )

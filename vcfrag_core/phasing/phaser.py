@@ -23,6 +23,7 @@ from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
 from vcfrag_core.phasing.rates import prior_rates, rates_of_paths
 from vcfrag_core.phasing.refinement import ChainRows, chain_model, likeliest, phase_sets, redrawn
+from vcfrag_core.phasing.representatives import DRAWN_PER_KEPT, representatives
 from vcfrag_core.phasing.samples import PhasingReference, PhasingSample
 from vcfrag_core.phasing.serving import (
     ROUNDS_OF_SERVING,
@@ -92,12 +93,13 @@ class Phaser:
         """Phases the samples that have unphased heterozygotes; others stay as they are.
 
         A sample's draws follow from its genotypes, its name, the panel, the parameters and `target_reference`: neither
-        other samples nor the number of threads nor `draws` change them. It never copies from itself, nor from anybody
-        of its exclusion group, nor from whoever is heterozygous where it is.
+        other samples nor the number of threads nor `draws` change them. Three times as many are made as are kept, as
+        far as the parameters allow, and those kept whose mean tells most of that of all. A sample never copies from
+        itself, nor from anybody of its exclusion group, nor from whoever is heterozygous where it is.
 
         Args:
             targets: The targets.
-            draws: Draws from the posterior to keep, besides the consensus.
+            draws: Draws from the posterior to keep, besides the consensus; the first two tell most.
             target_reference: Targets who are copied from beside the panel, as `target_reference` made them. Those who
                 are among them start from the phase that they have there.
 
@@ -111,7 +113,8 @@ class Phaser:
         sites = np.flatnonzero(targets.observed)
         require_typed(target_reference, targets.observed)
         reference = self._reference(sites, target_reference)
-        run = _Run(reference, parameters, self.cm[sites], self._threads, draws)
+        n_made = draws if draws == 1 else min(DRAWN_PER_KEPT * draws, parameters.draws)
+        run = _Run(reference, parameters, self.cm[sites], self._threads, n_made)
         alleles = targets.alleles.copy()
         probability = np.full((len(targets.samples), len(sites)), np.nan, dtype=np.float32)
         drawn: list[U8Array | None] = [None] * len(targets.samples)
@@ -123,7 +126,11 @@ class Phaser:
             second = sample.genotypes - first
             pair = targets.ploidy.rows([sample.number])
             alleles[np.ix_(pair, sites)] = np.where(sample.genotypes < 0, -1, np.stack([first, second]))
-            drawn[sample.number] = bits.pack(np.where(sample.genotypes < 0, 0, sample.phases[:draws]).astype(np.uint8))
+            kept = representatives(
+                sample.phases[:n_made, hets], sample.agreed, sample.probability, self.cm[sites[hets]], draws,
+                switch_per_cm=parameters.switch_per_cm,
+            )  # fmt: skip
+            drawn[sample.number] = bits.pack(np.where(sample.genotypes < 0, 0, sample.phases[kept]).astype(np.uint8))
         return Phased(
             targets=dataclasses.replace(targets, alleles=alleles, phase_sets=None),
             sites=sites,

@@ -46,6 +46,11 @@ def unphased(truth: I8Array) -> Targets:
     return without_phase(alleles)
 
 
+def are_among(some: I8Array, draws: I8Array) -> bool:
+    """Whether each of some draws is one of the others."""
+    return {one.tobytes() for one in some} <= {one.tobytes() for one in draws}
+
+
 def test_phaser__finds_the_phase_that_haplotypes_tell(panel: Panel, truth: I8Array) -> None:
     phased = phaser(panel).phase(unphased(truth), draws=8)
     wrong, pairs = switches(phased, truth)
@@ -86,7 +91,7 @@ def test_phaser__threads_company_order_and_number_of_draws_change_nothing(panel:
     assert targets.phase_sets is not None
     whole = phaser(panel).phase(targets, draws=4)
     assert same_draws(whole, phaser(panel, threads=3).phase(targets, draws=4))
-    more = phaser(panel).phase(targets, draws=8)
+    made = phaser(panel).phase(targets, draws=PARAMETERS.draws)
     order = [3, 1, 4]
     rows = targets.ploidy.rows(order)
     some = Targets(
@@ -100,7 +105,7 @@ def test_phaser__threads_company_order_and_number_of_draws_change_nothing(panel:
     alone = phaser(panel).phase(some, draws=4)
     for place, s in enumerate(order):
         assert np.array_equal(alone.draws_of(place), whole.draws_of(s))
-        assert np.array_equal(alone.draws_of(place), more.draws_of(s)[:4])
+        assert are_among(alone.draws_of(place), made.draws_of(s))
         assert np.array_equal(alone.consensus_of(place), whole.consensus_of(s))
 
 
@@ -109,7 +114,7 @@ def test_phaser__more_draws_than_make_the_consensus_change_nothing(panel: Panel,
     asked, more = (phaser(panel, parameters=few).phase(targets, draws=draws) for draws in (2, 12))
     assert np.array_equal(asked.targets.alleles, more.targets.alleles)
     assert np.array_equal(asked.probability, more.probability, equal_nan=True)
-    assert all(np.array_equal(asked.draws_of(s), more.draws_of(s)[:2]) for s in range(N_TARGETS))
+    assert all(are_among(asked.draws_of(s), more.draws_of(s)) for s in range(N_TARGETS))
 
 
 def test_phaser__draws_that_are_swept_apart_are_the_same(
@@ -226,7 +231,6 @@ def test_phaser__refuses_more_draws_than_it_makes(panel: Panel, truth: I8Array) 
 
 def test_phasing_parameters__move_with_the_density() -> None:
     sparse, dense = phasing_parameters_for(30.0), phasing_parameters_for(2000.0)
-    assert (sparse.integrated, dense.integrated) == (16, 14)
     assert sparse.states > dense.states
     assert sparse.block_sites < dense.block_sites
     assert (sparse.scales, dense.scales) == ((16, 64, 256), (64, 256, 1024))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -205,8 +204,7 @@ def main(words: Sequence[str] | None = None) -> None:
         print(line)
     if options.out is not None:
         arrays = {f"{label}|{name}|{i}": one for (label, name), parts in sums.items() for i, one in enumerate(parts)}
-        with gzip.open(options.out, "wb") as file:
-            np.savez(file, **arrays)
+        np.savez_compressed(options.out, **arrays)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -40,6 +40,10 @@ Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
 # (docs/decisions/rates-from-the-data.md).
 _WITH_ALL_SITES: Final = 1.25
+# Where more nats an allele are lost, and more switches found than panels of this size ask for, the panel hardly knows
+# the targets' haplotypes: log probability asks for switches and mismatches that hedge there, squared error for fewer
+# (docs/decisions/rates-from-the-data.md).
+_HEDGED: Final = 0.2
 # So few nats of loss in all say next to nothing beside a prior for people. So many times as many sites are hidden then,
 # for all samples, and panel samples are imputed beside them, unless the panel is so large (sites x haplotypes) that
 # this takes long.
@@ -227,15 +231,19 @@ def _estimated_at(
         found = estimate_rates(loss, prior, panel_loss)
     n_alleles = sum(int((part.alleles >= 0).sum()) for part in asked.parts)
     names = asked.left_out.targets.samples[: asked.ploidy.n_samples]
+    lost = found.loss / max(1, n_alleles)
+    switch, mismatch = found.switch_per_cm, found.mismatch
+    if lost > _HEDGED and switch > prior.switch_per_cm:
+        switch, mismatch = max(prior.switch_per_cm, switch * _HEDGED / lost), min(mismatch, prior.mismatch)
     return RateEstimate(
-        switch_per_cm=_WITH_ALL_SITES * found.switch_per_cm,
-        mismatch=found.mismatch,
+        switch_per_cm=_WITH_ALL_SITES * switch,
+        mismatch=mismatch,
         prior=prior,
         targets=names[:n_targets],
         panel_samples=names[n_targets:],
         n_sites=sum(len(place.sites) for place in asked.places),
         n_alleles=n_alleles,
-        loss=found.loss / max(1, n_alleles),
+        loss=lost,
         n_imputed=sum(int((~one.queries.observed[one.sites]).sum()) for one in beside),
         n_tried=found.n_tried,
         seed=config.seed,

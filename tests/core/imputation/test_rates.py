@@ -64,6 +64,18 @@ def test_estimated__follows_the_rate_of_the_targets(panel: Panel) -> None:
     assert rates[2] > 8
 
 
+def test_estimated__hedges_less_for_people_whom_the_panel_hardly_knows(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = mosaics(panel, 80.0, error=0.2)
+    found = estimated(imputer_of(panel), targets)[1]
+    monkeypatch.setattr("vcfrag_core.imputation.rates._HEDGED", np.inf)
+    hedged = estimated(imputer_of(panel), targets)[1]
+    assert hedged.loss == found.loss > 0.2
+    assert hedged.switch_per_cm > found.switch_per_cm >= found.prior.switch_per_cm
+    assert found.mismatch == min(hedged.mismatch, found.prior.mismatch)
+
+
 def test_estimated__is_the_priors_where_too_few_sites_are_typed_to_hide_any(panel: Panel) -> None:
     targets = mosaics(panel, 2.0)
     alleles = targets.alleles.copy()

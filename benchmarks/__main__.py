@@ -48,19 +48,19 @@ BENCHMARKS = (
     Benchmark(
         name="search",
         what="one search by each engine, on the development tasks' shapes",
-        words=("-m", "benchmarks.search", "--queries", "40", "--json", "{work}/search.json"),
+        words=("-m", "benchmarks.speed.search", "--queries", "40", "--json", "{work}/search.json"),
         limit_seconds=120,
     ),
     Benchmark(
         name="jobs",
         what="plan, run-chunk and merge beside one process",
-        words=("-m", "benchmarks.jobs", "--samples", "200", "--work", "{work}"),
+        words=("-m", "benchmarks.scale.jobs", "--samples", "200", "--work", "{work}"),
         limit_seconds=300,
     ),
     Benchmark(
         name="accuracy",
         what="both development tasks beside Beagle and Minimac4: accuracy, time, memory",
-        words=(str(FOLDER / "accuracy.py"), "--work", "{work}"),
+        words=("-m", "benchmarks.accuracy.tasks", "--work", "{work}"),
         limit_seconds=360,
     ),
 )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import copying
 from benchmarks.gpu.device import seconds
+from benchmarks.speed import copying
 from vcfrag_core.copying.layer import HostKernels, kernels_on
 
 SHAPES = ((200, 5700, 1300), (32, 2500, 400))

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import retrieval
 from benchmarks.gpu import panels
+from benchmarks.speed import retrieval
 from vcfrag_indexd.engines.create import create_engine
 
 BUDGET = 24 * 1024**3

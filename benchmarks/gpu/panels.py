@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import retrieval, synthetic
+from benchmarks import synthetic
+from benchmarks.speed import retrieval
 from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.panel import Panel

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks import step
 from benchmarks.gpu.device import seconds
+from benchmarks.speed import step
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.losses import cross_entropy
 from vcfrag_core.model.network import ImputationModel

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import retrieval
 from benchmarks.gpu import panels
+from benchmarks.speed import retrieval
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split
 from vcfrag_core.retrieval import site_weights

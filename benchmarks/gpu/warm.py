@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 
-from benchmarks import copying, retrieval, step, synthetic
+from benchmarks import synthetic
+from benchmarks.speed import copying, retrieval, step
 from vcfrag_indexd.engines.create import create_engine
 
 

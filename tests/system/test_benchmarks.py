@@ -19,10 +19,14 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks import copying, generated_panels, growth, pedigree, plain_copying, speed, synthetic, training_panels
+from benchmarks import synthetic
+from benchmarks.accuracy import generated_panels, pedigree, training_panels
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
+from benchmarks.scale import growth
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import copying, plain_copying
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.samples import read_sample_table

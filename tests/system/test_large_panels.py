@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import large_panel
+from benchmarks.scale import large_panel
 from tests.conftest import mosaic_panel
 
 

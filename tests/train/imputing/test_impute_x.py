@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import generated_x
+from benchmarks.accuracy import generated_x
 from tests.impute_cohort import Impute, Outcome, refused
 from tests.plink_files import write_pgen
 from tests.vcf_text import record, vcf_text, write_vcf

@@ -1,6 +1,6 @@
 """What a chunk will take: memory, which `--memory` relies on and is never more than foretold, and about how long.
 
-Measured by `benchmarks/jobs.py` and `vcfrag run-chunk` alone (docs/scale.md).
+Measured by `benchmarks/scale/jobs.py` and `vcfrag run-chunk` alone (docs/scale.md).
 """
 
 from __future__ import annotations

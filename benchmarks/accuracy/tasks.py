@@ -1,6 +1,6 @@
 """Accuracy on the two development tasks: vcfrag beside Beagle and Minimac4, default and tuned, and the baselines.
 
-    python benchmarks/accuracy.py [--task array] [--task random50] [--data DIR] [--work bench-out] [--checkpoint RUN]
+    python -m benchmarks.accuracy.tasks [--task array] [--data DIR] [--work bench-out] [--checkpoint RUN]
 
 Builds the tasks from the shared 1000 Genomes data with bcftools, runs all programs, prints r² by MAF bin with paired
 differences, time and memory, and leaves WORK/TASK.json, .tsv and .html, and the imputed files in WORK/TASK/imputed.
@@ -12,9 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from development_tasks import TASKS, Task, build_task, default_data
-
+from benchmarks.development_tasks import TASKS, Task, build_task, default_data
 from vcfrag_train.cli.commands.evaluate import labelled
 from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
 from vcfrag_train.evaluation import output, tables

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import retrieval, synthetic
+from benchmarks import synthetic
 from benchmarks.figures import Figure, Topic, seconds
+from benchmarks.speed import retrieval
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.search.engine import Engine
 from vcfrag_core.types import BoolArray, F32Array

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import retrieval, synthetic
+from benchmarks import synthetic
 from benchmarks.figures import Figure, Topic
+from benchmarks.speed import retrieval
 from vcfrag_core.files.panel.binary import read_panel_file, write_panel_file
 from vcfrag_indexd.engines.create import create_engine
 
@@ -86,14 +87,14 @@ def _parts(cold: dict[str, float]) -> str:
 def _child(what: str, file: Path) -> dict[str, float]:
     """Runs this module in a process of its own; what it found, with its wall time from start to end."""
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "benchmarks.epoch", what, file], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.speed.epoch", what, file], capture_output=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return {**found, "wall": time.perf_counter() - begin}
 
 
 def _first(file: Path) -> dict[str, float]:
     """Panel, daemon, open index, one search of a window."""
-    from benchmarks.rpc import first_search
+    from benchmarks.speed.rpc import first_search
 
     begin = time.perf_counter()
     panel = read_panel_file(file, KEY, threads=retrieval.THREADS)

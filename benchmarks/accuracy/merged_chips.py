@@ -1,6 +1,6 @@
 """A cohort merged of two chips: the error of each half in one run, against a run of its own.
 
-    python benchmarks/merged_chips.py [--data DIR] [--work bench-out] [IMPUTE OPTION ...]
+    python -m benchmarks.accuracy.merged_chips [--data DIR] [--work bench-out] [IMPUTE OPTION ...]
 
 The array task's targets in two files, every second sample typed at all 440 sites and the others at every second one.
 Prints for each half the squared error of the dosages at the sites that no chip has, merged as a multiple of alone, with
@@ -19,9 +19,7 @@ from typing import Final
 import cyvcf2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from development_tasks import Task, build_task, default_data
-
+from benchmarks.development_tasks import Task, build_task, default_data
 from vcfrag_core.types import F64Array
 
 RESAMPLES: Final = 10_000

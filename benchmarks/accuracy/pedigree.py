@@ -1,6 +1,6 @@
 """A generated pedigree: are targets whom the panel holds told from its relatives of theirs?
 
-    python -m benchmarks.pedigree [--families 250] [--contigs 2] [--seed 3]
+    python -m benchmarks.accuracy.pedigree [--families 250] [--contigs 2] [--seed 3]
 
 Founders are msprime's, from one population; each family has four children, who are the targets. The panel holds one
 child in five again, every second mother, a further sibling of every third family, a niece of every fourth, and

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     for name in chosen.only or (CHEAP if chosen.quick else TOPICS):
         print(f"{name}", flush=True)
         begin = time.perf_counter()
-        topic: Topic = importlib.import_module(f"benchmarks.{name}").run(quick=chosen.quick)
+        topic: Topic = importlib.import_module(f"benchmarks.speed.{name}").run(quick=chosen.quick)
         taken = time.perf_counter() - begin
         for line in [line for figure in topic.figures for line in figure.lines()] or [f"  {topic.missing}"]:
             print(line, flush=True)

@@ -1,6 +1,6 @@
 """The generated panels that `configs/any-panel.toml` learns from, beside the real one.
 
-    python -m benchmarks.training_panels --out DIR [--only NAME ...]
+    python -m benchmarks.accuracy.training_panels --out DIR [--only NAME ...]
 
 Makes DIR/NAME with panel, map and sample table for each of `PANELS`: out of Africa alone, since American admixture and
 breeds are what a model is judged on, and seeds that no reported figure has. Beside the reference, with its errors, the
@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.generated_panels import LARGE_PANEL, LEAST_COPIES, LEAST_COPIES_LARGE
+from benchmarks.accuracy.generated_panels import LARGE_PANEL, LEAST_COPIES, LEAST_COPIES_LARGE
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.storage import DenseBits
 from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS

@@ -1,6 +1,6 @@
 """Generated panels: vcfrag beside Beagle and Minimac4, default and tuned, on haplotypes that no model has seen.
 
-    python -m benchmarks.generated_panels --demography breed --reference 300 --seed 21 [--errors] [--tune]
+    python -m benchmarks.accuracy.generated_panels --demography breed --reference 300 --seed 21 [--errors] [--tune]
 
 Makes WORK/NAME with panel, targets, truth and map, runs all programs, and leaves NAME.json and NAME.tsv beside it.
 Prints r² by MAF bin, and the error (1 − r²) of vcfrag against the better peer of every bin, with paired intervals of

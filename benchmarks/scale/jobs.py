@@ -1,8 +1,8 @@
 """What a job costs beside one process, what Dask's workers cost, and what a cohort costs by its size.
 
-    python -m benchmarks.jobs --samples 1000 --work bench-out
-    python -m benchmarks.jobs --samples 1000 --ways one,job,dask1,dask2
-    python -m benchmarks.jobs --samples 50000 --ways job --region 20:481863-894529
+    python -m benchmarks.scale.jobs --samples 1000 --work bench-out
+    python -m benchmarks.scale.jobs --samples 1000 --ways one,job,dask1,dask2
+    python -m benchmarks.scale.jobs --samples 50000 --ways job --region 20:481863-894529
 
 Targets are mosaics of the array task's haplotypes, each of three stretches with ends of its own. Memory is the most
 that any process took; seconds are of all of them together. Where other programs run, compare processor seconds, not

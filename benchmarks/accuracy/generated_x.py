@@ -1,6 +1,6 @@
 """Chromosome X, generated: men haploid, targets' men in every coding, beside Beagle and Minimac4, both sexes apart.
 
-    python benchmarks/generated_x.py [--seed 1] [--work bench-out]
+    python -m benchmarks.accuracy.generated_x [--seed 1] [--work bench-out]
 
 Africans, Europeans and East Asians of an out-of-Africa history, every second one a man, who is one haplotype of the
 region that lies beyond the first pseudo-autosomal one. Writes WORK/x-SEED: panel, truth and map, and the targets with

@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from benchmarks import plain_copying, synthetic
+from benchmarks import synthetic
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn, seconds
+from benchmarks.speed import plain_copying
 from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
 from vcfrag_core.copying.reference import copying_sites, switch_probabilities
 from vcfrag_core.types import F32Array, U8Array

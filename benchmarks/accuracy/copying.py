@@ -1,6 +1,6 @@
 """What lifts the accuracy of copying, measured on panel samples only: each variation beside the rule's parameters.
 
-    python benchmarks/copying_accuracy.py --work WORK [--data DATA] [--task array] [--samples 50] [--out TABLE.tsv]
+    python -m benchmarks.accuracy.copying --work WORK [--data DATA] [--task array] [--samples 50] [--out TABLE.tsv]
 
 Builds the development tasks' panels under WORK and never reads their targets. Panel samples stand for targets under
 a drawn mask, hidden from retrieval and copying both; differences carry paired bootstrap intervals over samples.
@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from development_tasks import TASKS, build_task, default_data
 
+from benchmarks.development_tasks import TASKS, build_task, default_data
 from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.copying.reference import switch_probabilities

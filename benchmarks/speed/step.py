@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks import copying
 from benchmarks.figures import Figure, Topic, cpu_seconds_in_turn
+from benchmarks.speed import copying
 from vcfrag_core.evidence.evidence import gather_evidence
 from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.config import ModelConfig

@@ -1,6 +1,6 @@
 """Estimated against true r² on panel samples, for the choice of the pseudo-count of `vcfrag_core.output.info_r2`.
 
-    python benchmarks/estimated_r2.py --work WORK [--data DATA] [--task array] [--seed 11] [--copying-only] [--out FILE]
+    python -m benchmarks.accuracy.estimated_r2 --work WORK [--data DATA] [--task array] [--seed 11] [--out FILE]
 
 Builds the development tasks' panels under WORK and never reads their targets. Panel samples stand for targets under a
 drawn mask; they and their families are taken out of the reference, and whoever validated the model that ships is no
@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from copying_accuracy import MASKS
-from development_tasks import TASKS, build_task, default_data
 
+from benchmarks.accuracy.copying import MASKS
+from benchmarks.development_tasks import TASKS, build_task, default_data
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table

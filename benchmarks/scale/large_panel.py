@@ -1,8 +1,8 @@
 """A panel of 200,000 haplotypes: streamed from VCF, written, opened again, imputed from; and a file of a million sites.
 
-    python -m benchmarks.large_panel --work DIR
-    python -m benchmarks.large_panel --work DIR --stages direct,open,impute
-    python -m benchmarks.large_panel --work DIR --haplotypes 4000 --founders 400 --sites 3000 --many-sites 20000
+    python -m benchmarks.scale.large_panel --work DIR
+    python -m benchmarks.scale.large_panel --work DIR --stages direct,open,impute
+    python -m benchmarks.scale.large_panel --work DIR --haplotypes 4000 --founders 400 --sites 3000 --many-sites 20000
 
 Haplotypes are mosaics of founders that msprime generates under the out-of-Africa model, at all sites that vary, with a
 few alleles changed. `direct` writes the panel of `vcf` and `build` by columns, without a VCF between, which takes a
@@ -105,7 +105,8 @@ def _run(stage: str, options: argparse.Namespace, work: Work) -> Usage:
     """One stage as a process of its own."""
     names = ("haplotypes", "founders", "sites", "typed", "many_sites")
     given = [word for name in names for word in (f"--{name.replace('_', '-')}", str(getattr(options, name)))]
-    own: list[str | Path] = [sys.executable, "-m", "benchmarks.large_panel", "--work", work.folder, "--inside", stage]
+    own: list[str | Path] = [sys.executable, "-m", "benchmarks.scale.large_panel", "--work", work.folder]
+    own += ["--inside", stage]
     if stage == "build":
         work.panel.unlink(missing_ok=True)
         command: list[str | Path] = [vcfrag(), "panel", "build", work.vcf, "--out", work.panel]
@@ -141,7 +142,7 @@ def _make_founders(options: argparse.Namespace, work: Work) -> None:
         )
     )
     panel = made.panel.select_sites(np.arange(min(options.sites, made.panel.n_sites)))
-    write_prepared(work.founders, [panel], {"made_by": "benchmarks.large_panel"})
+    write_prepared(work.founders, [panel], {"made_by": "benchmarks.scale.large_panel"})
     work.write_map(made.genetic_map)
 
 
@@ -183,7 +184,7 @@ def _write_columns(options: argparse.Namespace, work: Work) -> None:
         bits=growing.finish(),
     )
     work.many.unlink(missing_ok=True)
-    write_prepared(work.many, [panel], {"made_by": "benchmarks.large_panel"})
+    write_prepared(work.many, [panel], {"made_by": "benchmarks.scale.large_panel"})
 
 
 def _write_directly(options: argparse.Namespace, work: Work) -> None:
@@ -205,7 +206,7 @@ def _write_directly(options: argparse.Namespace, work: Work) -> None:
         bits=growing.finish(),
     )
     work.panel.unlink(missing_ok=True)
-    write_prepared(work.panel, [panel], {"made_by": "benchmarks.large_panel"})
+    write_prepared(work.panel, [panel], {"made_by": "benchmarks.scale.large_panel"})
 
 
 def _typed(options: argparse.Namespace, founders: Panel) -> tuple[BoolArray, int]:

@@ -1,6 +1,6 @@
 """Seconds and bytes of one search by each engine, on the development tasks' shapes and real haplotypes.
 
-    python -m benchmarks.search [--engine bitscan --engine faiss-cpu] [--threads 2] [--queries 200] [--json FILE]
+    python -m benchmarks.speed.search [--engine bitscan --engine faiss-cpu] [--threads 2] [--queries 200] [--json FILE]
 
 200 query haplotypes (the tasks' targets), or fewer, against the 4,608 reference haplotypes of chr20:0.06-2.29 Mb, the
 whole region as one context. The first search builds what it needs, the second finds it held; CPU seconds are of all

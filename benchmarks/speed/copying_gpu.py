@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks import copying
 from benchmarks.figures import Figure, Topic, seconds
+from benchmarks.speed import copying
 from vcfrag_core.copying.layer import HostKernels, kernels_on
 
 

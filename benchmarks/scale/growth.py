@@ -1,6 +1,6 @@
 """How search and imputation grow with the panel: the same targets and sites against ever more reference samples.
 
-    python -m benchmarks.growth --work DIR [--errors] [--reference 2500,12500,50000] [--targets 1000] [--megabases 1.5]
+    python -m benchmarks.scale.growth --work DIR [--errors] [--reference 2500,12500,50000] [--targets 1000]
 
 Samples are generated under the out-of-Africa model, once for the largest panel; the smaller panels are the first of
 each population. All panels have the sites that vary among the smallest one's samples, so that nothing grows but the
@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _measure_all(options: argparse.Namespace, work: Work, sizes: Sequence[int]) -> None:
-    own: list[str | Path] = [sys.executable, "-m", "benchmarks.growth", "--work", work.folder]
+    own: list[str | Path] = [sys.executable, "-m", "benchmarks.scale.growth", "--work", work.folder]
     own += ["--reference", options.reference, "--targets", str(options.targets), "--seed", str(options.seed)]
     own += ["--megabases", str(options.megabases), "--typed-every", str(options.typed_every)]
     own += ["--errors"] * options.errors + ["--own-sites"] * options.own_sites
@@ -113,7 +113,7 @@ def _print(rows: Sequence[dict[str, float]]) -> None:
 def _make(options: argparse.Namespace, work: Work, sizes: Sequence[int]) -> None:
     """The targets and the panels, of whom and at what the options say."""
     n_populations = len(POPULATIONS[OUT_OF_AFRICA])
-    made_by = {"made_by": "benchmarks.growth"}
+    made_by = {"made_by": "benchmarks.scale.growth"}
     if not work.everyone.exists():
         made = simulate(
             SimulationConfig(

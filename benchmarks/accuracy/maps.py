@@ -1,7 +1,7 @@
 """Windows of panels under maps that are right, scaled, or absent: vcfrag beside Beagle and Minimac4.
 
-    python -m benchmarks.maps --demography breed --reference 600 --seed 31 --seed 32 [--errors] [--windows 4]
-    python -m benchmarks.maps --panel P --target T --truth U --genetic-map M --typed S --whole
+    python -m benchmarks.accuracy.maps --demography breed --reference 600 --seed 31 --seed 32 [--errors] [--windows 4]
+    python -m benchmarks.accuracy.maps --panel P --target T --truth U --genetic-map M --typed S --whole
 
 Generates a panel for every seed, or takes the files given, cuts windows of 200 kb out of it, and imputes each with
 the map as it is, scaled by 0.2 and by 5, and with none, which every program takes for 1 cM per Mb. Prints, for each
@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.generated_panels import simulation_of
+from benchmarks.accuracy.generated_panels import simulation_of
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.scoring.accuracy import GROUPS, N_BINS, best_guess, maf_bin

@@ -1,9 +1,9 @@
 """Searches a second from daemons that run already, with 1, 4, 16 and 64 clients, in turn.
 
-    python -m benchmarks.load --panel panel.vcf.gz                   # writes the panel, if it is not there
+    python -m benchmarks.scale.load --panel panel.vcf.gz                   # writes the panel, if it is not there
     vcfrag-indexd serve --panel panel=panel.vcf.gz --listen 127.0.0.1:50510 --threads 2     # of one version
     vcfrag-indexd serve --panel panel=panel.vcf.gz --listen 127.0.0.1:50520 --threads 2     # of another
-    python -m benchmarks.load --panel panel.vcf.gz before=127.0.0.1:50510 after=127.0.0.1:50520
+    python -m benchmarks.scale.load --panel panel.vcf.gz before=127.0.0.1:50510 after=127.0.0.1:50520
 
 A search is 16 queries x 2,000 sites, k = 16, 39 segments, 2,000 haplotypes. Every daemon is asked in every round, and
 ratios are of one round, since the machine does other work. On this machine's daemons CPU time is told, too. The share

@@ -6,8 +6,9 @@ import time
 
 import numpy as np
 
-from benchmarks import retrieval, synthetic
+from benchmarks import synthetic
 from benchmarks.figures import Figure, Topic, seconds
+from benchmarks.speed import retrieval
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split import Split

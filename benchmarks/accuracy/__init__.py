@@ -1,0 +1,1 @@
+"""Accuracy beside Beagle and Minimac4, on real and generated data."""

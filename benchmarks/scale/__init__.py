@@ -1,0 +1,1 @@
+"""How cost grows: large panels, cohorts, jobs, and the daemon under load."""

@@ -1,0 +1,1 @@
+"""What one thing takes beside its baseline: `python -m benchmarks.speed`."""

@@ -43,7 +43,8 @@ def showing(what: str = "sites", *, compiles: bool = True) -> Iterator[Reporter]
 
 
 def _shown(what: str) -> contextlib.AbstractContextManager[Reporter]:
-    if not sys.stderr.isatty():
+    # There is none where it is closed.
+    if sys.stderr is None or not sys.stderr.isatty():
         return contextlib.nullcontext(_Lines())
     # Takes a tenth of a second, and each of a thousand jobs of a cluster has no terminal.
     from vcfrag_train.cli.bar import drawn

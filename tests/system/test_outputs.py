@@ -144,3 +144,35 @@ def test_impute__a_folder_as_a_file_is_no_fault_of_ours(
         with pytest.raises(SystemExit):
             cli.main(words)
         assert "INTERNAL" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("panel", ["{contig}.bcf", "folder", "each"])
+def test_impute__an_output_for_each_contig_is_no_input(
+    tmp_path: Path, panel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("20.bcf", "21.bcf"):
+        (tmp_path / name).write_text("kept")
+    (tmp_path / "target.vcf.gz").touch()
+    given = {"folder": [tmp_path], "each": [tmp_path / "20.bcf", tmp_path / "21.bcf"]}.get(panel, [tmp_path / panel])
+    words = [word for path in given for word in ("--panel", str(path))]
+    for out, target in (("{contig}.bcf", "target.vcf.gz"), ("{contig}.bcf", "21.bcf")):
+        with pytest.raises(SystemExit):
+            cli.main(["impute", *words, "--target", str(tmp_path / target), "--out", str(tmp_path / out)])
+        assert "too, which it would overwrite" in capsys.readouterr().err
+    assert (tmp_path / "20.bcf").read_text() == (tmp_path / "21.bcf").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("option", "word"),
+    [("--panel", "."), ("--panel", "p.{contig}.bcf"), ("--truth", "p.{contig}.bcf"), ("--imputed", "a=p.{contig}.bcf")],
+)
+def test_evaluate__an_output_is_none_of_a_contigs_inputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.21.bcf").write_text("kept")
+    given = {"--panel": "x", "--truth": "y", "--imputed": "z", "--typed": "t", option: word}
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", *(part for pair in given.items() for part in pair), "--tsv", "p.21.bcf"])
+    assert f"--tsv p.21.bcf is {option}, too" in capsys.readouterr().err
+    assert Path("p.21.bcf").read_text() == "kept"

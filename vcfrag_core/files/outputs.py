@@ -12,11 +12,10 @@ from typing import Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.bgen.probabilities import BITS
+from vcfrag_core.files.names import PLACE
 from vcfrag_core.output.records import DEFAULT_FORMATS
 from vcfrag_core.output.writer import PartMaker, RecordWriter
 
-# Stands for a contig's name in the name of an output that is one of several, or of an input.
-PLACE: Final = "{contig}"
 SUFFIXES: Final = (".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen")
 _WITHOUT_FIELDS: Final = (".bgen", ".pgen")
 

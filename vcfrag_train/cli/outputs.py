@@ -8,15 +8,19 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from vcfrag_core.errors import ConfigError, OutputError
+from vcfrag_core.files.names import PLACE, files_of_word
 
 OUTPUT: Final = "output file"
 OUTPUT_FOLDER: Final = "output folder"
+# Options that take a folder for the files in it.
+_GENOME: Final = ("panel", "map")
 _INDEXES: Final = (".tbi", ".csi")
 _PLINK: Final = (".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam")
 
@@ -34,7 +38,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         first = {"--out": named["--out"]} if "--out" in named else {}
         check_outputs(
             {**first, **_implied(given), **named},
-            {_option(name): [*_belonging(given[name])] for name in options if name not in outputs},
+            {_option(name): [*_belonging(_read(name, options[name]))] for name in options if name not in outputs},
         )
         command(**options)
 
@@ -78,6 +82,10 @@ def _check_writable(option: str, path: Path, kind: str) -> None:
 
 
 def _same(path: Path, other: Path) -> bool:
+    """Whether an output is that file, or of a contig would be where `{contig}` stands in its name."""
+    if PLACE in str(path):
+        pattern = "[^/]+".join(re.escape(part) for part in str(path.resolve()).split(PLACE))
+        return re.fullmatch(pattern, str(other.resolve())) is not None
     if path.exists() and other.exists():
         return path.samefile(other)
     return path.resolve() == other.resolve()
@@ -140,6 +148,15 @@ def _paths(value: Any) -> Iterable[Path]:
             yield item
         elif isinstance(item, str):
             yield from (Path(text) for text in (item, item.partition("=")[2]) if text and _is_there(text))
+
+
+def _read(name: str, value: Any) -> Iterable[Path]:
+    """The files that an input's words mean: those of all contigs where `{contig}` stands in them, those of a folder."""
+    yield from _paths(value)
+    for item in value if isinstance(value, list | tuple) else [value]:
+        for text in (str(item), str(item).partition("=")[2]) if isinstance(item, str | Path) else ():
+            if PLACE in text or (name in _GENOME and text and _is_there(text) and Path(text).is_dir()):
+                yield from files_of_word(text, texts=True)
 
 
 def _is_there(text: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +17,14 @@ import numpy as np
 
 from vcfrag_core.errors import ConfigError, InputError
 from vcfrag_core.files.dosages import ImputedGenotypes, read_imputed
+from vcfrag_core.files.names import files_of_word
 from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring import bootstrap as metric_resampling
 from vcfrag_core.scoring import reliability as calibration
 from vcfrag_core.scoring.bootstrap import METRICS, Interval, Scored, Sums
 from vcfrag_core.types import BoolArray, F64Array, I32Array
-from vcfrag_train.evaluation.inputs import EvaluationFiles, contig_files, file_of, named_files, panels_of
+from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of, named_files, panels_of
 from vcfrag_train.evaluation.results import (
     EVERYONE,
     Cost,
@@ -100,8 +101,16 @@ def evaluate(
     config = config or EvaluationConfig()
     check_labels([name for name, _ in files.imputed])
     methods = [file_method(name, path, config) for name, path in files.imputed]
-    hidden = (load_evaluation_truth(files, config, panel) for panel in panels_of(files, config.threads))
-    return evaluate_methods(hidden, methods, files, config, progress)
+    return evaluate_methods(_truths(files, config), methods, files, config, progress)
+
+
+def _truths(files: EvaluationFiles, config: EvaluationConfig) -> Iterator[EvaluationTruth]:
+    """The truth of every contig, in the order of the samples that the first one has."""
+    samples: tuple[str, ...] | None = None
+    for panel in panels_of(files, config.threads):
+        hidden = load_evaluation_truth(files, config, panel, samples)
+        samples = hidden.samples
+        yield hidden
 
 
 def check_labels(names: Sequence[str]) -> None:
@@ -128,7 +137,7 @@ def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | No
         refuse_absent(found.found, hidden.rows, hidden.contig, file)
         return found
 
-    return Method(name=name, load=load, source=str(path), digest=digest_of(contig_files(path)), cost=cost)
+    return Method(name=name, load=load, source=str(path), digest=digest_of(files_of_word(str(path))), cost=cost)
 
 
 def evaluate_methods(
@@ -251,13 +260,14 @@ def _evaluation(
     files: EvaluationFiles,
     config: EvaluationConfig,
 ) -> Evaluation:
+    names = list(dict.fromkeys(counted.contig for counted in contigs))
     samples, lone = contigs[0].samples, contigs[0].lone
     populations = super_populations(files.samples_table, samples)
     if all(np.array_equal(counted.lone, lone) for counted in contigs):
         populations |= by_ploidy(lone)
     results = [tally.result(weights, populations, config) for tally in tallies]
     return Evaluation(
-        contig=name_contigs(list(dict.fromkeys(counted.contig for counted in contigs))),
+        contig=name_contigs(names),
         samples=samples,
         populations={name: int(member.sum()) for name, member in populations.items()},
         sites=functools.reduce(operator.add, (counted.sites for counted in contigs)),
@@ -266,7 +276,7 @@ def _evaluation(
         differences=_differences([replicates for _, replicates in results], config),
         resamples=config.resamples,
         level=config.level,
-        provenance=run_metadata(named_files(files), resampling_seed=config.seed),
+        provenance=run_metadata(named_files(files, names), resampling_seed=config.seed),
     )
 
 

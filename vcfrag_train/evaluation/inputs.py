@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
-from vcfrag_core.files.outputs import PLACE
+from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.panel.contigs import panel_contigs
+from vcfrag_core.files.targets import target_file
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.panel import Panel
@@ -37,17 +38,39 @@ class EvaluationFiles:
 
 
 def panels_of(files: EvaluationFiles, threads: int) -> Iterator[Panel]:
-    """The panel of each stretch of each contig that is asked for, one in memory at a time."""
-    paths = files.panels
-    if files.region is not None and len(paths) > 1:
-        contig = parse_region(files.region).contig
-        # Where none has it the first one says so.
-        paths = tuple(path for path in paths if contig_alias(contig, panel_contigs(path))) or paths[:1]
-    for path in paths:
-        contigs = panel_contigs(path) if files.region is None else ()
-        regions = contigs if len(contigs) > 1 else (files.region,)
+    """The panel of each stretch of each contig that is asked for, one in memory at a time.
+
+    Raises:
+        ConfigError: Two files have sites of one stretch of a contig, which would count twice.
+    """
+    seen: list[tuple[str, int, int, Path]] = []
+    for path in _panels_with(files):
+        contigs = panel_contigs(path)
+        regions: Sequence[str | None] = contigs if len(contigs) > 1 else (None,)
+        if files.region is not None:
+            wanted = parse_region(files.region)
+            own = contig_alias(wanted.contig, contigs) or wanted.contig
+            regions = (str(dataclasses.replace(wanted, contig=own)),)
         for region in regions:
-            yield from load_panels(path, region=region, threads=threads)
+            for panel in load_panels(path, region=region, threads=threads):
+                first, last = int(panel.positions[0]), int(panel.positions[-1])
+                for contig, start, stop, other in seen:
+                    if other != path and contig_alias(contig, (panel.contig,)) and first <= stop and start <= last:
+                        raise ConfigError(
+                            f"--panel: both {other} and {path} have sites of contig {panel.contig} from"
+                            f" {max(first, start)} to {min(last, stop)}, which would count twice; name one of them"
+                        )
+                seen.append((panel.contig, first, last, path))
+                yield panel
+
+
+def _panels_with(files: EvaluationFiles) -> tuple[Path, ...]:
+    """The panel's files that have what is asked for; where none has it the first, which says so."""
+    paths = tuple({path.resolve(): path for path in files.panels}.values())
+    if files.region is None or len(paths) == 1:
+        return paths
+    contig = parse_region(files.region).contig
+    return tuple(path for path in paths if contig_alias(contig, panel_contigs(path))) or paths[:1]
 
 
 def file_of(path: Path, contig: str) -> Path:
@@ -60,25 +83,26 @@ def file_of(path: Path, contig: str) -> Path:
         return path
     other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
     named = [Path(str(path).replace(PLACE, name)) for name in (contig, other)]
-    found = next((file for file in named if file.is_file()), None)
+    found = next((file for file in named if file.is_file() or _is_set(file)), None)
     if found is None:
         raise ConfigError(f"{path}: contig {contig} has no such file, neither {named[0]} nor {named[1]}")
     return found
 
 
-def contig_files(path: Path) -> list[Path]:
-    """The file itself, or those of all contigs."""
-    if PLACE not in str(path):
-        return [path]
-    folder = Path(path.anchor)
-    return sorted(folder.glob(str(path.relative_to(path.anchor)).replace(PLACE, "*")))
+def _is_set(name: Path) -> bool:
+    """Whether it is the name of a PLINK set."""
+    return any(name.with_name(name.name + suffix).is_file() for suffix in (".pgen", ".bed"))
 
 
-def named_files(files: EvaluationFiles) -> Mapping[str, Path]:
+def named_files(files: EvaluationFiles, contigs: Sequence[str]) -> Mapping[str, Path]:
     """All files but the imputed ones by what they are, each of several numbered."""
-    kinds = {"truth": contig_files(files.truth), "panel": [*files.panels], "typed": contig_files(files.typed)}
+    kinds = {
+        "truth": [file_of(files.truth, contig) for contig in contigs],
+        "panel": [*files.panels],
+        "typed": [target_file(file_of(files.typed, contig)) for contig in contigs],
+    }
     return {
-        kind if len(paths) == 1 else f"{kind} {number}": path
+        kind if len(set(paths)) == 1 else f"{kind} {number}": path
         for kind, paths in kinds.items()
-        for number, path in enumerate(paths, start=1)
+        for number, path in enumerate(dict.fromkeys(paths), start=1)
     }

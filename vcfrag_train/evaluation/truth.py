@@ -74,12 +74,23 @@ class EvaluationTruth:
     n_not_shared: int
 
 
-def load_evaluation_truth(files: EvaluationFiles, config: EvaluationConfig, panel: Panel) -> EvaluationTruth:
-    """The hidden sites of the panel, those of every file only where `common_sites` allows it, with the truth."""
+def load_evaluation_truth(
+    files: EvaluationFiles, config: EvaluationConfig, panel: Panel, order: tuple[str, ...] | None = None
+) -> EvaluationTruth:
+    """The hidden sites of the panel, those of every file only where `common_sites` allows it, with the truth.
+
+    Args:
+        files: What to evaluate.
+        config: How.
+        panel: The contig's.
+        order: The samples in the order wanted, where they are those of the first imputed file.
+    """
     first, true = file_of(files.imputed[0][1], panel.contig), file_of(files.truth, panel.contig)
     samples = sample_names(first)
     if not samples:
         raise EmptyInputError("no samples", path=first)
+    if order is not None and set(order) == set(samples):
+        samples = order
     typed_file = file_of(files.typed, panel.contig)
     typed = every_coding(read_typed_sites(typed_file, panel.contig, threads=config.threads))
     keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.outputs import PLACE, companions
+from vcfrag_core.files.names import PLACE
+from vcfrag_core.files.outputs import companions
 from vcfrag_core.files.tables.names import beside_record, summary_path
 from vcfrag_core.files.targets import target_file
 from vcfrag_core.hashing import text_digest

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vcfrag_train.imputing.config import ImputeConfig
 
 # Bytes of a genotype in common data (docs/scale.md); where rare sites prevail it takes a tenth.
-_OF_FIELD: Final = {"GT": 0.5, "DS": 0.8, "HDS": 1.2, "GP": 1.5, "LOO": 0.1}
+_OF_FIELD: Final = {"GT": 0.5, "DS": 0.8, "HDS": 1.2, "GP": 1.5, "LOO": 0.1, "PP": 0.4}
 _OF_BGEN: Final = {8: 2.9, 16: 3.6}
 _OF_PGEN: Final = 1.5
 DOSAGES: Final = 1.3

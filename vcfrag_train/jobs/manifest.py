@@ -16,7 +16,8 @@ from typing import Any, Final
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, RangeError
 from vcfrag_core.files.atomic import atomic_path
-from vcfrag_core.files.outputs import PLACE, BgenValues, OutputFormat, PgenValues, stem_of
+from vcfrag_core.files.names import PLACE
+from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.parts import scratch_path
 from vcfrag_core.hashing import text_digest

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from vcfrag_core.files.outputs import PLACE
+from vcfrag_core.files.names import PLACE
 from vcfrag_train.imputing.room import DOSAGES, Need, output_bytes, part_bytes
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, is_of_everybody, output_of
 

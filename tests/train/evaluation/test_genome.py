@@ -132,6 +132,34 @@ def test_evaluate__a_region_is_its_contig_alone(one_each: EvaluationFiles, all_i
     assert found[0].sites.n_panel == 120
 
 
+def test_evaluate__a_region_is_found_by_another_name_of_its_contig(all_in_one: EvaluationFiles) -> None:
+    assert evaluate(dataclasses.replace(all_in_one, region="chr21"), CONFIG).contig == "21"
+
+
+def test_evaluate__refuses_panels_of_which_sites_would_count_twice(
+    one_each: EvaluationFiles, all_in_one: EvaluationFiles
+) -> None:
+    files = dataclasses.replace(one_each, panels=(*one_each.panels, *all_in_one.panels))
+    with pytest.raises(ConfigError, match=r"both .*20/panel\.vcf\.gz and .*panel\.bcf have sites of contig 20"):
+        evaluate(files, CONFIG)
+    twice = dataclasses.replace(one_each, panels=(*one_each.panels, one_each.panels[0]))
+    assert evaluate(twice, CONFIG).sites == evaluate(one_each, CONFIG).sites
+
+
+def test_evaluate__samples_may_stand_in_another_order_on_another_contig(
+    worlds: tuple[World, World], one_each: EvaluationFiles, result: Evaluation, tmp_path: Path
+) -> None:
+    first, second = worlds
+    write_vcf(tmp_path / "20.vcf.gz", imputed_text(first, noisy_haplotypes(first, NOISE["sharp"]), info="R2=0.8"))
+    names = second.targets.samples
+    turned = dataclasses.replace(second, targets=second.targets.select_samples(names[::-1]))
+    haplotypes = noisy_haplotypes(second, NOISE["sharp"])[:, ::-1]
+    write_vcf(tmp_path / "21.vcf.gz", imputed_text(turned, haplotypes, info="R2=0.8"))
+    found = evaluate(dataclasses.replace(one_each, imputed=(("sharp", tmp_path / "{contig}.vcf.gz"),)), CONFIG)
+    left, right = (json.loads(results.to_json(each))["methods"][0]["metrics"] for each in (found, result))
+    assert left == right
+
+
 def test_evaluate__refuses_a_contig_without_a_file(one_each: EvaluationFiles, tmp_path: Path) -> None:
     name, pattern = one_each.imputed[0]
     alone = tmp_path / "sharp.chr20.vcf.gz"

@@ -10,6 +10,7 @@ import pytest
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import OutputFormat
+from vcfrag_core.output.header import FORMAT_FIELDS
 from vcfrag_train.imputing import room
 from vcfrag_train.imputing.room import Need, check_room, output_bytes, part_bytes
 from vcfrag_train.jobs.manifest import Manifest
@@ -79,6 +80,13 @@ def test_needs_of_job__are_about_what_is_written(genome: Genome, out: str) -> No
     # Of so few people the sites themselves take more than the genotypes.
     assert 0.2 < chunks / foretold[0].n_bytes < 5
     assert 0.2 < path.stat().st_size / foretold[1].n_bytes < 5
+
+
+def test_output_bytes__of_every_field_that_is_written() -> None:
+    for field in FORMAT_FIELDS:
+        assert output_bytes(Path("o.vcf.gz"), OutputFormat(formats=("GT", field))) > output_bytes(
+            Path("o.vcf.gz"), OutputFormat(formats=())
+        )
 
 
 def test_output_bytes__by_what_is_written() -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from vcfrag_core.errors import ConfigError, VcfragError
-from vcfrag_core.files.outputs import PLACE, BgenValues, PgenValues
+from vcfrag_core.files.names import PLACE
+from vcfrag_core.files.outputs import BgenValues, PgenValues
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.panel.contigs import panel_contigs
 from vcfrag_core.files.parts import parts_folder
@@ -75,7 +76,8 @@ def command(
     draws: Annotated[
         int | None,
         typer.Option(
-            help="Draws of each unphased sample's phase that are imputed, chosen among three times as many; 8 without.",
+            help="Draws of each unphased sample's phase that are imputed, 1 to 32, chosen among three times as many or"
+            " 32; 8 without.",
             rich_help_panel=groups.PHASE,
         ),
     ] = None,

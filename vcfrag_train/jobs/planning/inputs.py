@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import ConfigError, GeneticMapError
-from vcfrag_core.files.outputs import PLACE
-from vcfrag_core.files.panel.contigs import panel_contigs
+from vcfrag_core.files.names import BESIDE, PLACE, files_of_word
+from vcfrag_core.files.panel.contigs import is_indexed, panel_contigs
+from vcfrag_core.files.panel.prepared import is_prepared
 from vcfrag_core.files.tables.genetic_map import require_contigs
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_train.imputing.regions import PanelSource, panel_sources
 
-_BESIDE: Final = (".tbi", ".csi", ".gzi", ".md5", ".txt", ".log", ".bgi", ".json")
 _SHOWN: Final = 4
 
 
@@ -42,7 +41,7 @@ def expand(option: str, words: Sequence[str]) -> tuple[Path, ...]:
     """
     found: dict[Path, None] = {}
     for word in words:
-        files = _expanded(word)
+        files = files_of_word(word, texts=option == "--map")
         if not files:
             raise ConfigError(f"{option} {word}: {_nothing_found(word)}")
         found |= dict.fromkeys(files)
@@ -64,7 +63,12 @@ def find_files(
     for contig in contigs:
         having = [path for path, names in known.items() if contig_alias(contig, names) is not None]
         if len(having) > 1:
-            raise ConfigError(f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them")
+            unsure = [path for path in having if not is_indexed(path) and not is_prepared(path)]
+            index = f", or index {unsure[0]}, whose header names it (`bcftools index`)" if unsure else ""
+            raise ConfigError(
+                f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, join them"
+                f" (`bcftools concat`) if each has a part{index}"
+            )
         if not having:
             foreign.append(contig)
             continue
@@ -90,25 +94,6 @@ def _map_of(contig: str, maps: Sequence[Path]) -> Path | None:
     raise GeneticMapError(f"none of the {len(maps)} maps has contig {contig}; the first says: {refusal}")
 
 
-def _expanded(word: str) -> list[Path]:
-    """Files of one word; a plain file is looked at where it is opened."""
-    path = Path(word)
-    if PLACE in word:
-        folder, pattern = _pattern(word)
-        return sorted(p for p in folder.glob(pattern) if p.is_file())
-    if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.is_file() and p.suffix not in _BESIDE and p.name[0] != ".")
-    return [path]
-
-
-def _pattern(word: str) -> tuple[Path, str]:
-    """The folder that a pattern is looked for in, and the pattern as `glob` takes it."""
-    path = Path(word)
-    folder = Path(path.anchor) if path.is_absolute() else Path()
-    pattern = str(path.relative_to(path.anchor)) if path.is_absolute() else word
-    return folder, "*".join(re.sub(r"([*?[])", r"[\1]", part) for part in pattern.split(PLACE))
-
-
 def _nothing_found(word: str) -> str:
     """Why a word names no file, with what there is instead."""
     if PLACE not in word:
@@ -117,7 +102,7 @@ def _nothing_found(word: str) -> str:
     if not folder.is_dir():
         return f"no contig has such a file: there is no folder {folder}"
     looked_for = word.replace(PLACE, "*").removeprefix(f"{folder}/")
-    there = [p for p in folder.iterdir() if p.suffix not in _BESIDE and p.name[0] != "."]
+    there = [p for p in folder.iterdir() if p.suffix not in BESIDE and p.name[0] != "."]
     names = [p.name for p in sorted(there, key=lambda p: (p.suffix != Path(word).suffix, p.name))]
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     return f"no contig has such a file: looked for {looked_for} in {folder.absolute()}, which has {shown or 'no files'}"

@@ -121,15 +121,22 @@ def main(words: Sequence[str] | None = None) -> None:
         print(f"| {title} | " + " | ".join(against_better_peer(found.differences, tuned=tuned)) + " |")
 
 
+def add_panel_options(parser: argparse.ArgumentParser, *, reference: int, megabases: float) -> None:
+    """What a generated panel is like, but for its seed; `simulation_of` reads it."""
+    parser.add_argument("--demography", choices=sorted(POPULATIONS), default=OUT_OF_AFRICA)
+    parser.add_argument(
+        "--reference", type=int, default=reference, help="reference samples, of all populations together"
+    )
+    parser.add_argument("--targets", type=int, default=100, help="of all populations together")
+    parser.add_argument("--megabases", type=float, default=megabases)
+    parser.add_argument("--typed-every", type=int, default=3_333, help="mean distance of the typed sites, bases")
+    parser.add_argument("--errors", action="store_true", help="gene conversion, errors of genotype and phase")
+
+
 def parser() -> argparse.ArgumentParser:
     """What may be asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demography", choices=sorted(POPULATIONS), default=OUT_OF_AFRICA)
-    parser.add_argument("--reference", type=int, default=2_500, help="reference samples, of all populations together")
-    parser.add_argument("--targets", type=int, default=100, help="of all populations together")
-    parser.add_argument("--megabases", type=float, default=5.0)
-    parser.add_argument("--typed-every", type=int, default=3_333, help="mean distance of the typed sites, bases")
-    parser.add_argument("--errors", action="store_true", help="gene conversion, errors of genotype and phase")
+    add_panel_options(parser, reference=2_500, megabases=5.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tune", action="store_true", help="choose the peers' settings over a grid; takes long")
     parser.add_argument("--unphased", action="store_true", help="throw the targets' phase away")

@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.accuracy.generated_panels import simulation_of
+from benchmarks.accuracy.generated_panels import add_panel_options, simulation_of
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.scoring.accuracy import GROUPS, N_BINS, best_guess, maf_bin
@@ -32,7 +32,6 @@ from vcfrag_train.compare.peers import Peer, run_index, write_shapeit_map
 from vcfrag_train.compare.usage import run_measured
 from vcfrag_train.evaluation.evaluate import EvaluationConfig, file_method
 from vcfrag_train.evaluation.truth import EvaluationFiles, load_evaluation_truth
-from vcfrag_train.simulate.demographies import OUT_OF_AFRICA, POPULATIONS
 from vcfrag_train.simulate.files import write_simulation
 from vcfrag_train.simulate.simulate import simulate
 
@@ -210,12 +209,7 @@ def main(words: Sequence[str] | None = None) -> None:
 def parser() -> argparse.ArgumentParser:
     """What may be asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demography", choices=sorted(POPULATIONS), default=OUT_OF_AFRICA)
-    parser.add_argument("--reference", type=int, default=1_000, help="reference samples, of all populations together")
-    parser.add_argument("--targets", type=int, default=100, help="of all populations together")
-    parser.add_argument("--megabases", type=float, default=2.0)
-    parser.add_argument("--typed-every", type=int, default=3_333, help="mean distance of the typed sites, bases")
-    parser.add_argument("--errors", action="store_true", help="gene conversion, errors of genotype and phase")
+    add_panel_options(parser, reference=1_000, megabases=2.0)
     parser.add_argument("--seed", type=int, action="append", help="repeat it to pool several panels")
     for name in ("panel", "target", "truth", "genetic-map", "typed"):
         parser.add_argument(f"--{name}", type=Path, help="of a set that is there")

@@ -90,6 +90,11 @@ def target_file(path: str | Path) -> Path:
     return found[0]
 
 
+def is_there(path: Path) -> bool:
+    """Whether a name means a file of genotypes, as `target_file` finds it, or any other file."""
+    return path.is_file() or any(path.with_name(path.name + end).is_file() for end in _GENOTYPES)
+
+
 def target_samples(path: str | Path) -> tuple[str, ...]:
     """The samples of a target, without reading its records.
 

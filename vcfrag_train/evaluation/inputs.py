@@ -10,7 +10,7 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.panel.contigs import panel_contigs
-from vcfrag_core.files.targets import target_file
+from vcfrag_core.files.targets import is_there, target_file
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.panel import Panel
@@ -43,25 +43,42 @@ def panels_of(files: EvaluationFiles, threads: int) -> Iterator[Panel]:
     Raises:
         ConfigError: Two files have sites of one stretch of a contig, which would count twice.
     """
-    seen: list[tuple[str, int, int, Path]] = []
+    seen: list[_Stretch] = []
     for path in _panels_with(files):
-        contigs = panel_contigs(path)
-        regions: Sequence[str | None] = contigs if len(contigs) > 1 else (None,)
-        if files.region is not None:
-            wanted = parse_region(files.region)
-            own = contig_alias(wanted.contig, contigs) or wanted.contig
-            regions = (str(dataclasses.replace(wanted, contig=own)),)
-        for region in regions:
+        for region in _regions(path, files.region):
             for panel in load_panels(path, region=region, threads=threads):
-                first, last = int(panel.positions[0]), int(panel.positions[-1])
-                for contig, start, stop, other in seen:
-                    if other != path and contig_alias(contig, (panel.contig,)) and first <= stop and start <= last:
-                        raise ConfigError(
-                            f"--panel: both {other} and {path} have sites of contig {panel.contig} from"
-                            f" {max(first, start)} to {min(last, stop)}, which would count twice; name one of them"
-                        )
-                seen.append((panel.contig, first, last, path))
+                stretch = _Stretch(path, panel.contig, int(panel.positions[0]), int(panel.positions[-1]))
+                for other in seen:
+                    stretch.refuse_twice(other)
+                seen.append(stretch)
                 yield panel
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Stretch:
+    """What a file has of a contig: positions of the first and the last site."""
+
+    path: Path
+    contig: str
+    first: int
+    last: int
+
+    def refuse_twice(self, other: _Stretch) -> None:
+        start, stop = max(self.first, other.first), min(self.last, other.last)
+        if self.path != other.path and start <= stop and contig_alias(other.contig, (self.contig,)) is not None:
+            raise ConfigError(
+                f"--panel: both {other.path} and {self.path} have sites of contig {self.contig} from {start} to {stop},"
+                " which would count twice; name one of them"
+            )
+
+
+def _regions(path: Path, region: str | None) -> Sequence[str | None]:
+    """What is read of a file at a time: its contigs, or the region under the file's own name of its contig."""
+    contigs = panel_contigs(path)
+    if region is None:
+        return contigs if len(contigs) > 1 else (None,)
+    wanted = parse_region(region)
+    return (str(dataclasses.replace(wanted, contig=contig_alias(wanted.contig, contigs) or wanted.contig)),)
 
 
 def _panels_with(files: EvaluationFiles) -> tuple[Path, ...]:
@@ -83,26 +100,21 @@ def file_of(path: Path, contig: str) -> Path:
         return path
     other = contig[3:] if contig.startswith("chr") else f"chr{contig}"
     named = [Path(str(path).replace(PLACE, name)) for name in (contig, other)]
-    found = next((file for file in named if file.is_file() or _is_set(file)), None)
+    found = next((file for file in named if is_there(file)), None)
     if found is None:
         raise ConfigError(f"{path}: contig {contig} has no such file, neither {named[0]} nor {named[1]}")
     return found
 
 
-def _is_set(name: Path) -> bool:
-    """Whether it is the name of a PLINK set."""
-    return any(name.with_name(name.name + suffix).is_file() for suffix in (".pgen", ".bed"))
-
-
 def named_files(files: EvaluationFiles, contigs: Sequence[str]) -> Mapping[str, Path]:
     """All files but the imputed ones by what they are, each of several numbered."""
     kinds = {
-        "truth": [file_of(files.truth, contig) for contig in contigs],
-        "panel": [*files.panels],
-        "typed": [target_file(file_of(files.typed, contig)) for contig in contigs],
+        "truth": dict.fromkeys(file_of(files.truth, contig) for contig in contigs),
+        "panel": dict.fromkeys(files.panels),
+        "typed": dict.fromkeys(target_file(file_of(files.typed, contig)) for contig in contigs),
     }
     return {
-        kind if len(set(paths)) == 1 else f"{kind} {number}": path
+        kind if len(paths) == 1 else f"{kind} {number}": path
         for kind, paths in kinds.items()
-        for number, path in enumerate(dict.fromkeys(paths), start=1)
+        for number, path in enumerate(paths, start=1)
     }

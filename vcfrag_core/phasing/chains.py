@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from vcfrag_core.phasing.pairs import uniform
+from vcfrag_core.phasing.diploid.pairs import uniform
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)

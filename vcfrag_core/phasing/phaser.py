@@ -17,7 +17,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.consensus import consensus, heterozygotes
-from vcfrag_core.phasing.kernels import DiploidModel, draw_phases
+from vcfrag_core.phasing.diploid.kernels import DiploidModel, draw_phases
 from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from vcfrag_core.phasing.kernels import DiploidModel, count_mismatches
+from vcfrag_core.phasing.diploid.kernels import DiploidModel, count_mismatches
 from vcfrag_core.phasing.parameters import PhasingParameters
 from vcfrag_core.types import F64Array, I8Array, I32Array
 

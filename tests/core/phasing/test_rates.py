@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.phasing.test_kernels import model_of
+from tests.core.phasing.test_diploid import model_of
 from vcfrag_core.phasing.parameters import PhasingParameters
 from vcfrag_core.phasing.rates import PRIOR_ALLELES, PRIOR_CM, prior_rates, rates_of_paths
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.phasing.kernels import DiploidModel, draw_phases
-from vcfrag_core.phasing.reference import phase_posterior_reference
+from vcfrag_core.phasing.diploid.kernels import DiploidModel, draw_phases
+from vcfrag_core.phasing.diploid.reference import phase_posterior_reference
 from vcfrag_core.types import F64Array, I8Array, U8Array
 
 MISMATCH = 0.01

@@ -1,7 +1,7 @@
 """Compiled steps of diploid copying over a K by K matrix of ordered pairs of candidates.
 
-Passes over the matrix are vectors of candidates (`vcfrag_core.phasing.vectors`), which add up in one order. Its rows
-and the vectors beside them are as wide as `padded(K)`.
+Passes over the matrix are vectors of candidates (`vcfrag_core.phasing.diploid.vectors`), which add up in one order. Its
+rows and the vectors beside them are as wide as `padded(K)`.
 """
 
 # Scalars are of the arrays' own float type, which Python's annotations cannot say.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from vcfrag_core.phasing.vectors import add_row, dot_row, enter_row, step_row
+from vcfrag_core.phasing.diploid.vectors import add_row, dot_row, enter_row, step_row
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -27,7 +27,7 @@ import numba
 import numpy as np
 
 from vcfrag_core.copying.carriers import padded
-from vcfrag_core.phasing.pairs import (
+from vcfrag_core.phasing.diploid.pairs import (
     add_columns,
     both_stay,
     draw_pair,
@@ -41,7 +41,7 @@ from vcfrag_core.phasing.pairs import (
     symmetrise,
     uniform,
 )
-from vcfrag_core.phasing.vectors import add_row, dot_row
+from vcfrag_core.phasing.diploid.vectors import add_row, dot_row
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
 _ZERO, _ONE = np.float32(0), np.float32(1)

@@ -193,6 +193,13 @@ def test_impute__several_contigs(cohort: Cohort, impute: Impute) -> None:
     assert outcome.reasons("22") == {"not_in_panel": int(cohort.typed.sum())}
 
 
+def test_impute__a_contig_without_targets_is_told(cohort: Cohort, impute: Impute) -> None:
+    both = two_contigs(cohort)
+    outcome = impute(cohort.target(cohort.lines()), map=both)
+    assert "the targets have no record on 21 of the panel: nothing is imputed there" in outcome.stderr
+    assert {row[0] for row in outcome.format_columns} == {"20"}
+
+
 def test_impute__a_later_contig_is_tested_before_the_first_is_imputed(
     cohort: Cohort, impute: Impute, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,12 @@ def find_files(
     return found, foreign
 
 
+def contigs_without_targets(contigs: Sequence[str], panels: Sequence[Path]) -> list[str]:
+    """The contigs that panels have records of, as far as an index tells, and targets none."""
+    sure = [path for path in panels if is_indexed(path) or is_prepared(path)]
+    return [name for path in sure for name in panel_contigs(path) if contig_alias(name, contigs) is None]
+
+
 def _map_of(contig: str, maps: Sequence[Path]) -> Path | None:
     """The first map that has the contig; one that names its file after the contig goes before others."""
     if not maps:

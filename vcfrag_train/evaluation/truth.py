@@ -138,7 +138,10 @@ def _shared_sites(files: EvaluationFiles, config: EvaluationConfig, contig: str,
     for path in (files.truth, *(path for _, path in files.imputed)):
         shared &= sites_present(file_of(path, contig), contig, rows, threads=config.threads)
     if not bool(shared.any()):
-        raise EmptyInputError(f"no hidden site of contig {contig} is in all files: are they of one genome build?")
+        raise EmptyInputError(
+            f"no hidden site of contig {contig} is in all files: are they of one genome build? Where one lacks the"
+            " contig, --region names another to score"
+        )
     return shared
 
 
@@ -149,6 +152,12 @@ def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, pa
         InputError: Some of the (V,) `found` is False; names the first such site and the count.
     """
     absent = np.flatnonzero(~found)
+    if absent.size and absent.size == len(found):
+        raise InputError(
+            f"has none of the {len(found)} hidden sites of contig {contig}: where it lacks the contig, --region names"
+            " another to score; else look whether it is of the panel's genome build",
+            path=path,
+        )
     if absent.size:
         first = next(key for key, row in rows.items() if row == absent[0])
         raise InputError(

@@ -222,6 +222,8 @@ def test_evaluate__refuses_when_no_site_is_shared(world: World, files: WorldFile
     nowhere = np.zeros(world.targets.n_sites, dtype=bool)
     nowhere[0] = True
     path = write_vcf(tmp_path / "a.vcf.gz", imputed_text(world, noisy_haplotypes(world, 0.1), sites=nowhere))
+    with pytest.raises(InputError, match=r"has none of the 120 hidden sites of contig 20: .*--region names another"):
+        evaluation.evaluate(given(files, ("a", path)), CONFIG)
     with pytest.raises(EmptyInputError, match="genome build"):
         evaluation.evaluate(given(files, ("a", path)), EvaluationConfig(common_sites=True))
 

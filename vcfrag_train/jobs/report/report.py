@@ -250,9 +250,9 @@ def _likeness(summary: JobSummary) -> Table:
     ]
     more = f" {len(pairs) - _MOST_SAMPLES} more are not shown." if len(pairs) > _MOST_SAMPLES else ""
     note = (
-        "Targets that genotypes tell to be a panel sample of another name, or its relative, or too like it to say. A"
-        " relative is a good reference; in a comparison with a truth it must not be one. Odds are decimal logarithms"
-        f" of the same person against each other relation.{more}"
+        f"{len(pairs) or 'No'} pairs: targets whom genotypes tell to be a panel sample of another name, or its"
+        " relative, or too like it to say. A relative is a good reference; in a comparison with a truth it must not be"
+        f" one. Odds are decimal logarithms of the same person against each other relation.{more}"
     )
     against = (f"against {relation.replace('_', ' ')}" for relation in _AGAINST)
     heads = ("sample", "panel sample", "relation", "contigs", "cM compared", "equal genotypes", *against)

@@ -10,7 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.scoring.bootstrap import Interval
+from vcfrag_core.scoring.phase import PAIRS, SWITCHES
 from vcfrag_train.evaluation.phase import PhaseEvaluation
 from vcfrag_train.evaluation.tables import percent
 
@@ -24,11 +26,13 @@ _SHOWN = {
 
 def print_phase(evaluation: PhaseEvaluation, console: Console) -> None:
     """Prints a row for each file."""
-    n_pairs = int(evaluation.methods[0].errors.pair_sites.sum())
+    n_pairs = int(evaluation.methods[0].counts[:, PAIRS].sum())
     console.print(
-        f"{len(evaluation.samples)} samples, {len(evaluation.positions):,} sites of contig {evaluation.contig},"
+        f"{len(evaluation.samples)} samples, {n_sites(evaluation):,} sites of {named_contigs(evaluation)},"
         f" {n_pairs:,} pairs of neighbouring heterozygotes"
     )
+    if evaluation.left_out:
+        console.print(f"left out, as a file has none of their sites: contigs {name_contigs(evaluation.left_out)}")
     table = Table(title=f"errors of phase ({100 * evaluation.level:g} % intervals)", title_justify="left")
     table.add_column("file", no_wrap=True)
     first = evaluation.methods[0].name
@@ -37,8 +41,18 @@ def print_phase(evaluation: PhaseEvaluation, console: Console) -> None:
     for method in evaluation.methods:
         cells = [_rate(method.rates[name]) for name in _SHOWN]
         against = "" if method is evaluation.methods[0] else percent(method.change["switch_error"])
-        table.add_row(method.name, *cells, f"{int(method.errors.switch_sites.sum()):,}", against)
+        table.add_row(method.name, *cells, f"{int(method.counts[:, SWITCHES].sum()):,}", against)
     console.print(table)
+
+
+def n_sites(evaluation: PhaseEvaluation) -> int:
+    """Sites that were compared, over all contigs."""
+    return sum(map(len, evaluation.positions.values()))
+
+
+def named_contigs(evaluation: PhaseEvaluation) -> str:
+    """The contigs, for a line or a title."""
+    return f"contig{'s' * (len(evaluation.positions) > 1)} {name_contigs(list(evaluation.positions))}"
 
 
 def _rate(rate: Interval) -> str:
@@ -50,7 +64,7 @@ def _rate(rate: Interval) -> str:
 
 
 def as_html(evaluation: PhaseEvaluation) -> str:
-    """The figures as a table, and where along the contig the switches lie."""
+    """The figures as a table, and where along the contigs the switches lie."""
     from vcfrag_train.evaluation.phase_plot import switches_along
 
     rows = "".join(
@@ -60,7 +74,7 @@ def as_html(evaluation: PhaseEvaluation) -> str:
         for method in evaluation.methods
     )
     titles = "".join(f"<th>{title}</th>" for title in ("file", *_SHOWN.values()))
-    title = f"Phase of {len(evaluation.samples)} samples on contig {html.escape(evaluation.contig)}"
+    title = f"Phase of {len(evaluation.samples)} samples on {html.escape(named_contigs(evaluation))}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.3rem .8rem;"
@@ -72,17 +86,18 @@ def as_html(evaluation: PhaseEvaluation) -> str:
 def as_json(evaluation: PhaseEvaluation) -> str:
     """All figures, the counts of each sample among them."""
     made: dict[str, Any] = {
-        "contig": evaluation.contig,
+        "contigs": list(evaluation.positions),
+        "left_out": list(evaluation.left_out),
         "samples": list(evaluation.samples),
-        "n_sites": len(evaluation.positions),
+        "n_sites": n_sites(evaluation),
         "level": evaluation.level,
         "methods": [
             {
                 "name": method.name,
                 "rates": {name: _plain(rate) for name, rate in method.rates.items()},
                 "change_of_the_first": {name: _plain(change) for name, change in method.change.items()},
-                "switches": method.errors.counts[:, 1].tolist(),
-                "pairs": method.errors.counts[:, 0].tolist(),
+                "switches": method.counts[:, SWITCHES].tolist(),
+                "pairs": method.counts[:, PAIRS].tolist(),
             }
             for method in evaluation.methods
         ],

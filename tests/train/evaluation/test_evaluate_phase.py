@@ -15,8 +15,14 @@ TRUTH = [["0|1", "1|0"], ["0|1", "0|0"], ["1|0", "0|1"], ["0|1", "1|0"], ["1|1",
 
 
 def vcf(path: Path, calls: list[list[str]], contig: str = "20") -> Path:
-    lines = [record(1000 + 100 * i, row, contig=contig, ref="A", alt="C") for i, row in enumerate(calls)]
-    return write_vcf(path, vcf_text(SAMPLES, lines))
+    return vcf_of(path, calls, contig)
+
+
+def vcf_of(path: Path, calls: list[list[str]], *contigs: str) -> Path:
+    """The same calls on each contig."""
+    at = [(contig, 1000 + 100 * i, row) for contig in contigs for i, row in enumerate(calls)]
+    lines = [record(position, row, contig=contig, ref="A", alt="C") for contig, position, row in at]
+    return write_vcf(path, vcf_text(SAMPLES, lines, contigs=dict.fromkeys(contigs, 100_000)))
 
 
 def evaluate(*words: object) -> int:
@@ -54,6 +60,30 @@ def test_evaluate_phase__only_common_and_typed_sites(tmp_path: Path) -> None:
     typed.write_text("chrom\tpos\tref\talt\n" + "".join(f"20\t{1000 + 100 * i}\tA\tC\n" for i in (0, 2, 3, 5)))
     assert evaluate("--phase", truth, "--imputed", part, "--typed", typed, "--json", tmp_path / "o.json") == 0
     assert json.loads((tmp_path / "o.json").read_text())["n_sites"] == 3
+
+
+def test_evaluate_phase__contigs_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one file or one for each; a contig that a file lacks is left out and told."""
+    switched = [[first[::-1] if i >= 3 else first, second] for i, (first, second) in enumerate(TRUTH)]
+    for name, calls in (("truth", TRUTH), ("phased", switched)):
+        for contig in ("20", "21"):
+            vcf(tmp_path / f"{name}.{contig}.vcf.gz", calls, contig=contig)
+        vcf_of(tmp_path / f"{name}.vcf.gz", calls, "20", "21")
+    for given in (".vcf.gz", ".{contig}.vcf.gz"):
+        words = ("--imputed", tmp_path / f"phased{given}", "--json", tmp_path / "o.json", "--html", tmp_path / "o.html")
+        assert evaluate("--phase", tmp_path / f"truth{given}", *words) == 0
+        assert "2 samples, 12 sites of contigs 20, 21, 16 pairs" in capsys.readouterr().out
+        figures = json.loads((tmp_path / "o.json").read_text())
+        assert (figures["contigs"], figures["left_out"]) == (["20", "21"], [])
+        # A switch on each contig, and none where one contig ends and the next begins.
+        assert figures["methods"][0]["switches"] == [2, 0]
+        html = (tmp_path / "o.html").read_text()
+        assert "contig 20, Mb" in html
+        assert "contig 21, Mb" in html
+    assert evaluate("--phase", tmp_path / "truth.vcf.gz", "--imputed", tmp_path / "phased.20.vcf.gz") == 0
+    assert "left out, as a file has none of their sites: contigs 21" in capsys.readouterr().out
+    assert evaluate("--phase", tmp_path / "truth.21.vcf.gz", "--imputed", tmp_path / "phased.20.vcf.gz") == 2
+    assert "it has contigs 20, the truth 21" in capsys.readouterr().err
 
 
 def test_evaluate_phase__refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

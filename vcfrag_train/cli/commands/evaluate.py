@@ -51,8 +51,8 @@ def command(
     All contigs of the panel are scored together, or the one of --region. Where imputed files, truth or typed sites are
     one file for each contig, write {contig} in their names.
 
-    With --phase it compares the phase of GT with a true one instead; of the other options --typed, --region, the
-    outputs, --resamples, --seed and --threads apply.
+    With --phase it compares the phase of GT with a true one instead, over all contigs that every file has; of the
+    other options --typed, --region, the outputs, --resamples, --seed and --threads apply.
     """
     if phase is not None:
         _evaluate_phase(imputed, phase, typed, region, Outputs(json, tsv, html), resamples, seed, threads)

@@ -9,7 +9,7 @@ from pathlib import Path
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.panel.cache import load_panels
-from vcfrag_core.files.panel.contigs import panel_contigs
+from vcfrag_core.files.panel.contigs import FileStretch, panel_contigs
 from vcfrag_core.files.targets import is_there, target_file
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.genome.contigs import contig_alias
@@ -43,33 +43,15 @@ def panels_of(files: EvaluationFiles, threads: int) -> Iterator[Panel]:
     Raises:
         ConfigError: Two files have sites of one stretch of a contig, which would count twice.
     """
-    seen: list[_Stretch] = []
+    seen: list[FileStretch] = []
     for path in _panels_with(files):
         for region in _regions(path, files.region):
             for panel in load_panels(path, region=region, threads=threads):
-                stretch = _Stretch(path, panel.contig, int(panel.positions[0]), int(panel.positions[-1]))
+                stretch = FileStretch.of(path, panel)
                 for other in seen:
-                    stretch.refuse_twice(other)
+                    other.refuse_overlap(stretch)
                 seen.append(stretch)
                 yield panel
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Stretch:
-    """What a file has of a contig: positions of the first and the last site."""
-
-    path: Path
-    contig: str
-    first: int
-    last: int
-
-    def refuse_twice(self, other: _Stretch) -> None:
-        start, stop = max(self.first, other.first), min(self.last, other.last)
-        if self.path != other.path and start <= stop and contig_alias(other.contig, (self.contig,)) is not None:
-            raise ConfigError(
-                f"--panel: both {other.path} and {self.path} have sites of contig {self.contig} from {start} to {stop},"
-                " which would count twice; name one of them"
-            )
 
 
 def _regions(path: Path, region: str | None) -> Sequence[str | None]:

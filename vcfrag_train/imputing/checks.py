@@ -322,7 +322,7 @@ def match_target(
         alleles=target_qc.typed_alleles(records, matching, sites),
         observed=observed,
         frequency=frequency,
-        inside=_inside(panel, config),
+        inside=sites_inside(panel, config),
         label=label,
         sexes=sexes,
         discordant=discordant,
@@ -350,7 +350,7 @@ def refuse_other_map(given: ContigDecisions | None, found: str, config: ImputeCo
         _refuse_other("genetic map", given.genetic_map, found, config)
 
 
-def _inside(panel: Panel, config: ImputeConfig) -> tuple[int, int]:
+def sites_inside(panel: Panel, config: ImputeConfig) -> tuple[int, int]:
     """Sites of the region that was asked for; all without one."""
     if config.region is None:
         return 0, panel.n_sites

@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from vcfrag_core.errors import ConfigError, TargetError, UnknownContigError
+from vcfrag_core.errors import ConfigError, EmptyInputError, TargetError, UnknownContigError
 from vcfrag_core.files.lock import refuse_other_writer, sole_writer
 from vcfrag_core.files.outputs import open_writer
 from vcfrag_core.files.panel.cache import load_panels
@@ -30,6 +30,7 @@ from vcfrag_core.memory import release_compiler
 from vcfrag_core.output.header import Header, ordered_lines
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.phasing.serving import TargetsAsReference
@@ -46,6 +47,7 @@ from vcfrag_train.imputing.checks import (
     of_samples_asked,
     refuse_other_map,
     refuse_unusable,
+    sites_inside,
 )
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.damage import turn_by_frequency
@@ -165,7 +167,7 @@ class Run:
         config = self._config
         # A daemon serves whole panels, and its digest must be ours.
         region = config.region if config.daemon is None else None
-        sources = panel_sources(config.panel, region, [records.contig for records in target])
+        sources = panel_sources(config.panel, region, [records.contig for records in target], config.map)
         for records in target:
             if records.contig not in sources:
                 self._reporter.say(self._report.add_foreign(records))
@@ -183,11 +185,11 @@ class Run:
             require_contigs(config.map, contigs)
         self._ask_room(needs_of_contigs(config, contigs, len(todo[0].samples)))
         for records in todo:
-            self.compare_people(records, sources[records.contig])
+            self.compare_people(records, [sources[records.contig]])
         with contextlib.ExitStack() as stack:
             writer: RecordWriter | None = None
             for records in todo:
-                for stretch in self.stretches(records, sources[records.contig]):
+                for stretch in self.stretches(records, [sources[records.contig]]):
                     with self.checked(stretch) as (checked, imputer, identity):
                         if not self._some_written:
                             continue
@@ -200,20 +202,13 @@ class Run:
         self.tell_people()
         return ImputeResult(out=config.out, qc=config.qc_table, n_records=n_records, n_samples=len(todo[0].samples))
 
-    def compare_people(
-        self, calls: TargetCalls, source: PanelSource, *, panel_file: Path | None = None, map_file: Path | None = None
-    ) -> None:
-        """Compares the targets with the panel on a contig, where all contigs decide from whom they copy on each.
-
-        Args:
-            calls, source, panel_file, map_file: As for `checked`.
-        """
-        config = self._config_for(panel_file, map_file)
-        if not config.exclude_same_person or self._given is not None:
+    def compare_people(self, calls: TargetCalls, sources: Sequence[PanelSource]) -> None:
+        """Compares the targets with the panel on a contig, where all contigs decide from whom they copy on each."""
+        if not self._config.exclude_same_person or self._given is not None:
             return
-        for stretch in self.stretches(calls, source, panel_file):
+        for stretch in self.stretches(calls, sources):
             self._reporter.stage("telling people apart")
-            panel, label = stretch.panel, stretch.label
+            config, panel, label = self._config_for(stretch.source), stretch.panel, stretch.label
             records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
             checked = match_target(records, panel, config, None, label=label, sexes=sexes)
             refuse_unusable(checked, config)
@@ -225,11 +220,9 @@ class Run:
         for line in self._report.add_likeness(self._likenesses.total(), excluded=excluded):
             self._reporter.say(line)
 
-    def _config_for(self, panel_file: Path | None, map_file: Path | None) -> ImputeConfig:
-        """The run's, with a contig's own panel and map where it has them."""
-        if panel_file is None:
-            return self._config
-        return dataclasses.replace(self._config, panel=panel_file, map=map_file)
+    def _config_for(self, source: PanelSource) -> ImputeConfig:
+        """The run's, with the files of a stretch."""
+        return dataclasses.replace(self._config, panel=source.file, map=source.map)
 
     def refuse_nothing_written(self) -> None:
         """Refuses a file of sites that names none of the panel's.
@@ -266,34 +259,42 @@ class Run:
             record = CohortRecord(version=version, contigs=tuple(self._decided), qc=self._config.qc_named)
             write_cohort(record, self._config.cohort_record)
 
-    def stretches(self, calls: TargetCalls, source: PanelSource, panel_file: Path | None = None) -> list[TargetStretch]:
-        """The contig's stretches of equal ploidy, in the run's panel or the contig's own.
+    def stretches(self, calls: TargetCalls, sources: Sequence[PanelSource]) -> list[TargetStretch]:
+        """The contig's stretches of equal ploidy, in the files that have some of it.
 
-        Those without a record of the targets are left out, and the run says so.
+        Those beyond the region are left out, and those without a record of the targets, of which the run says so.
         """
-        config = self._config
         self._reporter.stage("reading the panel")
-        panels = load_panels(
-            panel_file or config.panel, region=source.region, threads=config.threads, missing=config.panel_missing
-        )
-        found = target_stretches(calls, panels)
+        found = target_stretches(calls, list(self._panels(sources)))
+        # A region is read with what lies around it.
+        asked = [stretch for stretch in found if len(range(*sites_inside(stretch.panel, self._config)))]
+        found = asked or found
         for stretch in found:
             if not stretch.calls.n_records:
                 self._reporter.say(f"{stretch.label}: no target record; its {stretch.panel.n_sites} sites are left out")
         return [stretch for stretch in found if stretch.calls.n_records]
 
-    @contextlib.contextmanager
-    def checked(
-        self, stretch: TargetStretch, *, panel_file: Path | None = None, map_file: Path | None = None
-    ) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
-        """A stretch that passed its checks, an imputer for it, and what its output follows from.
+    def _panels(self, sources: Sequence[PanelSource]) -> Iterator[tuple[PanelSource, Panel]]:
+        """The panels of all files of a contig, of which some may have nothing in the region."""
+        config, empty = self._config, None
+        some = False
+        for source in sources:
+            try:
+                panels = load_panels(
+                    source.file, region=source.region, threads=config.threads, missing=config.panel_missing
+                )
+            except EmptyInputError as error:
+                empty = error
+                continue
+            some = True
+            yield from ((source, panel) for panel in panels)
+        if empty is not None and not some:
+            raise empty
 
-        Args:
-            stretch: The panel's sites and the targets' records.
-            panel_file: The contig's own panel and map, in place of the run's.
-            map_file: As `panel_file`.
-        """
-        config, panel = self._config_for(panel_file, map_file), stretch.panel
+    @contextlib.contextmanager
+    def checked(self, stretch: TargetStretch) -> Iterator[tuple[CheckedTarget, Imputer, dict[str, str]]]:
+        """A stretch that passed its checks, an imputer for it, and what its output follows from."""
+        config, panel = self._config_for(stretch.source), stretch.panel
         given = self._decisions(stretch.label)
         records, sexes = settle_haplotypes(stretch.calls, panel, self._sexes)
         checked = match_target(records, panel, config, given, label=stretch.label, sexes=sexes)

@@ -16,12 +16,21 @@ from vcfrag_core.genome.contigs import contig_alias
 MARGIN_BP = 3_000_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PanelSource:
-    """What is read of the panel for a contig of the target: the contig's name there, and the region or all."""
+    """What is read of a panel's file for a contig of the target.
 
+    Attributes:
+        file: The panel's file.
+        contig: The contig's name there.
+        region: What is read of it; all of the file unless given.
+        map: The genetic map's file; None without.
+    """
+
+    file: Path
     contig: str
     region: str | None
+    map: Path | None
 
 
 def refuse_twice(sources: Mapping[str, PanelSource], target: Path) -> None:
@@ -42,7 +51,9 @@ def refuse_twice(sources: Mapping[str, PanelSource], target: Path) -> None:
             )
 
 
-def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dict[str, PanelSource]:
+def panel_sources(
+    path: Path, region: str | None, contigs: Sequence[str], genetic_map: Path | None
+) -> dict[str, PanelSource]:
     """Target contig to its source in the panel, for those that the panel has, by name or alias.
 
     With a region, sites around it are read, too: they are the context of those at its ends. The whole file is asked
@@ -52,11 +63,18 @@ def panel_sources(path: Path, region: str | None, contigs: Sequence[str]) -> dic
     indexed = is_indexed(path) or is_prepared(path)
     known = panel_contigs(path)
     names = {contig: alias for contig in contigs if (alias := contig_alias(contig, known)) is not None}
-    if region is not None:
-        wanted = with_margin(parse_region(region))
-        return {c: PanelSource(n, str(dataclasses.replace(wanted, contig=n))) for c, n in names.items()}
     alone = len(names) == 1 and (len(known) == 1 or not indexed)
-    return {contig: PanelSource(name, None if alone else name) for contig, name in names.items()}
+    around = None if region is None else with_margin(parse_region(region))
+
+    def read_of(name: str) -> str | None:
+        if around is not None:
+            return str(dataclasses.replace(around, contig=name))
+        return None if alone else name
+
+    return {
+        contig: PanelSource(file=path, contig=name, region=read_of(name), map=genetic_map)
+        for contig, name in names.items()
+    }
 
 
 def sites_about(path: Path, contigs: Sequence[str]) -> int | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
+from vcfrag_core.files.panel.contigs import FileStretch
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.calls import TargetCalls
+from vcfrag_train.imputing.regions import PanelSource
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,33 +21,47 @@ class TargetStretch:
     Attributes:
         number: Its place on the contig, from 0.
         panel: The panel's sites of it.
+        source: What is read for it alone.
         calls: The target's records there.
         label: The contig, with the stretch's first and last site where there are several.
     """
 
     number: int
     panel: Panel
+    source: PanelSource
     calls: TargetCalls
     label: str
 
 
-def target_stretches(calls: TargetCalls, panels: Sequence[Panel]) -> list[TargetStretch]:
+def target_stretches(calls: TargetCalls, parts: Sequence[tuple[PanelSource, Panel]]) -> list[TargetStretch]:
     """The records of a contig, stretch by stretch; those between two belong to the one before.
 
     Args:
         calls: The contig's.
-        panels: Its stretches in the panel, in their order.
+        parts: Its stretches in the panel's files, with where each is read.
+
+    Raises:
+        ConfigError: Two files have sites of one stretch.
     """
-    if len(panels) == 1:
-        return [TargetStretch(number=0, panel=panels[0], calls=calls, label=panels[0].contig)]
-    starts = np.array([panel.positions[0] for panel in panels[1:]])
+    parts = sorted(parts, key=lambda part: int(part[1].positions[0]))
+    if len(parts) == 1:
+        source, panel = parts[0]
+        return [TargetStretch(number=0, panel=panel, source=source, calls=calls, label=panel.contig)]
+    for (one, panel), (other, next_panel) in itertools.pairwise(parts):
+        FileStretch.of(one.file, panel).refuse_overlap(FileStretch.of(other.file, next_panel))
+    starts = np.array([panel.positions[0] for _, panel in parts[1:]])
     place = np.searchsorted(starts, calls.positions, side="right")
-    return [
-        TargetStretch(
-            number=number,
-            panel=panel,
-            calls=calls.select(place == number),
-            label=f"{panel.contig}:{panel.positions[0]}-{panel.positions[-1]}",
+    found = []
+    for number, (source, panel) in enumerate(parts):
+        label = f"{panel.contig}:{panel.positions[0]}-{panel.positions[-1]}"
+        alone = sum(other is source for other, _ in parts) == 1
+        found.append(
+            TargetStretch(
+                number=number,
+                panel=panel,
+                source=source if alone else dataclasses.replace(source, region=label),
+                calls=calls.select(place == number),
+                label=label,
+            )
         )
-        for number, panel in enumerate(panels)
-    ]
+    return found

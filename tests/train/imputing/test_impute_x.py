@@ -219,6 +219,36 @@ def test_impute__x_in_jobs_is_x_at_once(on_x: OnX, impute: Impute) -> None:
     assert cut.format_columns == plain.format_columns
 
 
+@pytest.mark.parametrize("first", [20, N_PAR - 20, N_PAR + 100])
+def test_impute__a_region_of_x_near_another_stretch(on_x: OnX, impute: Impute, first: int) -> None:
+    """What is read around a region, its flank, may belong to a stretch of another ploidy."""
+    sites = slice(first, first + 51)
+    region = f"X:{on_x.positions[sites][0]}-{on_x.positions[sites][-1]}"
+    part = impute(on_x.target(str), "--region", region, panel=on_x.panel(), map=None)
+    assert part.code == 0, part.stderr
+    assert [int(row[1]) for row in part.rows] == on_x.positions[sites].tolist()
+
+
+def test_impute__x_of_a_file_for_each_part_is_x_of_one(on_x: OnX, impute: Impute) -> None:
+    """Pseudo-autosomal regions and the rest often come as files of their own."""
+    target = on_x.target(str)
+    plain = impute(target, panel=on_x.panel(), map=None, out="plain.vcf.gz")
+    parts = []
+    for name, sites in (("rest", np.arange(N_PAR, N_PAR + N_REST)), ("par", np.arange(N_PAR))):
+        wanted = np.isin(np.arange(len(on_x.positions)), sites)
+        lines = on_x.lines(range(N_PANEL), str, wanted)
+        text = vcf_text([f"P{i}" for i in range(N_PANEL)], lines, contigs=LENGTHS)
+        parts.append(write_vcf(on_x.folder / f"ref.{name}.vcf.gz", text, index=True))
+    found = impute(target, "--panel", str(parts[1]), panel=parts[0], map=None)
+    assert plain.code == found.code == 0, found.stderr
+    assert found.format_columns == plain.format_columns
+    lines = on_x.lines(range(N_PANEL), str, np.arange(len(on_x.positions)) >= N_PAR - 10)
+    text = vcf_text([f"P{i}" for i in range(N_PANEL)], lines, contigs=LENGTHS)
+    wider = write_vcf(on_x.folder / "wider.vcf.gz", text, index=True)
+    twice = impute(target, "--panel", str(parts[1]), panel=wider, map=None, out="twice.vcf.gz")
+    assert "have sites of contig X from" in refused(twice, "CONFIG")
+
+
 def test_impute__generated_men_are_the_same_in_every_coding(impute: Impute, tmp_path: Path) -> None:
     """Haplotypes of a generated population: what the comparison with other programs is made on, smaller."""
     pytest.importorskip("msprime", reason="msprime comes with the extra `demo`")

@@ -1,11 +1,15 @@
-"""Which contigs a panel's file holds."""
+"""Which contigs a panel's file holds, and that no two files hold the same sites."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.prepared import is_prepared, read_table
 from vcfrag_core.files.vcf.reader import open_vcf
+from vcfrag_core.genome.contigs import contig_alias
+from vcfrag_core.panel.panel import Panel
 
 
 def panel_contigs(path: Path) -> tuple[str, ...]:
@@ -19,3 +23,31 @@ def panel_contigs(path: Path) -> tuple[str, ...]:
 def is_indexed(path: Path) -> bool:
     """Whether an index lies beside the file."""
     return any(Path(f"{path}{suffix}").is_file() for suffix in (".csi", ".tbi"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileStretch:
+    """What a file has of a contig: positions of the first and the last site."""
+
+    path: Path
+    contig: str
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, path: Path, panel: Panel) -> FileStretch:
+        """What a panel that was read from a file holds; it has a site."""
+        return cls(path, panel.contig, int(panel.positions[0]), int(panel.positions[-1]))
+
+    def refuse_overlap(self, other: FileStretch) -> None:
+        """Refuses another file that has sites of the same stretch.
+
+        Raises:
+            ConfigError: Names both.
+        """
+        start, stop = max(self.first, other.first), min(self.last, other.last)
+        if self.path != other.path and start <= stop and contig_alias(other.contig, (self.contig,)) is not None:
+            raise ConfigError(
+                f"--panel: both {self.path} and {other.path} have sites of contig {self.contig} from {start} to {stop},"
+                " which would count twice; name one of them"
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,21 +15,6 @@ from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_train.imputing.regions import PanelSource, panel_sources
 
 _SHOWN: Final = 4
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ContigFiles:
-    """What is read for a contig.
-
-    Attributes:
-        panel: The panel's file.
-        source: What is read of it.
-        map: The genetic map's file; None without maps.
-    """
-
-    panel: Path
-    source: PanelSource
-    map: Path | None
 
 
 def expand(option: str, words: Sequence[str]) -> tuple[Path, ...]:
@@ -50,31 +34,45 @@ def expand(option: str, words: Sequence[str]) -> tuple[Path, ...]:
 
 def find_files(
     contigs: Sequence[str], panels: Sequence[Path], maps: Sequence[Path], region: str | None
-) -> tuple[dict[str, ContigFiles], list[str]]:
-    """The files of each contig of the targets, and the contigs that no panel has.
+) -> tuple[dict[str, tuple[PanelSource, ...]], list[str]]:
+    """What is read for each contig of the targets, and the contigs that no panel has.
+
+    Several files may each have a part of a contig, as X's pseudo-autosomal regions and the rest.
 
     Raises:
-        ConfigError: Two panels have a contig.
+        ConfigError: Two panels have a contig, and one lacks an index that tells what it holds of it, or they call it by
+            different names.
         GeneticMapError: No map has one that a panel has.
     """
     known = {path: panel_contigs(path) for path in panels}
-    found: dict[str, ContigFiles] = {}
+    found: dict[str, tuple[PanelSource, ...]] = {}
     foreign = []
     for contig in contigs:
         having = [path for path, names in known.items() if contig_alias(contig, names) is not None]
-        if len(having) > 1:
-            unsure = [path for path in having if not is_indexed(path) and not is_prepared(path)]
-            index = f", or index {unsure[0]}, whose header names it (`bcftools index`)" if unsure else ""
-            raise ConfigError(
-                f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, join them"
-                f" (`bcftools concat`) if each has a part{index}"
-            )
         if not having:
             foreign.append(contig)
             continue
-        source = panel_sources(having[0], region, [contig])[contig]
-        found[contig] = ContigFiles(panel=having[0], source=source, map=_map_of(source.contig, maps))
+        _refuse_unsure(contig, having)
+        genetic_map = _map_of(contig_alias(contig, known[having[0]]) or contig, maps)
+        sources = tuple(panel_sources(path, region, [contig], genetic_map)[contig] for path in having)
+        for source in sources:
+            if source.contig != sources[0].contig:
+                raise ConfigError(
+                    f"--panel: {sources[0].file} calls contig {sources[0].contig} what {source.file} calls"
+                    f" {source.contig}; give it one name (`bcftools annotate --rename-chrs`)"
+                )
+        found[contig] = sources
     return found, foreign
+
+
+def _refuse_unsure(contig: str, having: Sequence[Path]) -> None:
+    """Refuses several files of a contig of which one's header alone says that it has some."""
+    unsure = [path for path in having if not is_indexed(path) and not is_prepared(path)]
+    if len(having) > 1 and unsure:
+        raise ConfigError(
+            f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, or index {unsure[0]},"
+            " whose header names it (`bcftools index`)"
+        )
 
 
 def contigs_without_targets(contigs: Sequence[str], panels: Sequence[Path]) -> list[str]:

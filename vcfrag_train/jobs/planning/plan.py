@@ -26,14 +26,14 @@ from vcfrag_train.imputing.finished import input_states, refuse_tables_of_anothe
 from vcfrag_train.imputing.pieces import pass_through_records
 from vcfrag_train.imputing.pipeline import Run
 from vcfrag_train.imputing.qc_report import QcReport
-from vcfrag_train.imputing.regions import refuse_twice, with_margin
+from vcfrag_train.imputing.regions import PanelSource, refuse_twice, with_margin
 from vcfrag_train.imputing.room import check_room, needs_of_contigs
 from vcfrag_train.imputing.selection import chosen_sites
 from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
 from vcfrag_train.jobs.planning.forecast import memory_of, seconds_of
-from vcfrag_train.jobs.planning.inputs import ContigFiles, contigs_without_targets, find_files
+from vcfrag_train.jobs.planning.inputs import contigs_without_targets, find_files
 from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.targets import StretchTargets, target_reference_file, write_targets
 from vcfrag_train.reporter import Reporter
@@ -146,10 +146,10 @@ def _planned(
         raise UnknownContigError(f"no panel has any of its contigs: {names}; they have {own}", path=targets[0].source)
     if config.region is None and (others := contigs_without_targets([calls.contig for calls in targets], cut.panels)):
         reporter.say(f"the targets have no record on {name_contigs(others)} of the panel: nothing is imputed there")
-    refuse_twice({contig: of.source for contig, of in files.items()}, Path(targets[0].source))
+    refuse_twice({contig: sources[0] for contig, sources in files.items()}, Path(targets[0].source))
     if len(cut.panels) == 1:
         # Before hours of tests; what else chunks take, and where room is scarce, is told once they are cut.
-        check_room(needs_of_contigs(config, [of.source.contig for of in files.values()], len(targets[0].samples)))
+        check_room(needs_of_contigs(config, [sources[0].contig for sources in files.values()], len(targets[0].samples)))
     run = _PlanningRun(config, reporter, report, None if config.cohort is None else read_cohort(config.cohort))
     samples = targets[0].samples
     _check_samples(targets)
@@ -158,8 +158,7 @@ def _planned(
     todo = [calls for calls in targets if calls.contig in files]
     targets.clear()
     for calls in todo:
-        there = files[calls.contig]
-        run.compare_people(calls, there.source, panel_file=there.panel, map_file=there.map)
+        run.compare_people(calls, files[calls.contig])
     while todo:
         # Each contig's calls are let go when they are planned.
         calls = todo.pop(0)
@@ -201,17 +200,18 @@ def _check_samples(targets: Sequence[TargetCalls]) -> None:
 
 
 def _stretches(
-    config: ImputeConfig, run: Run, calls: TargetCalls, files: ContigFiles, folder: Path, number: int
+    config: ImputeConfig, run: Run, calls: TargetCalls, sources: Sequence[PanelSource], folder: Path, number: int
 ) -> Iterator[tuple[Stretch, list[int]]]:
     """The contig's stretches, and the sites of each one's windows."""
-    for place, part in enumerate(run.stretches(calls, files.source, files.panel), start=number):
-        yield _of_stretch(config, run, part, files, folder, place)
+    for place, part in enumerate(run.stretches(calls, sources), start=number):
+        yield _of_stretch(config, run, part, folder, place)
 
 
 def _of_stretch(
-    config: ImputeConfig, run: Run, part: TargetStretch, files: ContigFiles, folder: Path, number: int
+    config: ImputeConfig, run: Run, part: TargetStretch, folder: Path, number: int
 ) -> tuple[Stretch, list[int]]:
-    with run.checked(part, panel_file=files.panel, map_file=files.map) as (checked, imputer, made_from):
+    source = part.source
+    with run.checked(part) as (checked, imputer, made_from):
         er2 = checked.er2
         checked.forget_phase()
         targets = StretchTargets(
@@ -228,10 +228,10 @@ def _of_stretch(
         serving = checked.target_reference
         if serving is not None:
             write_target_references({checked.panel.contig: serving}, target_reference_file(folder, number))
-        if files.map is not None:
-            write_map(map_for(checked.panel, files.map), folder, number)
+        if source.map is not None:
+            write_map(map_for(checked.panel, source.map), folder, number)
         sizes = [window.stop - window.start for window in imputer.windows(checked.observed)]
-        stretch = _stretch(checked, imputer, files)
+        stretch = _stretch(checked, imputer, source)
         return (
             dataclasses.replace(
                 stretch,
@@ -246,17 +246,17 @@ def _of_stretch(
         )
 
 
-def _stretch(checked: CheckedTarget, imputer: Imputer, files: ContigFiles) -> Stretch:
+def _stretch(checked: CheckedTarget, imputer: Imputer, source: PanelSource) -> Stretch:
     """What the manifest says of a stretch, but for what is known where it is planned."""
     panel = checked.panel
     return Stretch(
         contig=panel.contig,
-        panel=str(files.panel.absolute()),
-        region=files.source.region if checked.label == panel.contig else checked.label,
+        panel=str(source.file.absolute()),
+        region=source.region,
         panel_digest=panel.digest,
-        map=None if files.map is None else str(files.map.absolute()),
+        map=None if source.map is None else str(source.map.absolute()),
         map_digest="",
-        map_state=state_of(files.map),
+        map_state=state_of(source.map),
         parameters=imputer.parameters(checked.observed),
         copying_only=imputer.corrector is None,
         method=imputer.method(checked.observed),

@@ -1,8 +1,9 @@
 """Where compiled kernels are kept: those prepared for all jobs, numba's own places, or a folder of this process.
 
 `vcfrag compile` publishes a folder of kernels, whole and by one renaming. A process that finds one sees it through a
-folder of links of its own: it reads what was published and writes elsewhere, so that any number of jobs on a shared
-file system never write to one place, and what is installed may be read-only. Without one, kernels are kept beside the
+folder of links of its own, those of a module from when it is imported on: it reads what was published and writes
+elsewhere, so that any number of jobs on a shared file system never write to one place, and what is installed may be
+read-only. Without one, kernels are kept beside the
 source or in the user's cache, in a folder that goes by the sources of all of them: numba looks at the file of a kernel
 alone, and would go on with the old code of those that are compiled into it. It refuses to load a kernel that it can
 keep nowhere; then a folder of this process serves.
@@ -89,10 +90,23 @@ def provide() -> None:
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
     atexit.register(_remove, folder, os.getpid())
     if prepared is not None:
-        # Whoever publishes twice at this moment clears it away; then kernels are compiled.
-        with contextlib.suppress(FileNotFoundError):
-            link_all(prepared, folder)
+        sys.meta_path.insert(0, _LinkedByModule(prepared, folder))
     os.environ[NAME] = str(folder)
+
+
+class _LinkedByModule:
+    """Is asked for every module before it is looked for, finds none, and links the kernels of one that has some."""
+
+    def __init__(self, kernels: Path, folder: Path) -> None:
+        self._kernels, self._folder = kernels, folder
+        places = (Path(_PACKAGE.name, module).with_suffix("") for module in KERNEL_MODULES)
+        self._modules = {".".join(place.parts): place for place in places}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if (place := self._modules.pop(name, None)) is not None:
+            # Whoever publishes twice at this moment clears it away; then kernels are compiled.
+            with contextlib.suppress(FileNotFoundError):
+                link_all(self._kernels, self._folder, of=place)
 
 
 def note() -> str | None:
@@ -140,13 +154,23 @@ def publish(kernels: Path) -> Path:
     return final
 
 
-def link_all(kernels: Path, folder: Path) -> None:
-    """Makes `folder` show the kernels: folders of its own, whose files are links; what is written replaces a link."""
+def link_all(kernels: Path, folder: Path, *, of: Path | None = None) -> None:
+    """Makes `folder` show the kernels: folders of its own, whose files are links; what is written replaces a link.
+
+    Args:
+        kernels: What was published.
+        folder: Where the links are made.
+        of: The module whose kernels are linked, as a path without suffix; those of all unless given.
+    """
     for inner in os.scandir(kernels):
+        # Numba names a folder by the one that the source lies in, and a file by the source.
+        if of is not None and inner.name.rpartition("_")[0] != of.parent.name:
+            continue
         own = folder / inner.name
-        own.mkdir()
+        own.mkdir(exist_ok=True)
         for file in os.scandir(inner.path):
-            os.symlink(file.path, f"{own}/{file.name}")  # noqa: PTH211 -- hundreds, and a path takes longer to make
+            if of is None or file.name.startswith(f"{of.name}."):
+                os.symlink(file.path, f"{own}/{file.name}")  # noqa: PTH211 -- many, and a path takes longer to make
 
 
 def is_temporary(folder: str) -> bool:

@@ -21,11 +21,11 @@ import os, pathlib, sys
 if len(sys.argv) > 1:
     os.access = lambda path, mode: str(path).startswith(sys.argv[1])
 from vcfrag_core import kernel_cache
-from vcfrag_core.search import select
+from vcfrag_core.search import scan
 folder = os.environ.get("NUMBA_CACHE_DIR")
 print(kernel_cache.note())
 print(folder)
-print(select.keep._cache.cache_path if folder else None)
+print(scan.scan._cache.cache_path if folder else None)
 """
 PUBLISH = """
 import pathlib, sys
@@ -36,6 +36,7 @@ LOOK = """
 import json, os, pathlib
 from vcfrag_core import kernel_cache
 kernel_cache.provide()
+import vcfrag_core.search.select
 folder = pathlib.Path(os.environ.get("NUMBA_CACHE_DIR", "/nowhere"))
 shown = {}
 try:
@@ -159,9 +160,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def write_kernels(folder: Path, text: str) -> Path:
-    (folder / "room_1").mkdir(parents=True)
+    (folder / "search_1").mkdir(parents=True)
     for number in range(40):
-        (folder / "room_1" / f"kernel.{number}.nbc").write_text(text)
+        (folder / "search_1" / f"select.{number}.nbc").write_text(text)
     return folder
 
 
@@ -194,9 +195,21 @@ def test_prepared_kernels__what_a_process_compiles_stays_out_of_them(tmp_path: P
     own.mkdir()
     kernel_cache.link_all(prepared, own)
     (own / "new").write_text("compiled here")
-    (own / "new").replace(own / "room_1" / "kernel.0.nbc")
-    assert (prepared / "room_1" / "kernel.0.nbc").read_text() == "published"
-    assert (own / "room_1" / "kernel.1.nbc").read_text() == "published"
+    (own / "new").replace(own / "search_1" / "select.0.nbc")
+    assert (prepared / "search_1" / "select.0.nbc").read_text() == "published"
+    assert (own / "search_1" / "select.1.nbc").read_text() == "published"
+
+
+def test_prepared_kernels__those_of_a_module_are_linked_alone(tmp_path: Path) -> None:
+    prepared, own = write_kernels(tmp_path / "prepared", "published"), tmp_path / "own"
+    for inner, name in (("search_1", "selected.f-1.nbi"), ("panel_1", "select.f-1.nbi")):
+        (prepared / inner).mkdir(exist_ok=True)
+        (prepared / inner / name).touch()
+    own.mkdir()
+    kernel_cache.link_all(prepared, own, of=Path("vcfrag_core/search/select"))
+    assert sorted(own.glob("*/*")) == sorted(own / "search_1" / f"select.{n}.nbc" for n in range(40))
+    kernel_cache.link_all(prepared, own, of=Path("vcfrag_core/panel/select"))
+    assert (own / "panel_1" / "select.f-1.nbi").exists()
 
 
 def test_kernel_modules__are_those_that_compile_kernels(repository: Path) -> None:

@@ -47,6 +47,10 @@ class GroupExcludedReference:
         self._locks: dict[_LeftOut, threading.Lock] = {}
 
     @functools.cached_property
+    def _single(self) -> F32Array:
+        return self.frequency.astype(np.float32)
+
+    @functools.cached_property
     def _members(self) -> dict[str, I64Array]:
         """Rows of every group: nobody asks where all queries are strangers."""
         members: defaultdict[str, list[int]] = defaultdict(list)
@@ -63,6 +67,9 @@ class GroupExcludedReference:
             RangeError: A group is the whole reference.
         """
         whole, n = self.frequency[start:stop], len(self._rows)
+        if not any(group is not None and group in self._members for group in groups):
+            # Strangers are all shown the same; nothing is copied for them.
+            return np.broadcast_to(self._single[start:stop], (len(groups), stop - start))
         out = np.empty((len(groups), stop - start), dtype=np.float32)
         for shown, group in zip(out, groups, strict=True):
             mine = None if group is None else self._members.get(group)

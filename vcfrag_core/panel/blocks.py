@@ -94,7 +94,7 @@ class Block:
             patterns = group.patterns if rows is None else group.patterns[:, rows]
             for j in np.flatnonzero(positions >= 0).tolist():
                 position = int(positions[j])
-                kernels.move_bit(patterns[j >> 3], j & 7, position & 7, out[position >> 3])
+                kernels.move_site(patterns[j >> 3], j & 7, position & 7, out[position >> 3])
 
 
 def places(n_haplotypes: int, rows: I64Array | None) -> tuple[I32Array, I64Array]:
@@ -263,5 +263,5 @@ def _chosen(columns: U8Array, sites: I64Array) -> U8Array:
 
     out = np.zeros((-(-len(sites) // 8), columns.shape[1]), dtype=np.uint8)
     for i, site in enumerate(sites.tolist()):
-        kernels.move_bit(columns[site >> 3], site & 7, i & 7, out[i >> 3])
+        kernels.move_site(columns[site >> 3], site & 7, i & 7, out[i >> 3])
     return out

@@ -56,6 +56,12 @@ def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def move_site(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
+    """`move_bit` of a whole row."""
+    move_bit(source, source_bit, bit, out)
+
+
+@numba.njit(cache=True, nogil=True)
 def regroup(columns: U8Array, places: I64Array) -> U8Array:
     """(ceil(M / 8), n) the sites at M places of (B, n) columns as columns of their own."""
     out = np.zeros(((len(places) + 7) // 8, columns.shape[1]), dtype=np.uint8)

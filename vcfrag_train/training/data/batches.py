@@ -82,7 +82,7 @@ def model_input(
         truth=torch.from_numpy(np.maximum(queries.alleles[:, inside], 0).astype(np.uint8)),
         hidden=torch.from_numpy(hidden),
         copying=torch.from_numpy(evidence.dosage),
-        frequency=torch.from_numpy(reference.frequency_for(groups, window.start, window.stop)),
+        frequency=torch.from_numpy(np.array(reference.frequency_for(groups, window.start, window.stop))),
         query=torch.from_numpy(evidence.query),
         site=torch.from_numpy(evidence.site),
         candidates=torch.from_numpy(candidate_inputs),

@@ -113,7 +113,7 @@ def sums_under(files: ComparisonFiles, work: Path, settings: Sequence[Peer]) -> 
     outputs = tuple((name, work / f"{name}.vcf.gz") for name in (*OWN, *(peer.name for peer in settings)))
     panel = read_panel(files.panel)
     truth = load_evaluation_truth(
-        EvaluationFiles(imputed=outputs, truth=files.truth, panel=files.panel, typed=files.typed or files.target),
+        EvaluationFiles(imputed=outputs, truth=files.truth, panels=(files.panel,), typed=files.typed or files.target),
         config,
         panel,
     )
@@ -164,6 +164,8 @@ def report(sums: dict[tuple[str, str], list[F64Array]], settings: Sequence[Peer]
         against |= {name: [name] for name in names}
         for own in OWN:
             for title, some in against.items():
+                if not some:
+                    continue
                 least = [min(some, key=lambda n, b=b: errors[label, n][0, b]) for b in range(N_BINS)]
                 theirs = np.stack([errors[label, n][:, b] for b, n in enumerate(least)], axis=1)
                 yield f"| {own} against {title} | " + " | ".join(change(errors[label, own], theirs)) + " |"
@@ -199,11 +201,11 @@ def main(words: Sequence[str] | None = None) -> None:
                     else:
                         parts.append(one)
             print(f"{where} done", flush=True)
-    for line in report(sums, settings, options.resamples):
-        print(line)
     if options.out is not None:
         arrays = {f"{label}|{name}|{i}": one for (label, name), parts in sums.items() for i, one in enumerate(parts)}
         np.savez_compressed(options.out, **arrays)
+    for line in report(sums, settings, options.resamples):
+        print(line)
 
 
 def parser() -> argparse.ArgumentParser:

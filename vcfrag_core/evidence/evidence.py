@@ -146,6 +146,7 @@ def gather_evidence(
     changes: F32Array,
     shown_frequency: F32Array | None = None,
     n_candidates: int,
+    length_factor: float = 1.0,
     certain: float = CERTAIN_WHERE_DENSE,
     copy_otherwise: bool = True,
     pool: ThreadPoolExecutor | None = None,
@@ -167,6 +168,7 @@ def gather_evidence(
             alleles must not count: the frequency of a rare allele would tell the answer.
         wanted: (L,) sites of interest: those that are not observed.
         n_candidates: T.
+        length_factor: What genetic lengths are multiplied by in the features.
         certain: Dosages nearer than this to 0 or 1 are left out.
         copy_otherwise: Whether to copy in the `other_ways`, too; without, their features are NaN, for who makes them.
         pool: Threads to use.
@@ -185,7 +187,7 @@ def gather_evidence(
         shown_frequency = np.broadcast_to(frequency[problem.sites.sites].astype(np.float32), (n_queries, length))
     reading = _Reading(
         problem, ploidy.partner_of, weights, switch, cm, frequency, wanted, shown_frequency,
-        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, certain, copy_otherwise,
+        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, length_factor, certain, copy_otherwise,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
     made: dict[int, _Part] = {}
@@ -234,6 +236,7 @@ class _Reading:
         shown_frequency: F32Array,
         changes: F32Array,
         n_candidates: int,
+        length_factor: float,
         certain: float,
         copy_otherwise: bool,
     ) -> None:
@@ -243,7 +246,7 @@ class _Reading:
         self.least, self.most = float(np.float32(certain)), float(np.float32(1 - certain))
         sites = problem.sites
         self.mismatch, self.switch = np.exp(-weights), switch
-        self.site_cm, self.observed_cm = cm[sites.sites], cm[sites.observed]
+        self.site_cm, self.observed_cm = length_factor * cm[sites.sites], length_factor * cm[sites.observed]
         self.log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
         self.ways = other_ways(problem, weights, switch) if copy_otherwise else []
 

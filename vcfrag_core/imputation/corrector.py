@@ -70,6 +70,9 @@ class Corrector:
         scores: How it did on held-out samples.
         differs: What is not as in training, such as `panel` and `map`.
         reference_samples: Samples of the smallest and the largest reference in training, where that is known.
+
+    Attributes:
+        length_factor: What genetic lengths are multiplied by before it sees them.
     """
 
     def __init__(
@@ -93,11 +96,19 @@ class Corrector:
         self.reference_samples = reference_samples
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
+        self.length_factor = 1.0
 
     @property
     def name(self) -> str:
-        """What it is, and which bins it leaves to copying, for records."""
-        return self._name + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
+        """What it is, in what unit it sees lengths, and which bins it leaves to copying, for records."""
+        lengths = "" if self.length_factor == 1 else f" length_factor={self.length_factor:.6g}"
+        return self._name + lengths + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
+
+    def seeing_lengths(self, factor: float) -> Self:
+        """The same that sees genetic lengths multiplied by a factor."""
+        other = copy.copy(self)
+        other.length_factor = factor
+        return other
 
     def for_reference(self, n_samples: int) -> Self:
         """The same for a reference of so many samples: of training on several sizes, the bins left to copying."""

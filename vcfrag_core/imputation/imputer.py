@@ -154,7 +154,7 @@ class Imputer:
         if self.corrector is None:
             return fitted, None
         check = check_model(fitted, left_out, n_targets)
-        return fitted.judged(used=check.used, trusted=check.trusted), check
+        return check.applied(fitted), check
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""
@@ -342,12 +342,15 @@ class Imputer:
         other._parameters = parameters
         return other
 
-    def judged(self, *, used: bool, trusted: bool) -> Self:
-        """The same with the model, where it is used; in bins on which its scores disagree, too, where it is trusted."""
+    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0) -> Self:
+        """The same with the model, where it is used; in bins on which its scores disagree, too, where it is trusted.
+
+        The model sees genetic lengths times `length_factor`.
+        """
         if not used or self.corrector is None:
             return self.without_model()
         other = shallow.copy(self)
-        other.corrector = self.corrector.trusted() if trusted else self.corrector
+        other.corrector = (self.corrector.trusted() if trusted else self.corrector).seeing_lengths(length_factor)
         return other
 
     def without_model(self) -> Self:
@@ -478,6 +481,7 @@ class Imputer:
                 reference,
                 groups[start:stop],
                 n_candidates=corrector.n_candidates,
+                length_factor=corrector.length_factor,
                 factor=self._switch_factor,
             )
             found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import numpy as np
 
-from vcfrag_core.copying.estimation import log_loss
+from vcfrag_core.copying.estimation import RatePrior, log_loss
 from vcfrag_core.imputation.integrate import Corrected
 from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut
 from vcfrag_core.panel.panel import frequency_at
@@ -23,18 +24,28 @@ _SPREAD: Final = 0.05
 _SPREAD_OF_SAMPLES: Final = 0.02
 # Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
 _NEEDED: Final = -0.01
+# With lengths by the switch rate less is enough: under a map of another scale it helps more than that at the sites to
+# impute, and where the panel lacks the targets' ancestry the change is positive.
+_NEEDED_BY_RATE: Final = -0.003
 # Nats per allele of copying where panel or targets have errors, which the model repairs: large panels without any have
 # less, all others more (docs/decisions/model-for-any-panel.md).
 _ERRS: Final = 5e-3
 # Nats per allele of copying that hardly ever errs; a quarter of that is its doubt. What is left to correct is noise
 # (docs/decisions/model-by-the-targets.md).
 _CERTAIN: Final = 2e-3
+# Significant digits of a length factor: whoever reads it in a record has the very number.
+_DIGITS: Final = 4
 
 
 class Corrects(HidesSites, Protocol):
     """What is needed of an `Imputer` with a model."""
 
     def corrected(self, hidden: HiddenSites, n_samples: int, pool: ThreadPoolExecutor) -> list[Corrected]: ...
+
+    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0) -> Self: ...
+
+
+Judged = TypeVar("Judged", bound=Corrects)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +60,10 @@ class ModelCheck:
         n_sites: Typed sites that were hidden.
         n_alleles: Called alleles at them.
         loss: Mean negative log probability of those alleles by copying, in nats.
+        length_factor: What genetic lengths are multiplied by before the model sees them: where it does no good with
+            lengths as they are, the switch rate over that of a panel of this size, if it does good with that. This
+            makes expected switches of centimorgans, whatever the scale of the map
+            (docs/decisions/model-by-the-targets.md).
     """
 
     change: float = math.nan
@@ -57,6 +72,7 @@ class ModelCheck:
     n_sites: int = 0
     n_alleles: int = 0
     loss: float = math.nan
+    length_factor: float = 1.0
 
     @property
     def believed(self) -> float:
@@ -70,7 +86,7 @@ class ModelCheck:
     @property
     def used(self) -> bool:
         """Whether the model corrects copying."""
-        return not self.certain and self.believed < _NEEDED
+        return not self.certain and self.believed < (_NEEDED if self.length_factor == 1 else _NEEDED_BY_RATE)
 
     @property
     def trusted(self) -> bool:
@@ -94,14 +110,20 @@ class ModelCheck:
             "n_sites": self.n_sites,
             "n_alleles": self.n_alleles,
             "loss": _finite(self.loss),
+            "length_factor": self.length_factor,
         }
+
+    def applied(self, imputer: Judged) -> Judged:
+        """The imputer with the model as it is used, or without it."""
+        return imputer.judged(used=self.used, trusted=self.trusted, length_factor=self.length_factor)
 
     def fields(self) -> str:
         """`key=value` pairs for the header of an output."""
         return (
             f"used={'yes' if self.used else 'no'},change_of_loss={_told(self.change)},"
             f"standard_error={_told(self.standard_error)},believed={self.believed:.4g},targets={len(self.targets)},"
-            f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={_told(self.loss)}"
+            f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={_told(self.loss)},"
+            f"length_factor={self.length_factor:.{_DIGITS}g}"
         )
 
     def __str__(self) -> str:
@@ -115,6 +137,8 @@ class ModelCheck:
         judged = f"{where} it changes the loss of copying by {self.change:+.1%} ({error})"
         if n == 1 and self.used:
             return f"the model is used, as a single target cannot tell whether it helps: {judged}"
+        if self.length_factor != 1:
+            judged += f"; it sees genetic lengths times {self.length_factor:.{_DIGITS}g}, by the switch rate"
         return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
 
 
@@ -148,10 +172,40 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
         )
         if found.certain:
             return found
-        corrected = np.zeros(n_targets)
-        for hidden in places:
-            parts = imputer.corrected(hidden, n_targets, pool)
-            corrected += _loss(imputer, hidden, ploidy, np.concatenate([part.corrected for part in parts]))
+        found = _judged(imputer, places, ploidy, copied, found, pool)
+        if found.used:
+            return found
+        expected = RatePrior.of_panel(imputer.panel.n_haplotypes).switch_per_cm
+        factor = float(f"{imputer.parameters(left_out.targets.observed).switch_per_cm / expected:.{_DIGITS}g}")
+        imputer = imputer.judged(used=True, trusted=False, length_factor=factor)
+        again = _judged(imputer, places, ploidy, copied, dataclasses.replace(found, length_factor=factor), pool)
+    return again if again.used else found
+
+
+def recorded_verdict(record: Mapping[str, Any], imputer: Judged) -> Judged:
+    """The imputer with the model as a `ModelCheck.record` says; one that was written before lengths had a factor, too.
+
+    Args:
+        record: Not empty, and checked.
+        imputer: With a model, or without.
+    """
+    trusted = record.get("trusted") is True
+    return imputer.judged(used=record["used"], trusted=trusted, length_factor=record.get("length_factor", 1.0))
+
+
+def _judged(
+    imputer: Corrects,
+    places: Sequence[HiddenSites],
+    ploidy: Ploidy,
+    copied: F64Array,
+    found: ModelCheck,
+    pool: ThreadPoolExecutor,
+) -> ModelCheck:
+    """What is found with the change by the model, from the (S,) losses of copying."""
+    corrected = np.zeros(len(copied))
+    for hidden in places:
+        parts = imputer.corrected(hidden, len(copied), pool)
+        corrected += _loss(imputer, hidden, ploidy, np.concatenate([part.corrected for part in parts]))
     change, error = _change(copied, corrected)
     return dataclasses.replace(found, change=change, standard_error=error)
 

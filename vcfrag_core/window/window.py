@@ -148,6 +148,7 @@ def evidence_of(
     groups: Sequence[str | None],
     *,
     n_candidates: int,
+    length_factor: float = 1.0,
     factor: float = 1.0,
     copy_otherwise: bool = True,
     pool: ThreadPoolExecutor | None = None,
@@ -162,6 +163,7 @@ def evidence_of(
         reference: What queries are told of the reference.
         groups: Exclusion group of each query of the problem, of which it is told nothing.
         n_candidates: Candidates described at every site.
+        length_factor: What genetic lengths are multiplied by before the model sees them.
         factor: What to multiply the switch rate by.
         copy_otherwise: As for `gather_evidence`.
         pool: Threads.
@@ -183,6 +185,7 @@ def evidence_of(
         changes=changes,
         shown_frequency=shown_frequency,
         n_candidates=n_candidates,
+        length_factor=length_factor,
         certain=certain_dosage(density(queries.observed, context.cm)),
         copy_otherwise=copy_otherwise,
         pool=pool,

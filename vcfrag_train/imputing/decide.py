@@ -11,7 +11,7 @@ from vcfrag_core.errors import RangeError, TargetError
 from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estimation_cohort, named_in_panel
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
-from vcfrag_core.imputation.model_check import ModelCheck, check_model
+from vcfrag_core.imputation.model_check import ModelCheck, check_model, recorded_verdict
 from vcfrag_core.imputation.rates import RateEstimate, estimate, hide_some
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
@@ -69,7 +69,7 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
         if config.parameters is None:
             imputer = imputer.with_parameters(given.parameters)
         if given.model:
-            imputer = imputer.judged(used=bool(given.model["used"]), trusted=given.model.get("trusted") is True)
+            imputer = recorded_verdict(given.model, imputer)
     if "LOO" in config.formats:
         target.tested_samples = np.arange(len(target.records.samples))
         target.loo = None
@@ -152,7 +152,7 @@ def _decided_here(
     if rates is None and left_out is not None:
         hide_some(fitted, left_out, estimation)
     model = check_model(fitted, left_out, n_targets)
-    return fitted.judged(used=model.used, trusted=model.trusted), rates, model
+    return model.applied(fitted), rates, model
 
 
 def _left_out(targets: Targets, imputer: Imputer, config: ImputeConfig) -> LeaveOneOut | None:

@@ -252,7 +252,12 @@ def changes_of(case: Case) -> F32Array:
 
 
 def evidence_of(
-    case: Case, *, n_candidates: int = 5, pool: ThreadPoolExecutor | None = None, ploidy: Ploidy | None = None
+    case: Case,
+    *,
+    n_candidates: int = 5,
+    length_factor: float = 1.0,
+    pool: ThreadPoolExecutor | None = None,
+    ploidy: Ploidy | None = None,
 ) -> Evidence:
     frequency = case.haplotypes.mean(axis=0)
     wanted = ~np.isin(case.problem.sites.sites, case.problem.sites.observed)
@@ -266,6 +271,7 @@ def evidence_of(
         wanted=wanted,
         changes=changes_of(case),
         n_candidates=n_candidates,
+        length_factor=length_factor,
         pool=pool,
     )
 
@@ -383,6 +389,14 @@ def test_gather_evidence__equals_the_definitions(seed: int) -> None:
         for t in range(5):
             distance = min(np.abs(np.array(r) - evidence.candidates[n, t]).max() for r in readings)
             assert distance < 2e-2
+
+
+def test_gather_evidence__a_length_factor_is_another_scale_of_the_map() -> None:
+    case = random_case(13)
+    found, on_that_scale = evidence_of(case, length_factor=5.0), evidence_of(dataclasses.replace(case, cm=5 * case.cm))
+    for field in dataclasses.fields(Evidence):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(on_that_scale, field.name))
+    assert not np.array_equal(found.candidates, evidence_of(case).candidates)
 
 
 def test_gather_evidence__any_number_of_threads_gives_the_same_bytes() -> None:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from vcfrag_core.copying.estimation import log_loss
+from vcfrag_core.copying.estimation import RatePrior, log_loss
+from vcfrag_core.imputation import model_check
 from vcfrag_core.imputation.cohort import EstimationConfig
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut
 from vcfrag_core.imputation.load import load_model
-from vcfrag_core.imputation.model_check import ModelCheck, check_model
+from vcfrag_core.imputation.model_check import ModelCheck, check_model, recorded_verdict
 from vcfrag_core.imputation.rates import estimate, hide_some
 from vcfrag_core.model.config import ModelConfig
 from vcfrag_core.model.scores import ValidationScores
@@ -47,6 +48,35 @@ class Shifting:
         yield
 
 
+class Recording(Shifting):
+    """A model that remembers what `WantingGaps` looks at."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__(by)
+        self.seen: list[float] = []
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        self.seen.append(typical_gap(sites_GN))
+        return super().correction(candidates_FTN, sites_GN)
+
+
+class WantingGaps(Shifting):
+    """A model that helps where gaps are as long as those that it learned from, and spoils elsewhere."""
+
+    def __init__(self, gap: float) -> None:
+        super().__init__(0.7)
+        self.gap = gap
+
+    def correction(self, candidates_FTN: F32Array, sites_GN: F32Array) -> F32Array:
+        known = abs(typical_gap(sites_GN) - self.gap) < 0.3
+        return super().correction(candidates_FTN, sites_GN) * np.float32(1 if known else -4)
+
+
+def typical_gap(sites_GN: F32Array) -> float:
+    """Of the sites between their observed neighbours, as the model sees it."""
+    return float(np.median(sites_GN[4:6].sum(axis=0)))
+
+
 @pytest.fixture(scope="module")
 def panel(make_panel: Callable[..., Panel]) -> Panel:
     return make_panel(n_samples=40, n_sites=N_SITES, seed=6)
@@ -59,9 +89,9 @@ def targets(make_panel: Callable[..., Panel]) -> Targets:
     return Targets.from_haplotypes(everyone.haplotypes()[80:].astype(np.int8))
 
 
-def imputer_of(panel: Panel, corrector: Corrector | None) -> Imputer:
+def imputer_of(panel: Panel, corrector: Corrector | None, cm: float = 6.0) -> Imputer:
     ends = panel.positions[[0, -1]].astype(np.int64)
-    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 6.0]), contig=panel.contig)
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, cm]), contig=panel.contig)
     return Imputer(panel, genetic_map, corrector=corrector)
 
 
@@ -144,6 +174,49 @@ def test_check_model__is_the_same_for_any_number_of_threads(panel: Panel, target
     assert checked(one, targets) == checked(many, targets)
 
 
+def test_check_model__shows_lengths_by_the_switch_rate_where_the_model_knows_no_others(
+    panel: Panel, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rate = RatePrior.of_panel(panel.n_haplotypes).switch_per_cm
+    gaps = Recording(0.7)
+
+    def under(scale: float, corrector: Corrector, switch_per_cm: float) -> Imputer:
+        imputer = imputer_of(panel, corrector, cm=6.0 * scale)
+        rule = imputer.parameters(targets.observed)
+        return imputer.with_parameters(dataclasses.replace(rule, switch_per_cm=switch_per_cm))
+
+    # Shifts help nobody here; some spoil less.
+    monkeypatch.setattr(model_check, "_NEEDED", 0.2)
+    monkeypatch.setattr(model_check, "_NEEDED_BY_RATE", 0.2)
+    assert checked(under(1.0, Corrector(gaps, "records"), rate), targets).used
+    corrector = Corrector(WantingGaps(float(np.median(gaps.seen))), "some")
+    for scale in (1.0, 0.1):
+        scaled = under(scale, corrector, rate / scale)
+        found = checked(scaled, targets)
+        assert found.used
+        assert found.length_factor == pytest.approx(1 / scale)
+        assert found.record()["length_factor"] == found.length_factor
+        used, again = found.applied(scaled), recorded_verdict(found.record(), scaled)
+        for one in (used, again):
+            assert one.corrector is not None
+            assert one.corrector.length_factor == found.length_factor
+            assert ("length_factor=10 " in one.method(targets.observed)) is (scale < 1)
+        assert ("lengths times 10, by" in str(found)) is (scale < 1)
+    # Neither as they are nor by the rate.
+    lost = under(0.1, corrector, rate)
+    found = checked(lost, targets)
+    assert (found.used, found.length_factor) == (False, 1.0)
+    assert found.applied(lost).corrector is None
+
+
+def test_recorded_verdict__of_a_record_without_a_factor(panel: Panel) -> None:
+    imputer = imputer_of(panel, Corrector(Shifting(0.5), "some"))
+    corrector = recorded_verdict({"used": True}, imputer).corrector
+    assert corrector is not None
+    assert corrector.length_factor == 1
+    assert recorded_verdict({"used": False, "length_factor": 5.0}, imputer).corrector is None
+
+
 def test_model_check__trusts_the_model_where_nothing_tells() -> None:
     assert ModelCheck().used
     assert check_model(None, None, 0) == ModelCheck()  # type: ignore[arg-type]
@@ -171,6 +244,13 @@ def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: fl
     assert found.used is used
     assert min(change, -0.03) <= found.believed <= max(change, -0.03)
     assert f"used={'yes' if used else 'no'}," in found.fields()
+
+
+@pytest.mark.parametrize(("change", "used"), [(-0.011, True), (-0.004, True), (-0.002, False)])
+def test_model_check__asks_less_of_it_with_lengths_by_the_switch_rate(change: float, used: bool) -> None:
+    seen = ModelCheck(change=change, standard_error=0.001, targets=("a",) * 400, n_sites=99, n_alleles=999)
+    assert dataclasses.replace(seen, length_factor=4.0).used is used
+    assert seen.used is (change < -0.01)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         ('"version": "3"', '"version": 3'),
         ('"model": {}', '"model": {"used": "no"}'),
         ('"model": {}', '"model": {"used": true, "trusted": 1}'),
+        ('"model": {}', '"model": {"used": true, "length_factor": 0}'),
         ('"target_reference": {}', '"target_reference": {"samples": 2}'),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -100,6 +101,9 @@ def _model(table: Any) -> dict[str, object]:
         raise ConfigError(f"model must say under `used` true or false, got {table!r}")
     if not isinstance(table.get("trusted", False), bool):
         raise ConfigError(f"model must say under `trusted` true or false, got {table!r}")
+    factor = table.get("length_factor", 1.0)
+    if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
+        raise ConfigError(f"model must say under `length_factor` a positive number, got {table!r}")
     return dict(table)
 
 

@@ -64,6 +64,9 @@ OTHER_RATES = ((0.4, 6.0), (2.5, 1 / 6))
 # than 0.0001 (docs/decisions/model-trials.md).
 CERTAIN_WHERE_DENSE, CERTAIN_WHERE_SPARSE = 1e-3, 2e-2
 SPARSE_BELOW_PER_CM = 250.0
+# Dosages of two draws of a phase so near each other are corrected alike (docs/decisions/phasing.md, *Few draws for
+# many*).
+NEARLY_SAME = np.float32(0.03)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +152,7 @@ def gather_evidence(
     length_factor: float = 1.0,
     certain: float = CERTAIN_WHERE_DENSE,
     copy_otherwise: bool = True,
+    n_described: int | None = None,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
@@ -171,7 +175,9 @@ def gather_evidence(
         length_factor: What genetic lengths are multiplied by in the features.
         certain: Dosages nearer than this to 0 or 1 are left out.
         copy_otherwise: Whether to copy in the `other_ways`, too; without, their features are NaN, for who makes them.
-        pool: Threads to use.
+        n_described: So many of the first queries are described at all their uncertain sites, the others only where
+            none of these has nearly their dosage (`nearest_of`); all are unless given.
+        pool: Threads to use, unless `n_described` is given.
 
     Raises:
         ShapeError: The problem does not name the candidates of both longer scales, or has other queries than `ploidy`.
@@ -191,11 +197,12 @@ def gather_evidence(
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
     made: dict[int, _Part] = {}
+    described = n_queries if n_described is None else n_described
 
     def one(q: int) -> None:
-        made[q] = reading.of_query(q, dosage[q])
+        made[q] = reading.of_query(q, dosage[q], dosage[:described] if q >= described else None)
 
-    each_query(one, n_queries, pool)
+    each_query(one, n_queries, pool if n_described is None else None)
     parts = [made[q] for q in range(n_queries)]
     for q, part in enumerate(parts):
         other = int(ploidy.partner_of[q])
@@ -210,6 +217,13 @@ def gather_evidence(
         sites=np.concatenate([part.sites for part in parts]),
         best_mass=float(mass.mean()) if len(mass) else float("nan"),
     )
+
+
+def nearest_of(dosage: F32Array, others: F32Array) -> tuple[I64Array, BoolArray]:
+    """(n,) which of (O, n) others has the dosage next to (n,) some at each site, and whether it is nearly the same."""
+    apart = np.abs(others - dosage)
+    nearest = apart.argmin(axis=0)
+    return nearest, np.take_along_axis(apart, nearest[None], 0)[0] <= NEARLY_SAME
 
 
 class _Part(NamedTuple):
@@ -250,8 +264,8 @@ class _Reading:
         self.log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
         self.ways = other_ways(problem, weights, switch) if copy_otherwise else []
 
-    def of_query(self, q: int, dosage: F32Array) -> _Part:
-        """What copying says of query q, whose (L,) dosages it fills."""
+    def of_query(self, q: int, dosage: F32Array, others: F32Array | None) -> _Part:
+        """What copying says of query q, whose (L,) dosages it fills, where none of (O, L) others is nearly alike."""
         problem, sites, t = self.problem, self.problem.sites, self.n_candidates
         m, called = len(sites.observed), problem.queries[q]
         best = np.full((m, t), -1, dtype=np.int32)
@@ -267,6 +281,8 @@ class _Reading:
             np.packbits(homozygous, bitorder="little"), runs, effective,
         )  # fmt: skip
         chosen = np.flatnonzero(self.wanted & (dosage >= self.least) & (dosage <= self.most))
+        if others is not None:
+            chosen = chosen[~nearest_of(dosage[chosen], others[:, chosen])[1]]
         candidates = np.empty((len(chosen), t, len(CANDIDATE_FEATURES)), dtype=np.float32)
         kernels.read_candidates(
             problem.words, chosen, sites.left, sites.fraction, self.site_cm, self.observed_cm, self._information(q),

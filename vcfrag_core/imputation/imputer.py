@@ -243,17 +243,12 @@ class Imputer:
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
                     some = corrected_draws(phased, samples)
-                    corrected = list(self._corrected(queries, made, groups, some, pool, lambda _, found: found))
+                    found = self._corrected(queries, made, groups, some, pool, lambda _, found: found, are_draws=True)
+                    corrected = list(found)
                     copied = self._copied(queries, made, some, corrected, pool)
                     parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
-                        yield (
-                            window,
-                            Integrated(
-                                dosage=np.concatenate([part.dosage for part in parts]),
-                                both=np.concatenate([part.both for part in parts]),
-                            ),
-                        )
+                        yield window, Integrated.joined(parts)
                         parts.clear()
         finally:
             masked.index.close()
@@ -460,10 +455,12 @@ class Imputer:
         parts: Sequence[range],
         pool: ThreadPoolExecutor,
         take: Callable[[range, Corrected], T],
+        are_draws: bool = False,
     ) -> Iterator[T]:
         """take(part, what the model makes of some samples' dosages), part by part; nothing where there is none.
 
-        It is called in the pool's threads.
+        It is called in the pool's threads. The samples of a part may be draws of one: where a later one's dosages are
+        nearly those of the first it is corrected alike.
         """
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
@@ -473,6 +470,7 @@ class Imputer:
         def some(part: range) -> T:
             samples = np.arange(part.start, part.stop)
             start, stop = (int(ploidy.starts[s]) for s in (part.start, part.stop))
+            n_described = int(ploidy.counts[part.start]) if are_draws and len(part) > 1 else None
             evidence = evidence_of(
                 queries,
                 problem.part(start, stop),
@@ -483,9 +481,10 @@ class Imputer:
                 n_candidates=corrector.n_candidates,
                 length_factor=corrector.length_factor,
                 factor=self._switch_factor,
+                n_described=n_described,
             )
             found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
-            return take(part, found)
+            return take(part, found if n_described is None else found.with_rest_alike(n_described))
 
         with corrector.network.undisturbed():
             yield from pool.map(some, parts)

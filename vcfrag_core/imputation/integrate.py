@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import numpy as np
 
 from vcfrag_core.errors import RangeError
+from vcfrag_core.evidence.evidence import nearest_of
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.consensus import heterozygotes, turned_at
 from vcfrag_core.phasing.phased import Phased
@@ -32,6 +34,13 @@ class Integrated:
     dosage: F32Array
     both: F32Array
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The dosages of all samples of some parts."""
+        return cls(
+            dosage=np.concatenate([part.dosage for part in parts]), both=np.concatenate([part.both for part in parts])
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Corrected:
@@ -39,6 +48,16 @@ class Corrected:
 
     copied: F32Array
     corrected: F32Array
+
+    def with_rest_alike(self, n_first: int) -> Self:
+        """The same, and where a query behind the first has nearly the dosage of one of these it changes by as much."""
+        corrected, first = self.corrected.copy(), slice(n_first)
+        changes = self.corrected[first] - self.copied[first]
+        for q in range(n_first, len(corrected)):
+            nearest, is_near = nearest_of(self.copied[q], self.copied[first])
+            change = np.take_along_axis(changes, nearest[None], 0)[0]
+            corrected[q] = np.clip(corrected[q] + np.where(is_near, change, 0), 0, 1)
+        return dataclasses.replace(self, corrected=corrected)
 
 
 def batches(phased: Phased) -> Iterator[I64Array]:
@@ -113,9 +132,7 @@ def integrate(
         parts.append(mean)
     if at != len(copied):
         raise RangeError(f"{len(samples)} samples have {at} queries, got dosages of {len(copied)}")
-    return Integrated(
-        dosage=np.concatenate([part.dosage for part in parts]), both=np.concatenate([part.both for part in parts])
-    )
+    return Integrated.joined(parts)
 
 
 def _mean(dosage: F32Array, turned: BoolArray) -> Integrated:

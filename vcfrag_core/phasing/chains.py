@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.phasing.diploid.pairs import uniform
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
@@ -66,7 +67,37 @@ class ChainModel(NamedTuple):
     mismatch: float
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+class _Scratch(NamedTuple):
+    """What steps write to.
+
+    Attributes:
+        keep, more, totals: (2,) factors and terms of a transition, and totals of both haplotypes.
+        emission: (2, 2) see `_emit`.
+        met: (2, 2, 2) see `_meet`.
+        weights: (2, 2) see `_weigh`.
+    """
+
+    keep: F32Array
+    more: F32Array
+    totals: F32Array
+    emission: F32Array
+    met: F64Array
+    weights: F64Array
+
+
+@numba.njit(cache=True, nogil=True)
+def _make_scratch() -> _Scratch:
+    return _Scratch(
+        np.empty(2, dtype=np.float32),
+        np.empty(2, dtype=np.float32),
+        np.empty(2, dtype=np.float32),
+        np.empty((2, 2), dtype=np.float32),
+        np.empty((2, 2, 2), dtype=np.float64),
+        np.empty((2, 2), dtype=np.float64),
+    )
+
+
+@reordered_leaf
 def _advance(
     n: int, pair: F32Array, signed: F32Array, keep: F32Array, more: F32Array, emission: F32Array, totals: F32Array
 ) -> None:
@@ -97,7 +128,7 @@ def _advance(
     totals[0], totals[1] = total_0, total_1
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@reordered_leaf
 def _apply(n: int, pair: F32Array, keep: F32Array, more: F32Array, out: F32Array) -> None:
     """out[t] = pair[t] * keep[t] + more[t] for n rows."""
     for t in range(2):
@@ -106,7 +137,7 @@ def _apply(n: int, pair: F32Array, keep: F32Array, more: F32Array, out: F32Array
             result[r] = values[r] * factor + term
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@reordered_leaf
 def _meet(
     n: int, pair: F32Array, signed: F32Array, keep: F32Array, more: F32Array, after: F32Array, other: F32Array,
     out: F64Array,
@@ -128,7 +159,7 @@ def _meet(
         out[t, 1, 0], out[t, 1, 1] = max(all_1 - more_alt_1, _ZERO), max(all_1 + more_alt_1, _ZERO)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _weigh(met: F64Array, mismatch: float, out: F64Array) -> float:
     """out[a, u]: likelihood that the first haplotype has allele a and goes on as now, u = 0, or crosses; their sum."""
     right, wrong = 1.0 - mismatch, np.float64(mismatch)
@@ -142,7 +173,7 @@ def _weigh(met: F64Array, mismatch: float, out: F64Array) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _choose(weights: F64Array, allele: int, greedy: bool, z: float) -> tuple[int, int]:
     """The allele of the first haplotype and whether to cross: the likeliest, or drawn by z in [0, 1)."""
     best_a, best_u = allele, 0
@@ -209,7 +240,7 @@ def _read_steps(model: ChainModel, w: int, signed: F32Array) -> None:
         _look_up(words[word], words[word + 1], start & 63, stop - start, table, signed[b - begin][: len(rows)])
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _tabulate(genotypes: I8Array, ratio: float, table: F32Array) -> None:
     """table[pattern]: for alleles of a step, bit by bit, what `_read_steps` says of a row that has them."""
     n = len(genotypes)
@@ -221,7 +252,7 @@ def _tabulate(genotypes: I8Array, ratio: float, table: F32Array) -> None:
         table[pattern] = value if pattern >> (n - 1) & 1 else -value
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _look_up(low: U64Array, high: U64Array, shift: int, n: int, table: F32Array, out: F32Array) -> None:
     """out[r]: the table at the n bits from `shift` on in the words of row r."""
     mask, right = (np.uint64(1) << np.uint64(n)) - np.uint64(1), np.uint64(shift)
@@ -239,7 +270,7 @@ def _look_up(low: U64Array, high: U64Array, shift: int, n: int, table: F32Array,
             out[r] /= total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@reordered_leaf
 def _total_size(values: F32Array) -> float:
     total = _ZERO
     for value in values:
@@ -247,7 +278,7 @@ def _total_size(values: F32Array) -> float:
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _emit(is_het: bool, allele: int, mismatch: float, out: F32Array) -> None:
     """out[t, a]: probability of the last call of a step if haplotype t copies allele a, that of the first one being
     `allele`; of what is homozygous the rows know."""
@@ -259,13 +290,16 @@ def _emit(is_het: bool, allele: int, mismatch: float, out: F32Array) -> None:
             out[t, own], out[t, 1 - own] = _ONE - wrong, wrong
 
 
-@numba.njit(cache=True, nogil=True)
-def _back(model: ChainModel, w: int, signed: F32Array, phase: I8Array, pair: F32Array, kept: F32Array) -> None:
+@leaf
+def _back(
+    model: ChainModel, w: int, signed: F32Array, phase: I8Array, pair: F32Array, kept: F32Array, scratch: _Scratch
+) -> None:
     """Backward values from after the last step of window w to before its first; those after heterozygotes to `kept`."""
     start, stop = model.windows[w], model.windows[w + 1]
     n = model.sizes[w]
-    keep, more = np.ones(2, dtype=np.float32), np.zeros(2, dtype=np.float32)
-    totals, emission = np.empty(2, dtype=np.float32), np.empty((2, 2), dtype=np.float32)
+    keep, more, totals, emission = scratch.keep, scratch.more, scratch.totals, scratch.emission
+    for t in range(2):
+        keep[t], more[t] = _ONE, _ZERO
     for b in range(stop - 1, start - 1, -1):
         last = model.steps[b + 1] - 1
         is_het = model.genotypes[last] == 1
@@ -278,7 +312,7 @@ def _back(model: ChainModel, w: int, signed: F32Array, phase: I8Array, pair: F32
     _apply(n, pair, keep, more, pair)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _carry_forward(values: F32Array, rows: I32Array, new_rows: I32Array, out: F32Array) -> None:
     """Forward values of the rows of the next window, summing to 1: mass of those that leave goes evenly to all."""
     for t in range(2):
@@ -301,7 +335,7 @@ def _carry_forward(values: F32Array, rows: I32Array, new_rows: I32Array, out: F3
             out[t, j] = (out[t, j] + left / np.float32(len(new_rows))) / total
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _carry_back(values: F32Array, new_rows: I32Array, rows: I32Array, out: F32Array) -> None:
     """Backward values of the rows of the window before: that of the row itself, or the mean where it leaves."""
     for t in range(2):
@@ -315,10 +349,10 @@ def _carry_back(values: F32Array, new_rows: I32Array, rows: I32Array, out: F32Ar
             out[t, i] = after[j] if j < len(new_rows) and new_rows[j] == rows[i] else mean
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _sweep_window(
     model: ChainModel, w: int, signed: F32Array, kept: F32Array, key: int, draw: int, greedy: bool, crossed: int,
-    previous: int, phase: I8Array, pair: F32Array, same: F64Array,
+    previous: int, phase: I8Array, pair: F32Array, same: F64Array, scratch: _Scratch,
 ) -> tuple[int, int, int]:  # fmt: skip
     """Decides at the heterozygotes of window w, forward values going along.
 
@@ -330,9 +364,10 @@ def _sweep_window(
         `crossed` and `previous` after the window, and how many decisions changed something.
     """
     start, stop, n = model.windows[w], model.windows[w + 1], model.sizes[w]
-    keep, more = np.empty(2, dtype=np.float32), np.empty(2, dtype=np.float32)
-    totals, emission = np.ones(2, dtype=np.float32), np.empty((2, 2), dtype=np.float32)
-    met, weights = np.empty((2, 2, 2)), np.empty((2, 2))
+    keep, more, totals, emission = scratch.keep, scratch.more, scratch.totals, scratch.emission
+    met, weights = scratch.met, scratch.weights
+    for t in range(2):
+        totals[t] = _ONE
     changes = 0
     for b in range(start, stop):
         switch = model.switch[b] if b else _ZERO
@@ -382,12 +417,13 @@ def sweep(model: ChainModel, key: int, greedy: bool, first_draw: int, phases: I8
     signed = np.empty((longest, width), dtype=np.float32)
     kept, none = np.empty((longest, 2, width), dtype=np.float32), np.empty((0, 2, width), dtype=np.float32)
     pair, next_pair = np.empty((2, width), dtype=np.float32), np.empty((2, width), dtype=np.float32)
+    scratch = _make_scratch()
     for w in range(n_windows - 1, 0, -1):
         n, n_before = model.sizes[w], model.sizes[w - 1]
         _read_steps(model, w, signed)
         for d in range(len(phases)):
             pair[:] = ends[w, d]
-            _back(model, w, signed, phases[d], pair, none)
+            _back(model, w, signed, phases[d], pair, none, scratch)
             _carry_back(pair, model.rows[w, :n], model.rows[w - 1, :n_before], ends[w - 1, d])
     forward = np.full((len(phases), 2, width), _ONE / np.float32(model.sizes[0]), dtype=np.float32)
     crossed, previous = np.zeros(len(phases), dtype=np.int64), np.full(len(phases), -1, dtype=np.int64)
@@ -396,10 +432,10 @@ def sweep(model: ChainModel, key: int, greedy: bool, first_draw: int, phases: I8
         n = model.sizes[w]
         _read_steps(model, w, signed)
         for d in range(len(phases)):
-            _back(model, w, signed, phases[d], ends[w, d], kept)
+            _back(model, w, signed, phases[d], ends[w, d], kept, scratch)
             crossed[d], previous[d], changed = _sweep_window(
                 model, w, signed, kept, key, first_draw + d, greedy, crossed[d], previous[d], phases[d], forward[d],
-                same,
+                same, scratch,
             )  # fmt: skip
             changes += changed
             if w + 1 < n_windows:
@@ -407,85 +443,3 @@ def sweep(model: ChainModel, key: int, greedy: bool, first_draw: int, phases: I8
                 _carry_forward(forward[d], model.rows[w, :n], new, next_pair)
                 forward[d, :, : len(new)] = next_pair[:, : len(new)]
     return changes
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_again(rows: I32Array, counts: I32Array, count: I32Array, seen: I64Array) -> int:
-    """Counts the rows that a window has so far; returns how many rows were seen."""
-    for i in range(len(rows)):
-        seen[i] = rows[i]
-        count[seen[i]] = counts[i]
-    return len(rows)
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_more(some: I32Array, n: int, count: I32Array, seen: I64Array) -> int:
-    """Counts rows, -1 beyond; returns how many rows were seen, n of them before."""
-    for row in some:
-        if row < 0:
-            break
-        if count[row] == 0:
-            seen[n] = row
-            n += 1
-        count[row] += 1
-    return n
-
-
-@numba.njit(cache=True, nogil=True)
-def _keep_most(n: int, count: I32Array, seen: I64Array, rows: I32Array, counts: I32Array) -> int:
-    """Fills a window with the rows seen, the most frequent if too many, ascending; forgets what was counted."""
-    chosen = np.sort(seen[:n])
-    if n > len(rows):
-        order = np.argsort(-count[chosen], kind="mergesort")
-        chosen = np.sort(chosen[order[: len(rows)]])
-    for i in range(len(chosen)):
-        rows[i], counts[i] = chosen[i], count[chosen[i]]
-    for i in range(n):
-        count[seen[i]] = 0
-    return len(chosen)
-
-
-@numba.njit(cache=True, nogil=True)
-def gather_rows(
-    candidates: I32Array, borders: I64Array, n_rows: int, rows: I32Array, counts: I32Array, sizes: I64Array
-) -> None:
-    """Adds candidates to the rows of each window: those of it and the windows beside, the most frequent if too many.
-
-    Args:
-        candidates: (C, K) of each segment.
-        borders: (N + 1,) first segment of each window, and C.
-        n_rows: Rows there are.
-        rows: (N, R) those of each window so far, ascending; changed in place.
-        counts: (N, R) how often each was a candidate.
-        sizes: (N,) how many there are.
-    """
-    count, seen = np.zeros(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int64)
-    for w in range(len(borders) - 1):
-        n = _count_again(rows[w, : sizes[w]], counts[w], count, seen)
-        for c in range(borders[max(0, w - 1)], borders[min(len(borders) - 1, w + 2)]):
-            n = _count_more(candidates[c], n, count, seen)
-        sizes[w] = _keep_most(n, count, seen, rows[w], counts[w])
-
-
-@numba.njit(cache=True, nogil=True)
-def gather_neighbours(
-    ids: I32Array, starts: I32Array, stops: I32Array, borders: I64Array, n_rows: int, rows: I32Array,
-    counts: I32Array, sizes: I64Array,
-) -> None:  # fmt: skip
-    """Adds neighbours, as `gather_rows` does candidates: those in segments that touch a window or one beside it.
-
-    Args:
-        ids: (G, Q, k) neighbours of a sample's queries, -1 beyond.
-        starts, stops: (G,) sites of the search's segments.
-        borders: (N + 1,) first site of each window, and M.
-        n_rows, rows, counts, sizes: See `gather_rows`.
-    """
-    count, seen = np.zeros(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int64)
-    for w in range(len(borders) - 1):
-        n = _count_again(rows[w, : sizes[w]], counts[w], count, seen)
-        first, last = borders[max(0, w - 1)], borders[min(len(borders) - 1, w + 2)]
-        for g in range(len(starts)):
-            if starts[g] < last and stops[g] > first:
-                for q in range(ids.shape[1]):
-                    n = _count_more(ids[g, q], n, count, seen)
-        sizes[w] = _keep_most(n, count, seen, rows[w], counts[w])

@@ -1,10 +1,11 @@
-"""Compiled choice of candidates for diploid copying: who is nearest most often, along one sample."""
+"""Compiled choice of whom a sample copies: few candidates in pairs, who are nearest most often, and many in chains."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.types import F32Array, I32Array, I64Array
 
 # How much less the last neighbour of a segment counts than the first.
@@ -133,3 +134,85 @@ def most_copied(copied: I32Array, segments: I64Array, n_rows: int, out: I32Array
             out[c, i] = seen[order[i]] if i < n else -1
         for i in range(n):
             counts[seen[i]] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_again(rows: I32Array, counts: I32Array, count: I32Array, seen: I64Array) -> int:
+    """Counts the rows that a window has so far; returns how many rows were seen."""
+    for i in range(len(rows)):
+        seen[i] = rows[i]
+        count[seen[i]] = counts[i]
+    return len(rows)
+
+
+@leaf
+def _count_more(some: I32Array, n: int, count: I32Array, seen: I64Array) -> int:
+    """Counts rows, -1 beyond; returns how many rows were seen, n of them before."""
+    for row in some:
+        if row < 0:
+            break
+        if count[row] == 0:
+            seen[n] = row
+            n += 1
+        count[row] += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep_most(n: int, count: I32Array, seen: I64Array, rows: I32Array, counts: I32Array) -> int:
+    """Fills a window with the rows seen, the most frequent if too many, ascending; forgets what was counted."""
+    chosen = np.sort(seen[:n])
+    if n > len(rows):
+        order = np.argsort(-count[chosen], kind="mergesort")
+        chosen = np.sort(chosen[order[: len(rows)]])
+    for i in range(len(chosen)):
+        rows[i], counts[i] = chosen[i], count[chosen[i]]
+    for i in range(n):
+        count[seen[i]] = 0
+    return len(chosen)
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_rows(
+    candidates: I32Array, borders: I64Array, n_rows: int, rows: I32Array, counts: I32Array, sizes: I64Array
+) -> None:
+    """Adds candidates to the rows of each window: those of it and the windows beside, the most frequent if too many.
+
+    Args:
+        candidates: (C, K) of each segment.
+        borders: (N + 1,) first segment of each window, and C.
+        n_rows: Rows there are.
+        rows: (N, R) those of each window so far, ascending; changed in place.
+        counts: (N, R) how often each was a candidate.
+        sizes: (N,) how many there are.
+    """
+    count, seen = np.zeros(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int64)
+    for w in range(len(borders) - 1):
+        n = _count_again(rows[w, : sizes[w]], counts[w], count, seen)
+        for c in range(borders[max(0, w - 1)], borders[min(len(borders) - 1, w + 2)]):
+            n = _count_more(candidates[c], n, count, seen)
+        sizes[w] = _keep_most(n, count, seen, rows[w], counts[w])
+
+
+@numba.njit(cache=True, nogil=True)
+def gather_neighbours(
+    ids: I32Array, starts: I32Array, stops: I32Array, borders: I64Array, n_rows: int, rows: I32Array,
+    counts: I32Array, sizes: I64Array,
+) -> None:  # fmt: skip
+    """Adds neighbours, as `gather_rows` does candidates: those in segments that touch a window or one beside it.
+
+    Args:
+        ids: (G, Q, k) neighbours of a sample's queries, -1 beyond.
+        starts, stops: (G,) sites of the search's segments.
+        borders: (N + 1,) first site of each window, and M.
+        n_rows, rows, counts, sizes: See `gather_rows`.
+    """
+    count, seen = np.zeros(n_rows, dtype=np.int32), np.empty(n_rows, dtype=np.int64)
+    for w in range(len(borders) - 1):
+        n = _count_again(rows[w, : sizes[w]], counts[w], count, seen)
+        first, last = borders[max(0, w - 1)], borders[min(len(borders) - 1, w + 2)]
+        for g in range(len(starts)):
+            if starts[g] < last and stops[g] > first:
+                for q in range(ids.shape[1]):
+                    n = _count_more(ids[g, q], n, count, seen)
+        sizes[w] = _keep_most(n, count, seen, rows[w], counts[w])

@@ -9,8 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from vcfrag_core.phasing.chains import MAX_STEP_SITES, ChainModel, gather_neighbours, gather_rows, lay_steps, sweep
+from vcfrag_core.phasing.chains import MAX_STEP_SITES, ChainModel, lay_steps, sweep
 from vcfrag_core.phasing.consensus import consensus_of_shares, heterozygotes
+from vcfrag_core.phasing.ranking import gather_neighbours, gather_rows
 from vcfrag_core.phasing.rates import PathRates
 from vcfrag_core.phasing.stretches import Stretches, switch_probabilities
 from vcfrag_core.retrieval.queries import SearchResult

@@ -151,6 +151,7 @@ def evidence_of(
     length_factor: float = 1.0,
     factor: float = 1.0,
     copy_otherwise: bool = True,
+    n_described: int | None = None,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies and says what the candidates of the problem's masked, uncertain sites are like.
@@ -165,7 +166,7 @@ def evidence_of(
         n_candidates: Candidates described at every site.
         length_factor: What genetic lengths are multiplied by before the model sees them.
         factor: What to multiply the switch rate by.
-        copy_otherwise: As for `gather_evidence`.
+        copy_otherwise, n_described: As for `gather_evidence`.
         pool: Threads.
     """
     window, sites = queries.window, problem.sites.sites
@@ -188,6 +189,7 @@ def evidence_of(
         length_factor=length_factor,
         certain=certain_dosage(density(queries.observed, context.cm)),
         copy_otherwise=copy_otherwise,
+        n_described=n_described,
         pool=pool,
     )
 

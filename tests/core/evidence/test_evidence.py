@@ -16,6 +16,7 @@ from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence.evidence import (
     CANDIDATE_FEATURES,
     CERTAIN_WHERE_DENSE,
+    NEARLY_SAME,
     OTHER_RATES,
     SITE_FEATURES,
     Evidence,
@@ -258,6 +259,7 @@ def evidence_of(
     length_factor: float = 1.0,
     pool: ThreadPoolExecutor | None = None,
     ploidy: Ploidy | None = None,
+    n_described: int | None = None,
 ) -> Evidence:
     frequency = case.haplotypes.mean(axis=0)
     wanted = ~np.isin(case.problem.sites.sites, case.problem.sites.observed)
@@ -272,8 +274,21 @@ def evidence_of(
         changes=changes_of(case),
         n_candidates=n_candidates,
         length_factor=length_factor,
+        n_described=n_described,
         pool=pool,
     )
+
+
+@given(seed=seeds)
+@settings(max_examples=20)
+def test_gather_evidence__of_later_queries_describes_sites_where_the_first_differ(seed: int) -> None:
+    case = random_case(seed)
+    whole, part = evidence_of(case), evidence_of(case, n_described=1)
+    np.testing.assert_array_equal(part.dosage, whole.dosage)
+    apart = np.abs(whole.dosage[whole.query, whole.site] - whole.dosage[0, whole.site])
+    stays = (whole.query == 0) | (apart > NEARLY_SAME)
+    for name in ("query", "site", "candidates", "sites"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole.at(stays), name))
 
 
 @given(seed=seeds)

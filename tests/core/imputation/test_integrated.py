@@ -101,3 +101,17 @@ def test_integrate__both_haplotypes_carry_alt_as_often_as_their_probabilities_al
     one, other = found.dosage[::2], found.dosage[1::2]
     assert bool((found.both >= np.maximum(0, one + other - 1) - 1e-6).all())
     assert bool((found.both <= np.minimum(one, other) + 1e-6).all())
+
+
+def test_corrected__with_rest_alike_changes_later_queries_as_the_first_whose_dosage_is_nearest() -> None:
+    copied = np.array([[0.10, 0.50, 0.50, 0.99], [0.30, 0.52, 0.90, 0.50], [0.12, 0.51, 0.70, 0.98]], dtype=np.float32)
+    corrected = copied.copy()
+    corrected[0] += np.array([0.05, 0.10, 0.10, 0.01], dtype=np.float32)
+    corrected[1] += np.array([0.20, 0.30, 0.10, 0.10], dtype=np.float32)
+    corrected[2, 2] = 0.25
+    found = Corrected(copied, corrected).with_rest_alike(2)
+    np.testing.assert_array_equal(found.copied, copied)
+    np.testing.assert_array_equal(found.corrected[:2], corrected[:2])
+    np.testing.assert_allclose(found.corrected[2], [0.17, 0.61, 0.25, 0.99], atol=1e-6)
+    above = Corrected(np.full((2, 1), 0.97, np.float32), np.array([[1.0], [0.99]], dtype=np.float32))
+    assert above.with_rest_alike(1).corrected.max() == 1

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.phasing.test_diploid import words_of
-from vcfrag_core.phasing.chains import ChainModel, gather_neighbours, gather_rows, lay_steps, sweep
+from vcfrag_core.phasing.chains import ChainModel, lay_steps, sweep
+from vcfrag_core.phasing.ranking import gather_neighbours, gather_rows
 from vcfrag_core.types import BoolArray, F64Array, I8Array, U8Array
 
 MISMATCH = 0.02

@@ -27,6 +27,7 @@ import numba
 import numpy as np
 
 from vcfrag_core.copying.carriers import padded
+from vcfrag_core.leaf import leaf
 from vcfrag_core.phasing.diploid.pairs import (
     add_columns,
     both_stay,
@@ -129,7 +130,7 @@ def _make_scratch(k: int) -> _Scratch:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _orient(
     one: int, other: int, start: int, stop: int, genotypes: I8Array, first: I8Array, flipped: int, mismatch: float,
     z: float, d: int, phases: I8Array,
@@ -154,7 +155,7 @@ def _orient(
         phases[d, m] = a ^ np.int8(flipped)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _block(
     model: DiploidModel, b: int, c: int, h: int, to: int, symmetric: bool, forward: _Forward, scratch: _Scratch
 ) -> float:
@@ -185,14 +186,17 @@ def _make_slots(n: int, k: int) -> _Forward:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _copy_slot(source: _Forward, at: int, target: _Forward, to: int) -> None:
     """target[to] = source[at]."""
-    target.values[to], target.rows[to], target.columns[to] = source.values[at], source.rows[at], source.columns[at]
+    for i in range(source.values.shape[1]):
+        for j in range(source.values.shape[2]):
+            target.values[to, i, j] = source.values[at, i, j]
+        target.rows[to, i], target.columns[to, i] = source.rows[at, i], source.columns[at, i]
     target.totals[to] = source.totals[at]
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _enter_segment(
     model: DiploidModel, c: int, before: int, at: int, leaves: F32Array, symmetric: bool, forward: _Forward,
     scratch: _Scratch,
@@ -211,7 +215,7 @@ def _enter_segment(
     add_columns(forward.values[at], forward.rows[at], symmetric, scratch.column, forward.columns[at])
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _forward_entries(
     model: DiploidModel, leaves: F32Array, symmetric: bool, entries: _Forward, forward: _Forward, scratch: _Scratch
 ) -> float:
@@ -227,7 +231,7 @@ def _forward_entries(
     return log_likelihood
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _forward_group(
     model: DiploidModel, g: int, slots: I64Array, leaves: F32Array, symmetric: bool, entries: _Forward,
     forward: _Forward, scratch: _Scratch,
@@ -246,14 +250,14 @@ def _forward_group(
         last = at
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _draw_last(key: int, n_blocks: int, values: F32Array, rows: F32Array, total: float, pairs: I64Array) -> None:
     """The pairs that the draws copy in the last block."""
     for d in range(len(pairs)):
         pairs[d, 0], pairs[d, 1] = draw_pair(values, rows, uniform(key, d, n_blocks, 0) * np.float64(total))
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _draw_before_segment(
     key: int, block: int, values: F32Array, leaves: F32Array, symmetric: bool, pairs: I64Array, scratch: _Scratch
 ) -> None:
@@ -278,7 +282,7 @@ def _draw_before_segment(
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _draw_before_block(
     key: int, b: int, switch: float, is_fresh: bool, h: int, forward: _Forward, pairs: I64Array, flipped: I64Array,
     scratch: _Scratch,
@@ -308,7 +312,7 @@ def _draw_before_block(
         pairs[d, 0], pairs[d, 1] = x, y
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _draw_block(
     model: DiploidModel, key: int, b: int, candidates: I32Array, pairs: I64Array, flipped: I64Array,
     phases: I8Array, copied: I32Array,

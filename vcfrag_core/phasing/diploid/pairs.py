@@ -12,6 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from vcfrag_core.leaf import leaf
 from vcfrag_core.phasing.diploid.vectors import add_row, dot_row, enter_row, step_row
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
 
@@ -31,7 +32,7 @@ def uniform(key: int, draw: int, block: int, purpose: int) -> float:
     return np.float64(z >> np.uint64(11)) * 2.0**-53
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def read_pattern(words: U64Array, row: int, start: int, stop: int) -> int:
     """Alleles of one row at typed sites [start, stop), as `read_patterns` has them."""
     first, shift = start >> 6, np.uint64(start & 63)
@@ -41,14 +42,14 @@ def read_pattern(words: U64Array, row: int, start: int, stop: int) -> int:
     return bits & ((np.uint64(1) << np.uint64(stop - start)) - np.uint64(1))
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def read_patterns(words: U64Array, candidates: I32Array, start: int, stop: int, out: U64Array) -> None:
     """out[k]: alleles of candidate k at typed sites [start, stop), at most 32 of them."""
     for k in range(len(candidates)):
         out[k] = read_pattern(words, candidates[k], start, stop)
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def find_classes(patterns: U64Array, distinct: U64Array, of: I64Array) -> int:
     """Numbers the distinct patterns in order of appearance; returns how many there are."""
     n = 0
@@ -66,7 +67,7 @@ def find_classes(patterns: U64Array, distinct: U64Array, of: I64Array) -> int:
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def likelihoods(
     distinct: U64Array, n: int, genotypes: I8Array, first: I8Array, mismatch: float, exact: F64Array, table: F32Array
 ) -> float:
@@ -105,7 +106,7 @@ def likelihoods(
     return float(np.log(largest))
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def step(
     source: F32Array, rows: F32Array, columns: F32Array, total: float, switch: float, table: F32Array, of: I64Array,
     n: int, emission: F32Array, column: F32Array, symmetric: bool,
@@ -132,7 +133,7 @@ def step(
     return sum_of_all
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def add_columns(matrix: F32Array, rows: F32Array, symmetric: bool, column: F32Array, columns: F32Array) -> None:
     """Fills the sums of the columns, which are those of the rows where the matrix is symmetric; `column` is scratch."""
     k = len(rows)
@@ -144,7 +145,7 @@ def add_columns(matrix: F32Array, rows: F32Array, symmetric: bool, column: F32Ar
         columns[j] = rows[j] if symmetric else column[0, j]
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def enter(
     before: F32Array, total: float, leaves: F32Array, symmetric: bool, weight: F32Array, stays: F32Array,
     entry: F32Array, rows: F32Array,
@@ -173,7 +174,7 @@ def enter(
     return sum_of_all
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def symmetrise(matrix: F32Array, rows: F32Array, columns: F32Array, out: F32Array, sums: F32Array) -> None:
     """out = the mean of the matrix and its transpose; sums = its row sums, which are its column sums."""
     for i in range(len(rows)):
@@ -182,7 +183,7 @@ def symmetrise(matrix: F32Array, rows: F32Array, columns: F32Array, out: F32Arra
             out[i, j] = _HALF * (matrix[i, j] + matrix[j, i])
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def _pick(values: F32Array, leave: F32Array, z: float) -> int:
     """The index at which the running sum of values * leave passes z; the last that has weight at the latest."""
     total, last = 0.0, 0
@@ -208,7 +209,7 @@ def both_stay(
     return z * (both + first + second + share * share * np.float64(total)) < both
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def draw_previous(
     matrix: F32Array, transposed_column: F32Array, leave: F32Array, rows: F32Array, columns: F32Array, total: float,
     x: int, y: int, stay_x: float, stay_y: float, z: float,
@@ -250,7 +251,7 @@ def draw_previous(
     return i, _pick(matrix[i], leave, max(0.0, (z - before) / max(np.float64(leave[i]), 1e-30)))
 
 
-@numba.njit(cache=True, nogil=True)
+@leaf
 def draw_pair(matrix: F32Array, rows: F32Array, z: float) -> tuple[int, int]:
     """A pair drawn from the matrix, z a uniform number times its total."""
     for i in range(len(rows)):

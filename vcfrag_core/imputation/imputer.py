@@ -23,7 +23,7 @@ from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, cor
 from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.masked import Masked
 from vcfrag_core.imputation.model_check import ModelCheck, check_model
-from vcfrag_core.imputation.rates import estimate, left_out_of
+from vcfrag_core.imputation.rates import estimate, left_out_of, with_neighbours
 from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel, frequency_at
@@ -151,10 +151,9 @@ class Imputer:
         left_out = left_out_of(cohort, self.cm)
         rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
         fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
-        if self.corrector is None:
-            return fitted, None
-        check = check_model(fitted, left_out, n_targets)
-        return check.applied(fitted), check
+        check = None if self.corrector is None else check_model(fitted, left_out, n_targets)
+        fitted = fitted if check is None else check.applied(fitted)
+        return with_neighbours(fitted, rates, targets.observed), check
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""

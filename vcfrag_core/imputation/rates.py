@@ -50,6 +50,11 @@ _HEDGED: Final = 0.2
 _TELLING: Final = 30.0
 _MORE: Final = 4
 _MOST_ALLELES: Final = 10_000_000
+# So few nats an allele are lost where few founders left long tracts and nothing is wrong: whoever is near is worth
+# copying from. Larger panels would take too long (docs/decisions/context-and-neighbours.md).
+_FORETOLD: Final = 5e-3
+_NEIGHBOURS_FORETOLD: Final = 40
+_FEW_HAPLOTYPES: Final = 2500
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +128,23 @@ def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None 
     cohort, n_targets = estimation_cohort(imputer.panel, targets, config)
     named = named_in_panel(targets.names)
     found = estimate(imputer, left_out_of(cohort, imputer.cm), n_targets, config, named=named)
-    return imputer.with_parameters(found.applied(imputer.parameters(targets.observed))), found
+    fitted = imputer.with_parameters(found.applied(imputer.parameters(targets.observed)))
+    return with_neighbours(fitted, found, targets.observed), found
+
+
+def with_neighbours(imputer: Hides, found: RateEstimate, observed: BoolArray) -> Hides:
+    """The imputer with more neighbours of a segment, where a small panel foretells typed alleles nearly without loss.
+
+    What was retrieved to estimate the rates is of fewer; so the model is judged before.
+    """
+    parameters = imputer.parameters(observed)
+    if (
+        imputer.panel.n_haplotypes > _FEW_HAPLOTYPES
+        or not found.loss < _FORETOLD
+        or parameters.k >= _NEIGHBOURS_FORETOLD
+    ):
+        return imputer
+    return imputer.with_parameters(dataclasses.replace(parameters, k=_NEIGHBOURS_FORETOLD))
 
 
 def left_out_of(cohort: Targets, cm: F64Array) -> LeaveOneOut | None:

@@ -12,7 +12,7 @@ from vcfrag_core.imputation.cohort import EstimationConfig, drawn_samples, estim
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.model_check import ModelCheck, check_model, recorded_verdict
-from vcfrag_core.imputation.rates import RateEstimate, estimate, hide_some
+from vcfrag_core.imputation.rates import RateEstimate, estimate, hide_some, with_neighbours
 from vcfrag_core.targets.cohort import ContigDecisions
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.targets import Targets
@@ -65,6 +65,9 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
     if given is None:
         imputer, rates, model = _decided_here(target, imputer, config)
         tested = () if target.loo is None else _names(target)
+        if rates is not None:
+            fewer, imputer = imputer, with_neighbours(imputer, rates, target.observed)
+            target.loo = target.loo if imputer is fewer else None
     else:
         if config.parameters is None:
             imputer = imputer.with_parameters(given.parameters)

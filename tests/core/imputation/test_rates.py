@@ -19,7 +19,8 @@ from vcfrag_core.imputation.cohort import (
 )
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
-from vcfrag_core.imputation.rates import estimated, panel_samples_left_out
+from vcfrag_core.imputation.load import load_model
+from vcfrag_core.imputation.rates import estimated, panel_samples_left_out, with_neighbours
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -177,6 +178,37 @@ def test_estimated__asks_more_of_targets_whose_alleles_are_foretold_without_loss
     assert (loud.n_imputed, quiet.n_imputed) == (0, N_SITES // 2)
     assert "panel samples" in str(quiet)
     assert f"imputed_sites={N_SITES // 2}" in quiet.fields()
+
+
+def test_with_neighbours__are_more_where_a_small_panel_foretells_typed_alleles(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = mosaics(panel, 0.2)
+    imputer, found = estimated(imputer_of(panel), targets)
+    before = imputer.parameters(targets.observed)
+    assert found.loss > 0.005
+    assert before.k == 24
+    assert with_neighbours(imputer, dataclasses.replace(found, loss=float("nan")), targets.observed) is imputer
+    certain = dataclasses.replace(found, loss=0.004)
+    more = with_neighbours(imputer, certain, targets.observed)
+    assert more.parameters(targets.observed) == dataclasses.replace(before, k=40)
+    assert with_neighbours(more, certain, targets.observed) is more
+    monkeypatch.setattr("vcfrag_core.imputation.rates._FEW_HAPLOTYPES", panel.n_haplotypes - 1)
+    assert with_neighbours(imputer, certain, targets.observed) is imputer
+
+
+def test_imputer__copies_from_more_neighbours_where_typed_alleles_are_foretold(panel: Panel) -> None:
+    targets = mosaics(panel, 0.01, error=0.0)
+    imputer, found = estimated(imputer_of(panel), targets)
+    assert found.loss < 0.005
+    assert imputer.parameters(targets.observed).k == 40
+    ends = panel.positions[[0, -1]].astype(np.int64)
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, CM_LONG]), contig=panel.contig)
+    imputed = Imputer(panel, genetic_map, corrector=load_model()).impute(targets)
+    assert " k=40 " in imputed.method
+    # The model is judged where sites were hidden, before there are more neighbours.
+    assert imputed.model_check is not None
+    assert imputed.model_check.n_alleles == found.n_alleles
 
 
 def test_estimated__asks_no_panel_samples_who_are_all_of_one_group(panel: Panel) -> None:

@@ -45,7 +45,11 @@ from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.random import ReferenceRows
 from vcfrag_core.window.retriever import IndexSpec, OpenedIndex
 
-SAMPLES_AT_ONCE = 32
+# So many samples go through the rounds together, more of them as long as what they keep is no more than these bytes:
+# a search finds once which haplotypes of the panel are alike, for all of its queries.
+MIN_SAMPLES_AT_ONCE, MAX_SAMPLES_AT_ONCE, BYTES_AT_ONCE = 32, 128, 64 << 20
+# Of a sample for each typed site: its draws, rows of its chains, and the answer to its queries.
+BYTES_PER_SITE = 160
 
 
 class Phaser:
@@ -248,11 +252,13 @@ class _Run:
     def _batches(self, samples: Sequence[PhasingSample], rounds: range) -> Iterator[PhasingSample]:
         if not samples:
             return
+        room = BYTES_AT_ONCE // (BYTES_PER_SITE * self._reference.panel.n_sites)
+        at_once = min(max(room, MIN_SAMPLES_AT_ONCE), MAX_SAMPLES_AT_ONCE)
         with LocalRetriever(self._reference.panel, threads=self._threads) as retriever:
             index = retriever.open(self._spec)
             with ThreadPoolExecutor(self._threads) as pool:
-                for begin in range(0, len(samples), SAMPLES_AT_ONCE):
-                    some = samples[begin : begin + SAMPLES_AT_ONCE]
+                for begin in range(0, len(samples), at_once):
+                    some = samples[begin : begin + at_once]
                     for number in rounds:
                         self._round(index, pool, [sample for sample in some if sample.first_round <= number], number)
                     yield from some

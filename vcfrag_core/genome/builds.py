@@ -83,6 +83,12 @@ def stretches_of_x(build: str) -> tuple[Stretch, Stretch, Stretch]:
     )
 
 
+def is_sex_linked(position: int, build: str) -> bool:
+    """Whether a position of X lies beyond its pseudo-autosomal regions."""
+    _, rest, _ = stretches_of_x(build)
+    return rest.start <= position <= (rest.stop or position)
+
+
 def lift_over_command(source: str, target: str, name: str) -> str:
     """A command that brings the coordinates of a VCF from one assembly to another.
 

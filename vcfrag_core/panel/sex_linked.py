@@ -6,13 +6,14 @@ With two he would count twice in every frequency, and be found beside himself.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from vcfrag_core.errors import PloidyError
-from vcfrag_core.genome.builds import Stretch, stretches_of_x
+from vcfrag_core.genome.builds import BUILDS, Stretch, stretches_of_x
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel import bits as bit
@@ -30,13 +31,14 @@ _WHOLE: Final = Stretch("", 1, None, is_sex_linked=True)
 def without_repeated_haplotypes(panel: Panel) -> list[Panel]:
     """The stretches of a panel of X, Y or the mitochondrion in which everybody is written with two alleles.
 
-    The pseudo-autosomal regions of X are stretches of their own where the build is told by the contig's length or
-    name. Elsewhere on X, where sites are enough to tell, a sample with two equal haplotypes has one of them left; on Y
-    and the mitochondrion everybody has, if nobody is heterozygous. A panel of any other contig, or one that itself
-    says who is haploid, stays as it is.
+    The pseudo-autosomal regions of X are stretches of their own, by the build where the contig's length or name tells
+    it, else as far as samples go on having two equal haplotypes who have them in between. Elsewhere on X, where sites
+    are enough to tell, a sample with two equal haplotypes has one of them left; on Y and the mitochondrion everybody
+    has, if nobody is heterozygous. A panel of any other contig, or one that itself says who is haploid, stays as it is.
 
     Raises:
-        PloidyError: A sample is heterozygous at few sites, so that it is neither a man nor a woman; names it.
+        PloidyError: A sample is heterozygous at few sites, so that it is neither a man nor a woman; names it. Men are
+            told, but not where the pseudo-autosomal regions end.
     """
     known = meaning(panel.contig)
     if known is None or known.chromosome not in ("X", "Y", "MT") or not panel.ploidy.is_diploid:
@@ -44,14 +46,40 @@ def without_repeated_haplotypes(panel: Panel) -> list[Panel]:
     if known.chromosome != "X":
         equal = _equal_pairs(panel)
         return [_with_one_haplotype(panel, equal) if equal.all() else panel]
-    build = told_build([(panel.contig, panel.contig_length, panel.positions)])
-    parts = ((stretch, _sites(panel, stretch)) for stretch in (stretches_of_x(build) if build else (_WHOLE,)))
+    parts = ((stretch, _sites(panel, stretch)) for stretch in _stretches(panel))
     return [
         _with_men(part) if stretch.is_sex_linked else part
         for stretch, sites in parts
         if len(sites)
         for part in [panel if len(sites) == panel.n_sites else panel.select_sites(sites)]
     ]
+
+
+def _stretches(panel: Panel) -> tuple[Stretch, ...]:
+    """The stretches of X of the panel's build; if nothing tells it, of the one whose men are haploid for longest.
+
+    Raises:
+        PloidyError: The men allow none.
+    """
+    if build := told_build([(panel.contig, panel.contig_length, panel.positions)]):
+        return stretches_of_x(build)
+    sex_linked = {build: _sites(panel, stretches_of_x(build)[1]) for build in BUILDS}
+    everywhere = functools.reduce(np.intersect1d, sex_linked.values())
+    inner = panel.select_sites(everywhere)
+    if _expected(inner) < MIN_EXPECTED or not (men := _equal_pairs(inner)).any():
+        return (_WHOLE,)
+    by_width = sorted(BUILDS, key=lambda build: -len(sex_linked[build]))
+    for build in by_width:
+        if _equal_pairs(panel.select_sites(sex_linked[build]))[men].all():
+            return stretches_of_x(build)
+    raise PloidyError(
+        f"{men.sum()} samples have two equal haplotypes on most of {panel.contig}, as men, but not from the end of one"
+        " pseudo-autosomal region to the other in any build of the human genome, and the header does not tell the"
+        " build; give men one allele there (`bcftools +fixploidy`), or the contig its length (`bcftools reheader"
+        " --fai`)",
+        path=panel.source,
+        sample=panel.samples[int(np.flatnonzero(men)[0])],
+    )
 
 
 def _sites(panel: Panel, stretch: Stretch) -> I64Array:
@@ -77,12 +105,17 @@ def _with_one_haplotype(panel: Panel, is_haploid: BoolArray) -> Panel:
 
 
 def _with_men(panel: Panel) -> Panel:
-    frequency, is_haploid = panel.alt_frequency(), _equal_pairs(panel)
-    expected = float((2 * frequency * (1 - frequency)).sum())
+    expected, is_haploid = _expected(panel), _equal_pairs(panel)
     if expected < MIN_EXPECTED or not bool(is_haploid.any()):
         return panel
     _refuse_between(panel, expected)
     return _with_one_haplotype(panel, is_haploid)
+
+
+def _expected(panel: Panel) -> float:
+    """Heterozygous sites of a woman, by the panel's frequencies."""
+    frequency = panel.alt_frequency()
+    return float((2 * frequency * (1 - frequency)).sum())
 
 
 def _refuse_between(panel: Panel, expected: float) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from vcfrag_core.errors import PloidyError, TargetError
-from vcfrag_core.genome.builds import stretches_of_x
+from vcfrag_core.genome.builds import BUILDS, is_sex_linked
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel.panel import Panel, frequency_at
@@ -115,6 +115,7 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
     """(S,) haplotypes of each sample, and who is told to be what."""
     s = len(calls.samples)
     if not _is_sex_linked(calls, panel):
+        _refuse_men_without_build(calls, panel, sexes)
         return np.full(s, 2 if panel.ploidy.is_diploid else 1), SexReport()
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
@@ -132,14 +133,32 @@ def _is_sex_linked(calls: TargetCalls, panel: Panel) -> bool:
     is_mixed = bool(panel.ploidy.is_haploid.any()) and not bool(panel.ploidy.is_haploid.all())
     if is_mixed or known is None or known.chromosome != "X":
         return is_mixed
-    build = told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
-    if build is None:
-        return not panel.ploidy.is_diploid or bool(_one_allele(calls).any())
-    middle = int(panel.positions[panel.n_sites // 2])
-    return any(
-        stretch.is_sex_linked and stretch.start <= middle <= (stretch.stop or middle)
-        for stretch in stretches_of_x(build)
-    )
+    if build := _build(calls, panel):
+        return is_sex_linked(int(panel.positions[panel.n_sites // 2]), build)
+    ends = {is_sex_linked(int(position), build) for position in panel.positions[[0, -1]] for build in BUILDS}
+    if len(ends) == 1:
+        return ends.pop()
+    return not panel.ploidy.is_diploid or bool(_one_allele(calls).any())
+
+
+def _build(calls: TargetCalls, panel: Panel) -> str | None:
+    return told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
+
+
+def _refuse_men_without_build(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> None:
+    """Refuses to take given men of X for diploid where the ends of its pseudo-autosomal regions are not known."""
+    known = meaning(panel.contig)
+    men = [name for name in calls.samples if sexes.get(name) is Sex.MALE]
+    if not men or known is None or known.chromosome != "X" or _build(calls, panel) is not None:
+        return
+    middle = panel.positions[panel.n_sites // 2]
+    if any(all(is_sex_linked(int(p), build) for build in BUILDS) for p in (*panel.positions[[0, -1]], middle)):
+        raise TargetError(
+            "is given as a man, and neither panel nor targets tell the build, nor do men of the panel show where"
+            f" {panel.contig}'s pseudo-autosomal regions end; give the contig its length (`bcftools reheader --fai`)",
+            path=panel.source,
+            sample=men[0],
+        )
 
 
 def _told(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[list[Sex], dict[str, str], F64Array]:

@@ -188,6 +188,21 @@ def test_settle_haplotypes__panels_of_one_sex(ploidy: Ploidy, length: int | None
     assert report.men == ("T0", "T1")
 
 
+def test_settle_haplotypes__given_men_are_refused_where_x_may_end_anywhere() -> None:
+    """Women alone in the panel, on both sides of a pseudo-autosomal region's end that no build tells."""
+    panel = panel_of(Ploidy.diploid(40))
+    moved = np.linspace(1_000_000, 9_000_000, V).astype(np.int32)
+    panel = dataclasses.replace(panel, positions=moved)
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    calls = dataclasses.replace(calls_of(alleles), positions=moved)
+    with pytest.raises(TargetError, match=r"T1.* is given as a man.*give the contig its length"):
+        settle_haplotypes(calls, panel, {"T1": Sex.MALE})
+    inside = dataclasses.replace(panel, positions=(moved // 10).astype(np.int32))
+    records, _ = settle_haplotypes(dataclasses.replace(calls, positions=inside.positions), inside, {"T1": Sex.MALE})
+    assert records.ploidy.is_diploid
+
+
 def test_settle_haplotypes__women_have_no_y() -> None:
     """Whoever is told to be a woman, and whoever has no call, is named; a woman's calls are nobody's."""
     rng = np.random.default_rng(3)

@@ -28,6 +28,8 @@ CACHE_DIR_VARIABLE = "VCFRAG_CACHE_DIR"
 
 _log = logging.getLogger(__name__)
 _MAX_HASHING_THREADS = 8
+# Another one wherever the same file is read as another panel than before: entries of an earlier reading are not used.
+_READING = 2
 
 
 def load_panel(
@@ -170,6 +172,7 @@ def _key(path: Path, region: str | None, missing: MissingRule) -> Key:
         "modified_ns": status.st_mtime_ns,
         "header": header,
         "missing": missing.value,
+        "reading": _READING,
     }
 
 

@@ -36,14 +36,19 @@ N_TARGETS: Final = 4
 N_MANY: Final = 50
 N_FOUNDERS: Final = 12
 BASES_APART: Final = 5_000
+# Phasing goes another way where typed sites are so dense.
+BASES_APART_DENSE: Final = 500
 
 
 def main(folder: Path, say: Callable[[str], None]) -> None:
     """Runs them in a folder that exists, and says before each kind what it is."""
-    panel, phased, unphased, many = _write_inputs(folder)
+    panel, phased, unphased, many = _write_inputs(folder, BASES_APART)
+    (folder / "dense").mkdir()
+    dense_panel, _, dense, _ = _write_inputs(folder / "dense", BASES_APART_DENSE)
 
     def job(
         target: Path,
+        panel: Path = panel,
         *,
         copying_only: bool = False,
         daemon: str | None = None,
@@ -68,6 +73,7 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
         say(f"{STEP}many targets and phasing alone, {how}")
         impute(job(many, copying_only=True))
         phase(job(unphased, copying_only=True))
+        phase(job(dense, dense_panel, copying_only=True))
         impute(job(unphased, copying_only=True, serve=TargetsAsReference.YES))
     say(f"{STEP}a large panel")
     _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
@@ -93,9 +99,9 @@ def _with_large_panel(run: Callable[[Path, bool], object], target: Path, folder:
             os.environ[CACHE_DIR_VARIABLE] = cache
 
 
-def _write_inputs(folder: Path) -> tuple[Path, Path, Path, Path]:
+def _write_inputs(folder: Path, bases_apart: int) -> tuple[Path, Path, Path, Path]:
     """Files of a panel, of phased targets, of the same without phase, and of many phased targets."""
-    alleles, positions = _haplotypes(2 * (N_REFERENCE + N_MANY)), BASES_APART * np.arange(1, N_SITES + 1)
+    alleles, positions = _haplotypes(2 * (N_REFERENCE + N_MANY)), bases_apart * np.arange(1, N_SITES + 1)
     typed = np.arange(0, N_SITES, TYPED_EVERY)
     panel, phased, unphased, many = (
         folder / name for name in ("panel.vcf.gz", "phased.vcf.gz", "unphased.vcf", "many.vcf.gz")

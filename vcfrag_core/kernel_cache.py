@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -51,6 +52,7 @@ KERNEL_MODULES = (
 )
 _PREFIX = "vcfrag-kernels-"
 _OWN_PREFIX = "numba-"
+_LOCK = "lock"
 _PACKAGE = Path(__file__).parent
 # What was published before stays for the jobs that read it.
 _KEPT = 2
@@ -87,7 +89,7 @@ def provide() -> None:
     if prepared is None and (kept := _kept_folder()) is not None:
         os.environ[NAME] = str(kept)
         return
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder = _own_folder()
     atexit.register(_remove, folder, os.getpid())
     if prepared is not None:
         sys.meta_path.insert(0, _LinkedByModule(prepared, folder))
@@ -251,6 +253,42 @@ def _clear_older(place: Path) -> None:
 def _writable(folder: Path) -> bool:
     there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     return os.access(there, os.W_OK | os.X_OK)
+
+
+def _own_folder() -> Path:
+    """A new folder of this process, locked while it lives; those of processes that were killed go."""
+    _clear_left_behind(Path(tempfile.gettempdir()))
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        # Open until the process ends, in whatever way.
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        # Who cleared up at this moment took it for one that was left behind.
+        if _is_free(file) is not False and os.fstat(file).st_nlink:
+            return folder
+        os.close(file)
+
+
+def _clear_left_behind(place: Path) -> None:
+    for folder in place.glob(f"{_PREFIX}*"):
+        # No lock: just being made; another user's: not to be opened.
+        with contextlib.suppress(OSError):
+            file = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if _is_free(file):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(file)
+
+
+def _is_free(file: int) -> bool | None:
+    """Takes the lock of an open file and says whether nobody had it; None where the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _remove(folder: Path, process: int) -> None:

@@ -146,6 +146,7 @@ def start(code: str, package: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-B", "-c", code, *arguments],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -187,6 +188,29 @@ def test_prepared_kernels__each_of_many_processes_sees_all_of_one_publication(
     places = list((read_only_package / "cache" / "vcfrag" / "kernels").iterdir())
     assert len(places) == 2, "what was published before the last one is gone, and nothing is left half made"
     assert not list(read_only_package.glob("vcfrag-kernels-*")), "the folders of links go with their processes"
+
+
+def test_prepared_kernels__who_is_killed_leaves_a_folder_that_the_next_one_removes(
+    read_only_package: Path, tmp_path: Path
+) -> None:
+    """Not that of who lives, nor one that is just being made."""
+    finish(start(PUBLISH, read_only_package, str(write_kernels(tmp_path / "kernels", "a"))))
+    held = f"{LOOK}import sys\nsys.stdout.flush()\nsys.stdin.read()\n"
+    killed, alive = (start(held, read_only_package) for _ in range(2))
+    for process in (killed, alive):
+        assert process.stdout is not None
+        process.stdout.readline()
+    killed.kill()
+    killed.communicate()
+    (read_only_package / "vcfrag-kernels-made").mkdir()
+    folders = set(read_only_package.glob("vcfrag-kernels-*"))
+    assert len(folders) == 3
+    finish(start(LOOK, read_only_package))
+    left = set(read_only_package.glob("vcfrag-kernels-*"))
+    assert len(left) == 2
+    assert read_only_package / "vcfrag-kernels-made" in left
+    finish(alive)
+    assert set(read_only_package.glob("vcfrag-kernels-*")) == {read_only_package / "vcfrag-kernels-made"}
 
 
 def test_prepared_kernels__what_a_process_compiles_stays_out_of_them(tmp_path: Path) -> None:

@@ -6,6 +6,12 @@ So windows are kept as they are (`files.records`) in the parts folder until all 
 from __future__ import annotations
 
 import abc
+import contextlib
+import errno
+import os
+import re
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +31,10 @@ from vcfrag_core.types import BoolArray
 SEX_UNKNOWN: Final = 0
 MALE: Final = 1
 FEMALE: Final = 2
+# How Pgenlib says that it could not write, of what `close` or an append did.
+_PGENLIB_CANNOT_WRITE: Final = re.compile(r"PgenWriter.* error 5\b")
+# With less room on a disk than this, it is why something could not be written.
+_NO_ROOM: Final = 1 << 20
 
 
 class AssembledWriter(abc.ABC):
@@ -74,7 +84,8 @@ class AssembledWriter(abc.ABC):
     def finish(self, header: Header) -> int:
         """Makes the files in a folder of their own and moves them to their places, the output itself last."""
         with temporary_folder(self.path) as folder:
-            n_records = self._make(folder / self.path.name, header)
+            with _as_the_system_says(self.path):
+                n_records = self._make(folder / self.path.name, header)
             made = sorted(folder.iterdir(), key=lambda file: file.name == self.path.name)
             for file in made:
                 file.replace(self.path.with_name(file.name))
@@ -90,6 +101,18 @@ class AssembledWriter(abc.ABC):
         for contig in self._parts.contigs:
             for part in self._parts.parts(contig):
                 yield from read_records(part)
+
+
+@contextlib.contextmanager
+def _as_the_system_says(path: Path) -> Iterator[None]:
+    """SQLite, which writes BGEN's index, and Pgenlib have errors of their own where a file cannot be written."""
+    try:
+        yield
+    except (sqlite3.OperationalError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _PGENLIB_CANNOT_WRITE.search(str(error)):
+            raise
+        code = errno.ENOSPC if shutil.disk_usage(path.parent).free < _NO_ROOM else errno.EIO
+        raise OSError(code, f"{os.strerror(code)} ({error})", str(path)) from error
 
 
 class RecordParts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -186,6 +188,32 @@ def test_assembled__interrupted_and_resumed_gives_the_same_bytes(tmp_path: Path,
     assert path.read_bytes() == whole.read_bytes()
     assert not parts_folder(path).exists()
     assert not list(tmp_path.glob(".partial-*"))
+
+
+@pytest.mark.parametrize(("suffix", "written_last"), [("bgen", "bgen.bgi"), ("pgen", "pgen")])
+def test_assembled__what_cannot_be_written_is_the_systems_error(tmp_path: Path, suffix: str, written_last: str) -> None:
+    """Files may be no longer than what comes before the last one, which a library of its own writes."""
+    whole = write(tmp_path / f"whole.{suffix}", imputed())
+    sizes = {path.name.removeprefix("whole."): path.stat().st_size for path in tmp_path.glob("whole.*")}
+    before = max(size for name, size in sizes.items() if name != written_last)
+    assert whole.exists()
+    assert before + 200 < sizes[written_last]
+    child = multiprocessing.get_context("spawn").Process(
+        target=write_within, args=(tmp_path / f"short.{suffix}", before + 100, tmp_path / "said")
+    )
+    child.start()
+    child.join()
+    assert (tmp_path / "said").read_text() == f"OSError short.{suffix}"
+    assert not (tmp_path / f"short.{suffix}").exists()
+
+
+def write_within(path: Path, most_bytes: int, said: Path) -> None:
+    """Writes where no file may be longer, and says in another what was raised."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    try:
+        write(path, imputed())
+    except OSError as error:
+        said.write_text(f"{type(error).__name__} {Path(error.filename).name}")
 
 
 def test_records__round_trip_and_damage(tmp_path: Path) -> None:

@@ -90,12 +90,12 @@ def refuse_other(path: Path) -> None:
     start = _start(path)
     if start.startswith(b"\xef\xbb\xbf#"):
         raise NotVcfError(
-            f"begins with a byte order mark; remove it: `sed -i '1s/^\\xEF\\xBB\\xBF//' {path.name}`", path=path
+            f"begins with a byte order mark; remove it: `sed -i '1s/^\\xEF\\xBB\\xBF//' {path}`", path=path
         )
     if start.startswith(b"##"):
         raise NotVcfError(
             "its first line is not `##fileformat=VCFv4.x`; put one before the others: `sed -i"
-            f" '1i ##fileformat=VCFv4.2' {path.name}`",
+            f" '1i ##fileformat=VCFv4.2' {path}`",
             path=path,
         )
 

@@ -80,7 +80,9 @@ def target_file(path: str | Path) -> Path:
         raise InputError("is a pipe or a device, and a target is read more than once; write it to a file", path=path)
     ending = next((end for end in _TABLES if path.name.endswith(end)), "")
     stem = path.name.removesuffix(ending)
-    found = [file for end in _GENOTYPES if (file := path.with_name(stem + end)).is_file()]
+    found = [file for end in _GENOTYPES if (file := path.parent / (stem + end)).is_file()]
+    if not found and path.is_dir():
+        raise InputError("is a folder; name a file in it, or a PLINK set", path=path)
     if not found:
         raise InputError(f"there is no such file, nor PLINK's {stem}.pgen or {stem}.bed", path=path)
     if len(found) > 1:

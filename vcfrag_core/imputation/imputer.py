@@ -70,6 +70,8 @@ class Imputer:
         threads: int = 1,
         corrector: Corrector | None = None,
     ) -> None:
+        if threads < 1:
+            raise RangeError(f"threads must be >= 1, got {threads}")
         self.panel = panel
         self.cm: F64Array = genetic_map.at(panel.positions)
         self.split = Split(

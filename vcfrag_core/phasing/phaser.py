@@ -74,6 +74,8 @@ class Phaser:
         threads: int = 1,
         seed: int = 1,
     ) -> None:
+        if threads < 1:
+            raise RangeError(f"threads must be >= 1, got {threads}")
         self.panel = panel
         self.cm: F64Array = genetic_map.at(panel.positions)
         self._parameters = parameters

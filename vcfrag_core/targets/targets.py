@@ -46,6 +46,7 @@ class Targets:
     __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
+        _refuse_other_types(self.alleles, self.observed)
         n_queries = self.ploidy.n_haplotypes
         if len(self.samples) != self.ploidy.n_samples:
             raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
@@ -68,6 +69,7 @@ class Targets:
         Raises:
             RangeError: An allele is not 0, 1 or -1.
         """
+        _refuse_other_types(alleles, np.zeros(0, dtype=np.bool_))
         if alleles.size and (int(alleles.min()) < -1 or int(alleles.max()) > 1):
             raise RangeError("target alleles are 0, 1 or -1")
         ploidy = Ploidy.of_rows(len(alleles), ploidy)
@@ -79,6 +81,21 @@ class Targets:
             observed=np.asarray((alleles >= 0).any(axis=0)),
             names=(EXTERNAL,) * len(alleles),
         )
+
+
+def _refuse_other_types(alleles: IntArray, observed: BoolArray) -> None:
+    """Refuses what would be cut to whole numbers, and what has no -1.
+
+    Raises:
+        RangeError: Alleles are no signed integers, or what is observed no booleans.
+    """
+    for what, array, kind, wanted in (
+        ("target alleles are 0, 1 or -1", alleles, "i", "signed integers"),
+        ("what is observed is said", observed, "b", "booleans"),
+    ):
+        dtype = getattr(array, "dtype", None)
+        if dtype is None or dtype.kind != kind:
+            raise RangeError(f"{what} by an array of {wanted}, got {dtype or type(array).__name__}")
 
 
 def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = False, fix_flips: bool = False) -> Targets:

@@ -49,6 +49,8 @@ PROGRAM = "vcfrag"
 EXIT_FAILED = 2
 EXIT_FAULT = 70
 _LONGEST_WORDS = 500
+# How pathlib says it.
+_LOOP = "Symlink loop from"
 _SYSTEM_ADVICE = {
     errno.ENOSPC: "; make room, nothing that was whole before is changed",
     errno.EDQUOT: "; make room, nothing that was whole before is changed",
@@ -126,6 +128,9 @@ def _leave_with(error: Exception) -> NoReturn:
         _leave("MEMORY", f"there is not enough memory for this ({error}); impute fewer samples at a time, or --region")
     if isinstance(error, OSError) and error.errno is not None:
         _leave("SYSTEM", _system_words(error))
+    if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):
+        name = str(error).removeprefix(_LOOP).strip(" '\"")
+        _leave("SYSTEM", f"{name}: a link that leads to itself")
     what = " ".join(f"{type(error).__name__}: {error}".split())
     _leave("INTERNAL", f"{what[:_LONGEST_WORDS]}. This is a fault of vcfrag; --debug shows where", EXIT_FAULT)
 

@@ -127,6 +127,9 @@ def test_read_target__a_set_that_is_not_whole_is_named(tmp_path: Path) -> None:
     path = write_bed(tmp_path / "set", bim(VARIANTS), ALLELES, FAM)
     with pytest.raises(InputError, match=r"there is no such file, nor PLINK's other.pgen or other.bed"):
         read_target(tmp_path / "other")
+    for folder in (tmp_path, Path("/")):
+        with pytest.raises(InputError, match="is a folder; name a file in it"):
+            read_target(folder)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"set.bed: cannot be read with set.bim \(4 variants\) and set.fam \(3"):
         read_target(path)

@@ -129,6 +129,17 @@ def test_phaser__draws_that_are_swept_apart_are_the_same(
     np.testing.assert_array_equal(together.probability, apart.probability)
 
 
+def test_targets__other_types_are_refused(truth: I8Array) -> None:
+    """Fractions would be cut, an unsigned -1 is 255."""
+    for alleles in (truth.astype(np.float64), truth.astype(np.uint8)):
+        with pytest.raises(RangeError, match="signed integers"):
+            Targets.from_haplotypes(alleles)
+        with pytest.raises(RangeError, match="signed integers"):
+            dataclasses.replace(Targets.from_haplotypes(truth), alleles=alleles)
+    with pytest.raises(RangeError, match="booleans, got list"):
+        dataclasses.replace(Targets.from_haplotypes(truth), observed=[True] * N_SITES)
+
+
 def test_phaser__known_phase_stays(panel: Panel, truth: I8Array) -> None:
     targets = Targets.from_haplotypes(truth)
     phased = phaser(panel).phase(targets)

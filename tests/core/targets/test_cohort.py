@@ -85,6 +85,10 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         ('"model": {}', '"model": {"used": true, "trusted": 1}'),
         ('"model": {}', '"model": {"used": true, "length_factor": 0}'),
         ('"target_reference": {}', '"target_reference": {"samples": 2}'),
+        ('"people": {}', '"people": null'),
+        ('"people": {}', '"people": {"A": "B"}'),
+        ('"rates": {}', '"rates": "slow"'),
+        ('"model": {},', ""),
     ],
 )
 def test_record__refuses_damage(tmp_path: Path, old: str, new: str) -> None:

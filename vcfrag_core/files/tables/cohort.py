@@ -76,8 +76,9 @@ def _contig(decided: ContigDecisions) -> dict[str, Any]:
 
 
 def _decisions(entry: Any) -> ContigDecisions:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"contigs must be tables, got {entry!r}")
     _refuse_others(entry, _CONTIG_KEYS, f"contig {entry.get('contig')!r}")
-    people = {sample: tuple(others) for sample, others in entry["people"].items()}
     return ContigDecisions(
         contig=_text(entry, "contig"),
         panel=_text(entry, "panel"),
@@ -88,11 +89,11 @@ def _decisions(entry: Any) -> ContigDecisions:
             Verdict(str(contig), int(position), str(ref).upper(), str(alt).upper(), Reason(reason))
             for contig, position, ref, alt, reason in entry["verdicts"]
         ),
-        people=people,
-        rates=entry["rates"],
-        model=_model(entry.get("model", {})),
-        target_reference=_target_reference(entry.get("target_reference", {})),
-        tested=tuple(map(str, entry["tested"])),
+        people={sample: _names(others, "people") for sample, others in _table(entry, "people").items()},
+        rates=_table(entry, "rates"),
+        model=_model(entry["model"]),
+        target_reference=_target_reference(entry["target_reference"]),
+        tested=_names(entry["tested"], "tested"),
     )
 
 
@@ -117,6 +118,18 @@ def _refuse_others(table: Mapping[str, Any], known: tuple[str, ...], where: str)
     unknown = sorted(set(table) - set(known))
     if unknown:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+
+
+def _table(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(entry[key], dict):
+        raise ConfigError(f"{key} must be a table, got {entry[key]!r}")
+    return dict(entry[key])
+
+
+def _names(given: Any, key: str) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"{key} must be lists of names, got {given!r}")
+    return tuple(given)
 
 
 def _text(table: Mapping[str, Any], key: str) -> str:

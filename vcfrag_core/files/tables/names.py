@@ -12,4 +12,4 @@ def summary_path(table: str | Path) -> Path:
 
 def beside_record(record: Path) -> Path:
     """The file of targets that serve as references, which belongs to a cohort record."""
-    return record.with_name(f"{record.name.removesuffix('.json')}.npz")
+    return Path(f"{str(record).removesuffix('.json')}.npz")

@@ -159,7 +159,7 @@ def _unpacked(path: Path) -> Any:
 def _table_sites(path: Path, contig: str | None) -> Iterator[SiteKey]:
     """The sites of a contig, or of all of them."""
     with _unpacked(path) as file:
-        lines = (line.decode("utf-8", errors="replace") for line in file)
+        lines = (line.decode("utf-8-sig", errors="replace") for line in file)
         rows = csv.DictReader(lines, delimiter="\t")
         try:
             _check_columns(rows.fieldnames or (), path)
@@ -175,7 +175,9 @@ def _check_columns(names: Sequence[str], path: Path) -> None:
     missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise InputError(
-            f"neither VCF nor a table with the columns {' '.join(_COLUMNS)}: {missing[0]!r} is missing", path=path
+            f"neither VCF nor a table whose first line names its columns {' '.join(_COLUMNS)}, between tabs:"
+            f" {missing[0]!r} is missing",
+            path=path,
         )
 
 

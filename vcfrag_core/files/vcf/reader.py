@@ -27,7 +27,7 @@ from vcfrag_core.errors import (
     UnknownContigError,
 )
 from vcfrag_core.files.kinds import Kind, kind_of, refuse_other
-from vcfrag_core.files.vcf.text import check_first_calls, check_header, check_text, line_of
+from vcfrag_core.files.vcf.text import check_calls, check_first_calls, check_header, check_text, line_of
 from vcfrag_core.files.vcf.wholeness import check_ends, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
@@ -256,6 +256,7 @@ class VcfReader:
                     path=self.path,
                     record=f"line {number}",
                 )
+            check_calls(self.path, number, line, self.samples)
         return NotVcfError(f"{where} is not a valid record; `bcftools view` says what is wrong with it", path=self.path)
 
     @staticmethod

@@ -8,9 +8,10 @@ columns it drops the last ones, and a position beyond 2^31 comes out as another 
 from __future__ import annotations
 
 import gzip
+import itertools
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -31,7 +32,7 @@ _SHOWN: Final = 40
 
 
 def check_header(path: Path) -> None:
-    """Refuses a text whose header is not UTF-8, which the VCF specification (1.1) asks for.
+    """Refuses a text whose header is not UTF-8 (VCF specification, 1.1), or whose columns are not those of a VCF.
 
     Raises:
         NotVcfError: Names the line, and of a sample's name the column.
@@ -45,11 +46,31 @@ def check_header(path: Path) -> None:
                     return
                 line.decode()
                 if line.startswith(b"#CHROM"):
+                    _check_columns(path, line.decode().rstrip("\r\n"), number)
                     return
     except UnicodeDecodeError as error:
         raise NotVcfError(_not_utf8(error, path), path=path, record=f"line {number}") from None
     except (OSError, EOFError, zlib.error):
         return  # What reads on says what is wrong.
+
+
+def _check_columns(path: Path, line: str, number: int) -> None:
+    """Refuses what htslib reads no sample's name from, and does not say why."""
+    columns = line.split("\t")
+    samples = columns[_FIXED_COLUMNS + 1 :]
+    if len(columns) == 1 and len(line.split()) >= _FIXED_COLUMNS:
+        fault = "has blanks between its columns; a VCF has tabs"
+    elif len(columns) == _FIXED_COLUMNS + 1:
+        fault = "has the column FORMAT and no sample after it"
+    elif "" in samples:
+        place = _FIXED_COLUMNS + 2 + samples.index("")
+        fault = f"has no name in column {place}" + (", after its last tab" if place == len(columns) else "")
+    elif len(set(samples)) < len(samples):
+        twice = next(name for i, name in enumerate(samples) if name in samples[:i])
+        fault = f"has the sample {twice} twice; `bcftools reheader --samples` gives other names"
+    else:
+        return
+    raise NotVcfError(f"its header is not whole: the line #CHROM {fault}", path=path, record=f"line {number}")
 
 
 def check_text(path: Path) -> None:
@@ -81,18 +102,32 @@ def check_first_calls(path: Path, contig: str) -> None:
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
             if line.startswith(start):
-                columns = line.rstrip(b"\r\n").split(b"\t")
-                names = columns[_FIXED_COLUMNS].split(b":") if len(columns) > _FIXED_COLUMNS else []
-                if b"GT" in names:
-                    _check_calls(path, number, columns[_FIXED_COLUMNS + 1 :], names.index(b"GT"))
+                check_calls(path, number, line)
                 return
 
 
-def _check_calls(path: Path, number: int, cells: list[bytes], at: int) -> None:
-    for cell in cells:
-        values = cell.split(b":")
+def check_calls(path: Path, number: int, line: bytes, samples: Sequence[str] = ()) -> None:
+    """Refuses a record of which a sample's GT is no call.
+
+    Args:
+        path, number: Of the line.
+        line: The record.
+        samples: Names of the samples, where they are known.
+
+    Raises:
+        NotVcfError: Names the line, the call, and the sample.
+    """
+    columns = line.rstrip(b"\r\n").split(b"\t")
+    names = columns[_FIXED_COLUMNS].split(b":") if len(columns) > _FIXED_COLUMNS else []
+    if b"GT" not in names:
+        return
+    at = names.index(b"GT")
+    for cell, sample in itertools.zip_longest(columns[_FIXED_COLUMNS + 1 :], samples):
+        values = (cell or b"").split(b":")
         if at < len(values) and _CALL.fullmatch(values[at]) is None:
-            raise NotVcfError(f"the call {_shown(cell)} is none", path=path, record=f"line {number}")
+            raise NotVcfError(
+                f"the call {_shown(cell or b'')} is none", path=path, record=f"line {number}", sample=sample
+            )
 
 
 def line_of(path: Path, n_records: int) -> tuple[int, bytes]:

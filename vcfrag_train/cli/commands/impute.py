@@ -151,7 +151,7 @@ def command(
     sites: Annotated[
         str,
         typer.Option(
-            help="Sites to write: all, imputed, typed, or those of a FILE (VCF, or chrom pos ref alt).",
+            help="Sites to write: all, imputed, typed, or those of a FILE (VCF, or a table headed chrom pos ref alt).",
             rich_help_panel=groups.WRITTEN,
         ),
     ] = "all",

@@ -56,6 +56,13 @@ def test_read_genetic_map__knows_the_layouts_and_the_prefix_chr(tmp_path: Path, 
     assert (genetic_map.contig, genetic_map.source) == (contig, str(path))
 
 
+def test_read_genetic_map__a_byte_order_mark_says_nothing(tmp_path: Path) -> None:
+    plain = write(tmp_path / "map.txt", lines_of("hapmap", ROWS))
+    marked = tmp_path / "marked.txt"
+    marked.write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    assert read_genetic_map(marked, "20").digest == read_genetic_map(plain, "20").digest
+
+
 def test_read_genetic_map__gzipped_is_the_same(tmp_path: Path) -> None:
     plain = write(tmp_path / "map.txt", lines_of("plink", ROWS))
     gzipped = tmp_path / "map.gz"

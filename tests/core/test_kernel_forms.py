@@ -17,14 +17,15 @@ from vcfrag_core.evidence import kernels as feature_kernels
 f, ff = numba.float32[::1], numba.float32[:, ::1]
 u, uu = numba.uint8[::1], numba.uint8[:, ::1]
 q, i, ii = numba.int8[::1], numba.int32[::1], numba.int32[:, ::1]
+fff = numba.float32[:, :, ::1]
 iii = numba.int32[:, :, ::1]
 flags, w, ww = numba.boolean[::1], numba.uint64[::1], numba.uint64[:, ::1]
 
 KERNELS = {
-    "copy_ways": (copying_kernels.copy_ways, (uu, ww, i, q, ff, ff, i, f, w, ff)),
+    "copy_ways": (copying_kernels.copy_ways, (uu, fff, ww, i, q, ff, ff, i, f, w, ff)),
     "copy_with_evidence": (
         feature_kernels.copy_with_evidence,
-        (uu, ww, i, q, f, f, i, f, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),
+        (uu, fff, ww, i, q, f, f, i, f, w, flags, numba.float64, numba.float64, f, ii, ff, ff, u, iii, f),
     ),
     "copy_gradient": (copying_gradient.copy_gradient, (uu, uu, i, q, f, f, i, f, f, f, f)),
 }
@@ -108,10 +109,12 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
             dosage, effective = np.zeros(n_sites, np.float32), np.zeros(n_observed, np.float32)
             before, after = np.zeros((2, n_observed, n_best), np.float32)
             best, runs = np.full((n_observed, n_best), -1, np.int32), np.full((n_observed, n_best, 6), -1, np.int32)
+            candidates = np.arange(n_candidates, dtype=np.int32)
+            begun = copying_kernels.begin(observed, candidates, query, mismatch[None], switch[None])
             feature_kernels.copy_with_evidence(
-                observed, words, np.arange(n_candidates, dtype=np.int32), query, mismatch, switch, left, fraction,
-                np.ones(n_sites, bool), 1e-3, 0.999, dosage, best, before, after,
-                np.packbits(query == 0, bitorder="little"), runs, effective,
+                *begun, words, candidates, query, mismatch, switch, left, fraction,
+                np.full(words.shape[1], 2**64 - 1, np.uint64), np.ones(n_sites, bool), 1e-3, 0.999, dosage,
+                best, before, after, np.packbits(query == 0, bitorder="little"), runs, effective,
             )  # fmt: skip
             return b"".join(a.tobytes() for a in (dosage, best, before, after, runs, effective))
 

@@ -58,41 +58,58 @@ def mask_of(bit: int, allele: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def forward_checkpoints(
-    states: U8Array, k: int, query: I8Array, mismatch: FloatArray, switch: FloatArray, checkpoints: FloatArray
-) -> None:
-    """Fills (ceil(M / BLOCK), padded(K)) forward values, summing to 1, at the first site of each block."""
-    m = len(query)
+def begin(
+    observed: U8Array, candidates: I32Array, query: I8Array, mismatch: FloatArray, switch: FloatArray
+) -> tuple[U8Array, FloatArray]:
+    """What copying under several rates begins with; arguments as for `copy_ways`.
+
+    Returns:
+        (ceil(M / 8), padded(K)) bytes of the candidates, and (W, ceil(M / BLOCK), padded(K)) forward values, summing to
+        1, at the first site of each block.
+    """
+    m, k, ways = len(query), len(candidates), len(mismatch)
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    current = np.full((1, padded(k)), one / count, dtype=mismatch.dtype)
-    keep, add = one, one - one
+    states = gather(observed, candidates, 0, len(observed), padded(k))
+    checkpoints = np.empty((ways, (m + BLOCK - 1) // BLOCK, padded(k)), dtype=mismatch.dtype)
+    current = np.full((ways, padded(k)), one / count, dtype=mismatch.dtype)
+    keeps, adds = np.ones(ways, dtype=mismatch.dtype), np.zeros(ways, dtype=mismatch.dtype)
     for i in range(m):
-        ref, alt = mismatch[i] if query[i] == 1 else one, mismatch[i] if query[i] == 0 else one
-        total = step(current, 0, current, 0, k, states, i >> 3, mask_of(i & 7, query[i]), ref, alt, keep, add)
-        if i % BLOCK == 0:
-            scale, row = one / total, checkpoints[i // BLOCK]
-            for j in range(len(row)):
-                row[j] = current[0, j] * scale
-        if i + 1 < m:
-            keep, add = (one - switch[i + 1]) / total, switch[i + 1] / count
+        mask = mask_of(i & 7, query[i])
+        # Steps of one way wait for each other, and those of several do not.
+        for w in range(ways):
+            ref, alt = mismatch[w, i] if query[i] == 1 else one, mismatch[w, i] if query[i] == 0 else one
+            total = step(current, w, current, w, k, states, i >> 3, mask, ref, alt, keeps[w], adds[w])
+            if i % BLOCK == 0:
+                scale, row = one / total, checkpoints[w, i // BLOCK]
+                for j in range(len(row)):
+                    row[j] = current[w, j] * scale
+            if i + 1 < m:
+                keeps[w], adds[w] = (one - switch[w, i + 1]) / total, switch[w, i + 1] / count
+    return states, checkpoints
 
 
 @leaf
 def forward_block(
     states: U8Array, k: int, query: I8Array, mismatch: FloatArray, switch: FloatArray, first: int, stop: int,
-    checkpoints: FloatArray, rows: FloatArray,
+    checkpoints: FloatArray, totals: FloatArray, rows: FloatArray,
 ) -> None:  # fmt: skip
-    """Forward values of sites [first, stop), in a block, each up to a factor, into rows[: stop - first, :K]."""
+    """Forward values of sites [first, stop), in a block, each up to a factor.
+
+    Those of way w go to rows[w * ROWS : w * ROWS + stop - first, :K]; (W,) totals are scratch.
+    """
     if stop <= first:
         return
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    copy_row(checkpoints, first // BLOCK, rows, 0)
-    total = one
+    for w in range(len(mismatch)):
+        copy_row(checkpoints[w], first // BLOCK, rows, w * ROWS)
+        totals[w] = one
     for i in range(first + 1, stop):
-        keep, add = (one - switch[i]) / total, switch[i] / count
-        ref, alt = mismatch[i] if query[i] == 1 else one, mismatch[i] if query[i] == 0 else one
-        row, mask = i - first, mask_of(i & 7, query[i])
-        total = step(rows, row - 1, rows, row, k, states, i >> 3, mask, ref, alt, keep, add)
+        mask = mask_of(i & 7, query[i])
+        for w in range(len(mismatch)):
+            keep, add = (one - switch[w, i]) / totals[w], switch[w, i] / count
+            ref, alt = mismatch[w, i] if query[i] == 1 else one, mismatch[w, i] if query[i] == 0 else one
+            row = w * ROWS + i - first
+            totals[w] = step(rows, row - 1, rows, row, k, states, i >> 3, mask, ref, alt, keep, add)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -122,32 +139,32 @@ def copy_dosage(
         wanted: (ceil(L / 64),) bits of the sites whose dosage is asked for.
         dosage: (L,) filled with the dosages; 0 where it is not asked for.
     """
+    by_way = mismatch.reshape(1, -1), switch.reshape(1, -1)
+    states, checkpoints = begin(observed, candidates, query, *by_way)
     copy_ways(
-        observed, words, candidates, query, mismatch.reshape(1, -1), switch.reshape(1, -1), left, fraction, wanted,
-        dosage.reshape(1, -1),
+        states, checkpoints, words, candidates, query, *by_way, left, fraction, wanted, dosage.reshape(1, -1)
     )  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True)
 def copy_ways(
-    observed: U8Array, words: U64Array, candidates: I32Array, query: I8Array, mismatch: FloatArray,
-    switch: FloatArray, left: I32Array, fraction: FloatArray, wanted: U64Array, dosage: FloatArray,
+    states: U8Array, checkpoints: FloatArray, words: U64Array, candidates: I32Array, query: I8Array,
+    mismatch: FloatArray, switch: FloatArray, left: I32Array, fraction: FloatArray, wanted: U64Array,
+    dosage: FloatArray,
 ) -> None:  # fmt: skip
     """The same under several rates at once: (W, M) mismatch and switch, (W, L) dosage.
 
-    Where no dosage is asked for, forward values are not computed again, nor posteriors made.
+    States and checkpoints are as `begin` makes them of all else. Where no dosage is asked for, forward values are not
+    computed again, nor posteriors made.
     """
     m, k, ways = len(query), len(candidates), len(mismatch)
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    states = gather(observed, candidates, 0, len(observed), padded(k))
-    checkpoints = np.empty((ways, (m + BLOCK - 1) // BLOCK, padded(k)), dtype=mismatch.dtype)
     rows = np.empty((ways * ROWS, padded(k)), dtype=mismatch.dtype)
     for w in range(ways):
-        forward_checkpoints(states, k, query, mismatch[w], switch[w], checkpoints[w])
         for j in range(k):
             rows[w * ROWS + BACKWARD, j] = one / count
     bits, turned, sites, sums = scratch(words, k, mismatch)
-    asked = _asked(wanted, left, m)
+    asked, totals = _asked(wanted, left, m), np.empty(ways, dtype=mismatch.dtype)
     keeps, adds = np.ones(ways, dtype=mismatch.dtype), np.zeros(ways, dtype=mismatch.dtype)
     scales, after_scales = np.ones(ways, dtype=mismatch.dtype), np.ones(ways, dtype=mismatch.dtype)
     dosage[:] = 0
@@ -155,10 +172,7 @@ def copy_ways(
     for block in range(checkpoints.shape[1] - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
         reach = _reach(asked, first, stop)
-        for w in range(ways):
-            forward_block(
-                states, k, query, mismatch[w], switch[w], first, reach, checkpoints[w], rows[w * ROWS : (w + 1) * ROWS]
-            )
+        forward_block(states, k, query, mismatch, switch, first, reach, checkpoints, totals, rows)
         for i in range(stop - 1, first - 1, -1):
             at = end
             while at > 0 and left[at - 1] == i:

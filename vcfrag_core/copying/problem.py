@@ -18,7 +18,7 @@ from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.kernels import by_column
 from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.shapes import repr_by_shape
-from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
+from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,17 +109,29 @@ class CopyingProblem:
         part.longer_scales = [candidates[start:stop] for candidates in self.longer_scales]
         return part
 
-    def dosage(self, weights: FloatArray, switch: FloatArray, *, pool: ThreadPoolExecutor | None = None) -> FloatArray:
+    def dosage(
+        self,
+        weights: FloatArray,
+        switch: FloatArray,
+        *,
+        called_too: bool = True,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> FloatArray:
         """(Q, L) dosages for (M,) weights and switch probabilities, in their type.
 
         Of queries with the same calls and candidates, as draws of a phase may be, one is copied.
+
+        Args:
+            weights: (M,) cost of a mismatch.
+            switch: (M,) switch probabilities.
+            called_too: Whether sites at which a query has a call are imputed, too; the allele stands there without.
+            pool: Threads.
         """
         firsts = self._firsts()
         distinct = sorted(set(firsts))
         mismatch = np.exp(-weights)
         out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
-        every = pack_words(np.ones(len(self.sites.sites), dtype=np.bool_))
 
         def one(q: int) -> None:
             kernels.copy_dosage(
@@ -131,15 +143,37 @@ class CopyingProblem:
                 switch,
                 self.sites.left,
                 fraction,
-                every,
+                self.asked(q, called_too=called_too),
                 out[q],
             )
+            if not called_too:
+                self.put_calls(q, out[q])
 
         each_query(lambda n: one(distinct[n]), len(distinct), pool)
         for q, first in enumerate(firsts):
             if first != q:
                 out[q] = out[first]
         return out
+
+    def asked(self, q: int, *, called_too: bool) -> U64Array:
+        """(ceil(L / 64),) bits of the sites at which query q is imputed: all, or those at which it has no call."""
+        asked = np.ones(len(self.sites.sites), dtype=np.bool_)
+        if not called_too:
+            places, numbers = self._among_sites
+            asked[places] = self.queries[q, numbers] < 0
+        return pack_words(asked)
+
+    def put_calls(self, q: int, dosage: FloatArray) -> None:
+        """Puts the alleles that query q is called to have into its (L,) dosages."""
+        places, numbers = self._among_sites
+        alleles = self.queries[q, numbers]
+        dosage[places[alleles >= 0]] = alleles[alleles >= 0]
+
+    @functools.cached_property
+    def _among_sites(self) -> tuple[I64Array, I64Array]:
+        """Which of the L sites are observed, and their numbers among the M."""
+        numbers = np.flatnonzero(np.isin(self.sites.observed, self.sites.sites))
+        return np.searchsorted(self.sites.sites, self.sites.observed[numbers]), numbers
 
     def _firsts(self) -> list[int]:
         """Of each query the first that has the same calls and candidates."""

@@ -19,7 +19,7 @@ from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence import kernels
 from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.ploidy import NOBODY, Ploidy
-from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I32Array, I64Array, U8Array
 
 # Whoever changes the meaning of a feature, or a number that it follows from, counts `model_inputs.FORMULAS` up.
 CANDIDATE_FEATURES = (
@@ -153,6 +153,7 @@ def gather_evidence(
     certain: float = CERTAIN_WHERE_DENSE,
     copy_otherwise: bool = True,
     n_described: int | None = None,
+    called_too: bool = True,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies every query and describes the wanted sites that copying leaves uncertain.
@@ -177,6 +178,7 @@ def gather_evidence(
         copy_otherwise: Whether to copy in the `other_ways`, too; without, their features are NaN, for who makes them.
         n_described: So many of the first queries are described at all their uncertain sites, the others only where
             none of these has nearly their dosage (`nearest_of`); all are unless given.
+        called_too: Whether dosages are made at sites at which a query has a call, too; the allele stands there without.
         pool: Threads to use, unless `n_described` is given.
 
     Raises:
@@ -194,6 +196,7 @@ def gather_evidence(
     reading = _Reading(
         problem, ploidy.partner_of, weights, switch, cm, frequency, wanted, shown_frequency,
         np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, length_factor, certain, copy_otherwise,
+        called_too,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
     made: dict[int, _Part] = {}
@@ -253,9 +256,10 @@ class _Reading:
         length_factor: float,
         certain: float,
         copy_otherwise: bool,
+        called_too: bool,
     ) -> None:
         self.problem, self.wanted, self.shown_frequency, self.changes = problem, wanted, shown_frequency, changes
-        self.partners, self.n_candidates = partners, n_candidates
+        self.partners, self.n_candidates, self.called_too = partners, n_candidates, called_too
         # As single precision has them, so that comparing with them is the same in any precision.
         self.least, self.most = float(np.float32(certain)), float(np.float32(1 - certain))
         sites = problem.sites
@@ -263,6 +267,10 @@ class _Reading:
         self.site_cm, self.observed_cm = length_factor * cm[sites.sites], length_factor * cm[sites.observed]
         self.log_frequency = -np.log(np.clip(np.stack([1 - frequency, frequency])[:, sites.observed], 1e-4, 1))
         self.ways = other_ways(problem, weights, switch) if copy_otherwise else []
+        # Of the same candidates, which are copied from together.
+        alike = [way for way in self.ways if way.candidates is problem.candidates]
+        self.all_mismatch = np.stack([self.mismatch, *(way.mismatch for way in alike)])
+        self.all_switch = np.stack([switch, *(way.switch for way in alike)])
 
     def of_query(self, q: int, dosage: F32Array, others: F32Array | None) -> _Part:
         """What copying says of query q, whose (L,) dosages it fills, where none of (O, L) others is nearly alike."""
@@ -275,11 +283,16 @@ class _Reading:
         # Nothing can switch the phase of a lone haplotype: it is its own partner.
         other = q if self.partners[q] == NOBODY else self.partners[q]
         homozygous = (called >= 0) & (called == problem.queries[other])
+        states, checkpoints = copying_kernels.begin(
+            problem.observed, problem.candidates[q], called, self.all_mismatch, self.all_switch
+        )
         kernels.copy_with_evidence(
-            problem.observed, problem.words, problem.candidates[q], called, self.mismatch, self.switch, sites.left,
-            sites.fraction, self.wanted, self.least, self.most, dosage, best, before, after,
-            np.packbits(homozygous, bitorder="little"), runs, effective,
+            states, checkpoints[:1], problem.words, problem.candidates[q], called, self.mismatch, self.switch,
+            sites.left, sites.fraction, problem.asked(q, called_too=self.called_too), self.wanted, self.least,
+            self.most, dosage, best, before, after, np.packbits(homozygous, bitorder="little"), runs, effective,
         )  # fmt: skip
+        if not self.called_too:
+            problem.put_calls(q, dosage)
         chosen = np.flatnonzero(self.wanted & (dosage >= self.least) & (dosage <= self.most))
         if others is not None:
             chosen = chosen[~nearest_of(dosage[chosen], others[:, chosen])[1]]
@@ -290,7 +303,7 @@ class _Reading:
         )  # fmt: skip
         of_sites = self._sites(q, dosage, chosen, effective)
         if len(chosen):
-            _copy_otherwise(problem, q, self.ways, chosen, of_sites[:, FIRST_VARIANT:])
+            _copy_otherwise(problem, q, self.ways, (states, checkpoints[1:]), chosen, of_sites[:, FIRST_VARIANT:])
         used = effective > 0
         mass = float(before[used].sum(axis=1).mean()) if used.any() else float("nan")
         return _Part(chosen, candidates, of_sites, mass)
@@ -329,10 +342,14 @@ def _copy_otherwise(
     problem: CopyingProblem,
     q: int,
     ways: Sequence[OtherWay],
+    begun: tuple[U8Array, FloatArray],
     chosen: I64Array,
     out: F32Array,
 ) -> None:
-    """Fills (N, ways) dosages of one query at its chosen sites."""
+    """Fills (N, ways) dosages of one query at its chosen sites.
+
+    What ways with the problem's own candidates begin with is known.
+    """
     sites = problem.sites
     wanted = np.zeros(len(sites.sites), dtype=np.bool_)
     wanted[chosen] = True
@@ -342,10 +359,15 @@ def _copy_otherwise(
     for _, some in itertools.groupby(ways, key=lambda way: id(way.candidates)):
         alike = list(some)
         dosage = np.empty((len(alike), len(wanted)), dtype=np.float32)
+        candidates, called = alike[0].candidates[q], problem.queries[q]
+        mismatch, switch = np.stack([way.mismatch for way in alike]), np.stack([way.switch for way in alike])
+        known = alike[0].candidates is problem.candidates
+        states, checkpoints = (
+            begun if known else copying_kernels.begin(problem.observed, candidates, called, mismatch, switch)
+        )
         copying_kernels.copy_ways(
-            problem.observed, problem.words, alike[0].candidates[q], problem.queries[q],
-            np.stack([way.mismatch for way in alike]), np.stack([way.switch for way in alike]),
-            sites.left, sites.fraction, wanted_bits, dosage,
+            states, checkpoints, problem.words, candidates, called, mismatch, switch, sites.left, sites.fraction,
+            wanted_bits, dosage,
         )  # fmt: skip
         out[:, number : number + len(alike)] = dosage[:, chosen].T
         number += len(alike)

@@ -20,8 +20,6 @@ from vcfrag_core.copying.kernels import (
     ROWS,
     copy_row,
     forward_block,
-    forward_checkpoints,
-    gather,
     mask_of,
 )
 from vcfrag_core.copying.vectors import step_back
@@ -171,7 +169,8 @@ def _squares(values: FloatArray, scale: float) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
-    observed: U8Array,
+    states: U8Array,
+    checkpoints: FloatArray,
     words: U64Array,
     candidates: I32Array,
     query: I8Array,
@@ -179,6 +178,7 @@ def copy_with_evidence(
     switch: FloatArray,
     left: I32Array,
     fraction: FloatArray,
+    asked: U64Array,
     wanted: BoolArray,
     least: float,
     most: float,
@@ -193,7 +193,10 @@ def copy_with_evidence(
     """Dosages as `copy_dosage`, and for observed sites m before uncertain sites the evidence from m to m + 1.
 
     Args:
-        observed, words, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        states: As `copying.kernels.begin` makes them.
+        checkpoints: (1, ceil(M / BLOCK), padded(K)) as it makes them.
+        words, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
+        asked: (ceil(L / 64),) bits of the sites whose dosage is asked for, the wanted ones among them.
         wanted: (L,) sites of interest.
         least, most: A wanted site is uncertain where its dosage lies in [least, most].
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
@@ -207,11 +210,9 @@ def copy_with_evidence(
     """
     m, k = len(query), len(candidates)
     one, count = mismatch.dtype.type(1), mismatch.dtype.type(k)
-    states = gather(observed, candidates, 0, len(observed), padded(k))
+    by_way = mismatch.reshape(1, -1), switch.reshape(1, -1)
     query_alleles, called = _query_bytes(query)
-    checkpoints = np.empty(((m + BLOCK - 1) // BLOCK, padded(k)), dtype=mismatch.dtype)
-    forward_checkpoints(states, k, query, mismatch, switch, checkpoints)
-    rows = np.empty((ROWS, padded(k)), dtype=mismatch.dtype)
+    rows, totals = np.empty((ROWS, padded(k)), dtype=mismatch.dtype), np.empty(1, dtype=mismatch.dtype)
     for j in range(k):
         rows[BACKWARD, j] = one / count
     score, chosen = np.empty(k, dtype=mismatch.dtype), np.full(best.shape[1], -1, dtype=np.int32)
@@ -219,14 +220,13 @@ def copy_with_evidence(
     for j in range(k):
         found[j, 1] = -1
     bits, turned, places, sums = scratch(words, k, mismatch)
-    every = np.full(words.shape[1], 0xFFFFFFFFFFFFFFFF, dtype=np.uint64)
     keep, add, after_scale = one, one - one, one
     for i in range(len(dosage)):
         dosage[i] = 0
     end = len(left)
-    for block in range(len(checkpoints) - 1, -1, -1):
+    for block in range(checkpoints.shape[1] - 1, -1, -1):
         first, stop = block * BLOCK, min(m, block * BLOCK + BLOCK)
-        forward_block(states, k, query, mismatch, switch, first, stop, checkpoints, rows)
+        forward_block(states, k, query, *by_way, first, stop, checkpoints, totals, rows)
         following = AFTER
         for i in range(stop - 1, first - 1, -1):
             row = rows[i - first][:k]
@@ -242,7 +242,7 @@ def copy_with_evidence(
             while at > 0 and left[at - 1] == i:
                 at -= 1
             fill_dosage(
-                words, candidates, every, turned, bits, at, end, fraction, rows, i - first, scale, following,
+                words, candidates, asked, turned, bits, at, end, fraction, rows, i - first, scale, following,
                 after_scale, places, sums, dosage,
             )  # fmt: skip
             uncertain = False

@@ -19,6 +19,8 @@ MIN_MAF = 0.005
 # By then the order of the rows is forgotten, but for haplotypes that are alike so far.
 SITES_TO_SETTLE = 200
 _SITES_AT_ONCE = 512
+# Columns of so many bytes are read once for both ways.
+_MAX_KEPT_BYTES = 32 << 20
 
 
 def pbwt_changes(bits: HaplotypeBits, rows: I64Array, frequency: F64Array) -> F32Array:
@@ -35,9 +37,12 @@ def pbwt_changes(bits: HaplotypeBits, rows: I64Array, frequency: F64Array) -> F3
     """
     sites = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= MIN_MAF)
     out = np.zeros((2, len(frequency)), dtype=np.float32)
+    known = bits.columns(sites, rows) if len(rows) * len(sites) <= 8 * _MAX_KEPT_BYTES else None
     for number, way in enumerate((sites, np.ascontiguousarray(sites[::-1]))):
         expected = 2 * len(rows) * frequency[way] * (1 - frequency[way])
-        out[number, way] = np.log((count_changes(bits, rows, way) + 1) / (expected + 1))
+        places = np.searchsorted(sites, way)
+        changes = count_changes(bits, rows, way) if known is None else _changes(known, places)
+        out[number, way] = np.log((changes + 1) / (expected + 1))
     settling = min(SITES_TO_SETTLE, len(sites) // 2)
     first, last = sites[:settling], sites[len(sites) - settling :]
     out[0, first], out[1, last] = out[1, first], out[0, last]
@@ -58,6 +63,14 @@ def count_changes(bits: HaplotypeBits, rows: I64Array, sites: I64Array) -> I64Ar
         places = np.argsort(mine)
         columns = bits.columns(mine[places], rows)
         _count(columns, np.argsort(places), order, ones, out[start : start + _SITES_AT_ONCE])
+    return out
+
+
+def _changes(columns: U8Array, places: I64Array) -> I64Array:
+    """`count_changes` at sites that are all among the columns."""
+    out = np.empty(len(places), dtype=np.int64)
+    order = np.arange(columns.shape[1], dtype=np.int32)
+    _count(columns, places, order, np.empty_like(order), out)
     return out
 
 

@@ -30,7 +30,8 @@ class Imputed:
     Attributes:
         panel: The panel.
         targets: The targets.
-        probabilities: (Q, V) probability of ALT of every haplotype.
+        probabilities: (Q, V) probability of ALT of every haplotype; where its phase was known, that of a call is its
+            allele.
         method: How they were made, for records.
         both: (S, V) probability that both haplotypes of a sample carry ALT, where they depend on each other; see
             `integrate.Integrated`. None where all are independent given the data.

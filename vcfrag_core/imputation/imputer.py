@@ -182,7 +182,7 @@ class Imputer:
             ploidy: Which queries are one sample; each two in turn unless given.
 
         Yields:
-            A window and its (Q, L) probabilities of ALT.
+            A window and its (Q, L) probabilities of ALT; those of a call are its allele.
 
         Raises:
             RangeError: A window's context holds no observed site, or a query has no neighbour.
@@ -405,7 +405,7 @@ class Imputer:
         self, queries: MaskedWindow, problem: CopyingProblem, groups: Sequence[str | None], pool: ThreadPoolExecutor
     ) -> F32Array:
         if self.corrector is None:
-            return self._by_copying(queries, problem, pool)
+            return self._by_copying(queries, problem, pool, called_too=False)
         out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
         starts = queries.ploidy.starts
 
@@ -417,9 +417,11 @@ class Imputer:
         list(self._corrected(queries, problem, groups, parts, pool, keep))
         return out
 
-    def _by_copying(self, queries: MaskedWindow, problem: CopyingProblem, pool: ThreadPoolExecutor) -> F32Array:
+    def _by_copying(
+        self, queries: MaskedWindow, problem: CopyingProblem, pool: ThreadPoolExecutor, *, called_too: bool = True
+    ) -> F32Array:
         """(Q, L) dosages of copying, no model behind it."""
-        dosage = copy(queries, problem, factor=self._switch_factor, pool=pool)
+        dosage = copy(queries, problem, factor=self._switch_factor, called_too=called_too, pool=pool)
         power = match_power(self.panel.n_haplotypes, density(queries.observed, self.cm))
         if power > 0:
             frequency = frequency_at(self.panel, problem.sites.sites)
@@ -483,6 +485,8 @@ class Imputer:
                 length_factor=corrector.length_factor,
                 factor=self._switch_factor,
                 n_described=n_described,
+                # What a draw calls may be no call of the sample's.
+                called_too=are_draws,
             )
             found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
             return take(part, found if n_described is None else found.with_rest_alike(n_described))

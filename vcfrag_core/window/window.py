@@ -131,11 +131,17 @@ def switches(queries: MaskedWindow, problem: CopyingProblem, *, factor: float = 
 
 
 def copy(
-    queries: MaskedWindow, problem: CopyingProblem, *, factor: float = 1.0, pool: ThreadPoolExecutor | None = None
+    queries: MaskedWindow,
+    problem: CopyingProblem,
+    *,
+    factor: float = 1.0,
+    called_too: bool = True,
+    pool: ThreadPoolExecutor | None = None,
 ) -> F32Array:
-    """(Q, L) dosages of copying."""
+    """(Q, L) dosages of copying; `called_too` as for `CopyingProblem.dosage`."""
     weights = queries.weights[problem.sites.observed]
-    dosage = problem.dosage(weights, switches(queries, problem, factor=factor), pool=pool)
+    switch = switches(queries, problem, factor=factor)
+    dosage = problem.dosage(weights, switch, called_too=called_too, pool=pool)
     return np.asarray(dosage, dtype=np.float32)
 
 
@@ -152,6 +158,7 @@ def evidence_of(
     factor: float = 1.0,
     copy_otherwise: bool = True,
     n_described: int | None = None,
+    called_too: bool = True,
     pool: ThreadPoolExecutor | None = None,
 ) -> Evidence:
     """Copies and says what the candidates of the problem's masked, uncertain sites are like.
@@ -166,7 +173,7 @@ def evidence_of(
         n_candidates: Candidates described at every site.
         length_factor: What genetic lengths are multiplied by before the model sees them.
         factor: What to multiply the switch rate by.
-        copy_otherwise, n_described: As for `gather_evidence`.
+        copy_otherwise, n_described, called_too: As for `gather_evidence`.
         pool: Threads.
     """
     window, sites = queries.window, problem.sites.sites
@@ -190,6 +197,7 @@ def evidence_of(
         certain=certain_dosage(density(queries.observed, context.cm)),
         copy_otherwise=copy_otherwise,
         n_described=n_described,
+        called_too=called_too,
         pool=pool,
     )
 

@@ -49,15 +49,16 @@ def test_ways__asked_for_few_sites_are_to_the_bit_what_each_is_alone(
     mismatch = np.exp(-np.stack([case.weights, 0.3 * case.weights])).astype(np.float32)
     switch = np.stack([0.4 * case.switch, case.switch]).astype(np.float32)
     some = np.empty((2, len(wanted)), dtype=np.float32)
+    candidates, query = problem.candidates[0], problem.queries[0]
+    begun = copying_kernels.begin(problem.observed, candidates, query, mismatch, switch)
     copying_kernels.copy_ways(
-        problem.observed, problem.words, problem.candidates[0], problem.queries[0], mismatch, switch, sites.left,
-        sites.fraction, pack_words(wanted), some,
-    )  # fmt: skip
+        *begun, problem.words, candidates, query, mismatch, switch, sites.left, sites.fraction, pack_words(wanted), some
+    )
     for way, found in enumerate(some):
         every = np.empty(len(wanted), dtype=np.float32)
         copying_kernels.copy_dosage(
-            problem.observed, problem.words, problem.candidates[0], problem.queries[0], mismatch[way], switch[way],
-            sites.left, sites.fraction, pack_words(np.ones_like(wanted)), every,
+            problem.observed, problem.words, candidates, query, mismatch[way], switch[way], sites.left, sites.fraction,
+            pack_words(np.ones_like(wanted)), every,
         )  # fmt: skip
         np.testing.assert_array_equal(found, np.where(wanted, every, 0))
 

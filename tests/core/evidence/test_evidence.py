@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcfrag_core.copying import reference as copying
+from vcfrag_core.copying.kernels import begin
 from vcfrag_core.copying.problem import CopyingProblem, PanelColumns
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.evidence.evidence import (
@@ -95,10 +96,12 @@ def best_of(case: Case, q: int, n_best: int) -> Best:
         runs=np.zeros((m, n_best, 6), dtype=np.int32),
         effective=np.zeros(m, dtype=np.float32),
     )
+    mismatch = np.exp(-case.weights)
+    begun = begin(problem.observed, problem.candidates[q], problem.queries[q], mismatch[None], case.switch[None])
     copy_with_evidence(
-        problem.observed, problem.words, problem.candidates[q], problem.queries[q],
-        np.exp(-case.weights), case.switch, problem.sites.left, problem.sites.fraction.astype(np.float64),
-        np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0, 2.0,
+        *begun, problem.words, problem.candidates[q], problem.queries[q], mismatch, case.switch,
+        problem.sites.left, problem.sites.fraction.astype(np.float64),
+        problem.asked(q, called_too=True), np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0, 2.0,
         found.dosage, found.rows, found.before, found.after,
         np.packbits(case.homozygous, bitorder="little"), found.runs, found.effective,
     )  # fmt: skip
@@ -257,6 +260,7 @@ def evidence_of(
     *,
     n_candidates: int = 5,
     length_factor: float = 1.0,
+    called_too: bool = True,
     pool: ThreadPoolExecutor | None = None,
     ploidy: Ploidy | None = None,
     n_described: int | None = None,
@@ -275,6 +279,7 @@ def evidence_of(
         n_candidates=n_candidates,
         length_factor=length_factor,
         n_described=n_described,
+        called_too=called_too,
         pool=pool,
     )
 
@@ -412,6 +417,24 @@ def test_gather_evidence__a_length_factor_is_another_scale_of_the_map() -> None:
     for field in dataclasses.fields(Evidence):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(on_that_scale, field.name))
     assert not np.array_equal(found.candidates, evidence_of(case).candidates)
+
+
+@given(seed=seeds)
+def test_dosage__where_called_sites_are_left_out_the_calls_stand_there_and_all_else_is_the_same(seed: int) -> None:
+    case = random_case(seed)
+    problem = case.problem
+    weights, switch = case.weights.astype(np.float32), case.switch.astype(np.float32)
+    every, some = evidence_of(case), evidence_of(case, called_too=False)
+    for name in ("query", "site", "candidates", "sites"):
+        np.testing.assert_array_equal(getattr(every, name), getattr(some, name))
+    calls = np.full(every.dosage.shape, -1)
+    numbers = np.searchsorted(problem.sites.observed, problem.sites.sites)
+    for place, number in enumerate(numbers.tolist()):
+        if number < len(problem.sites.observed) and problem.sites.observed[number] == problem.sites.sites[place]:
+            calls[:, place] = problem.queries[:, number]
+    np.testing.assert_array_equal(some.dosage, np.where(calls >= 0, calls, every.dosage))
+    copied = problem.dosage(weights, switch, called_too=False)
+    np.testing.assert_array_equal(copied, np.where(calls >= 0, calls, problem.dosage(weights, switch)))
 
 
 def test_gather_evidence__any_number_of_threads_gives_the_same_bytes() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vcfrag_core.evidence import pbwt
 from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE, count_changes, pbwt_changes
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.storage import DenseBits
@@ -110,3 +112,10 @@ def test_allele_changes__of_a_mirrored_panel_are_mirrored() -> None:
     found = whole(haplotypes)
     other = whole(mirrored)
     np.testing.assert_array_equal(found, other[::-1, ::-1])
+
+
+def test_pbwt_changes__the_same_where_columns_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    haplotypes = mosaic(n_sites=1200)
+    kept = whole(haplotypes)
+    monkeypatch.setattr(pbwt, "_MAX_KEPT_BYTES", 0)
+    np.testing.assert_array_equal(kept, whole(haplotypes))

@@ -485,8 +485,7 @@ class Imputer:
                 length_factor=corrector.length_factor,
                 factor=self._switch_factor,
                 n_described=n_described,
-                # What a draw calls may be no call of the sample's.
-                called_too=are_draws,
+                called_too=are_draws,  # What a draw calls may be no call of the sample's.
             )
             found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
             return take(part, found if n_described is None else found.with_rest_alike(n_described))

@@ -64,6 +64,8 @@ def merge(
         if n_records is None:
             n_records = _merge_one(manifest, folder, path, numbers, threads, scratch, reporter)
             _mark(manifest, folder, path, n_records)
+        else:
+            reporter.say(f"{path} is there already, whole, and stays as it is")
         results.append((path, n_records))
     return results
 

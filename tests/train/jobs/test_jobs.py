@@ -342,8 +342,10 @@ def test_commands__plan_run_chunk_and_merge_give_what_impute_gives(
     assert run("run-chunk", manifest, *range(n_chunks))[0] == 0
     assert "chunk 0: is there already" in run("run-chunk", manifest, "0")[1]
     assert run("run-chunk", manifest, n_chunks)[0] == 2
+    assert "is there already" not in run("merge", manifest)[1]
     code, said = run("merge", manifest, "--remove")
-    assert (code, f"wrote {out}: 520 records of {N_SAMPLES} samples" in said) == (0, True)
+    assert f"{out} is there already, whole, and stays as it is" in said
+    assert (code, f"{out}: 520 records of {N_SAMPLES} samples" in said) == (0, True)
     assert not manifest.exists()
     rows = body(out)
     assert run("impute", *inputs, "--out", genome.folder / "p.vcf.gz")[0] == 0

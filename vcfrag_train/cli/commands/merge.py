@@ -38,4 +38,4 @@ def command(
         shutil.rmtree(job_folder(manifest))
         manifest.unlink()
     for path, n_records in outputs:
-        typer.echo(f"wrote {path}: {n_records} records of {len(job.samples)} samples")
+        typer.echo(f"{path}: {n_records} records of {len(job.samples)} samples")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
@@ -90,21 +91,33 @@ def amount(value: float, unit: str) -> str:
 def seconds(work: Callable[[], object], *, repeats: int = 3) -> float:
     """Least wall time of several runs: what the machine's other work adds is left out."""
     best = float("inf")
-    for _ in range(repeats):
-        gc.collect()
-        begin = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - begin)
+    with _others_frozen():
+        for _ in range(repeats):
+            gc.collect()
+            begin = time.perf_counter()
+            work()
+            best = min(best, time.perf_counter() - begin)
     return best
 
 
 def cpu_seconds_in_turn(*works: Callable[[], object], repeats: int = 3) -> list[float]:
     """Least CPU time of this process for each of several pieces of work, taken in turn: for ratios between them."""
     best = [float("inf")] * len(works)
-    for _ in range(repeats):
-        for i, work in enumerate(works):
-            gc.collect()
-            begin = time.process_time()
-            work()
-            best[i] = min(best[i], time.process_time() - begin)
+    with _others_frozen():
+        for _ in range(repeats):
+            for i, work in enumerate(works):
+                gc.collect()
+                begin = time.process_time()
+                work()
+                best[i] = min(best[i], time.process_time() - begin)
     return best
+
+
+@contextlib.contextmanager
+def _others_frozen() -> Iterator[None]:
+    """Garbage is looked for in what is made from here on, not in all that the process holds."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -27,7 +27,8 @@ def switches_along(evaluation: PhaseEvaluation) -> str:
             _one_contig(axes, evaluation, row, contigs[name])
             axes.set_xlabel(f"contig {name}, Mb")
             axes.set_ylabel("switch error, %")
-            axes.set_ylim(bottom=0)
+        # All rows are on one scale, which is known when all are drawn.
+        rows[0].set_ylim(bottom=0)
         rows[0].legend(loc="upper right", ncols=4)
         return as_svg(figure, "phase")
 

@@ -92,23 +92,11 @@ def provide() -> None:
     folder = _own_folder()
     atexit.register(_remove, folder, os.getpid())
     if prepared is not None:
-        sys.meta_path.insert(0, _LinkedByModule(prepared, folder))
+        # All of them, since the processes that this one starts look there, too. Whoever publishes twice at this moment
+        # clears it away; then kernels are compiled.
+        with contextlib.suppress(FileNotFoundError):
+            link_all(prepared, folder)
     os.environ[NAME] = str(folder)
-
-
-class _LinkedByModule:
-    """Is asked for every module before it is looked for, finds none, and links the kernels of one that has some."""
-
-    def __init__(self, kernels: Path, folder: Path) -> None:
-        self._kernels, self._folder = kernels, folder
-        places = (Path(_PACKAGE.name, module).with_suffix("") for module in KERNEL_MODULES)
-        self._modules = {".".join(place.parts): place for place in places}
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if (place := self._modules.pop(name, None)) is not None:
-            # Whoever publishes twice at this moment clears it away; then kernels are compiled.
-            with contextlib.suppress(FileNotFoundError):
-                link_all(self._kernels, self._folder, of=place)
 
 
 def note() -> str | None:
@@ -156,23 +144,13 @@ def publish(kernels: Path) -> Path:
     return final
 
 
-def link_all(kernels: Path, folder: Path, *, of: Path | None = None) -> None:
-    """Makes `folder` show the kernels: folders of its own, whose files are links; what is written replaces a link.
-
-    Args:
-        kernels: What was published.
-        folder: Where the links are made.
-        of: The module whose kernels are linked, as a path without suffix; those of all unless given.
-    """
+def link_all(kernels: Path, folder: Path) -> None:
+    """Makes `folder` show the kernels: folders of its own, whose files are links; what is written replaces a link."""
     for inner in os.scandir(kernels):
-        # Numba names a folder by the one that the source lies in, and a file by the source.
-        if of is not None and inner.name.rpartition("_")[0] != of.parent.name:
-            continue
         own = folder / inner.name
-        own.mkdir(exist_ok=True)
+        own.mkdir()
         for file in os.scandir(inner.path):
-            if of is None or file.name.startswith(f"{of.name}."):
-                os.symlink(file.path, f"{own}/{file.name}")  # noqa: PTH211 -- many, and a path takes longer to make
+            os.symlink(file.path, f"{own}/{file.name}")  # noqa: PTH211 -- many, and a path takes longer to make
 
 
 def is_temporary(folder: str) -> bool:

@@ -190,6 +190,21 @@ def test_prepared_kernels__each_of_many_processes_sees_all_of_one_publication(
     assert not list(read_only_package.glob("vcfrag-kernels-*")), "the folders of links go with their processes"
 
 
+def test_prepared_kernels__processes_of_a_process_see_all_of_them(read_only_package: Path, tmp_path: Path) -> None:
+    """Also those of modules that it imports itself later, or never."""
+    kernels = write_kernels(tmp_path / "kernels", "a")
+    (kernels / "phasing_2").mkdir()
+    (kernels / "phasing_2" / "chains.1.nbc").write_text("a")
+    finish(start(PUBLISH, read_only_package, str(kernels)))
+    first = (
+        "import subprocess, sys\nfrom vcfrag_core import kernel_cache\nkernel_cache.provide()\n"
+        "print(subprocess.run([sys.executable, '-c', sys.argv[1]], capture_output=True, text=True).stdout)\n"
+        "import vcfrag_core.search.select\n"
+    )
+    _, _, shown = json.loads(finish(start(first, read_only_package, LOOK)))
+    assert len(shown) == 41
+
+
 def test_prepared_kernels__who_is_killed_leaves_a_folder_that_the_next_one_removes(
     read_only_package: Path, tmp_path: Path
 ) -> None:
@@ -222,18 +237,6 @@ def test_prepared_kernels__what_a_process_compiles_stays_out_of_them(tmp_path: P
     (own / "new").replace(own / "search_1" / "select.0.nbc")
     assert (prepared / "search_1" / "select.0.nbc").read_text() == "published"
     assert (own / "search_1" / "select.1.nbc").read_text() == "published"
-
-
-def test_prepared_kernels__those_of_a_module_are_linked_alone(tmp_path: Path) -> None:
-    prepared, own = write_kernels(tmp_path / "prepared", "published"), tmp_path / "own"
-    for inner, name in (("search_1", "selected.f-1.nbi"), ("panel_1", "select.f-1.nbi")):
-        (prepared / inner).mkdir(exist_ok=True)
-        (prepared / inner / name).touch()
-    own.mkdir()
-    kernel_cache.link_all(prepared, own, of=Path("vcfrag_core/search/select"))
-    assert sorted(own.glob("*/*")) == sorted(own / "search_1" / f"select.{n}.nbc" for n in range(40))
-    kernel_cache.link_all(prepared, own, of=Path("vcfrag_core/panel/select"))
-    assert (own / "panel_1" / "select.f-1.nbi").exists()
 
 
 def test_kernel_modules__are_those_that_compile_kernels(repository: Path) -> None:

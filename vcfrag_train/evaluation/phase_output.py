@@ -23,6 +23,12 @@ _SHOWN = {
     "blockwise_error": "blockwise error",
 }
 
+_MEANING = (
+    "A switch: a heterozygote lies to the one before otherwise than in the truth. A flip: two switches around one"
+    " heterozygote, which is turned alone. Blockwise error: heterozygotes on the wrong haplotype of the whole contig, as"
+    " its two haplotypes fit best. Intervals are of the bootstrap over samples."
+)
+
 
 def print_phase(evaluation: PhaseEvaluation, console: Console) -> None:
     """Prints a row for each file."""
@@ -37,7 +43,7 @@ def print_phase(evaluation: PhaseEvaluation, console: Console) -> None:
     table.add_column("file", no_wrap=True)
     first = evaluation.methods[0].name
     for title in (*_SHOWN.values(), "switches", f"switch error of {first} against it"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")
     for method in evaluation.methods:
         cells = [_rate(method.rates[name]) for name in _SHOWN]
         against = "" if method is evaluation.methods[0] else percent(method.change["switch_error"])
@@ -79,7 +85,7 @@ def as_html(evaluation: PhaseEvaluation) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font-family:sans-serif;max-width:60rem;margin:2rem auto}td,th{padding:.3rem .8rem;"
         "text-align:right;white-space:pre-line}td:first-child,th:first-child{text-align:left}</style>"
-        f"<h1>{title}</h1><table><tr>{titles}</tr>{rows}</table>{switches_along(evaluation)}</html>\n"
+        f"<h1>{title}</h1><p>{_MEANING}</p><table><tr>{titles}</tr>{rows}</table>{switches_along(evaluation)}</html>\n"
     )
 
 

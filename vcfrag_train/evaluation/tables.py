@@ -50,7 +50,9 @@ def by_bin_table(evaluation: Evaluation, metric: str) -> Table:
     table.add_column("method", no_wrap=True)
     shown = _filled_groups(evaluation)
     for g in shown:
-        table.add_column(f"{evaluation.groups[g].label}\nn={evaluation.groups[g].n_sites:,}", justify="right")
+        table.add_column(
+            f"{evaluation.groups[g].label}\nn={evaluation.groups[g].n_sites:,}", justify="right", overflow="fold"
+        )
     for method in evaluation.methods:
         table.add_row(method.name, *(number(method.metrics[metric][g].value) for g in shown))
     return table
@@ -64,7 +66,7 @@ def change_table(evaluation: Evaluation) -> Table:
     table.add_column("against", no_wrap=True)
     shown = _filled_groups(evaluation)
     for g in shown:
-        table.add_column(evaluation.groups[g].label, justify="right")
+        table.add_column(evaluation.groups[g].label, justify="right", overflow="fold")
     for difference in evaluation.differences:
         if difference.metric == "aggregate_r2" and difference.population == EVERYONE:
             table.add_row(difference.against, *(percent(difference.error_change[g]) for g in shown))
@@ -76,7 +78,7 @@ def overview_table(evaluation: Evaluation) -> Table:
     table = Table(title="over all hidden sites", title_justify="left")
     table.add_column("method", no_wrap=True)
     for title in (*SHOWN.values(), "GP calibration error", "est. / true r²: correlation"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", overflow="fold")
     for method in evaluation.methods:
         table.add_row(method.name, *(number(method.metrics[name][-1].value) for name in SHOWN), *_calibration(method))
     return table

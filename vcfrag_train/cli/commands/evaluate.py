@@ -14,18 +14,26 @@ from vcfrag_train.cli import options
 def command(
     imputed: Annotated[
         list[str],
-        typer.Option(help="Imputed (or phased) VCF or BCF, as FILE or NAME=FILE; repeat it to compare several."),
+        typer.Option(
+            help="Imputed (or phased) VCF or BCF, no BGEN or PGEN, as FILE or NAME=FILE; repeat it to compare several."
+        ),
     ],
-    truth: Annotated[Path | None, typer.Option(help="VCF or BCF with the true genotypes of the same samples.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="VCF or BCF with the true genotypes of the same samples. Needed without --phase."),
+    ] = None,
     panel: Annotated[
         list[str] | None,
         typer.Option(
             help="Reference panel, also a prepared one, or several files, a folder or a pattern with {contig} in it;"
-            " its frequencies bin the sites."
+            " its frequencies bin the sites. Needed without --phase."
         ),
     ] = None,
     typed: Annotated[
-        Path | None, typer.Option(help="Typed sites: the target (VCF, BCF or PLINK), or a table chrom, pos, ref, alt.")
+        Path | None,
+        typer.Option(
+            help="Typed sites: the target (VCF, BCF or PLINK), or a table chrom, pos, ref, alt. Needed without --phase."
+        ),
     ] = None,
     phase: Annotated[
         Path | None,

@@ -42,7 +42,8 @@ def build(
             reporter.stage(f"reading {contig}: {n_sites:,} sites")
 
         entries = build_prepared(out, files, kept, threads=threads, progress=progress)
-    typer.echo(f"wrote {out}: {sum(entry.n_sites for entry in entries)} sites in {len(entries)} stretches")
+    stretches = f"{len(entries)} stretch" + "es" * (len(entries) != 1)
+    typer.echo(f"wrote {out}: {sum(entry.n_sites for entry in entries)} sites in {stretches}")
 
 
 @app.command("show")

@@ -37,10 +37,15 @@ def command(
         made = plan(config, cut, reporter)
     seconds = sum(chunk.seconds for chunk in made.chunks)
     memory = max(chunk.memory_bytes for chunk in made.chunks)
+    last = len(made.chunks) - 1
+    chunks = f"{last + 1} chunks (0 to {last})" if last else "1 chunk (0)"
+    stretches = f"{len(made.stretches)} contig" + "s" * (len(made.stretches) != 1)
+    cost = f"about {_duration(seconds)} of one core, {memory / 1e9:.2g} GB each"
+    numbers = f"0-{last}" if last else "0"
     typer.echo(
-        f"wrote {manifest}: {len(made.chunks)} chunks (0 to {len(made.chunks) - 1}) of {len(made.stretches)} contigs"
-        f" for {len(made.samples)} samples; about {_duration(seconds)} of one core, {memory / 1e9:.2g} GB each;"
-        f" {job_folder(manifest)} goes with it"
+        f"wrote {manifest}: {chunks} of {stretches} for {len(made.samples)} samples; {cost};"
+        f" {job_folder(manifest)} goes with it\n"
+        f"next: `vcfrag run-chunk {manifest} {numbers}`, by one process or several, then `vcfrag merge {manifest}`"
     )
 
 

@@ -54,7 +54,7 @@ def along_genome(summary: JobSummary) -> str:
         for axes, (contig, stretches) in zip(rows, contigs.items(), strict=True):
             at, values = _along(stretches)
             axes.plot(at, values, color=look(0).colour, drawstyle="steps-mid", marker=".", markersize=2)
-            axes.set(ylim=(-0.02, 1.02), ylabel=contig)
+            axes.set(ylim=(-0.02, 1.02), ylabel=f"r², {contig}")
         rows[-1].set_xlabel("position, Mb")
         return as_svg(figure, "job-along")
 

@@ -25,8 +25,8 @@ _SHOWN = {
 
 _MEANING = (
     "A switch: a heterozygote lies to the one before otherwise than in the truth. A flip: two switches around one"
-    " heterozygote, which is turned alone. Blockwise error: heterozygotes on the wrong haplotype of the whole contig, as"
-    " its two haplotypes fit best. Intervals are of the bootstrap over samples."
+    " heterozygote, which is turned alone. Blockwise error: heterozygotes on the wrong haplotype of the whole contig,"
+    " as its two haplotypes fit best. Intervals are of the bootstrap over samples."
 )
 
 

@@ -11,23 +11,20 @@ from __future__ import annotations
 
 import array
 import collections
-import contextlib
 import dataclasses
 import functools
 import itertools
 import math
 import re
 import warnings
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.files.tables.plain_numbers import PlainTable
-from vcfrag_core.files.tables.text import file_state, numbered_lines, whole_text
+from vcfrag_core.files.tables.text import file_state, numbered_lines
 from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap, GeneticMapWarning
@@ -47,7 +44,6 @@ _MAX_CM_PER_MB_OF_PIECE = 10_000.0
 
 # So many lines tell which of two columns names the contig, where no header does.
 _LINES_THAT_TELL: Final = 10_000
-_MAX_POSITION: Final = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,22 +63,6 @@ class _Lines:
         self.numbers, self.positions, self.cm = array.array("q"), array.array("q"), array.array("d")
         # The first line that is unusable, and why; it matters where its contig is asked for.
         self.fault: tuple[int, str] | None = None
-
-    @classmethod
-    def of(cls, table: PlainTable, columns: _Columns, header_lines: int) -> Self:
-        """Those of a table that has one contig, below a header or none.
-
-        Raises:
-            ValueError: It has several, or something else than plain numbers.
-        """
-        positions, cm = table.whole(columns.position), table.decimal(columns.cm)
-        if int(positions.max()) >= _MAX_POSITION:
-            raise ValueError("no position")
-        lines = cls()
-        lines.numbers.frombytes((table.numbers + header_lines).tobytes())
-        lines.positions.frombytes(positions.tobytes())
-        lines.cm.frombytes(cm.tobytes())
-        return lines
 
     def add(self, number: int, fields: Sequence[str], columns: _Columns) -> None:
         """Takes a line; after one that is unusable it takes none."""
@@ -140,16 +120,12 @@ def _read(path: str | Path) -> dict[str | None, _Lines]:
 @functools.lru_cache(maxsize=1)
 def _parse(path: str | Path, state: tuple[int, ...]) -> dict[str | None, _Lines]:
     lines = numbered_lines(path, GeneticMapError)
-    head = list(itertools.islice(lines, 1))
+    head = list(itertools.islice(lines, _LINES_THAT_TELL))
     if not head:
         raise GeneticMapError("the file is empty", path=path)
     first = head[0][1].split()
     has_header = not any(_is_number(field) for field in first)
-    if not has_header:
-        head += itertools.islice(lines, _LINES_THAT_TELL - 1)
     columns = _named_columns(path, first) if has_header else _known_columns(path, [row.split() for _, row in head])
-    with contextlib.suppress(ValueError, OSError, EOFError, zlib.error):
-        return _at_once(path, columns, head[0][0] if has_header else 0)
     there: dict[str | None, _Lines] = collections.defaultdict(_Lines)
     for number, line in itertools.chain(head[has_header:], lines):
         fields = line.split()
@@ -159,18 +135,6 @@ def _parse(path: str | Path, state: tuple[int, ...]) -> dict[str | None, _Lines]
     if not there:
         raise GeneticMapError("there is nothing after the header", path=path)
     return dict(there)
-
-
-def _at_once(path: str | Path, columns: _Columns, header_lines: int) -> dict[str | None, _Lines]:
-    """The lines of a file of one contig and plain numbers.
-
-    Raises:
-        ValueError: It is none; line by line it is told what is wrong, if anything is.
-        OSError, EOFError, zlib.error: It cannot be read.
-    """
-    table = PlainTable(whole_text(path).split(b"\n", header_lines)[header_lines], columns.n_fields)
-    contig = None if columns.contig is None else table.word(columns.contig)
-    return {contig: _Lines.of(table, columns, header_lines)}
 
 
 def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
@@ -273,7 +237,7 @@ def _assembled(path: str | Path, lines: _Lines, contig: str) -> GeneticMap:
 
 def _position(field: str) -> int:
     value = int(field)
-    if abs(value) >= _MAX_POSITION:
+    if abs(value) >= 1 << 31:
         raise ValueError("no position")
     return value
 

@@ -27,9 +27,10 @@ def numbered_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[
     """
     path = Path(path)
     try:
+        with path.open("rb") as file:
+            is_gzipped = file.read(2) == b"\x1f\x8b"
         # A byte order mark, as some editors put it first, says nothing.
-        code = "utf-8-sig"
-        with gzip.open(path, "rt", encoding=code) if _is_gzipped(path) else path.open(encoding=code) as lines:
+        with gzip.open(path, "rt", encoding="utf-8-sig") if is_gzipped else path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
@@ -39,18 +40,3 @@ def numbered_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[
         raise error("the file is damaged or ends early", path=path) from fault
     except OSError as fault:
         raise error(f"cannot be read: {fault.strerror}", path=path) from fault
-
-
-def whole_text(path: str | Path) -> bytes:
-    """The text as bytes.
-
-    Raises:
-        OSError, EOFError, zlib.error: The file cannot be opened or decompressed.
-    """
-    with gzip.open(path) if _is_gzipped(Path(path)) else Path(path).open("rb") as file:
-        return file.read()
-
-
-def _is_gzipped(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"

@@ -139,6 +139,7 @@ def test_fault_of_ours__is_one_line_and_keeps_its_traceback_for_debug(
         ),
         (OSError(errno.EROFS, "Read-only file system", "x"), "error [SYSTEM]: x: Read-only file system; name outputs"),
         (PermissionError(errno.EACCES, "Permission denied", "p"), "error [SYSTEM]: p: Permission denied; look at who"),
+        (type("MisconfigurationException", (Exception,), {})("no GPU"), "error [CONFIG]: trainer: no GPU"),
         (RuntimeError("Symlink loop from 'a.vcf'"), "error [SYSTEM]: a.vcf: a link that leads to itself"),
         (MemoryError("of 3 GiB"), "error [MEMORY]: there is not enough memory for this (of 3 GiB)"),
     ],

@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from vcfrag_core.types import BoolArray, IntArray
+
 NCBI36, GRCH37, GRCH38, T2T_CHM13 = "NCBI36", "GRCh37", "GRCh38", "T2T-CHM13"
 BUILDS: Final = (GRCH37, GRCH38, NCBI36, T2T_CHM13)
 
@@ -83,10 +85,11 @@ def stretches_of_x(build: str) -> tuple[Stretch, Stretch, Stretch]:
     )
 
 
-def is_sex_linked(position: int, build: str) -> bool:
-    """Whether a position of X lies beyond its pseudo-autosomal regions."""
+def is_sex_linked(positions: IntArray, build: str) -> BoolArray:
+    """(n,) which positions of X lie beyond its pseudo-autosomal regions."""
     _, rest, _ = stretches_of_x(build)
-    return rest.start <= position <= (rest.stop or position)
+    after = positions >= rest.start
+    return after if rest.stop is None else after & (positions <= rest.stop)
 
 
 def lift_over_command(source: str, target: str, name: str) -> str:

@@ -114,8 +114,7 @@ def _records(calls: TargetCalls, ploidy: Ploidy) -> TargetRecords:
 def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[I64Array, SexReport]:
     """(S,) haplotypes of each sample, and who is told to be what."""
     s = len(calls.samples)
-    if not _is_sex_linked(calls, panel):
-        _refuse_men_without_build(calls, panel, sexes)
+    if not _is_sex_linked(calls, panel, sexes):
         return np.full(s, 2 if panel.ploidy.is_diploid else 1), SexReport()
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
@@ -127,35 +126,42 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
     )
 
 
-def _is_sex_linked(calls: TargetCalls, panel: Panel) -> bool:
-    """Whether men have one haplotype and women two."""
+def _is_sex_linked(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> bool:
+    """Whether men have one haplotype and women two.
+
+    Raises:
+        TargetError: The panel is of X, on both sides of a pseudo-autosomal region's end at which nothing cut it, and
+            some targets are men.
+    """
     known = meaning(panel.contig)
     is_mixed = bool(panel.ploidy.is_haploid.any()) and not bool(panel.ploidy.is_haploid.all())
     if is_mixed or known is None or known.chromosome != "X":
         return is_mixed
-    if build := _build(calls, panel):
-        return is_sex_linked(int(panel.positions[panel.n_sites // 2]), build)
-    ends = {is_sex_linked(int(position), build) for position in panel.positions[[0, -1]] for build in BUILDS}
-    if len(ends) == 1:
-        return ends.pop()
-    return not panel.ploidy.is_diploid or bool(_one_allele(calls).any())
+    told = told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
+    builds = BUILDS if told is None else (told,)
+    by_build = np.stack([is_sex_linked(panel.positions, build) for build in builds])
+    if not by_build.all(axis=0).any():
+        return False
+    if by_build.any(axis=0).all():
+        return True
+    if panel.ploidy.is_diploid:
+        beyond = np.stack([is_sex_linked(calls.positions, build) for build in builds])
+        _refuse_men(calls, panel, sexes, np.asarray(beyond.all(axis=0)))
+    return not panel.ploidy.is_diploid
 
 
-def _build(calls: TargetCalls, panel: Panel) -> str | None:
-    return told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
-
-
-def _refuse_men_without_build(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> None:
-    """Refuses to take given men of X for diploid where the ends of its pseudo-autosomal regions are not known."""
-    known = meaning(panel.contig)
-    men = [name for name in calls.samples if sexes.get(name) is Sex.MALE]
-    if not men or known is None or known.chromosome != "X" or _build(calls, panel) is not None:
-        return
-    middle = panel.positions[panel.n_sites // 2]
-    if any(all(is_sex_linked(int(p), build) for build in BUILDS) for p in (*panel.positions[[0, -1]], middle)):
+def _refuse_men(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex], beyond: BoolArray) -> None:
+    """Refuses men, given or written with one allele at the (n,) records `beyond`, where X was not cut."""
+    lone = _one_allele(calls, beyond)
+    if calls.build is not None:
+        # Of a human X; in other species all of a stretch may be alike.
+        lone |= heterozygosity(calls.select(beyond), panel) <= MAX_SHARE_OF_MEN
+    men = [name for name, one in zip(calls.samples, lone.tolist(), strict=True) if one or sexes.get(name) is Sex.MALE]
+    if men:
         raise TargetError(
-            "is given as a man, and neither panel nor targets tell the build, nor do men of the panel show where"
-            f" {panel.contig}'s pseudo-autosomal regions end; give the contig its length (`bcftools reheader --fai`)",
+            "is a man, and neither the panel's header tells the build, nor do men of the panel show where"
+            f" {panel.contig}'s pseudo-autosomal regions end; give the panel's contig its length (`bcftools reheader"
+            " --fai`)",
             path=panel.source,
             sample=men[0],
         )
@@ -193,9 +199,9 @@ def _by_heterozygosity(calls: TargetCalls, name: str, share: float) -> Sex:
     )
 
 
-def _one_allele(calls: TargetCalls) -> BoolArray:
-    """(S,) samples whose calls are of one allele, or of one and a missing one, most of the time."""
-    first, second = calls.alleles[:, :, 0], calls.alleles[:, :, 1]
+def _one_allele(calls: TargetCalls, at: BoolArray | slice = slice(None)) -> BoolArray:
+    """(S,) samples whose calls, at some records, are of one allele, or of one and a missing one, most of the time."""
+    first, second = calls.alleles[at, :, 0], calls.alleles[at, :, 1]
     one = (first >= 0) ^ (second >= 0)
     both = (first >= 0) & (second >= 0)
     return np.asarray(one.sum(axis=0) > both.sum(axis=0))

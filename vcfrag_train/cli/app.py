@@ -128,6 +128,9 @@ def _leave_with(error: Exception) -> NoReturn:
         _leave("MEMORY", f"there is not enough memory for this ({error}); impute fewer samples at a time, or --region")
     if isinstance(error, OSError) and error.errno is not None:
         _leave("SYSTEM", _system_words(error))
+    if type(error).__name__ == "MisconfigurationException":
+        # Lightning's, which is not imported for its name.
+        _leave("CONFIG", f"trainer: {error}")
     if isinstance(error, RuntimeError) and str(error).startswith(_LOOP):
         name = str(error).removeprefix(_LOOP).strip(" '\"")
         _leave("SYSTEM", f"{name}: a link that leads to itself")

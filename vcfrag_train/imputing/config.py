@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
+from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.outputs import BgenValues, OutputFormat, PgenValues, check_output, stem_of
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.tables.names import beside_record
@@ -125,6 +126,8 @@ class ImputeConfig:
         self._check_choice()
         if self.qc is not None and not self.qc.parent.is_dir():
             raise ConfigError(f"--qc {self.qc}: there is no folder {self.qc.parent}")
+        if self.qc is not None and PLACE in str(self.qc):
+            raise ConfigError(f"--qc {self.qc}: one table is written for all contigs; name it without {PLACE}")
         if self.qc is not None and self.qc.suffix == ".json":
             raise ConfigError(f"--qc {self.qc}: this is the table; the JSON summary is written beside it")
         if self.scratch is not None and not (self.scratch.is_dir() and os.access(self.scratch, os.W_OK | os.X_OK)):

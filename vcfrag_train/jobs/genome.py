@@ -16,6 +16,7 @@ from typing import Final
 from vcfrag_core.errors import ConfigError, ProgramError, ProvenanceMismatchError
 from vcfrag_core.files.atomic import remove_left_behind
 from vcfrag_core.files.lock import sole_writer
+from vcfrag_core.files.names import PLACE
 from vcfrag_train import extras
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.finished import input_states, mark_finished, what_is_done
@@ -163,6 +164,8 @@ def check_report(path: Path) -> None:
     Raises:
         ConfigError: It is not called .html, its folder does not exist, or the packages that it needs are not installed.
     """
+    if PLACE in str(path):
+        raise ConfigError(f"--report {path}: one page is written for all contigs; name it without {PLACE}")
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--report {path}: the name of a page ends in .html")
     extras.require("matplotlib", "jinja2")

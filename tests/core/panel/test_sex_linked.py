@@ -36,7 +36,7 @@ def panel_on_x(diploid: np.ndarray, length: int | None) -> Panel:
 @pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("length", [None, 5_799_896])
 def test_without_repeated_haplotypes__men_show_where_a_region_ends(build: str, length: int | None) -> None:
-    diploid = np.array([not is_sex_linked(position, build) for position in POSITIONS.tolist()])
+    diploid = ~is_sex_linked(POSITIONS, build)
     found = without_repeated_haplotypes(panel_on_x(diploid, length))
     told = without_repeated_haplotypes(panel_on_x(diploid, length_of("X", build)))
     assert [panel.ploidy.is_diploid for panel in found] == [panel.ploidy.is_diploid for panel in told]

@@ -196,8 +196,17 @@ def test_settle_haplotypes__given_men_are_refused_where_x_may_end_anywhere() -> 
     men, women = men_and_women()
     alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
     calls = dataclasses.replace(calls_of(alleles), positions=moved)
-    with pytest.raises(TargetError, match=r"T1.* is given as a man.*give the contig its length"):
+    with pytest.raises(TargetError, match=r"T1.* is a man.*give the panel's contig its length"):
         settle_haplotypes(calls, panel, {"T1": Sex.MALE})
+    # Those who have one allele beyond the region are men, too, whatever build the targets' file tells.
+    one = np.concatenate([CODINGS["one allele"](men), women], axis=1).astype(np.int8)
+    one[:20, :2, 1] = 1 - one[:20, :2, 0]
+    for build in (None, "GRCh38"):
+        haploid = dataclasses.replace(calls_of(one), positions=moved, build=build)
+        with pytest.raises(TargetError, match=r"T0.* is a man"):
+            settle_haplotypes(haploid, panel)
+    everybody, _ = settle_haplotypes(calls, panel)
+    assert everybody.ploidy.is_diploid
     inside = dataclasses.replace(panel, positions=(moved // 10).astype(np.int32))
     records, _ = settle_haplotypes(dataclasses.replace(calls, positions=inside.positions), inside, {"T1": Sex.MALE})
     assert records.ploidy.is_diploid

@@ -149,16 +149,20 @@ def cache_folder() -> Path:
     """$VCFRAG_CACHE_DIR, else `vcfrag` in $XDG_CACHE_HOME, else in ~/.cache."""
     if chosen := os.environ.get(CACHE_DIR_VARIABLE):
         return Path(chosen)
-    return user_cache() / "vcfrag"
+    return _usual_folder()
 
 
 def _make_private(folder: Path) -> None:
-    """A folder that only its owner may enter, if it is made here or is the usual one."""
+    """A folder that only its owner may enter, if it is made here or is the usual one; one that was named stays."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-    elif folder == cache_folder() and folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
+    elif folder == _usual_folder() and folder.stat().st_uid == os.geteuid() and folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
+
+
+def _usual_folder() -> Path:
+    return user_cache() / "vcfrag"
 
 
 def _key(path: Path, region: str | None, missing: MissingRule) -> Key:

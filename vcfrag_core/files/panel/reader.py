@@ -276,7 +276,10 @@ class _Records:
     def _start_contig(self, contig: str) -> None:
         if self.contig:
             names = name_contigs(self._reader.contigs_with_records())
-            raise InputError(f"several contigs ({names}); name one as the region", path=self._reader.path)
+            raise InputError(
+                f"several contigs ({names}); name one as the region, or take a file of it (`bcftools view --regions`)",
+                path=self._reader.path,
+            )
         self.contig = contig
 
     def _check_order(self, label: str, position: int) -> None:

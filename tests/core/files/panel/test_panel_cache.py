@@ -231,10 +231,22 @@ def test_load_panel__entries_are_their_owners_alone(vcf: Path, cache: Path) -> N
 
 
 def test_load_panel__the_usual_folder_is_made_private(vcf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VCFRAG_CACHE_DIR", str(cache))
-    cache.mkdir(mode=0o755)
+    monkeypatch.delenv("VCFRAG_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    usual = cache / "vcfrag"
+    usual.mkdir(parents=True, mode=0o755)
     load_panel(vcf)
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    assert stat.S_IMODE(usual.stat().st_mode) == 0o700
+
+
+def test_load_panel__a_folder_that_was_named_keeps_its_mode(
+    vcf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VCFRAG_CACHE_DIR", str(cache))
+    cache.mkdir()
+    cache.chmod(0o2775)
+    load_panel(vcf)
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o2775
 
 
 def test_load_panel__an_entry_of_an_earlier_version_that_all_could_read_is_removed(vcf: Path, cache: Path) -> None:

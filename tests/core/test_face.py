@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 
 import vcfrag_core as vc
 import vcfrag_train
-from vcfrag_core.errors import ProvenanceMissingError, RangeError, ShapeError, UnknownContigError
+from vcfrag_core.errors import PanelMismatchError, ProvenanceMissingError, RangeError, ShapeError, UnknownContigError
 from vcfrag_core.files.dosages import read_truth
 
 NOT_NEEDED = ["grpc", "google", "faiss", "torch", "vcfrag_proto", "vcfrag_indexd"]
@@ -143,6 +144,19 @@ def test_targets__arrays_in_without_files(panel: vc.Panel) -> None:
             observed=targets.observed,
             names=(vc.EXTERNAL,),
         )
+
+
+def test_targets__of_another_panel_are_refused(panel: vc.Panel) -> None:
+    """As many sites, on the same contig, but others."""
+    genetic_map = vc.read_map(FILES["map"], panel)
+    targets = vc.read_targets(FILES["array"], panel)
+    other = dataclasses.replace(panel, positions=panel.positions + np.int32(7))
+    with pytest.raises(PanelMismatchError, match="read for another panel"):
+        vc.Imputer(other, genetic_map).impute(targets)
+    with pytest.raises(PanelMismatchError, match="read for another panel"):
+        vc.Phaser(other, genetic_map).phase(targets)
+    with pytest.raises(PanelMismatchError, match="read for another panel"):
+        vc.Imputer(other, genetic_map).impute(vc.Phaser(panel, genetic_map).phase(targets))
 
 
 def test_read_targets__refuses_another_contig(panel: vc.Panel, tmp_path: Path) -> None:

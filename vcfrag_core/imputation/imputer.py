@@ -117,7 +117,7 @@ class Imputer:
         Raises:
             UnphasedError: Targets of unknown phase.
             RangeError: A window's context holds no observed site, or a target has no neighbour.
-            ShapeError: The targets are not those of the panel's sites.
+            ShapeError, PanelMismatchError: The targets are not those of the panel's sites.
         """
         if isinstance(targets, Phased):
             return self._integrated(targets)
@@ -147,6 +147,7 @@ class Imputer:
 
     def _fitted_to(self, targets: Targets) -> tuple[Self, ModelCheck | None]:
         """Under the rates that these targets ask for, unless they were given, and without a model that does no good."""
+        targets.require_panel(self.panel)
         if self._parameters is not None:
             return self, None
         cohort, n_targets = estimation_cohort(self.panel, targets)
@@ -154,8 +155,7 @@ class Imputer:
         rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
         fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
         check = None if self.corrector is None else check_model(fitted, left_out, n_targets)
-        fitted = fitted if check is None else check.applied(fitted)
-        return with_neighbours(fitted, rates, targets.observed), check
+        return with_neighbours(check.applied(fitted) if check else fitted, rates, targets.observed), check
 
     def method(self, observed: BoolArray) -> str:
         """The parameters and the model in force for this mask, in one line for records."""

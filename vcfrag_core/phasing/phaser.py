@@ -110,9 +110,11 @@ class Phaser:
                 are among them start from the phase that they have there.
 
         Raises:
+            PanelMismatchError: The targets were read for another panel.
             RangeError: Nothing is typed, more draws than are made, or a sample is of a group with the whole panel.
             MaskMismatchError: The targets who serve are typed at other sites.
         """
+        targets.require_panel(self.panel)
         parameters = self.parameters(targets.observed)
         if not 1 <= draws <= parameters.draws:
             raise RangeError(f"1 to {parameters.draws} draws can be kept, got {draws}")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcfrag_core.errors import RangeError, ShapeError, TargetError
+from vcfrag_core.errors import PanelMismatchError, RangeError, ShapeError, TargetError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.retrieval.queries import EXTERNAL, External
@@ -34,6 +34,7 @@ class Targets:
         phase_sets: (S, V) number of each heterozygote's phase set, UNPHASED where nobody knows which haplotype carries
             which allele and the order of the two says nothing. Phase is known within a set only; None where each
             sample has one.
+        panel_digest: Of the panel that they were read for; "" where they were not read for any.
     """
 
     samples: tuple[str, ...]
@@ -42,6 +43,7 @@ class Targets:
     observed: BoolArray
     names: tuple[str | External, ...]
     phase_sets: I32Array | None = None
+    panel_digest: str = ""
 
     __repr__ = repr_by_shape
 
@@ -57,6 +59,17 @@ class Targets:
             )
         if self.phase_sets is not None and self.phase_sets.shape != (len(self.samples), len(self.observed)):
             raise ShapeError(f"{len(self.samples)} samples: phase sets are {self.phase_sets.shape}")
+
+    def require_panel(self, panel: Panel) -> None:
+        """Refuses another panel than the one that they were read for: its sites are others, however many.
+
+        Raises:
+            PanelMismatchError: It is another.
+        """
+        if self.panel_digest and self.panel_digest != panel.digest:
+            raise PanelMismatchError(
+                f"the targets were read for another panel than {panel.source or panel.contig}; read them for this one"
+            )
 
     @classmethod
     def from_haplotypes(
@@ -137,4 +150,5 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
         observed=observed,
         names=records.ploidy.of_haplotypes(found.get(sample, EXTERNAL) for sample in records.samples),
         phase_sets=phase_sets,
+        panel_digest=panel.digest,
     )

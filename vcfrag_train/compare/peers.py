@@ -259,8 +259,11 @@ def _as_vcf_gz(job: _Job, path: Path, name: str) -> tuple[Path, tuple[Usage, ...
 def _indexed(job: _Job, path: Path) -> Path:
     if any(path.with_name(path.name + suffix).exists() for suffix in (".csi", ".tbi")):
         return path
-    copy = job.folder / path.name
-    shutil.copy(path, copy)
+    copy = job.folder / (path.name if path.name.endswith((".vcf.gz", ".bcf")) else f"{path.name}.vcf.gz")
+    if copy.name == path.name:
+        shutil.copy(path, copy)
+    else:
+        run_measured(["bcftools", "view", "-Oz", "-o", copy, path], log=job.log)
     run_measured(["bcftools", "index", "-f", copy], log=job.log)
     return copy
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import shutil
 import sys
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_run_peer__imputes_and_is_measured(peer: Peer, world: World, files: Worl
     hidden = world.hidden
     r2 = accuracy.aggregate_r2(got.dosage[hidden], world.copies[hidden], panel.alt_frequency()[hidden])
     assert r2 > 0.15  # the frequency alone is worth 0
+
+
+def test_run_peer__takes_targets_as_plain_text(world: World, files: WorldFiles, tmp_path: Path) -> None:
+    """Minimac4 asks for an index, which only a compressed file can have."""
+    need_bcftools()
+    peer = next(peer for peer in PEERS if peer.program == "minimac4")
+    if shutil.which(peer.program) is None:
+        pytest.skip(f"{peer.program} is not on the PATH")
+    plain = tmp_path / "plain.vcf"
+    plain.write_bytes(gzip.decompress(files.target.read_bytes()))
+    given = dataclasses.replace(peer_input(world, files), target=plain)
+    run = peers.run_peer(peer, given, tmp_path / "out.vcf.gz", threads=1)
+    rows = site_rows(world.reference.positions.tolist(), world.reference.refs, world.reference.alts)
+    assert read_imputed(run.output, "20", rows, sample_names(files.target)).found.all()
 
 
 def test_run_peer__keeps_the_log_of_a_failure(world: World, files: WorldFiles, tmp_path: Path) -> None:

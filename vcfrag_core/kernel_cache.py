@@ -1,9 +1,8 @@
 """Where compiled kernels are kept: those prepared for all jobs, numba's own places, or a folder of this process.
 
 `vcfrag compile` publishes a folder of kernels, whole and by one renaming. A process that finds one sees it through a
-folder of links of its own, those of a module from when it is imported on: it reads what was published and writes
-elsewhere, so that any number of jobs on a shared file system never write to one place, and what is installed may be
-read-only. Without one, kernels are kept beside the
+folder of links of its own: it reads what was published and writes elsewhere, so that any number of jobs on a shared
+file system never write to one place, and what is installed may be read-only. Without one, kernels are kept beside the
 source or in the user's cache, in a folder that goes by the sources of all of them: numba looks at the file of a kernel
 alone, and would go on with the old code of those that are compiled into it. It refuses to load a kernel that it can
 keep nowhere; then a folder of this process serves.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -21,6 +19,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from vcfrag_core.locks import take_lock
 
 NAME = "NUMBA_CACHE_DIR"
 # Every module that numba compiles a kernel of.
@@ -241,7 +241,7 @@ def _own_folder() -> Path:
         # Open until the process ends, in whatever way.
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         # Who cleared up at this moment took it for one that was left behind.
-        if _is_free(file) is not False and os.fstat(file).st_nlink:
+        if take_lock(file) is not False and os.fstat(file).st_nlink:
             return folder
         os.close(file)
 
@@ -252,21 +252,10 @@ def _clear_left_behind(place: Path) -> None:
         with contextlib.suppress(OSError):
             file = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             try:
-                if _is_free(file):
+                if take_lock(file):
                     shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(file)
-
-
-def _is_free(file: int) -> bool | None:
-    """Takes the lock of an open file and says whether nobody had it; None where the file system has no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _remove(folder: Path, process: int) -> None:

@@ -84,7 +84,7 @@ def test_kernels__of_changed_sources_are_kept_apart(changed: str, repository: Pa
     """Numba itself would go on with a kernel whose own file is as it was, and that calls one of the changed file."""
     package = tmp_path / "vcfrag_core"
     package.mkdir()
-    for name in ("kernel_cache.py", *kernel_cache.KERNEL_MODULES):
+    for name in ("kernel_cache.py", "locks.py", *kernel_cache.KERNEL_MODULES):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(repository / "vcfrag_core" / name, package / name)
     (package / "__init__.py").touch()

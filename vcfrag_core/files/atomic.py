@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from vcfrag_core.errors import OutputError
-from vcfrag_core.files.lock import take_lock
+from vcfrag_core.locks import take_lock
 
 # Who may read and write a file, as far as the process's mask lets them: everybody, or its owner.
 SHARED: Final = 0o666

@@ -1,33 +1,13 @@
-"""One writer at a time for what several runs would write to, and who of them still lives."""
+"""One writer at a time for what several runs would write to."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
 from vcfrag_core.errors import OutputError
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
-
-
-def take_lock(file: int) -> bool | None:
-    """Takes the lock of an open file, which is held until it is closed, or the process ends in whatever way.
-
-    Returns:
-        Whether it was free; None where the file system has no locks.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        return None
-    return True
+from vcfrag_core.locks import take_lock
 
 
 @contextlib.contextmanager

@@ -6,14 +6,13 @@ With two he would count twice in every frequency, and be found beside himself.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from vcfrag_core.errors import PloidyError
-from vcfrag_core.genome.builds import BUILDS, Stretch, stretches_of_x
+from vcfrag_core.genome.builds import BUILDS, Stretch, is_sex_linked, stretches_of_x
 from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.panel import bits as bit
@@ -63,14 +62,12 @@ def _stretches(panel: Panel) -> tuple[Stretch, ...]:
     """
     if build := told_build([(panel.contig, panel.contig_length, panel.positions)]):
         return stretches_of_x(build)
-    sex_linked = {build: _sites(panel, stretches_of_x(build)[1]) for build in BUILDS}
-    everywhere = functools.reduce(np.intersect1d, sex_linked.values())
-    inner = panel.select_sites(everywhere)
+    linked = {build: is_sex_linked(panel.positions, build) for build in BUILDS}
+    inner = panel.select_sites(np.flatnonzero(np.all(list(linked.values()), axis=0)))
     if _expected(inner) < MIN_EXPECTED or not (men := _equal_pairs(inner)).any():
         return (_WHOLE,)
-    by_width = sorted(BUILDS, key=lambda build: -len(sex_linked[build]))
-    for build in by_width:
-        if _equal_pairs(panel.select_sites(sex_linked[build]))[men].all():
+    for build in sorted(BUILDS, key=lambda build: -int(linked[build].sum())):
+        if _equal_pairs(panel.select_sites(np.flatnonzero(linked[build])))[men].all():
             return stretches_of_x(build)
     raise PloidyError(
         f"{men.sum()} samples have two equal haplotypes on most of {panel.contig}, as men, but not from the end of one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from vcfrag_core.targets.sites.duplicates import lend_calls
 from vcfrag_core.targets.sites.matching import check_build, match_records
 from vcfrag_core.targets.sites.site_tests import target_alleles, typed_phase_sets, without_calls
 from vcfrag_core.types import BoolArray, I8Array, I32Array, IntArray
+
+_ALLELES: Final = "target alleles are 0, 1 or -1 in an array of signed integers"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +51,8 @@ class Targets:
     __repr__ = repr_by_shape
 
     def __post_init__(self) -> None:
-        _refuse_other_types(self.alleles, self.observed)
+        _refuse_other_types(self.alleles, "i", _ALLELES)
+        _refuse_other_types(self.observed, "b", "what is observed is an array of booleans")
         n_queries = self.ploidy.n_haplotypes
         if len(self.samples) != self.ploidy.n_samples:
             raise ShapeError(f"{len(self.samples)} samples, ploidy of {self.ploidy.n_samples}")
@@ -82,7 +86,7 @@ class Targets:
         Raises:
             RangeError: An allele is not 0, 1 or -1.
         """
-        _refuse_other_types(alleles, np.zeros(0, dtype=np.bool_))
+        _refuse_other_types(alleles, "i", _ALLELES)
         if alleles.size and (int(alleles.min()) < -1 or int(alleles.max()) > 1):
             raise RangeError("target alleles are 0, 1 or -1")
         ploidy = Ploidy.of_rows(len(alleles), ploidy)
@@ -96,19 +100,15 @@ class Targets:
         )
 
 
-def _refuse_other_types(alleles: IntArray, observed: BoolArray) -> None:
-    """Refuses what would be cut to whole numbers, and what has no -1.
+def _refuse_other_types(array: IntArray | BoolArray, kind: str, what: str) -> None:
+    """Refuses what would be cut to whole numbers, what has no -1, and what is no array.
 
     Raises:
-        RangeError: Alleles are no signed integers, or what is observed no booleans.
+        RangeError: It is not of NumPy's kind wanted.
     """
-    for what, array, kind, wanted in (
-        ("target alleles are 0, 1 or -1", alleles, "i", "signed integers"),
-        ("what is observed is said", observed, "b", "booleans"),
-    ):
-        dtype = getattr(array, "dtype", None)
-        if dtype is None or dtype.kind != kind:
-            raise RangeError(f"{what} by an array of {wanted}, got {dtype or type(array).__name__}")
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or dtype.kind != kind:
+        raise RangeError(f"{what}, got {dtype or type(array).__name__}")
 
 
 def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = False, fix_flips: bool = False) -> Targets:

@@ -34,8 +34,10 @@ def expand(option: str, words: Sequence[str]) -> tuple[Path, ...]:
 
 def find_files(
     contigs: Sequence[str], panels: Sequence[Path], maps: Sequence[Path], region: str | None
-) -> tuple[dict[str, tuple[PanelSource, ...]], list[str]]:
-    """What is read for each contig of the targets, and the contigs that no panel has.
+) -> tuple[dict[str, tuple[PanelSource, ...]], list[str], list[str]]:
+    """What is read for each contig of the targets, the contigs that no panel has, and those that only panels have.
+
+    The last are told by indexes alone: a header may declare contigs without a record.
 
     Several files may each have a part of a contig, as X's pseudo-autosomal regions and the rest.
 
@@ -62,7 +64,9 @@ def find_files(
                     f" {source.contig}; give it one name (`bcftools annotate --rename-chrs`)"
                 )
         found[contig] = sources
-    return found, foreign
+    sure = (names for path, names in known.items() if is_indexed(path) or is_prepared(path))
+    others = [name for names in sure for name in names if contig_alias(name, contigs) is None]
+    return found, foreign, others
 
 
 def _refuse_unsure(contig: str, having: Sequence[Path]) -> None:
@@ -73,12 +77,6 @@ def _refuse_unsure(contig: str, having: Sequence[Path]) -> None:
             f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, or index {unsure[0]},"
             " whose header names it (`bcftools index`)"
         )
-
-
-def contigs_without_targets(contigs: Sequence[str], panels: Sequence[Path]) -> list[str]:
-    """The contigs that panels have records of, as far as an index tells, and targets none."""
-    sure = [path for path in panels if is_indexed(path) or is_prepared(path)]
-    return [name for path in sure for name in panel_contigs(path) if contig_alias(name, contigs) is None]
 
 
 def _map_of(contig: str, maps: Sequence[Path]) -> Path | None:

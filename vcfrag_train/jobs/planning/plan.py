@@ -33,7 +33,7 @@ from vcfrag_train.imputing.stretches import TargetStretch
 from vcfrag_train.jobs.manifest import Chunk, Manifest, Stretch, job_folder, output_of, write_manifest
 from vcfrag_train.jobs.maps import state_of, write_map
 from vcfrag_train.jobs.planning.forecast import memory_of, seconds_of
-from vcfrag_train.jobs.planning.inputs import contigs_without_targets, find_files
+from vcfrag_train.jobs.planning.inputs import find_files
 from vcfrag_train.jobs.room import needs_of_job
 from vcfrag_train.jobs.targets import StretchTargets, target_reference_file, write_targets
 from vcfrag_train.reporter import Reporter
@@ -136,7 +136,7 @@ def _planned(
     folder: Path,
 ) -> Manifest:
     """The manifest; its targets and maps are written to the folder."""
-    files, foreign = find_files([calls.contig for calls in targets], cut.panels, cut.maps, config.region)
+    files, foreign, others = find_files([calls.contig for calls in targets], cut.panels, cut.maps, config.region)
     for calls in targets:
         if calls.contig in foreign:
             reporter.say(report.add_foreign(calls))
@@ -144,7 +144,7 @@ def _planned(
         names = name_contigs([calls.contig for calls in targets])
         own = name_contigs([name for path in cut.panels for name in panel_contigs(path)])
         raise UnknownContigError(f"no panel has any of its contigs: {names}; they have {own}", path=targets[0].source)
-    if config.region is None and (others := contigs_without_targets([calls.contig for calls in targets], cut.panels)):
+    if config.region is None and others:
         reporter.say(f"the targets have no record on {name_contigs(others)} of the panel: nothing is imputed there")
     refuse_twice({contig: sources[0] for contig, sources in files.items()}, Path(targets[0].source))
     if len(cut.panels) == 1:

@@ -34,7 +34,7 @@ WRONG_ALLELES: Final = 1e-3
 CHILDREN: Final = 4
 STRANGERS: Final = 60
 # What a panel sample is to a target, by its name's first letter.
-SAME, MOTHER, SIBLING, OTHER = "the same person", "mother", "sibling", "niece, aunt or stranger"
+SAME, MOTHER, SIBLING, NIECE, STRANGER = "the same person", "mother", "sibling", "niece", "stranger"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,10 +140,10 @@ def true_relation(target: str, panel_sample: str) -> str:
     child, kind, number = int(target[1:]), panel_sample[0], int(panel_sample[1:])
     family = child // CHILDREN
     if kind == "D":
-        return SAME if number == child else SIBLING if number // CHILDREN == family else OTHER
+        return SAME if number == child else SIBLING if number // CHILDREN == family else STRANGER
     if number != family:
-        return OTHER
-    return {"M": MOTHER, "S": SIBLING}.get(kind, OTHER)
+        return STRANGER
+    return {"M": MOTHER, "S": SIBLING, "N": NIECE}[kind]
 
 
 def table(pairs: list[Likeness]) -> Mapping[tuple[str, Relation], int]:

@@ -1,8 +1,9 @@
-"""How two samples are related by their genotypes: the same person, parent and child, siblings, or strangers.
+"""How two samples are related by their genotypes: the same person, first or second degree, or strangers.
 
 The likelihood of a pair of unphased genotypes given how many alleles are shared by descent is that of Thompson
 (Ann Hum Genet 39, 173-188, 1975), with genotype errors. Along a contig siblings share neither, one or both alleles in
 long stretches: a hidden Markov model of the sharing from either parent (Lander and Green, PNAS 84, 2363-2367, 1987).
+Relatives of the second degree share one allele over half of it: half-siblings stand for all of them.
 So a short region can never tell a person from a sibling, however many sites it has. Relatives and strangers share more
 here and there, for about a centimorgan, through ancestors that nobody knows of: without that a mother and her child
 would be siblings who share both alleles wherever father and mother are alike.
@@ -41,11 +42,19 @@ class Relation(enum.StrEnum):
     SAME = "same_person"
     PARENT_CHILD = "parent_or_child"
     SIBLING = "sibling"
+    SECOND_DEGREE = "second_degree"
     STRANGER = "stranger"
     UNDECIDED = "not_decidable"
 
 
-_TESTED: Final = (Relation.SAME, Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER)
+# In the order of `log_likelihoods`.
+TESTED: Final = (
+    Relation.SAME,
+    Relation.PARENT_CHILD,
+    Relation.SIBLING,
+    Relation.SECOND_DEGREE,
+    Relation.STRANGER,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +69,7 @@ class Likeness:
         cm: Genetic length that they span.
         n_equal: Sites with equal genotypes.
         log_likelihoods: Of the genotypes of both under each relation, in the order same person, parent or child,
-            sibling, stranger; in nats.
+            sibling, second degree, stranger; in nats.
     """
 
     sample: str
@@ -92,10 +101,16 @@ class Likeness:
 
     @property
     def relation(self) -> Relation:
-        """The relation that is `DECISIVE_ODDS` times as likely as any other; undecided without one."""
-        first, second = sorted(self.log_likelihoods, reverse=True)[:2]
-        likeliest = _TESTED[self.log_likelihoods.index(first)]
-        told = first - second >= math.log(DECISIVE_ODDS) and (self.cm >= _MIN_CM or likeliest is Relation.STRANGER)
+        """The relation that is `DECISIVE_ODDS` times as likely as any other; undecided without one.
+
+        The second degree need only be less likely: who is of it shares an allele over all of 200 cM, or none, once in
+        200 times, so that less than most of a genome could tell nobody from it.
+        """
+        found = dict(zip(TESTED, self.log_likelihoods, strict=True))
+        likeliest = max(found, key=lambda relation: found[relation])
+        others = max(found[other] for other in found if other not in (likeliest, Relation.SECOND_DEGREE))
+        is_long_enough = self.cm >= _MIN_CM or likeliest is Relation.STRANGER
+        told = found[likeliest] - others >= math.log(DECISIVE_ODDS) and is_long_enough
         return likeliest if told else Relation.UNDECIDED
 
     @property
@@ -105,10 +120,10 @@ class Likeness:
 
     def log10_odds(self, relation: Relation) -> float:
         """Decimal logarithm of the odds of the same person against another relation."""
-        return (self.log_likelihoods[0] - self.log_likelihoods[_TESTED.index(relation)]) / math.log(10)
+        return (self.log_likelihoods[0] - self.log_likelihoods[TESTED.index(relation)]) / math.log(10)
 
     def __str__(self) -> str:
-        against = ", ".join(f"{self.log10_odds(other):+.1f} {other.replace('_', ' ')}" for other in _TESTED[1:])
+        against = ", ".join(f"{self.log10_odds(other):+.1f} {other.replace('_', ' ')}" for other in TESTED[1:])
         return (
             f"{self.sample} and {self.panel_sample}: {self.relation.replace('_', ' ')} ({self.concordance:.1%} of"
             f" {self.n_sites} genotypes equal over {self.cm:.3g} cM; log10 odds of the same person against {against})"
@@ -132,7 +147,7 @@ def sites_apart(cm: F64Array, informative: I64Array) -> I64Array:
 
 
 def log_likelihoods(copies: I8Array, others: I8Array, frequency: F64Array, cm: F64Array) -> F64Array:
-    """(P, 4) of each pair's genotypes under the four relations, in nats.
+    """(P, 5) of each pair's genotypes under the relations of `TESTED`, in nats.
 
     Args:
         copies: (P, M) ALT copies of the first sample of each pair; -1 missing.
@@ -149,7 +164,8 @@ def log_likelihoods(copies: I8Array, others: I8Array, frequency: F64Array, cm: F
     apart = np.diff(cm, prepend=cm[:1])
     same = np.log(emission[:, :, 2]).sum(axis=1)
     parent_child, strangers = (_shared_throughout(emission, apart, shared) for shared in (1, 0))
-    return np.stack([same, parent_child, _siblings(emission, apart), strangers], axis=1)
+    siblings, second_degree = _siblings(emission, apart), _half_siblings(emission, apart)
+    return np.stack([same, parent_child, siblings, second_degree, strangers], axis=1)
 
 
 def _emissions(copies: I8Array, others: I8Array, frequency: F64Array) -> F64Array:
@@ -193,9 +209,20 @@ def _shared_throughout(emission: F64Array, apart: F64Array, shared: int) -> F64A
 
 def _siblings(emission: F64Array, apart: F64Array) -> F64Array:
     """(P,) log likelihood of siblings: sharing from either parent changes twice a Morgan for each of two meioses."""
-    changes = 0.5 * (1 - np.exp(-4 * apart / 100))
-    moves = [_moves(change) for change in changes.tolist()]
+    moves = [_moves(change) for change in _changes(apart)]
     return _hidden(emission[:, :, [0, 1, 1, 2, 2, 2]], np.array([0.25, 0.5, 0.25]), moves, apart)
+
+
+def _half_siblings(emission: F64Array, apart: F64Array) -> F64Array:
+    """(P,) log likelihood of siblings who have one parent in common."""
+    moves = [np.array([[1 - change, change], [change, 1 - change]]) for change in _changes(apart)]
+    return _hidden(emission[:, :, [0, 1, 1, 2]], np.array([0.5, 0.5]), moves, apart)
+
+
+def _changes(apart: F64Array) -> list[float]:
+    """(M,) chance that the sharing from a parent changes since the site before."""
+    changes: list[float] = (0.5 * (1 - np.exp(-4 * apart / 100))).tolist()
+    return changes
 
 
 def _hidden(emission: F64Array, start: F64Array, moves: Sequence[F64Array], apart: F64Array) -> F64Array:

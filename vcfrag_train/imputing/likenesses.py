@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from vcfrag_core.targets.likeness import Likeness, Relation, total_likeness
+from vcfrag_core.targets.likeness import TESTED, Likeness, Relation, total_likeness
 from vcfrag_core.targets.people import likest_samples
 from vcfrag_core.types import F64Array
 from vcfrag_train.imputing.checks import CheckedTarget
@@ -57,10 +57,7 @@ def likeness_record(pair: Likeness) -> dict[str, object]:
         "sites": pair.n_sites,
         "cm": round(pair.cm, 3),
         "concordance": round(pair.concordance, 6),
-        "log10_odds_of_same_person": {
-            other.value: round(pair.log10_odds(other), 2)
-            for other in (Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER)
-        },
+        "log10_odds_of_same_person": {other.value: round(pair.log10_odds(other), 2) for other in TESTED[1:]},
     }
 
 

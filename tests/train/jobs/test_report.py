@@ -74,13 +74,13 @@ def test_summary__of_chunks_of_everybody(reported: tuple[Genome, JobSummary], tm
 
 def test_report__relatives_in_the_panel(reported: tuple[Genome, JobSummary]) -> None:
     _, summary = reported
-    odds = {"parent_or_child": -12.0, "sibling": -3.5, "stranger": 40.25}
+    odds = {"parent_or_child": -12.0, "sibling": -3.5, "second_degree": 7.1, "stranger": 40.25}
     pair = {"sample": "P41", "panel_sample": "P07", "relation": "parent_or_child", "contigs": ["20", "21"], "cm": 120.0}
     pair |= {"concordance": 0.75, "log10_odds_of_same_person": odds}
     samples = dataclasses.replace(summary.samples, relatives={"P41": "parent or child of panel sample P07"})
     page = render(dataclasses.replace(summary, samples=samples, qc={**summary.qc, "likeness": [pair]}))
     cells = re.sub(r"<[^>]+>", "\n", page).split("\n")
-    for cell in ("P07", "parent or child", "120", "75.00%", "-12.0", "-3.5", "+40.2"):
+    for cell in ("P07", "parent or child", "120", "75.00%", "-12.0", "-3.5", "+7.1", "+40.2"):
         assert cell in cells
     assert "parent or child of panel sample P07" in page
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.scoring.accuracy import GROUPS, N_BINS
-from vcfrag_core.targets.likeness import Relation
+from vcfrag_core.targets.likeness import TESTED, Relation
 from vcfrag_core.targets.records import MEANING, Reason
 from vcfrag_core.types import F64Array
 from vcfrag_train.jobs.report import plots
@@ -21,7 +21,6 @@ from vcfrag_train.jobs.report.summary import JobSummary, SampleSummary
 
 _TEMPLATE: Final = "job.html.j2"
 _MOST_SAMPLES: Final = 25
-_AGAINST: Final = (Relation.PARENT_CHILD, Relation.SIBLING, Relation.STRANGER)
 _LOW_CALL_RATE: Final = 0.95
 # Robust standard deviations beyond which a sample is named.
 _FAR: Final = 5.0
@@ -244,7 +243,7 @@ def _likeness(summary: JobSummary) -> Table:
             f"{len(pair['contigs'])}",
             f"{pair['cm']:.4g}",
             _share(pair["concordance"]),
-            *(f"{pair['log10_odds_of_same_person'][relation]:+.1f}" for relation in _AGAINST),
+            *(f"{pair['log10_odds_of_same_person'][relation]:+.1f}" for relation in TESTED[1:]),
         )
         for pair in pairs[:_MOST_SAMPLES]
     ]
@@ -254,7 +253,7 @@ def _likeness(summary: JobSummary) -> Table:
         " relative, or too like it to say. A relative is a good reference; in a comparison with a truth it must not be"
         f" one. Odds are decimal logarithms of the same person against each other relation.{more}"
     )
-    against = (f"against {relation.replace('_', ' ')}" for relation in _AGAINST)
+    against = (f"against {relation.replace('_', ' ')}" for relation in TESTED[1:])
     heads = ("sample", "panel sample", "relation", "contigs", "cM compared", "equal genotypes", *against)
     return Table("Relatives in the panel", note, heads, rows)
 

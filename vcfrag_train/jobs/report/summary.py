@@ -28,6 +28,7 @@ _RELATIVES: Final = {
     Relation.SAME: "the person",
     Relation.PARENT_CHILD: "parent or child",
     Relation.SIBLING: "sibling",
+    Relation.SECOND_DEGREE: "relative of the second degree",
 }
 
 

@@ -113,7 +113,7 @@ def evidence_bytes() -> Callable[[int], Callable[[], bytes]]:
             begun = copying_kernels.begin(observed, candidates, query, mismatch[None], switch[None])
             feature_kernels.copy_with_evidence(
                 *begun, words, candidates, query, mismatch, switch, left, fraction,
-                np.full(words.shape[1], 2**64 - 1, np.uint64), np.ones(n_sites, bool), 1e-3, 0.999, dosage,
+                np.full(words.shape[1], 2**64 - 1, np.uint64), np.ones(n_sites, bool), 1e-3, 1e-2, dosage,
                 best, before, after, np.packbits(query == 0, bitorder="little"), runs, effective,
             )  # fmt: skip
             return b"".join(a.tobytes() for a in (dosage, best, before, after, runs, effective))

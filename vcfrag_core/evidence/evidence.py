@@ -101,9 +101,32 @@ class Evidence:
         )
 
 
-def certain_dosage(observed_per_cm: float) -> float:
-    """Dosages nearer than this to 0 or 1 are left as they are, for data with so many observed sites per centimorgan."""
-    return CERTAIN_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else CERTAIN_WHERE_DENSE
+class Certain(NamedTuple):
+    """Dosages nearer than this to 0 or 1 are left as they are.
+
+    Attributes:
+        few: Where fewer than `kernels.FEW` candidates are effective at the observed site on the left.
+        many: Where more are.
+    """
+
+    few: float
+    many: float
+
+
+# The change of a genotype probability by the model, squared, of all that is left out is 1 % of all such changes
+# (docs/performance.md, *Imputing*).
+NOT_CORRECTED_WHERE_DENSE, NOT_CORRECTED_WHERE_SPARSE = Certain(1e-3, 7e-3), Certain(5e-3, 4e-2)
+
+
+def certain_in_training(observed_per_cm: float) -> Certain:
+    """What a model learns from leaves out, for data with so many observed sites per centimorgan."""
+    certain = CERTAIN_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else CERTAIN_WHERE_DENSE
+    return Certain(certain, certain)
+
+
+def certain_in_imputation(observed_per_cm: float) -> Certain:
+    """What is not corrected, for data with so many observed sites per centimorgan."""
+    return NOT_CORRECTED_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else NOT_CORRECTED_WHERE_DENSE
 
 
 class OtherWay(NamedTuple):
@@ -150,7 +173,7 @@ def gather_evidence(
     shown_frequency: F32Array | None = None,
     n_candidates: int,
     length_factor: float = 1.0,
-    certain: float = CERTAIN_WHERE_DENSE,
+    certain: Certain | None = None,
     copy_otherwise: bool = True,
     n_described: int | None = None,
     called_too: bool = True,
@@ -174,7 +197,7 @@ def gather_evidence(
         wanted: (L,) sites of interest: those that are not observed.
         n_candidates: T.
         length_factor: What genetic lengths are multiplied by in the features.
-        certain: Dosages nearer than this to 0 or 1 are left out.
+        certain: Dosages nearer than this to 0 or 1 are left out; those nearer than `CERTAIN_WHERE_DENSE` unless given.
         copy_otherwise: Whether to copy in the `other_ways`, too; without, their features are NaN, for who makes them.
         n_described: So many of the first queries are described at all their uncertain sites, the others only where
             none of these has nearly their dosage (`nearest_of`); all are unless given.
@@ -195,8 +218,8 @@ def gather_evidence(
         shown_frequency = np.broadcast_to(frequency[problem.sites.sites].astype(np.float32), (n_queries, length))
     reading = _Reading(
         problem, ploidy.partner_of, weights, switch, cm, frequency, wanted, shown_frequency,
-        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, length_factor, certain, copy_otherwise,
-        called_too,
+        np.broadcast_to(changes, (n_queries, 2, length)), n_candidates, length_factor,
+        certain or Certain(CERTAIN_WHERE_DENSE, CERTAIN_WHERE_DENSE), copy_otherwise, called_too,
     )  # fmt: skip
     dosage = np.empty((n_queries, length), dtype=np.float32)
     made: dict[int, _Part] = {}
@@ -254,14 +277,14 @@ class _Reading:
         changes: F32Array,
         n_candidates: int,
         length_factor: float,
-        certain: float,
+        certain: Certain,
         copy_otherwise: bool,
         called_too: bool,
     ) -> None:
         self.problem, self.wanted, self.shown_frequency, self.changes = problem, wanted, shown_frequency, changes
         self.partners, self.n_candidates, self.called_too = partners, n_candidates, called_too
         # As single precision has them, so that comparing with them is the same in any precision.
-        self.least, self.most = float(np.float32(certain)), float(np.float32(1 - certain))
+        self.certain = Certain(*(float(np.float32(bound)) for bound in certain))
         sites = problem.sites
         self.mismatch, self.switch = np.exp(-weights), switch
         self.site_cm, self.observed_cm = length_factor * cm[sites.sites], length_factor * cm[sites.observed]
@@ -288,12 +311,12 @@ class _Reading:
         )
         kernels.copy_with_evidence(
             states, checkpoints[:1], problem.words, problem.candidates[q], called, self.mismatch, self.switch,
-            sites.left, sites.fraction, problem.asked(q, called_too=self.called_too), self.wanted, self.least,
-            self.most, dosage, best, before, after, np.packbits(homozygous, bitorder="little"), runs, effective,
+            sites.left, sites.fraction, problem.asked(q, called_too=self.called_too), self.wanted,
+            *self.certain, dosage, best, before, after, np.packbits(homozygous, bitorder="little"), runs, effective,
         )  # fmt: skip
         if not self.called_too:
             problem.put_calls(q, dosage)
-        chosen = np.flatnonzero(self.wanted & (dosage >= self.least) & (dosage <= self.most))
+        chosen = self._uncertain(dosage, effective)
         if others is not None:
             chosen = chosen[~nearest_of(dosage[chosen], others[:, chosen])[1]]
         candidates = np.empty((len(chosen), t, len(CANDIDATE_FEATURES)), dtype=np.float32)
@@ -304,9 +327,16 @@ class _Reading:
         of_sites = self._sites(q, dosage, chosen, effective)
         if len(chosen):
             _copy_otherwise(problem, q, self.ways, (states, checkpoints[1:]), chosen, of_sites[:, FIRST_VARIANT:])
-        used = effective > 0
+        used = best[:, 0] >= 0
         mass = float(before[used].sum(axis=1).mean()) if used.any() else float("nan")
         return _Part(chosen, candidates, of_sites, mass)
+
+    def _uncertain(self, dosage: F32Array, effective: F32Array) -> I64Array:
+        """The wanted sites whose dosage is neither near 0 nor near 1."""
+        apart = np.minimum(dosage, 1 - dosage)
+        some = np.flatnonzero(self.wanted & (apart >= self.certain.few))
+        few = effective[self.problem.sites.left[some]] < kernels.FEW
+        return some[few | (apart[some] >= self.certain.many)]
 
     def _information(self, q: int) -> F64Array:
         """(M + 1,) running sum of -log of the frequency of the query's alleles."""

@@ -28,6 +28,9 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array
 
 NEARBY_SITES = 24
 STRETCH = 64
+# Where fewer candidates are effective, one of them says nearly all there is, and a dosage near 0 or 1 is less sure than
+# where many agree.
+FEW = 2.0
 # So many running sums are taken side by side.
 SUMS = 4
 
@@ -167,6 +170,17 @@ def _squares(values: FloatArray, scale: float) -> float:
     return total
 
 
+@leaf
+def _apart(dosage: FloatArray, wanted: BoolArray, begin: int, end: int) -> float:
+    """How far that wanted dosage of sites [begin, end) is from 0 and 1 which is farthest; -1 where none is wanted."""
+    one = dosage.dtype.type(1)
+    apart = -one
+    for i in range(begin, end):
+        if wanted[i]:
+            apart = max(apart, min(dosage[i], one - dosage[i]))
+    return float(apart)
+
+
 @numba.njit(cache=True, nogil=True)
 def copy_with_evidence(
     states: U8Array,
@@ -180,8 +194,8 @@ def copy_with_evidence(
     fraction: FloatArray,
     asked: U64Array,
     wanted: BoolArray,
-    least: float,
-    most: float,
+    certain: float,
+    certain_among_many: float,
     dosage: FloatArray,
     best: I32Array,
     before: F32Array,
@@ -198,7 +212,8 @@ def copy_with_evidence(
         words, candidates, query, mismatch, switch, left, fraction, dosage: As for `copy_dosage`.
         asked: (ceil(L / 64),) bits of the sites whose dosage is asked for, the wanted ones among them.
         wanted: (L,) sites of interest.
-        least, most: A wanted site is uncertain where its dosage lies in [least, most].
+        certain, certain_among_many: A wanted site is uncertain where its dosage is at least so far from 0 and 1, where
+            fewer than `FEW` candidates are effective, and where more are.
         best: (M, T) filled with the panel rows of largest posterior at m and m + 1 together; -1 where there are fewer.
         before: (M, T) their posterior at m.
         after: (M, T) their posterior at m + 1 (at m for the last).
@@ -245,11 +260,10 @@ def copy_with_evidence(
                 words, candidates, asked, turned, bits, at, end, fraction, rows, i - first, scale, following,
                 after_scale, places, sums, dosage,
             )  # fmt: skip
-            uncertain = False
-            for site in range(at, end):
-                uncertain |= wanted[site] and least <= dosage[site] <= most
-            if uncertain:
+            apart = _apart(dosage, wanted, at, end)
+            if apart >= certain:
                 effective[i] = 1 / _squares(row, scale)
+            if apart >= (certain if effective[i] < FEW else certain_among_many):
                 after_row = rows[following][:k]
                 _together(row, scale, after_row, after_scale, score)
                 largest(score, bound_of(score, chosen), chosen)

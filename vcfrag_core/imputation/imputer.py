@@ -15,6 +15,7 @@ from vcfrag_core.copying.match_lengths import RARE, favour_longer_matches, match
 from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
+from vcfrag_core.evidence.evidence import certain_in_imputation
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.imputation.cohort import estimation_cohort, named_in_panel
 from vcfrag_core.imputation.corrector import Corrector
@@ -413,8 +414,7 @@ class Imputer:
             out[starts[part.start] : starts[part.stop]] = found.corrected
 
         # Kept by who makes them: what waits to be taken would be twice as large as the dosages.
-        parts = _parts(range(queries.ploidy.n_samples))
-        list(self._corrected(queries, problem, groups, parts, pool, keep))
+        list(self._corrected(queries, problem, groups, _parts(range(queries.ploidy.n_samples)), pool, keep))
         return out
 
     def _by_copying(
@@ -471,19 +471,19 @@ class Imputer:
         ploidy, share = queries.ploidy, dense_share(density(queries.observed, self.cm))
 
         def some(part: range) -> T:
-            samples = np.arange(part.start, part.stop)
             start, stop = (int(ploidy.starts[s]) for s in (part.start, part.stop))
             n_described = int(ploidy.counts[part.start]) if are_draws and len(part) > 1 else None
             evidence = evidence_of(
                 queries,
                 problem.part(start, stop),
-                ploidy.select(samples),
+                ploidy.select(np.arange(part.start, part.stop)),
                 self._context,
                 reference,
                 groups[start:stop],
                 n_candidates=corrector.n_candidates,
                 length_factor=corrector.length_factor,
                 factor=self._switch_factor,
+                certain=certain_in_imputation,
                 n_described=n_described,
                 called_too=are_draws,  # What a draw calls may be no call of the sample's.
             )

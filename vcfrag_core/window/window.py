@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from vcfrag_core.copying.parameters import CopyingParameters, density
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.copying.reference import copying_sites, switch_probabilities
-from vcfrag_core.evidence.evidence import Evidence, OtherWay, certain_dosage, gather_evidence, other_ways
+from vcfrag_core.evidence.evidence import Certain, Evidence, OtherWay, certain_in_training, gather_evidence, other_ways
 from vcfrag_core.evidence.group_excluded import GroupExcludedReference
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
@@ -156,6 +156,7 @@ def evidence_of(
     n_candidates: int,
     length_factor: float = 1.0,
     factor: float = 1.0,
+    certain: Callable[[float], Certain] = certain_in_training,
     copy_otherwise: bool = True,
     n_described: int | None = None,
     called_too: bool = True,
@@ -173,6 +174,7 @@ def evidence_of(
         n_candidates: Candidates described at every site.
         length_factor: What genetic lengths are multiplied by before the model sees them.
         factor: What to multiply the switch rate by.
+        certain: Which dosages are, for data with so many observed sites per centimorgan.
         copy_otherwise, n_described, called_too: As for `gather_evidence`.
         pool: Threads.
     """
@@ -194,7 +196,7 @@ def evidence_of(
         shown_frequency=shown_frequency,
         n_candidates=n_candidates,
         length_factor=length_factor,
-        certain=certain_dosage(density(queries.observed, context.cm)),
+        certain=certain(density(queries.observed, context.cm)),
         copy_otherwise=copy_otherwise,
         n_described=n_described,
         called_too=called_too,

@@ -20,11 +20,13 @@ from vcfrag_core.evidence.evidence import (
     NEARLY_SAME,
     OTHER_RATES,
     SITE_FEATURES,
+    Certain,
     Evidence,
-    certain_dosage,
+    certain_in_imputation,
+    certain_in_training,
     gather_evidence,
 )
-from vcfrag_core.evidence.kernels import NEARBY_SITES, bound_of, copy_with_evidence, largest, read_candidates
+from vcfrag_core.evidence.kernels import FEW, NEARBY_SITES, bound_of, copy_with_evidence, largest, read_candidates
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array
@@ -101,7 +103,7 @@ def best_of(case: Case, q: int, n_best: int) -> Best:
     copy_with_evidence(
         *begun, problem.words, problem.candidates[q], problem.queries[q], mismatch, case.switch,
         problem.sites.left, problem.sites.fraction.astype(np.float64),
-        problem.asked(q, called_too=True), np.ones(len(problem.sites.sites), dtype=np.bool_), -1.0, 2.0,
+        problem.asked(q, called_too=True), np.ones(len(problem.sites.sites), dtype=np.bool_), 0.0, 0.0,
         found.dosage, found.rows, found.before, found.after,
         np.packbits(case.homozygous, bitorder="little"), found.runs, found.effective,
     )  # fmt: skip
@@ -264,6 +266,7 @@ def evidence_of(
     pool: ThreadPoolExecutor | None = None,
     ploidy: Ploidy | None = None,
     n_described: int | None = None,
+    certain: Certain | None = None,
 ) -> Evidence:
     frequency = case.haplotypes.mean(axis=0)
     wanted = ~np.isin(case.problem.sites.sites, case.problem.sites.observed)
@@ -278,6 +281,7 @@ def evidence_of(
         changes=changes_of(case),
         n_candidates=n_candidates,
         length_factor=length_factor,
+        certain=certain,
         n_described=n_described,
         called_too=called_too,
         pool=pool,
@@ -366,8 +370,26 @@ def test_gather_evidence__a_certain_switch_stays_certain() -> None:
     assert bool(np.isfinite(evidence_of(case).sites).all())
 
 
-def test_certain_dosage__more_is_left_alone_where_data_are_sparse() -> None:
-    assert certain_dosage(80) > certain_dosage(1000) == CERTAIN_WHERE_DENSE
+def test_certain__more_is_left_alone_where_data_are_sparse_and_where_many_agree() -> None:
+    assert certain_in_training(80) > certain_in_training(1000) == (CERTAIN_WHERE_DENSE, CERTAIN_WHERE_DENSE)
+    assert certain_in_imputation(80) > certain_in_imputation(1000)
+    for per_cm in (80, 1000):
+        assert certain_in_imputation(per_cm).few < certain_in_imputation(per_cm).many
+
+
+@given(seed=seeds)
+@settings(max_examples=20)
+def test_gather_evidence__leaves_out_what_is_certain_among_many(seed: int) -> None:
+    """The rest is as without that bound."""
+    case, bound = random_case(seed), Certain(few=2e-3, many=0.2)
+    every, some = evidence_of(case), evidence_of(case, certain=bound)
+    np.testing.assert_array_equal(some.dosage, every.dosage)
+    dosage = every.dosage[every.query, every.site]
+    apart = np.minimum(dosage, 1 - dosage)
+    few = every.sites[:, SITE_FEATURES.index("effective")] < FEW
+    stays = np.where(few, apart >= np.float32(bound.few), apart >= np.float32(bound.many))
+    for name in ("query", "site", "candidates", "sites"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every.at(stays), name))
 
 
 @given(seed=seeds)

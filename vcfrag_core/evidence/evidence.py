@@ -77,7 +77,7 @@ class Evidence:
         dosage: (Q, L) dosages of copying.
         query: (N,) query of each uncertain site.
         site: (N,) its number among the L sites.
-        candidates: (N, T, 12) features named by CANDIDATE_FEATURES, largest posterior first.
+        candidates: (N, T, 12) features named by CANDIDATE_FEATURES, largest posterior first; each lies together.
         sites: (N, F) features named by SITE_FEATURES.
         best_mass: Mean posterior of the T best candidates together, over observed sites beside uncertain ones; NaN
             where there are none.
@@ -113,8 +113,7 @@ class Certain(NamedTuple):
     many: float
 
 
-# The change of a genotype probability by the model, squared, of all that is left out is 1 % of all such changes
-# (docs/performance.md, *Imputing*).
+# Of all squared changes of dosages by the model about 1 % are left out by that (docs/performance.md, *Imputing*).
 NOT_CORRECTED_WHERE_DENSE, NOT_CORRECTED_WHERE_SPARSE = Certain(1e-3, 7e-3), Certain(5e-3, 4e-2)
 
 
@@ -239,7 +238,7 @@ def gather_evidence(
         dosage=dosage,
         query=np.repeat(np.arange(n_queries), [len(part.chosen) for part in parts]),
         site=np.concatenate([part.chosen for part in parts]),
-        candidates=np.concatenate([part.candidates for part in parts]),
+        candidates=np.concatenate([part.candidates.T for part in parts], axis=2).T,
         sites=np.concatenate([part.sites for part in parts]),
         best_mass=float(mass.mean()) if len(mass) else float("nan"),
     )
@@ -319,7 +318,7 @@ class _Reading:
         chosen = self._uncertain(dosage, effective)
         if others is not None:
             chosen = chosen[~nearest_of(dosage[chosen], others[:, chosen])[1]]
-        candidates = np.empty((len(chosen), t, len(CANDIDATE_FEATURES)), dtype=np.float32)
+        candidates = np.empty((len(CANDIDATE_FEATURES), t, len(chosen)), dtype=np.float32)
         kernels.read_candidates(
             problem.words, chosen, sites.left, sites.fraction, self.site_cm, self.observed_cm, self._information(q),
             self._surprise(dosage), best, before, after, runs, candidates,
@@ -329,7 +328,7 @@ class _Reading:
             _copy_otherwise(problem, q, self.ways, (states, checkpoints[1:]), chosen, of_sites[:, FIRST_VARIANT:])
         used = best[:, 0] >= 0
         mass = float(before[used].sum(axis=1).mean()) if used.any() else float("nan")
-        return _Part(chosen, candidates, of_sites, mass)
+        return _Part(chosen, candidates.transpose(2, 1, 0), of_sites, mass)
 
     def _uncertain(self, dosage: F32Array, effective: F32Array) -> I64Array:
         """The wanted sites whose dosage is neither near 0 nor near 1."""

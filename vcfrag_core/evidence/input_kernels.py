@@ -13,33 +13,33 @@ from vcfrag_core.types import F32Array
 
 
 @numba.njit(cache=True, nogil=True)
-def begin_candidate_inputs(raw_NTF: F32Array, least: np.float32, per_cm: np.float32, out_FTN: F32Array) -> None:
-    """Fills (20, T, N) inputs from (N, T, 12) features: number 1 and those from number 4 on before their logarithm.
+def begin_candidate_inputs(raw_FTN: F32Array, least: np.float32, per_cm: np.float32, out_FTN: F32Array) -> None:
+    """Fills (20, T, N) inputs from (12, T, N) features: number 1 and those from number 4 on before their logarithm.
 
     Args:
-        raw_NTF: Features as of `evidence.CANDIDATE_FEATURES`.
+        raw_FTN: Features as of `evidence.CANDIDATE_FEATURES`.
         least: Added to a posterior.
         per_cm: Factor of lengths.
         out_FTN: Filled.
     """
-    for k in range(raw_NTF.shape[1]):
-        _take(raw_NTF, k, 0, out_FTN[1, k])
-        _take(raw_NTF, k, 1, out_FTN[2, k])
+    for k in range(raw_FTN.shape[1]):
+        _take(raw_FTN[0, k], out_FTN[1, k])
+        _take(raw_FTN[1, k], out_FTN[2, k])
         _begin_posterior(out_FTN[0, k], out_FTN[1, k], out_FTN[2, k], out_FTN[3, k], least)
         for i in range(4):
-            _take(raw_NTF, k, 4 + i, out_FTN[8 + i, k])
+            _take(raw_FTN[4 + i, k], out_FTN[8 + i, k])
             _add_one(out_FTN[8 + i, k])
         for kind in range(3):
             at, to = (2, 4) if kind == 0 else (6 + 2 * kind, 8 + 4 * kind)
-            _take(raw_NTF, k, at, out_FTN[to, k])
-            _take(raw_NTF, k, at + 1, out_FTN[to + 1, k])
+            _take(raw_FTN[at, k], out_FTN[to, k])
+            _take(raw_FTN[at + 1, k], out_FTN[to + 1, k])
             _begin_lengths(out_FTN[to, k], out_FTN[to + 1, k], out_FTN[to + 2, k], out_FTN[to + 3, k], per_cm)
 
 
 @leaf
-def _take(raw_NTF: F32Array, k: int, feature: int, out_N: F32Array) -> None:
+def _take(raw_N: F32Array, out_N: F32Array) -> None:
     for n in range(len(out_N)):
-        out_N[n] = raw_NTF[n, k, feature]
+        out_N[n] = raw_N[n]
 
 
 @leaf

@@ -53,7 +53,7 @@ def candidate_inputs(raw_NTF: F32Array) -> F32Array:
     """(20, T, N) inputs of the candidates, from features named by `features.CANDIDATE_FEATURES`."""
     n_sites, n_candidates, _ = raw_NTF.shape
     out = np.empty((N_CANDIDATE_INPUTS, n_candidates, n_sites), dtype=np.float32)
-    begin_candidate_inputs(np.ascontiguousarray(raw_NTF), MIN_PROBABILITY, CM_SCALE, out)
+    begin_candidate_inputs(np.ascontiguousarray(raw_NTF.T), MIN_PROBABILITY, CM_SCALE, out)
     np.log(out[1], out=out[1])
     out[1] /= 4
     out[1] += 1

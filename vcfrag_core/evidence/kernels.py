@@ -306,7 +306,7 @@ def read_candidates(
         information: (M + 1,) running sum over observed sites of -log of the frequency of the query's allele.
         surprise: (L, 2) -log of the imputed probability of REF and of ALT.
         best, before, after, runs: (M, T) and (M, T, 6) as from `copy_with_evidence`.
-        out: (N, T, 12) filled, see `vcfrag_core.evidence.evidence.CANDIDATE_FEATURES`.
+        out: (12, T, N) filled, see `vcfrag_core.evidence.evidence.CANDIDATE_FEATURES`.
     """
     t_count = best.shape[1]
     sums = np.empty((SUMS, 0), dtype=np.float64)
@@ -319,7 +319,7 @@ def read_candidates(
         low, high = max(0, chosen[begin] - NEARBY_SITES), min(len(left), chosen[stop - 1] + NEARBY_SITES + 1)
         if sums.shape[1] < high - low + 1:
             sums = np.empty((SUMS, high - low + 1), dtype=np.float64)
-        out[begin:stop] = 0
+        out[:, :, begin:stop] = 0
         t = 0
         while t < t_count and best[m, t] >= 0:
             if t % SUMS == 0:
@@ -332,19 +332,19 @@ def read_candidates(
             for n in range(begin, stop):
                 i = chosen[n]
                 alt = (row[i >> 6] >> np.uint64(i & 63)) & np.uint64(1)
-                out[n, t, 0] = p + fraction[i] * rise
-                out[n, t, 1] = 1 if alt else -1
-                out[n, t, 4], out[n, t, 5], out[n, t, 6] = n_left, n_right, nats
+                out[0, t, n] = p + fraction[i] * rise
+                out[1, t, n] = 1 if alt else -1
+                out[4, t, n], out[5, t, n], out[6, t, n] = n_left, n_right, nats
                 near = total[min(high, i + NEARBY_SITES + 1) - low] - total[max(low, i - NEARBY_SITES) - low]
-                out[n, t, 7] = max(0.0, near - surprise[i, alt])
+                out[7, t, n] = max(0.0, near - surprise[i, alt])
             for kind in range(3):
                 first, last = runs[m, t, 2 * kind], runs[m, t, 2 * kind + 1]
                 begins = observed_cm[first] if first <= m else np.inf
                 ends = observed_cm[last] if last > m else -np.inf
                 at = 2 if kind == 0 else 6 + 2 * kind
                 for n in range(begin, stop):
-                    out[n, t, at] = max(0.0, site_cm[chosen[n]] - begins)
-                    out[n, t, at + 1] = max(0.0, ends - site_cm[chosen[n]])
+                    out[at, t, n] = max(0.0, site_cm[chosen[n]] - begins)
+                    out[at + 1, t, n] = max(0.0, ends - site_cm[chosen[n]])
             t += 1
         begin = stop
 

@@ -236,7 +236,7 @@ def test_read_candidates__equals_the_definitions(seed: int) -> None:
     share = rng.uniform(0, 2, len(case.weights))
     chosen = np.flatnonzero(rng.random(length) < 0.5)
     found = best_of(case, 1, 24)
-    out = np.full((len(chosen), 24, len(CANDIDATE_FEATURES)), np.nan, dtype=np.float32)
+    out = np.full((len(CANDIDATE_FEATURES), 24, len(chosen)), np.nan, dtype=np.float32)
     read_candidates(
         case.problem.words, chosen, sites.left, sites.fraction, case.cm[sites.sites], case.cm[sites.observed],
         np.concatenate([[0.0], np.cumsum(share)]), surprise,
@@ -246,10 +246,10 @@ def test_read_candidates__equals_the_definitions(seed: int) -> None:
         m = int(sites.left[i])
         for t, row in enumerate(found.rows[m].tolist()):
             if row < 0:
-                assert not out[n, t].any()
+                assert not out[:, t, n].any()
                 continue
             slow = read_slowly(case, 1, i, row, found.before[m, t], found.after[m, t], share, surprise)
-            np.testing.assert_allclose(out[n, t], slow, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(out[:, t, n], slow, rtol=1e-4, atol=1e-5)
 
 
 def changes_of(case: Case) -> F32Array:

@@ -73,6 +73,7 @@ class Corrector:
 
     Attributes:
         length_factor: What genetic lengths are multiplied by before it sees them.
+        share: How much of what it adds to the log-odds of copying is added, in (0, 1].
     """
 
     def __init__(
@@ -97,17 +98,24 @@ class Corrector:
         self.learned_copying = network.learned_copying
         self.n_candidates = network.config.candidates
         self.length_factor = 1.0
+        self.share = 1.0
 
     @property
     def name(self) -> str:
-        """What it is, in what unit it sees lengths, and which bins it leaves to copying, for records."""
+        """What it is, what share of it counts, its unit of lengths, and the bins it leaves to copying, for records."""
         lengths = "" if self.length_factor == 1 else f" length_factor={self.length_factor:.6g}"
-        return self._name + lengths + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
+        share = "" if self.share == 1 else f" share={self.share:.6g}"
+        return (
+            self._name
+            + share
+            + lengths
+            + "".join(f" copying_at_maf={low:g}-{high:g}" for low, high in self.left_to_copying)
+        )
 
-    def seeing_lengths(self, factor: float) -> Self:
-        """The same that sees genetic lengths multiplied by a factor."""
-        other = copy.copy(self)
-        other.length_factor = factor
+    def judged(self, *, trusted: bool, length_factor: float, share: float) -> Self:
+        """The same as targets want it: `trusted`, seeing lengths times a factor, and counting by a share."""
+        other = copy.copy(self.trusted() if trusted else self)
+        other.length_factor, other.share = length_factor, share
         return other
 
     def for_reference(self, n_samples: int) -> Self:
@@ -144,9 +152,9 @@ class Corrector:
         for start, stop in zip(borders[:-1], borders[1:], strict=True):
             for first in range(int(start), int(stop), SITES_PER_CALL):
                 part = slice(first, min(first + SITES_PER_CALL, int(stop)))
-                corrected[evidence.query[part], evidence.site[part]] = self._probabilities(
-                    evidence.candidates[part], evidence.sites[part]
-                )
+                where = evidence.query[part], evidence.site[part]
+                found = self._probabilities(evidence.candidates[part], evidence.sites[part])
+                corrected[where] = found if self.share == 1 else _between(corrected[where], found, self.share)
         return corrected
 
     def _left_to_copying(self, evidence: Evidence) -> BoolArray:
@@ -166,6 +174,14 @@ class Corrector:
         )
         probabilities: F32Array = 1 / (1 + (1 - prior) / prior * np.exp(np.clip(-delta, -_MAX_DELTA, _MAX_DELTA)))
         return probabilities
+
+
+def _between(copied: F32Array, corrected: F32Array, share: float) -> F32Array:
+    """Probabilities whose log-odds lie by this share of the way from those of copying to the model's."""
+    before, after = (np.clip(p, _MIN_PRIOR, 1 - _MIN_PRIOR) for p in (copied, corrected))
+    odds = (before / (1 - before)) ** np.float32(1 - share) * (after / (1 - after)) ** np.float32(share)
+    probabilities: F32Array = odds / (1 + odds)
+    return probabilities
 
 
 def _maf(evidence: Evidence) -> F32Array:

@@ -339,15 +339,15 @@ class Imputer:
         other._parameters = parameters
         return other
 
-    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0) -> Self:
+    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0, share: float = 1.0) -> Self:
         """The same with the model, where it is used; in bins on which its scores disagree, too, where it is trusted.
 
-        The model sees genetic lengths times `length_factor`.
+        The model sees genetic lengths times `length_factor`, and `share` of its correction is taken.
         """
         if not used or self.corrector is None:
             return self.without_model()
         other = shallow.copy(self)
-        other.corrector = (self.corrector.trusted() if trusted else self.corrector).seeing_lengths(length_factor)
+        other.corrector = self.corrector.judged(trusted=trusted, length_factor=length_factor, share=share)
         return other
 
     def without_model(self) -> Self:

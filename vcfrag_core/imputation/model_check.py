@@ -30,6 +30,11 @@ _NEEDED_BY_RATE: Final = -0.003
 # Nats per allele of copying where panel or targets have errors, which the model repairs: large panels without any have
 # less, all others more (docs/decisions/model-for-any-panel.md).
 _ERRS: Final = 5e-3
+# Nats per allele of copying by large panels without errors, at most: the mean of its log-odds and the model's errs less
+# than either there (docs/decisions/model-by-the-targets.md).
+_HALF_BELOW: Final = 8e-3
+_HALF: Final = 0.5
+_NEEDED_OF_HALF: Final = 0.0
 # Nats per allele of copying that hardly ever errs; a quarter of that is its doubt. What is left to correct is noise
 # (docs/decisions/model-by-the-targets.md).
 _CERTAIN: Final = 2e-3
@@ -42,7 +47,7 @@ class Corrects(HidesSites, Protocol):
 
     def corrected(self, hidden: HiddenSites, n_samples: int, pool: ThreadPoolExecutor) -> list[Corrected]: ...
 
-    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0) -> Self: ...
+    def judged(self, *, used: bool, trusted: bool, length_factor: float = 1.0, share: float = 1.0) -> Self: ...
 
 
 Judged = TypeVar("Judged", bound=Corrects)
@@ -64,6 +69,7 @@ class ModelCheck:
             lengths as they are, the switch rate over that of a panel of this size, if it does good with that. This
             makes expected switches of centimorgans, whatever the scale of the map
             (docs/decisions/model-by-the-targets.md).
+        share: Of the model's correction of log-odds, which is judged, and taken where it does good.
     """
 
     change: float = math.nan
@@ -73,6 +79,7 @@ class ModelCheck:
     n_alleles: int = 0
     loss: float = math.nan
     length_factor: float = 1.0
+    share: float = 1.0
 
     @property
     def believed(self) -> float:
@@ -86,7 +93,13 @@ class ModelCheck:
     @property
     def used(self) -> bool:
         """Whether the model corrects copying."""
-        return not self.certain and self.believed < (_NEEDED if self.length_factor == 1 else _NEEDED_BY_RATE)
+        needed = _NEEDED if self.share == 1 else _NEEDED_OF_HALF
+        return not self.certain and self.believed < (needed if self.length_factor == 1 else _NEEDED_BY_RATE)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the change is below none by more than two standard errors."""
+        return math.isfinite(self.standard_error) and self.change < -2 * self.standard_error
 
     @property
     def trusted(self) -> bool:
@@ -111,11 +124,12 @@ class ModelCheck:
             "n_alleles": self.n_alleles,
             "loss": _finite(self.loss),
             "length_factor": self.length_factor,
+            "share": self.share,
         }
 
     def applied(self, imputer: Judged) -> Judged:
         """The imputer with the model as it is used, or without it."""
-        return imputer.judged(used=self.used, trusted=self.trusted, length_factor=self.length_factor)
+        return imputer.judged(used=self.used, trusted=self.trusted, length_factor=self.length_factor, share=self.share)
 
     def fields(self) -> str:
         """`key=value` pairs for the header of an output."""
@@ -123,7 +137,7 @@ class ModelCheck:
             f"used={'yes' if self.used else 'no'},change_of_loss={_told(self.change)},"
             f"standard_error={_told(self.standard_error)},believed={self.believed:.4g},targets={len(self.targets)},"
             f"sites={self.n_sites},alleles={self.n_alleles},nats_per_allele={_told(self.loss)},"
-            f"length_factor={self.length_factor:.{_DIGITS}g}"
+            f"length_factor={self.length_factor:.{_DIGITS}g},share={self.share:g}"
         )
 
     def __str__(self) -> str:
@@ -135,6 +149,8 @@ class ModelCheck:
         if self.certain:
             return f"the model is left out: {where} copying loses {self.loss:.2g} nats an allele, nothing to correct"
         judged = f"{where} it changes the loss of copying by {self.change:+.1%} ({error})"
+        if self.share != 1:
+            judged += f", of which a share of {self.share:g} is taken"
         if n == 1 and self.used:
             return f"the model is used, as a single target cannot tell whether it helps: {judged}"
         if self.length_factor != 1:
@@ -173,24 +189,32 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
         if found.certain:
             return found
         found = _judged(imputer, places, ploidy, copied, found, pool)
+        if found.loss < _HALF_BELOW and not found.settled:
+            imputer = imputer.judged(used=True, trusted=False, share=_HALF)
+            found = _judged(imputer, places, ploidy, copied, dataclasses.replace(found, share=_HALF), pool)
         if found.used:
             return found
         expected = RatePrior.of_panel(imputer.panel.n_haplotypes).switch_per_cm
         factor = float(f"{imputer.parameters(left_out.targets.observed).switch_per_cm / expected:.{_DIGITS}g}")
-        imputer = imputer.judged(used=True, trusted=False, length_factor=factor)
+        imputer = imputer.judged(used=True, trusted=False, length_factor=factor, share=found.share)
         again = _judged(imputer, places, ploidy, copied, dataclasses.replace(found, length_factor=factor), pool)
     return again if again.used else found
 
 
 def recorded_verdict(record: Mapping[str, Any], imputer: Judged) -> Judged:
-    """The imputer with the model as a `ModelCheck.record` says; one that was written before lengths had a factor, too.
+    """The imputer with the model as a `ModelCheck.record` says; one written before factor and share were, too.
 
     Args:
         record: Not empty, and checked.
         imputer: With a model, or without.
     """
     trusted = record.get("trusted") is True
-    return imputer.judged(used=record["used"], trusted=trusted, length_factor=record.get("length_factor", 1.0))
+    return imputer.judged(
+        used=record["used"],
+        trusted=trusted,
+        length_factor=record.get("length_factor", 1.0),
+        share=record.get("share", 1.0),
+    )
 
 
 def _judged(

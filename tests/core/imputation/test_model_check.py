@@ -27,6 +27,7 @@ from vcfrag_core.types import F32Array
 
 N_SITES = 300
 FOLDS = 3
+OBSERVED = np.arange(N_SITES) % 4 == 0
 
 
 class Shifting:
@@ -207,6 +208,44 @@ def test_check_model__shows_lengths_by_the_switch_rate_where_the_model_knows_no_
     found = checked(lost, targets)
     assert (found.used, found.length_factor) == (False, 1.0)
     assert found.applied(lost).corrector is None
+
+
+def test_check_model__takes_half_of_a_correction_where_copying_hardly_errs(
+    panel: Panel, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imputer = imputer_of(panel, Corrector(Shifting(0.4), "some"))
+    imputer = imputer.with_parameters(imputer.parameters(targets.observed))
+    whole = checked(imputer, targets)
+    monkeypatch.setattr(model_check, "_HALF_BELOW", whole.loss + 1)
+    monkeypatch.setattr(ModelCheck, "settled", True)
+    assert checked(imputer, targets) == whole
+    monkeypatch.setattr(ModelCheck, "settled", False)
+    monkeypatch.setattr(ModelCheck, "used", True)
+    half = checked(imputer, targets)
+    assert half.share == 0.5
+    assert 0 < abs(half.change) < abs(whole.change)
+    assert "a share of 0.5 is taken" in str(half)
+    copied, corrected = (
+        np.concatenate([d for _, d in way.impute_windows(targets.alleles, OBSERVED, targets.names)], axis=1)
+        for way in (imputer.without_model(), imputer)
+    )
+    for way in (half.applied(imputer), recorded_verdict(half.record(), imputer)):
+        assert " share=0.5" in way.method(targets.observed)
+        found = np.concatenate([d for _, d in way.impute_windows(targets.alleles, OBSERVED, targets.names)], axis=1)
+        inside = (copied > 1e-5) & (copied < 1 - 1e-5) & (corrected > 1e-5) & (corrected < 1 - 1e-5)
+        odds = [np.log(p[inside].astype(np.float64) / (1 - p[inside])) for p in (copied, corrected, found)]
+        assert np.abs(odds[1] - odds[0]).max() > 0.1
+        np.testing.assert_allclose(odds[2], (odds[0] + odds[1]) / 2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "used", "settled"), [(-0.05, True, True), (-0.01, True, False), (0.02, False, False)]
+)
+def test_model_check__of_half_of_a_correction(change: float, used: bool, settled: bool) -> None:
+    found = ModelCheck(change=change, standard_error=0.01, targets=("a",) * 16, n_sites=9, n_alleles=99, share=0.5)
+    assert (found.used, found.settled) == (used, settled)
+    assert ",share=0.5" in found.fields()
+    assert not ModelCheck().settled
 
 
 def test_recorded_verdict__of_a_record_without_a_factor(panel: Panel) -> None:

@@ -84,6 +84,7 @@ def test_record__is_read_back(tmp_path: Path) -> None:
         ('"model": {}', '"model": {"used": "no"}'),
         ('"model": {}', '"model": {"used": true, "trusted": 1}'),
         ('"model": {}', '"model": {"used": true, "length_factor": 0}'),
+        ('"model": {}', '"model": {"used": true, "share": 1.5}'),
         ('"target_reference": {}', '"target_reference": {"samples": 2}'),
         ('"people": {}', '"people": null'),
         ('"people": {}', '"people": {"A": "B"}'),

@@ -105,6 +105,9 @@ def _model(table: Any) -> dict[str, object]:
     factor = table.get("length_factor", 1.0)
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not 0 < factor < math.inf:
         raise ConfigError(f"model must say under `length_factor` a positive number, got {table!r}")
+    share = table.get("share", 1.0)
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share <= 1:
+        raise ConfigError(f"model must say under `share` a number above 0, at most 1, got {table!r}")
     return dict(table)
 
 

@@ -34,7 +34,6 @@ KERNEL_MODULES = (
     "evidence/kernels.py",
     "evidence/pbwt.py",
     "files/vcf/kernels.py",
-    "imputation/kernels.py",
     "leaf.py",
     "model/kernels.py",
     "output/kernels.py",

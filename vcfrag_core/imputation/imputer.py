@@ -244,7 +244,7 @@ class Imputer:
                     if number + 1 < len(jobs):
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
-                    some = corrected_draws(phased, samples, density(targets.observed, self.cm))
+                    some = corrected_draws(phased, samples)
                     found = self._corrected(queries, made, groups, some, pool, lambda _, found: found, are_draws=True)
                     corrected = list(found)
                     copied = self._copied(queries, made, some, corrected, pool)

@@ -10,7 +10,6 @@ import numpy as np
 
 from vcfrag_core.errors import RangeError
 from vcfrag_core.evidence.evidence import nearest_of
-from vcfrag_core.imputation.kernels import correct_between
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.consensus import heterozygotes, turned_at
 from vcfrag_core.phasing.phased import Phased
@@ -18,9 +17,8 @@ from vcfrag_core.retrieval.queries import External
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 QUERIES_AT_ONCE = 64
-# What the model changes differs less between draws than what it changes: a few tell how all are corrected, one where
-# the observed sites per centimorgan are fewer than these.
-DRAWS_CORRECTED, DRAWS_CORRECTED_WHERE_SPARSE, SPARSE_BELOW_PER_CM = 2, 1, 100.0
+# What the model changes differs less between draws than what it changes: a few tell its mean.
+DRAWS_CORRECTED = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +59,6 @@ class Corrected:
             corrected[q] = np.clip(corrected[q] + np.where(is_near, change, 0), 0, 1)
         return dataclasses.replace(self, corrected=corrected)
 
-    def applied_to(self, copied: F32Array) -> F32Array:
-        """(Q, L) dosages of other queries of the same sample, corrected as these are; see `correct_between`."""
-        out = np.empty_like(copied)
-        correct_between(copied, self.copied, self.corrected, out)
-        return out
-
 
 def batches(phased: Phased) -> Iterator[I64Array]:
     """Samples whose draws are imputed together, a few at a time and in order."""
@@ -96,12 +88,11 @@ def queries_of(phased: Phased, samples: I64Array) -> tuple[I8Array, tuple[str | 
     return alleles, names, ploidy
 
 
-def corrected_draws(phased: Phased, samples: I64Array, observed_per_cm: float) -> list[range]:
+def corrected_draws(phased: Phased, samples: I64Array) -> list[range]:
     """For each sample the draws that the model corrects, among all draws of the samples."""
-    most = DRAWS_CORRECTED_WHERE_SPARSE if observed_per_cm < SPARSE_BELOW_PER_CM else DRAWS_CORRECTED
     counts = [phased.n_draws(s) for s in samples.tolist()]
     starts = np.cumsum([0, *counts])
-    return [range(int(start), int(start) + min(n, most)) for start, n in zip(starts, counts, strict=False)]
+    return [range(int(start), int(start) + min(n, DRAWS_CORRECTED)) for start, n in zip(starts, counts, strict=False)]
 
 
 def integrate(
@@ -109,7 +100,7 @@ def integrate(
 ) -> Integrated:
     """Means over the draws of some samples.
 
-    The model corrects a few draws, and the others are corrected after these.
+    The mean of what the model changes is that over a few draws, added to the mean of copying over all of them.
 
     Args:
         phased: Their phases.
@@ -135,18 +126,32 @@ def integrate(
             parts.append(Integrated(dosage=known, both=np.full((1, n_sites), np.nan, dtype=np.float32)))
             continue
         turned = _turned(phased, s, cm[start : start + n_sites], cm)
-        parts.append(_mean(here if by_model is None else by_model.applied_to(here), turned))
+        mean = _mean(here, turned)
+        if by_model is not None:
+            mean = _plus(mean, _mean(by_model.corrected, turned), _mean(by_model.copied, turned))
+        parts.append(mean)
     if at != len(copied):
         raise RangeError(f"{len(samples)} samples have {at} queries, got dosages of {len(copied)}")
     return Integrated.joined(parts)
 
 
 def _mean(dosage: F32Array, turned: BoolArray) -> Integrated:
-    """Of the draws' haplotypes, put into the order of the consensus."""
+    """Of the first draws' haplotypes, put into the order of the consensus."""
     pairs = dosage.reshape(-1, 2, dosage.shape[1])
-    ordered = np.where(turned[:, None], pairs[:, ::-1], pairs)
+    ordered = np.where(turned[: len(pairs), None], pairs[:, ::-1], pairs)
     both = (pairs[:, 0] * pairs[:, 1]).mean(axis=0, keepdims=True)
     return Integrated(dosage=ordered.mean(axis=0).astype(np.float32), both=both.astype(np.float32))
+
+
+def _plus(mean: Integrated, corrected: Integrated, copied: Integrated) -> Integrated:
+    """The mean, changed by as much as the correction changed that of a few draws.
+
+    Both carry ALT as often as the haplotypes' probabilities allow: not less than both must, nor more than either does.
+    """
+    dosage = np.clip(mean.dosage + (corrected.dosage - copied.dosage), 0, 1)
+    least = np.maximum(0, dosage.sum(axis=0, keepdims=True) - 1)
+    both = np.clip(mean.both + (corrected.both - copied.both), least, dosage.min(axis=0, keepdims=True))
+    return Integrated(dosage=dosage, both=both)
 
 
 def _turned(phased: Phased, sample: int, cm: F64Array, all_cm: F64Array) -> BoolArray:

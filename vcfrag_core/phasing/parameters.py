@@ -39,7 +39,7 @@ class PhasingParameters:
     switch_per_cm: float
     mismatch: float
     early_states: int | None = None
-    rounds: int = 3
+    rounds: int = 4
     queries: int = 4
     draws: int = 32
     agreeing: int = 12
@@ -87,8 +87,8 @@ class PhasingParameters:
 def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
     """The parameters for targets typed at so many sites per centimorgan.
 
-    Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates
-    and queries and longer segments do, and the chains of the last round copy all neighbours; where they are
+    Switches and mismatches start as those of copying, `parameters_for`. Where typed sites are dense, fewer candidates,
+    queries and rounds and longer segments do, and the chains of the last round copy all neighbours; where they are
     sparse, half of the candidates do in the rounds before the last.
 
     Raises:
@@ -104,7 +104,8 @@ def phasing_parameters_for(typed_per_cm: float) -> PhasingParameters:
         early_states=96,
         switch_per_cm=copying.switch_per_cm,
         mismatch=copying.mismatch,
-        queries=min(3, round(4 - 2 * share)),
+        rounds=round(4 - share),
+        queries=round(4 - 2 * share),
         block_sites=round(4 + 4 * share),
         copy_neighbours=share >= 0.25,
     )

@@ -11,7 +11,7 @@ from tests.conftest import mosaic_panel
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.imputation.integrate import Corrected, corrected_draws, integrate
+from vcfrag_core.imputation.integrate import Corrected, integrate
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -103,35 +103,6 @@ def test_integrate__both_haplotypes_carry_alt_as_often_as_their_probabilities_al
     one, other = found.dosage[::2], found.dosage[1::2]
     assert bool((found.both >= np.maximum(0, one + other - 1) - 1e-6).all())
     assert bool((found.both <= np.minimum(one, other) + 1e-6).all())
-
-
-def test_corrected__other_draws_are_corrected_by_straight_lines_between_those_of_the_model() -> None:
-    rng = np.random.default_rng(2)
-    copied, few, made = (rng.random((n, 50), dtype=np.float32) for n in (6, 4, 4))
-    copied[:4] = few
-    copied[4, :2] = 0, 1
-    found = Corrected(few, made).applied_to(copied)
-    np.testing.assert_array_equal(found[:4], made)
-    for site in range(50):
-        order = few[:, site].argsort()
-        points = [np.concatenate([[0], values[order, site], [1]]) for values in (few, made)]
-        np.testing.assert_allclose(found[:, site], np.interp(copied[:, site], *points), atol=1e-5)
-
-
-def test_corrected__the_last_of_equal_points_counts() -> None:
-    few, made = np.array([[0.5], [0.5], [0.0]]), np.array([[0.6], [0.8], [0.1]])
-    found = Corrected(few.astype(np.float32), made.astype(np.float32)).applied_to(
-        np.array([[0.25], [0.5], [0.75], [0.0]], dtype=np.float32)
-    )
-    np.testing.assert_allclose(found[:, 0], [0.45, 0.8, 0.9, 0.1], atol=1e-6)
-
-
-def test_corrected_draws__one_where_typed_sites_are_sparse_else_two(phased: Phased) -> None:
-    samples = np.arange(N_TARGETS)
-    starts = [0, N_DRAWS, 2 * N_DRAWS]
-    assert corrected_draws(phased, samples, 60.0) == [range(start, start + 1) for start in starts]
-    two = [range(start, start + 2) for start in starts[:2]]
-    assert corrected_draws(phased, samples, 750.0) == [*two, range(2 * N_DRAWS, 2 * N_DRAWS + 1)]
 
 
 def test_corrected__with_rest_alike_changes_later_queries_as_the_first_whose_dosage_is_nearest() -> None:

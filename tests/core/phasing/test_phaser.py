@@ -245,8 +245,8 @@ def test_phasing_parameters__move_with_the_density() -> None:
     assert sparse.states > dense.states
     assert sparse.block_sites < dense.block_sites
     assert (sparse.scales, dense.scales) == ((16, 64, 256), (64, 256, 1024))
-    assert [sparse.states_of(number) for number in range(sparse.rounds)] == [96, 96, sparse.states]
+    assert [sparse.states_of(number) for number in range(sparse.rounds)] == [96, 96, 96, sparse.states]
     assert dense.states_of(0) == dense.states
-    assert (sparse.rounds, sparse.queries) == (3, 3)
+    assert (sparse.rounds, sparse.queries) == (4, 4)
     assert (dense.rounds, dense.queries) == (3, 2)
     assert (sparse.copy_neighbours, dense.copy_neighbours) == (False, True)

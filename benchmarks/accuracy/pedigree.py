@@ -143,7 +143,7 @@ def true_relation(target: str, panel_sample: str) -> str:
         return SAME if number == child else SIBLING if number // CHILDREN == family else STRANGER
     if number != family:
         return STRANGER
-    return {"M": MOTHER, "S": SIBLING, "N": NIECE}[kind]
+    return {"M": MOTHER, "S": SIBLING, "N": NIECE}.get(kind, STRANGER)
 
 
 def table(pairs: list[Likeness]) -> Mapping[tuple[str, Relation], int]:

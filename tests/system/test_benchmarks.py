@@ -313,7 +313,8 @@ def test_pedigree__names_say_who_is_who() -> None:
     assert pedigree.true_relation("T5", "D5") == pedigree.SAME
     assert pedigree.true_relation("T5", "D4") == pedigree.true_relation("T5", "S1") == pedigree.SIBLING
     assert pedigree.true_relation("T5", "M1") == pedigree.MOTHER
-    assert {pedigree.true_relation("T5", name) for name in ("D8", "M2", "S0", "N1", "U1")} == {pedigree.OTHER}
+    assert pedigree.true_relation("T5", "N1") == pedigree.NIECE
+    assert {pedigree.true_relation("T5", name) for name in ("D8", "M2", "S0", "N2", "U1")} == {pedigree.STRANGER}
 
 
 def test_training_panels__are_those_of_the_recipe_and_share_nobody(tmp_path: Path, monkeypatch) -> None:

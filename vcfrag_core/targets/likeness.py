@@ -3,8 +3,8 @@
 The likelihood of a pair of unphased genotypes given how many alleles are shared by descent is that of Thompson
 (Ann Hum Genet 39, 173-188, 1975), with genotype errors. Along a contig siblings share neither, one or both alleles in
 long stretches: a hidden Markov model of the sharing from either parent (Lander and Green, PNAS 84, 2363-2367, 1987).
-Relatives of the second degree share one allele over half of it: half-siblings stand for all of them.
-So a short region can never tell a person from a sibling, however many sites it has. Relatives and strangers share more
+So a short region can never tell a person from a sibling, however many sites it has. Half-siblings, who share one allele
+over half of the genome, stand for all relatives of the second degree. Relatives and strangers share more
 here and there, for about a centimorgan, through ancestors that nobody knows of: without that a mother and her child
 would be siblings who share both alleles wherever father and mother are alike.
 """
@@ -103,8 +103,8 @@ class Likeness:
     def relation(self) -> Relation:
         """The relation that is `DECISIVE_ODDS` times as likely as any other; undecided without one.
 
-        The second degree need only be less likely: who is of it shares an allele over all of 200 cM, or none, once in
-        200 times, so that less than most of a genome could tell nobody from it.
+        The second degree need only be less likely: who is of it shares an allele over all of two contigs of 100 cM, or
+        none, once in 200 times each, so that less than most of a genome could tell nobody from it.
         """
         found = dict(zip(TESTED, self.log_likelihoods, strict=True))
         likeliest = max(found, key=lambda relation: found[relation])

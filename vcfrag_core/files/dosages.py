@@ -16,7 +16,7 @@ from vcfrag_core.errors import (
     RangeError,
     UnknownSampleError,
 )
-from vcfrag_core.files.tables.sites import SiteKey, key_of, records_of
+from vcfrag_core.files.tables.sites import SiteKey, key_of, keys_of, records_of
 from vcfrag_core.files.vcf.fields import (
     alleles_of,
     dosage_of,
@@ -26,11 +26,14 @@ from vcfrag_core.files.vcf.fields import (
     order_is_phase,
     posterior_of,
     record_label,
+    says_typed,
 )
 from vcfrag_core.files.vcf.reader import InfoRecord, Region, open_vcf
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
+# In the command that a file says it was made by: a DS of 0 to 2 for one haplotype.
+_DOUBLED_DS: Final = re.compile(r"^##vcfrag_command=.*--x-male-dosage[ =]2\b", re.MULTILINE)
 _TOLERANCE: Final = 0.011  # what two rounded decimals on each of two haplotypes may add up to
 
 
@@ -60,9 +63,11 @@ class ImputedGenotypes:
         posterior: (V, S, 3) genotype probabilities; None where the file gives dosages alone.
         estimated_r2: (V,) the imputation's own r² (INFO R2, else DR2); NaN where it has none.
         field: The FORMAT field that the dosages came from, the first record's.
+        typed: (V,) whether the file marks the site as observed and not imputed, see `says_typed`.
     """
 
     found: BoolArray
+    typed: BoolArray
     dosage: F32Array
     posterior: F32Array | None
     estimated_r2: F64Array
@@ -80,6 +85,8 @@ def read_truth(
 ) -> TrueGenotypes:
     """True genotypes at the sites `rows` of a contig, matched by position and alleles; phase is ignored.
 
+    A record with several ALT alleles is one for each, at which every other allele is REF.
+
     Args:
         path: VCF or BCF with GT.
         contig: Name of the contig; `20` and `chr20` are the same.
@@ -96,8 +103,8 @@ def read_truth(
     found = np.zeros(len(rows), dtype=np.bool_)
     genotypes = np.full((len(rows), len(samples)), accuracy.MISSING, dtype=np.int8)
     columns, n_lone = _columns(Path(path), samples), np.zeros(len(samples), dtype=np.int64)
-    for row, record in _wanted(Path(path), contig, rows, threads):
-        alleles = alleles_of(record, Path(path))[columns]
+    for row, record, number in _wanted(Path(path), contig, rows, threads, split=True):
+        alleles = _alleles_of(record, number, Path(path))[columns]
         found[row] = True
         genotypes[row] = np.where((alleles < 0).any(axis=1), accuracy.MISSING, alleles.sum(axis=1))
         if (lone := lone_of(record)) is not None:
@@ -217,19 +224,28 @@ def read_imputed(
     """
     path = Path(path)
     table = _Table(path, contig, len(rows), _columns(path, samples), samples, lone)
-    for row, record in _wanted(path, contig, rows, threads):
+    for row, record, _ in _wanted(path, contig, rows, threads):
         table.add(row, record)
     return table.result()
 
 
-def sites_present(path: str | Path, contig: str, rows: Mapping[SiteKey, int], *, threads: int = 1) -> BoolArray:
+def sites_present(
+    path: str | Path, contig: str, rows: Mapping[SiteKey, int], *, threads: int = 1, split: bool = False
+) -> BoolArray:
     """(V,) which of the sites `rows` a file has.
+
+    Args:
+        path: VCF or BCF.
+        contig: Name of the contig; `20` and `chr20` are the same.
+        rows: Row of each wanted site.
+        threads: Threads that decompress.
+        split: Whether a record with several ALT alleles has a site for each, as in a truth.
 
     Raises:
         DuplicateRecordError: A wanted site stands there twice.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
-    found[[row for row, _ in _wanted(Path(path), contig, rows, threads)]] = True
+    found[[row for row, _, _ in _wanted(Path(path), contig, rows, threads, split=split)]] = True
     return found
 
 
@@ -240,6 +256,9 @@ class _Table:
         self, path: Path, contig: str, v: int, columns: I64Array, samples: Sequence[str], lone: BoolArray | None
     ) -> None:
         self.found = np.zeros(v, dtype=np.bool_)
+        self._typed = np.zeros(v, dtype=np.bool_)
+        with open_vcf(path) as reader:
+            self._header = reader.header
         self._path, self._contig, self._columns, self._samples = path, contig, columns, samples
         self._dosage = np.zeros((v, len(columns)), dtype=np.float32)
         self._posterior: F32Array | None = np.zeros((v, len(columns), 3), dtype=np.float32)
@@ -252,6 +271,7 @@ class _Table:
 
     def add(self, row: int, record: InfoRecord) -> None:
         self.found[row] = True
+        self._typed[row] = says_typed(record, self._header)
         field, dosage = dosage_of(record, self._path, self._lone)
         dosage = dosage[self._columns]
         doubtful = doubtful_ds(record, self._path, self._lone)
@@ -288,7 +308,7 @@ class _Table:
     def _settle_doubtful(self) -> None:
         """Halves the doubtful, which were doubled, if they are of 0 to 2 as they stand in the file."""
         most = max((float(self._dosage[row, mine].max()) for row, mine in self._doubtful.items()), default=0.0)
-        if most > 2 + 2 * _TOLERANCE or (self._doubtful and _has_doubled_ds(self._path)):
+        if most > 2 + 2 * _TOLERANCE or (self._doubtful and _DOUBLED_DS.search(self._header)):
             for row, mine in self._doubtful.items():
                 self._dosage[row, mine] /= 2
 
@@ -296,6 +316,7 @@ class _Table:
         self._settle_doubtful()
         return ImputedGenotypes(
             found=self.found,
+            typed=self._typed,
             dosage=np.clip(self._dosage, 0, 2),
             posterior=self._posterior if bool(self.found.any()) else None,
             estimated_r2=self._estimated_r2,
@@ -303,37 +324,47 @@ class _Table:
         )
 
 
-def _has_doubled_ds(path: Path) -> bool:
-    """Whether the command that the file says it was made by asks for a DS of 0 to 2 for one haplotype."""
-    with open_vcf(path) as reader:
-        return re.search(r"^##vcfrag_command=.*--x-male-dosage[ =]2\b", reader.header, re.MULTILINE) is not None
-
-
 def _alleles(
     path: Path, contig: str, rows: Mapping[SiteKey, int], samples: Sequence[str], threads: int
 ) -> Iterator[tuple[int, I64Array]]:
     """Row and (S, 2) alleles of every wanted record."""
     columns = _columns(path, samples)
-    for row, record in _wanted(path, contig, rows, threads):
-        yield row, alleles_of(record, path)[columns]
+    for row, record, number in _wanted(path, contig, rows, threads, split=True):
+        yield row, _alleles_of(record, number, path)[columns]
 
 
-def _wanted(path: Path, contig: str, rows: Mapping[SiteKey, int], threads: int) -> Iterator[tuple[int, InfoRecord]]:
-    """Row and record of every wanted site that the file has.
+def _alleles_of(record: InfoRecord, number: int, path: Path) -> I64Array:
+    """(S, 2) alleles: 1 where it is the ALT of this number, 0 where it is any other, -1 missing."""
+    alleles = alleles_of(record, path)
+    return np.where(alleles < 0, alleles, alleles == number)
+
+
+def _wanted(
+    path: Path, contig: str, rows: Mapping[SiteKey, int], threads: int, *, split: bool = False
+) -> Iterator[tuple[int, InfoRecord, int]]:
+    """Row, record and number of the ALT allele (from 1) of every wanted site that the file has.
+
+    Args:
+        path: VCF or BCF.
+        contig: Name of the contig.
+        rows: Row of each wanted site.
+        threads: Threads that decompress.
+        split: Whether records with several ALT alleles are looked at, too.
 
     Raises:
         DuplicateRecordError: One of them stands there twice.
     """
     found = np.zeros(len(rows), dtype=np.bool_)
     for record in records_of(path, contig, threads=threads):
-        key = key_of(record)
-        row = None if key is None else rows.get(key)
-        if row is None:
-            continue
-        if found[row]:
-            raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
-        found[row] = True
-        yield row, record
+        keys = keys_of(record)
+        for number, key in enumerate(keys if split or len(keys) == 1 else (), start=1):
+            row = rows.get(key)
+            if row is None:
+                continue
+            if found[row]:
+                raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
+            found[row] = True
+            yield row, record, number
 
 
 def _columns(path: Path, samples: Sequence[str]) -> I64Array:

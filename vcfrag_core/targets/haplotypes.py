@@ -28,6 +28,8 @@ from vcfrag_core.types import BoolArray, F64Array, I8Array, I64Array
 MAX_SHARE_OF_MEN: Final = 0.2
 MIN_SHARE_OF_WOMEN: Final = 0.4
 MIN_EXPECTED: Final = 5.0
+# So many whose heterozygosity contradicts the sex given, if they are most, are no mistakes with single samples.
+_MIN_EXCHANGED: Final = 4
 _MAX_RECORDS: Final = 5000
 
 
@@ -69,7 +71,7 @@ def settle_haplotypes(
 
     Raises:
         PloidyError: A call of one allele where the panel's samples have two, on a contig that is not X; names it.
-        TargetError: A sample's sex is not told by anything.
+        TargetError: A sample's sex is not told by anything, or the sexes given contradict most samples' heterozygosity.
     """
     counts, report = _counts(calls, panel, sexes or {})
     ploidy = Ploidy.of(counts)
@@ -119,6 +121,7 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
     unlikely = np.where(is_man, share >= MIN_SHARE_OF_WOMEN, share <= MAX_SHARE_OF_MEN)
+    _refuse_exchanged(calls, np.array([told_by[name] == "given" for name in calls.samples]), share, unlikely)
     return np.where(is_man, 1, 2), SexReport(
         told_by=told_by,
         men=tuple(name for name, man in zip(calls.samples, is_man.tolist(), strict=True) if man),
@@ -184,6 +187,24 @@ def _told(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[l
         told.append(sex)
         told_by[name] = way
     return told, told_by, share
+
+
+def _refuse_exchanged(calls: TargetCalls, given: BoolArray, share: F64Array, unlikely: BoolArray) -> None:
+    """Refuses sexes that the heterozygosity of most of the samples contradicts.
+
+    Raises:
+        TargetError: There are such, see `_MIN_EXCHANGED`; names the first.
+    """
+    known = given & np.isfinite(share)
+    wrong = np.flatnonzero(known & unlikely)
+    if len(wrong) >= _MIN_EXCHANGED and 2 * len(wrong) > int(known.sum()):
+        raise TargetError(
+            f"heterozygosity on {calls.contig} contradicts the sex given of {len(wrong)} of {int(known.sum())} samples,"
+            f" this is the first ({share[wrong[0]]:.0%} of the heterozygous calls expected of a woman): are men and"
+            " women exchanged in --sex or the target's file, or is it of other samples?",
+            path=calls.source,
+            sample=calls.samples[int(wrong[0])],
+        )
 
 
 def _by_heterozygosity(calls: TargetCalls, name: str, share: float) -> Sex:

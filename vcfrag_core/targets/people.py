@@ -32,7 +32,7 @@ class SampleMatch:
     Attributes:
         sample: Its name in the target.
         panel_samples: Panel samples that are left out when this one is imputed.
-        by_name: Whether one of them has its name.
+        by_name: Whether one of them has its name, or the end of it after an underscore: PLINK writes FID_IID.
         by_genotype: Whether one of them was told to be the same person.
     """
 
@@ -51,6 +51,8 @@ class SampleMatch:
 def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Sequence[str]]) -> list[SampleMatch]:
     """Target samples that the panel holds: those of its names, and those told to be the same person.
 
+    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too.
+
     Args:
         samples: Target samples.
         panel: The panel.
@@ -59,12 +61,18 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
     known = set(panel.samples)
     found = []
     for name in samples:
-        told = [other for other in same.get(name, ()) if other in known and other != name]
-        others = ([name] if name in known else []) + told
-        if others:
-            match = SampleMatch(sample=name, panel_samples=tuple(others), by_name=name in known, by_genotype=bool(told))
-            found.append(match)
+        named = [other for other in _names(name) if other in known]
+        told = [other for other in same.get(name, ()) if other in known and other not in named]
+        if named or told:
+            others = tuple(named + told)
+            found.append(SampleMatch(sample=name, panel_samples=others, by_name=bool(named), by_genotype=bool(told)))
     return found
+
+
+def _names(sample: str) -> list[str]:
+    """A sample's name, and what of it comes after each underscore."""
+    words = sample.split("_")
+    return ["_".join(words[i:]) for i in range(len(words))]
 
 
 def likest_samples(

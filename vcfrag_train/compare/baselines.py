@@ -83,6 +83,7 @@ def impute_baseline(
     pairs = haplotype.reshape(len(wanted), s, 2)
     return ImputedGenotypes(
         found=np.ones(len(wanted), dtype=np.bool_),
+        typed=np.zeros(len(wanted), dtype=np.bool_),
         dosage=pairs.sum(axis=2).astype(np.float32),
         posterior=accuracy.posterior_of_haplotypes(pairs).astype(np.float32),
         estimated_r2=np.full(len(wanted), np.nan),

@@ -42,6 +42,7 @@ from vcfrag_train.evaluation.truth import (
     by_ploidy,
     load_evaluation_truth,
     refuse_absent,
+    refuse_typed,
     super_populations,
 )
 
@@ -135,6 +136,7 @@ def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | No
         file = file_of(path, hidden.contig)
         found = read_imputed(file, hidden.contig, hidden.rows, hidden.samples, threads=config.threads, lone=hidden.lone)
         refuse_absent(found.found, hidden.rows, hidden.contig, file)
+        refuse_typed(found.typed, hidden.rows, hidden.contig, file)
         return found
 
     return Method(name=name, load=load, source=str(path), digest=digest_of(files_of_word(str(path))), cost=cost)
@@ -323,6 +325,7 @@ def _counted(hidden: EvaluationTruth) -> _Counted:
         sites=SiteCounts(
             n_panel=hidden.n_panel,
             n_typed=hidden.n_typed,
+            n_lacked=hidden.n_lacked,
             n_not_shared=hidden.n_not_shared,
             n_hidden=len(hidden.truth),
             n_fixed=int((bins < 0).sum()),

@@ -48,6 +48,7 @@ class SiteCounts:
     Attributes:
         n_panel: Sites of the panel.
         n_typed: Those that the targets were typed at.
+        n_lacked: Typed positions among the panel's that the panel lacks.
         n_not_shared: EvaluationTruth sites left out because a file lacks them (only where that was allowed).
         n_hidden: EvaluationTruth sites in every file; all figures are about these.
         n_fixed: Those at which the reference does not vary; they are in no MAF bin.
@@ -56,6 +57,7 @@ class SiteCounts:
 
     n_panel: int
     n_typed: int
+    n_lacked: int
     n_not_shared: int
     n_hidden: int
     n_fixed: int

@@ -36,6 +36,10 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         f"{len(evaluation.samples)} samples, {sites.n_hidden:,} hidden sites of contig {evaluation.contig} "
         f"({sites.n_typed:,} typed, {sites.n_not_shared:,} left out, {sites.n_fixed:,} fixed in the reference)"
     )
+    if sites.n_lacked:
+        console.print(
+            f"the panel lacks {sites.n_lacked:,} of the {sites.n_lacked + sites.n_typed:,} positions that are typed"
+        )
     console.print(by_bin_table(evaluation, "aggregate_r2"))
     if len(evaluation.methods) > 1:
         console.print(change_table(evaluation))

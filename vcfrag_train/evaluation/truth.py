@@ -58,6 +58,7 @@ class EvaluationTruth:
         lone: (S,) samples with one haplotype.
         n_panel: Sites of the panel.
         n_typed: Those typed.
+        n_lacked: Typed positions in between that the panel lacks.
         n_not_shared: EvaluationTruth sites left out, see `SiteCounts`.
     """
 
@@ -71,6 +72,7 @@ class EvaluationTruth:
     lone: BoolArray
     n_panel: int
     n_typed: int
+    n_lacked: int
     n_not_shared: int
 
 
@@ -92,9 +94,11 @@ def load_evaluation_truth(
     if order is not None and set(order) == set(samples):
         samples = order
     typed_file = file_of(files.typed, panel.contig)
-    typed = every_coding(read_typed_sites(typed_file, panel.contig, threads=config.threads))
+    listed = read_typed_sites(typed_file, panel.contig, threads=config.threads)
+    typed = every_coding(listed)
     keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
     is_hidden = np.array([key not in typed for key in keys], dtype=np.bool_)
+    n_lacked = _lacked_by_panel(listed, keys, is_hidden, typed_file)
     wanted = np.flatnonzero(is_hidden)
     if not wanted.size:
         raise EmptyInputError(f"all {panel.n_sites} sites of the panel are typed; nothing was hidden", path=typed_file)
@@ -114,6 +118,7 @@ def load_evaluation_truth(
         lone=truth.lone,
         n_panel=panel.n_sites,
         n_typed=int((~is_hidden).sum()),
+        n_lacked=n_lacked,
         n_not_shared=int(is_hidden.sum()) - len(wanted),
     )
 
@@ -136,13 +141,48 @@ def _shared_sites(files: EvaluationFiles, config: EvaluationConfig, contig: str,
     rows = {key: row for row, key in enumerate(keys)}
     shared = np.ones(len(keys), dtype=np.bool_)
     for path in (files.truth, *(path for _, path in files.imputed)):
-        shared &= sites_present(file_of(path, contig), contig, rows, threads=config.threads)
+        true = path == files.truth
+        shared &= sites_present(file_of(path, contig), contig, rows, threads=config.threads, split=true)
     if not bool(shared.any()):
         raise EmptyInputError(
             f"no hidden site of contig {contig} is in all files: are they of one genome build? Where one lacks the"
             " contig, --region names another to score"
         )
     return shared
+
+
+def _lacked_by_panel(listed: frozenset[SiteKey], keys: Sequence[SiteKey], is_hidden: BoolArray, path: Path) -> int:
+    """Positions of typed sites, between the panel's first and last, at which the panel has no site of these alleles.
+
+    Raises:
+        InputError: The panel lacks all of them.
+    """
+    first, last = keys[0][0], keys[-1][0]
+    within = {position for position, _, _ in listed if first <= position <= last}
+    lacked = within - {key[0] for key, hidden in zip(keys, is_hidden.tolist(), strict=True) if not hidden}
+    if within and len(lacked) == len(within):
+        raise InputError(
+            f"none of its {len(within):,} typed sites between {first} and {last} is a site of the panel: is it of the"
+            " panel's genome build, and the list that these targets were typed at?",
+            path=path,
+        )
+    return len(lacked)
+
+
+def refuse_typed(typed: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path | str) -> None:
+    """Refuses a file that marks as typed what the list of typed sites calls hidden: there it did not impute.
+
+    Raises:
+        InputError: Some of the (V,) `typed` is True; names the first such site and the count.
+    """
+    marked = np.flatnonzero(typed)
+    if marked.size:
+        first = next(key for key, row in rows.items() if row == marked[0])
+        raise InputError(
+            f"marks {marked.size:,} of the {len(typed):,} sites to score as typed, the first is {label(contig, first)};"
+            " --typed lacks them. Give the target itself, or the list of all sites that it is typed at",
+            path=path,
+        )
 
 
 def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path | str) -> None:
@@ -162,7 +202,8 @@ def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, pa
         first = next(key for key, row in rows.items() if row == absent[0])
         raise InputError(
             f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}; "
-            f"--common-sites scores only the sites that all files have, --region only a part",
+            f"--common-sites scores only the sites that all files have, --region only a part; of imputed records with"
+            " several ALT alleles none is read, `bcftools norm -m-` splits them",
             path=path,
         )
 

@@ -105,13 +105,46 @@ def test_reading__chr20_is_20(world: World, tmp_path: Path) -> None:
 
 
 def test_reading__matches_by_alleles_too(tmp_path: Path) -> None:
-    lines = [record(100, ["0|1"], alt="C"), record(100, ["1|1"], alt="G"), record(200, ["0|1"], alt="C,G")]
+    lines = [record(100, ["0|1"], alt="C"), record(100, ["1|1"], alt="G"), record(200, ["0|1"], alt="T")]
     path = write_vcf(tmp_path / "a.vcf", vcf_text(["s"], lines))
     rows: dict[SiteKey, int] = {(100, "A", "G"): 0, (200, "A", "C"): 1, (300, "A", "C"): 2}
     got = read_truth(path, "20", rows, ["s"])
     assert got.found.tolist() == [True, False, False]
     assert got.genotypes[:, 0].tolist() == [2, -1, -1]
     np.testing.assert_array_equal(sites_present(path, "20", rows), got.found)
+
+
+def test_reading__several_alts_are_a_site_each_in_a_truth_and_none_in_an_imputed_file(tmp_path: Path) -> None:
+    path = write_vcf(tmp_path / "a.vcf", vcf_text(list("abcd"), [record(100, ["0|1", "1|2", "2|2", ".|2"], alt="C,G")]))
+    rows: dict[SiteKey, int] = {(100, "A", "C"): 0, (100, "A", "G"): 1, (100, "A", "T"): 2}
+    got = read_truth(path, "20", rows, list("abcd"))
+    assert got.found.tolist() == [True, True, False]
+    assert got.genotypes[:2].tolist() == [[1, 1, 0, -1], [0, 1, 2, -1]]
+    assert read_haplotypes(path, "20", rows, ["b"])[:2, 0].tolist() == [[1, 0], [0, 1]]
+    assert sites_present(path, "20", rows, split=True).tolist() == [True, True, False]
+    assert not sites_present(path, "20", rows).any()
+
+
+@pytest.mark.parametrize(
+    ("declared", "infos", "expected"),
+    [
+        ("TYPED", ("TYPED", "IMP"), [True, False]),
+        ("IMP", ("DR2=1", "IMP"), [True, False]),
+        ("DR2", ("DR2=1", "DR2=.5"), [False, False]),
+    ],
+)
+def test_read_imputed__says_which_sites_are_marked_as_typed(
+    tmp_path: Path, declared: str, infos: tuple[str, str], expected: list[bool]
+) -> None:
+    lines = [record(100 * i, ["0|1"], info=info) for i, info in enumerate(infos, start=1)]
+    kind = "Number=1,Type=Float" if declared == "DR2" else "Number=0,Type=Flag"
+    header = f'##INFO=<ID={declared},{kind},Description="x">\n##INFO=<ID=DR2,Number=1,Type=Float,Description="x">\n'
+    if "IMP" in infos and declared == "TYPED":
+        header += '##INFO=<ID=IMP,Number=0,Type=Flag,Description="x">\n'
+    text = vcf_text(["s"], lines)
+    path = write_vcf(tmp_path / "a.vcf", text.replace("#CHROM", header + "#CHROM"))
+    rows: dict[SiteKey, int] = {(100, "A", "C"): 0, (200, "A", "C"): 1}
+    assert read_imputed(path, "20", rows, ["s"]).typed.tolist() == expected
 
 
 def test_read_truth__phase_is_ignored_and_half_calls_are_missing(tmp_path: Path) -> None:
@@ -162,12 +195,12 @@ def test_sample_names__in_the_files_order(world: World, tmp_path: Path) -> None:
 
 
 def test_read_typed_sites__from_vcf_and_from_table(tmp_path: Path) -> None:
-    expected = {(100, "A", "C"), (200, "A", "G")}
-    lines = [record(100, [], fmt=""), record(200, [], alt="G", fmt=""), record(300, [], alt="G,T", fmt="")]
+    expected = {(100, "A", "C"), (200, "A", "G"), (200, "A", "T")}
+    lines = [record(100, [], fmt=""), record(200, [], alt="G,T", fmt="")]
     vcf = vcf_text([], [line.rstrip("\t") for line in lines])
     assert read_typed_sites(write_vcf(tmp_path / "a.vcf.gz", vcf), "chr20") == expected
     table = tmp_path / "a.tsv"
-    table.write_text("chrom\tpos\tref\talt\n20\t100\tA\tC\n21\t5\tA\tC\nchr20\t200\tA\tG\n")
+    table.write_text("chrom\tpos\tref\talt\n20\t100\tA\tC\n21\t5\tA\tC\nchr20\t200\tA\tG\n20\t200\tA\tT\n")
     assert read_typed_sites(table, "20") == expected
 
 

@@ -112,6 +112,16 @@ def test_settle_haplotypes__a_woman_without_heterozygous_calls_is_named() -> Non
     assert report.unlikely == {"T0": 0.0}
 
 
+def test_settle_haplotypes__sexes_that_most_contradict_are_refused() -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
+    exchanged = {"T0": Sex.FEMALE, "T1": Sex.FEMALE, "T2": Sex.MALE, "T3": Sex.MALE}
+    with pytest.raises(TargetError, match=r"sample T0: .*contradicts the sex given of 4 of 4 samples.*exchanged"):
+        settle_haplotypes(calls_of(alleles), panel_of(MIXED), exchanged)
+    _, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED), exchanged | {"T0": Sex.MALE})
+    assert list(report.unlikely) == ["T1", "T2", "T3"]
+
+
 def test_settle_haplotypes__neither_man_nor_woman() -> None:
     men, women = men_and_women()
     women[: V * 2 // 3, 0, 1] = women[: V * 2 // 3, 0, 0]

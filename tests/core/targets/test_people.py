@@ -38,6 +38,18 @@ def test_match_samples__by_name_by_genotype_and_by_both(make_panel: MakePanel) -
     }
 
 
+def test_match_samples__plinks_family_and_individual_is_the_individual(make_panel: MakePanel) -> None:
+    panel = make_panel(n_samples=4, n_sites=20, seed=3)
+    first, second = panel.samples[:2]
+    names = [f"{first}_{first}", f"0_{second}", f"a_b_{first}", f"{first}_", f"{first}_b"]
+    found = match_samples(names, panel, {f"0_{second}": [second]})
+    assert [str(match) for match in found] == [
+        f"{first}_{first} = {first} (by name)",
+        f"0_{second} = {second} (by name)",
+        f"a_b_{first} = {first} (by name)",
+    ]
+
+
 def test_match_samples__of_another_panel_are_none_of_this(make_panel: MakePanel) -> None:
     panel = make_panel(n_samples=4, n_sites=20, seed=3)
     assert match_samples(["x"], panel, {"x": ["nobody here"]}) == []

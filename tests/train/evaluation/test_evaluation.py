@@ -208,6 +208,42 @@ def test_evaluate__refuses_an_imputed_file_that_lacks_hidden_sites(
     assert np.isnan(found.method("some").metrics["aggregate_r2"][-1].low)
 
 
+def test_evaluate__refuses_a_list_of_typed_sites_that_is_not_of_these_targets_or_this_panel(
+    world: World, files: WorldFiles, tmp_path: Path
+) -> None:
+    text = imputed_text(world, noisy_haplotypes(world, 0.1))
+    flag = '##INFO=<ID=TYPED,Number=0,Type=Flag,Description="x">\n'
+    typed = set(world.targets.positions[world.typed].tolist())
+
+    def with_mark(line: str) -> str:
+        cells = line.split("\t")
+        return line if line[0] == "#" or int(cells[1]) not in typed else "\t".join([*cells[:7], "TYPED", *cells[8:]])
+
+    lines = map(with_mark, text.replace("#CHROM", flag + "#CHROM").splitlines())
+    marked = write_vcf(tmp_path / "marked.vcf.gz", "\n".join(lines) + "\n")
+    assert evaluation.evaluate(given(files, ("a", marked)), CONFIG).sites.n_lacked == 0
+    heads, *rows = files.typed.read_text().splitlines()
+    assert "typed" not in heads
+    short, foreign = tmp_path / "short.tsv", tmp_path / "foreign.tsv"
+    short.write_text("\n".join([heads, *rows[2:]]) + "\n")
+    with pytest.raises(
+        InputError, match=r"marks 2 of the 122 sites to score as typed, the first is 20:\d+ A>C; --typed"
+    ):
+        evaluation.evaluate(dataclasses.replace(given(files, ("a", marked)), typed=short), CONFIG)
+    position = heads.split("\t").index("pos")
+
+    def moved(row: str) -> str:
+        cells = row.split("\t")
+        return "\t".join([*cells[:position], str(int(cells[position]) + 1), *cells[position + 1 :]])
+
+    foreign.write_text("\n".join([heads, *map(moved, rows)]) + "\n")
+    with pytest.raises(InputError, match=r"none of its .* typed sites between .* is a site of the panel"):
+        evaluation.evaluate(dataclasses.replace(given(files, ("a", marked)), typed=foreign), CONFIG)
+    foreign.write_text("\n".join([heads, *rows, *map(moved, rows[1:4])]) + "\n")
+    found = evaluation.evaluate(dataclasses.replace(given(files, ("a", marked)), typed=foreign), CONFIG)
+    assert (found.sites.n_typed, found.sites.n_lacked) == (world.typed.sum(), 3)
+
+
 def test_evaluate__refuses_a_truth_that_lacks_sites_or_samples(world: World, files: WorldFiles, tmp_path: Path) -> None:
     imputed = write_imputed(tmp_path / "a.vcf.gz", world, 0.1)
     few = write_vcf(tmp_path / "few.vcf.gz", panel_text(world.targets.select_sites(np.arange(50))))

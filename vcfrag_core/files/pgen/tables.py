@@ -43,7 +43,7 @@ class Variants:
 def read_samples(path: Path) -> tuple[tuple[str, ...], tuple[Sex | None, ...]]:
     """Names and sexes of a .fam or .psam.
 
-    A sample is called by its individual's name, and by family and individual where that is needed to tell them apart.
+    A sample is called by its individual's name; those that share one, by family and individual (`FID_IID`).
 
     Raises:
         InputError: Not such a table, or two samples of one name.
@@ -67,9 +67,9 @@ def read_samples(path: Path) -> tuple[tuple[str, ...], tuple[Sex | None, ...]]:
 
 
 def _names(families: Sequence[str], individuals: Sequence[str], path: Path) -> tuple[str, ...]:
-    names = tuple(individuals)
-    if len(set(names)) < len(names):
-        names = tuple(f"{family}_{name}" for family, name in zip(families, individuals, strict=True))
+    count = Counter(individuals)
+    pairs = zip(families, individuals, strict=True)
+    names = tuple(f"{family}_{name}" if count[name] > 1 else name for family, name in pairs)
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise InputError("two samples have this name; rename one (`plink2 --update-ids`)", path=path, sample=twice[0])

@@ -34,7 +34,8 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
     """The sites of one contig in a VCF or BCF, in a PLINK set, or in a table `chrom pos ref alt`.
 
     A table is tab-separated, with that header. It may hold a column `typed`: then only the rows with 1 count. `20` and
-    `chr20` are the same contig. Where a PLINK set does not say which allele is REF, a site comes in both orders.
+    `chr20` are the same contig. Where a PLINK set does not say which allele is REF, a site comes in both orders. A
+    record with several ALT alleles is a site for each.
 
     Args:
         path: The file, or the name of a PLINK set; its content decides what it is, and it may be compressed.
@@ -50,7 +51,7 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
     if _is_plink(path):
         sites = frozenset(_plink_sites(path, contig))
     elif _is_vcf(path):
-        sites = frozenset(key for record in records_of(path, contig, threads=threads) if (key := key_of(record)))
+        sites = frozenset(key for record in records_of(path, contig, threads=threads) for key in keys_of(record))
     else:
         sites = frozenset(_table_sites(path, contig))
     if not sites:
@@ -105,6 +106,12 @@ def key_of(record: Record) -> SiteKey | None:
     return record.POS, ref, alt
 
 
+def keys_of(record: Record) -> tuple[SiteKey, ...]:
+    """The record's sites, one for each ALT, as `bcftools norm -m-` splits it; none without ALT."""
+    ref, *alts = alleles_named(record)
+    return tuple((record.POS, ref, alt) for alt in alts)
+
+
 def site_rows(positions: list[int], refs: tuple[str, ...], alts: tuple[str, ...]) -> dict[SiteKey, int]:
     """Row number of every site."""
     return {key: row for row, key in enumerate(zip(positions, refs, alts, strict=True))}
@@ -134,11 +141,12 @@ def _plink_sites(genotypes: Path, contig: str) -> Iterator[SiteKey]:
     variants = plink_variants(genotypes)
     here = {name for name in set(variants.contigs) if contig_alias(name, (contig,)) is not None}
     for row, alleles in enumerate(variants.alleles):
-        if variants.contigs[row] in here and len(alleles) == 2:
+        if variants.contigs[row] in here:
             position = int(variants.positions[row])
-            yield position, alleles[0], alleles[1]
-            if not variants.ref_is_known[row]:
-                yield position, alleles[1], alleles[0]
+            for alt in alleles[1:]:
+                yield position, alleles[0], alt
+                if not variants.ref_is_known[row]:
+                    yield position, alt, alleles[0]
 
 
 def _is_vcf(path: Path) -> bool:

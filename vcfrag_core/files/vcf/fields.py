@@ -165,6 +165,18 @@ def estimated_r2_of(record: InfoRecord) -> float:
     return float("nan")
 
 
+def says_typed(record: InfoRecord, header: str) -> bool:
+    """Whether a record is marked as observed: by TYPED (vcfrag, Minimac), or by no IMP where IMP is declared (Beagle).
+
+    Args:
+        record: A record of an imputed file.
+        header: The file's header; what declares neither marks nothing.
+    """
+    if "##INFO=<ID=TYPED," in header:
+        return record.INFO.get("TYPED") is not None
+    return "##INFO=<ID=IMP," in header and record.INFO.get("IMP") is None
+
+
 def record_label(record: InfoRecord) -> str:
     """`contig:position REF>ALT` of a record, for messages."""
     return label(record.CHROM, (record.POS, record.REF, ",".join(record.ALT)))

@@ -32,7 +32,6 @@ KERNEL_MODULES = (
     "copying/vectors.py",
     "evidence/input_kernels.py",
     "evidence/kernels.py",
-    "evidence/pbwt.py",
     "files/vcf/kernels.py",
     "leaf.py",
     "model/kernels.py",

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.pbwt import pbwt_changes
 from vcfrag_core.types import F32Array, F64Array, I64Array, IntArray
 
 FOLDS = 8
@@ -115,7 +115,9 @@ class GroupExcludedReference:
 
     def _make(self, left_out: _LeftOut) -> F32Array:
         if left_out is None:
-            return pbwt_changes(self.panel.bits, self._rows, self.frequency)
+            every = np.array_equal(self._rows, np.arange(self.panel.n_haplotypes))
+            counted = self.panel.allele_changes if every else None
+            return pbwt_changes(self.panel.bits, self._rows, self.frequency, counted)
         if isinstance(left_out, str):
             rows = np.setdiff1d(self._rows, self._members[left_out], assume_unique=True)
         else:

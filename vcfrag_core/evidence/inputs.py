@@ -21,8 +21,8 @@ from vcfrag_core.evidence.evidence import (
 from vcfrag_core.evidence.group_excluded import FOLDS
 from vcfrag_core.evidence.input_kernels import begin_candidate_inputs
 from vcfrag_core.evidence.kernels import NEARBY_SITES
-from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.panel.pbwt import MIN_MAF, SITES_TO_SETTLE
 from vcfrag_core.types import F32Array
 
 CM_SCALE = np.float32(50.0)

@@ -383,3 +383,28 @@ def ascends(starts: I64Array, carriers: U64Array) -> bool:
             if carriers[i - 1] >= carriers[i]:
                 return False
     return True
+
+
+@numba.njit(cache=True, nogil=True)
+def count_changes(columns: U8Array, places: I64Array, order: I32Array, ones: I32Array, out: I64Array) -> None:
+    """`pbwt.count_changes` of some sites, which are these of the columns; takes the order on."""
+    for number in range(len(places)):
+        out[number] = _sort_by(columns[places[number] >> 3], np.uint8(places[number] & 7), order, ones)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sort_by(column: U8Array, bit: np.uint8, order: I32Array, ones: I32Array) -> int:
+    """Moves those with a zero before those with a one; returns the changes of allele along the order before."""
+    n_zeros, n_ones, changes = np.uint32(0), np.uint32(0), 0
+    before = (column[np.uint32(order[0])] >> bit) & np.uint8(1) if len(order) else np.uint8(0)
+    # Zeros move up in place, which never overtakes the reading.
+    for i in range(len(order)):
+        h = order[i]
+        allele = (column[np.uint32(h)] >> bit) & np.uint8(1)
+        changes += allele ^ before
+        before = allele
+        order[n_zeros], ones[n_ones] = h, h
+        n_zeros += np.uint32(1 - allele)
+        n_ones += np.uint32(allele)
+    order[n_zeros:] = ones[:n_ones]
+    return changes

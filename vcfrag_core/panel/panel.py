@@ -106,6 +106,13 @@ class Panel:
 
         return haplotype_keys(self)
 
+    @functools.cached_property
+    def allele_changes(self) -> I64Array:
+        """(2, V) `pbwt.changes_both_ways` of all haplotypes, computed once."""
+        from vcfrag_core.panel.pbwt import changes_both_ways
+
+        return changes_both_ways(self.bits, np.arange(self.n_haplotypes), self.alt_frequency())
+
     @property
     def packed(self) -> U8Array:
         """(H, ceil(V / 8)) alleles as in `vcfrag_core.panel.bits`; of a large panel made anew, in as much memory."""

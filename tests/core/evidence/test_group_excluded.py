@@ -10,8 +10,8 @@ import pytest
 
 from vcfrag_core.errors import RangeError
 from vcfrag_core.evidence.group_excluded import FOLDS, GroupExcludedReference
-from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.pbwt import pbwt_changes
 from vcfrag_core.types import F32Array, I64Array
 
 
@@ -54,6 +54,12 @@ def test_changes_for__strangers_see_the_whole_reference_and_nothing_else(panel: 
     found = shown.changes_for([None, "g0", "another"], 20, 120)
     for one in found:
         np.testing.assert_array_equal(one, changes_of(panel, rows)[:, 20:120])
+
+
+def test_changes_for__strangers_of_the_whole_panel_are_told_what_the_panel_keeps(panel: Panel) -> None:
+    found = by_sample(panel).changes_for([None], 0, 200)[0]
+    assert "allele_changes" in vars(panel)
+    np.testing.assert_array_equal(found, changes_of(panel, np.arange(80)))
 
 
 def test_shown__does_not_depend_on_the_alleles_of_the_query_s_group(panel: Panel) -> None:

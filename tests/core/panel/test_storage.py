@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.compact_panels import compact, every_panel_is_large
 from tests.conftest import mosaic_panel
 from vcfrag_core.errors import ShapeError
-from vcfrag_core.evidence.pbwt import pbwt_changes
 from vcfrag_core.panel import compact as compact_bits
 from vcfrag_core.panel.bits import pack
 from vcfrag_core.panel.compact import CompactBits, RecentBlocks
 from vcfrag_core.panel.growing_bits import sites_per_block
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
+from vcfrag_core.panel.pbwt import pbwt_changes
 from vcfrag_core.panel.storage import DenseBits
 
 

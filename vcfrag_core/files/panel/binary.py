@@ -8,9 +8,11 @@
     sections  each from a multiple of 4096 bytes on; a checksum for every 4 MiB of it
 
 Sections: positions (int32), refs, alts, site_ids, samples (UTF-8 lines), packed (bits as in `Panel.packed`) and keys
-(uint64, those of `haplotype_keys`; files of earlier versions lack them). A large panel has another magic, and in place
-of packed: counts (uint32, ALT alleles of each site) and blocks (`block_file.TABLE`). Its blocks follow the sections;
-the header says where, and how many sites a block has. They are read when they are asked for, and checked each time.
+(uint64, those of `haplotype_keys`; files of earlier versions lack them), and changes (uint32, `Panel.allele_changes`;
+files of earlier versions and of large panels lack them, and the header says what MAF a site needs for them). A large
+panel has another magic, and in place of packed: counts (uint32, ALT alleles of each site) and blocks
+(`block_file.TABLE`). Its blocks follow the sections; the header says where, and how many sites a block has. They are
+read when they are asked for, and checked each time.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from vcfrag_core.hashing import DIGEST_BYTES, checksum
 from vcfrag_core.panel.compact import CompactBits, read_fully
 from vcfrag_core.panel.keys import digest_and_keys
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.pbwt import MIN_MAF
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.storage import DenseBits, HaplotypeBits
 from vcfrag_core.types import U8Array, U64Array
@@ -72,7 +75,7 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
     large = bits if isinstance(bits, CompactBits) else None
     if large is None:
         digest, keys = panel.digest, panel.keys
-        data["packed"] = _view(bits.packed())
+        data["packed"], data["changes"] = _view(bits.packed()), _view(panel.allele_changes.astype("<u4"))
     else:
         digest, keys = _known_hashes(panel) or digest_and_keys(panel)
         data["counts"], data["blocks"] = _view(large.counts().astype("<u4")), _view(table_of(large))
@@ -83,7 +86,7 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
     for name, part in data.items():
         sections.append([name, offset, part.nbytes, checksums[name]])
         offset += -(-part.nbytes // PAGE) * PAGE
-    described = {
+    described: dict[str, object] = {
         "key": dict(key),
         "contig": panel.contig,
         "contig_length": panel.contig_length,
@@ -96,7 +99,9 @@ def write_panel(file: BinaryIO, panel: Panel, key: Key, *, threads: int = 1) -> 
         described["ploidy"] = str(panel.ploidy)
     if panel.counts:
         described["counts"] = dict(panel.counts)
-    if large is not None:
+    if large is None:
+        described["changes_from_maf"] = MIN_MAF
+    else:
         described["blocks"] = {"offset": offset, "block_sites": large.block_sites}
     header = _encode(described)
     file.write(
@@ -231,6 +236,8 @@ def _assembled(content: Mapping[str, U8Array], header: Mapping[str, Any], bits: 
     vars(panel)["digest"] = header["digest"]
     if "keys" in content:
         vars(panel)["keys"] = content["keys"].view("<u8").astype(np.uint64)
+    if header.get("changes_from_maf") == MIN_MAF:
+        vars(panel)["allele_changes"] = content["changes"].view("<u4").astype(np.int64).reshape(2, -1)
     return panel
 
 

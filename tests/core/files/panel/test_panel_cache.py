@@ -23,6 +23,7 @@ from vcfrag_core.files.panel.cache import cache_folder, load_panel
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel.keys import haplotype_keys
 from vcfrag_core.panel.panel import Panel, panel_digest
+from vcfrag_core.panel.pbwt import changes_both_ways
 
 MakePanel = Callable[..., Panel]
 
@@ -78,6 +79,8 @@ def test_panel_file__gives_what_was_written(
     assert_same(again, panel)
     np.testing.assert_array_equal(again.packed, panel.packed)
     np.testing.assert_array_equal(vars(again)["keys"], haplotype_keys(panel))
+    changes = changes_both_ways(panel.bits, np.arange(panel.n_haplotypes), panel.alt_frequency())
+    np.testing.assert_array_equal(vars(again)["allele_changes"], changes)
 
 
 @given(panel=panels(max_samples=3, max_sites=9), data=st.data())
@@ -105,6 +108,17 @@ def test_panel_file__no_cut_goes_unnoticed(
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(CacheError, match=r"cut short|damaged|no panel cache"):
         read_panel_file(path, {"a": 1})
+
+
+def test_panel_file__allele_changes_of_other_sites_are_not_taken(
+    tmp_path: Path, panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.panel"
+    write_panel_file(path, panel, {})
+    monkeypatch.setattr(panel_file, "MIN_MAF", 0.01)
+    again = read_panel_file(path, {})
+    assert "allele_changes" not in vars(again)
+    assert_same(again, panel)
 
 
 def test_panel_file__writing_to_the_bits_does_not_reach_the_file(tmp_path: Path, panel: Panel) -> None:

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.evidence import pbwt
-from vcfrag_core.evidence.pbwt import MIN_MAF, SITES_TO_SETTLE, count_changes, pbwt_changes
-from vcfrag_core.panel import bits
+from vcfrag_core.panel import bits, pbwt
+from vcfrag_core.panel.pbwt import MIN_MAF, SITES_TO_SETTLE, count_changes, pbwt_changes
 from vcfrag_core.panel.storage import DenseBits
 from vcfrag_core.types import F32Array, I64Array, U8Array
 

@@ -285,6 +285,7 @@ def hold_out_share(
 def _cost(run: Usage, preparation: Sequence[Usage], threads: int) -> Cost:
     return Cost(
         wall_seconds=run.wall_seconds,
+        cpu_seconds=run.cpu_seconds,
         preparation_seconds=sum(step.wall_seconds for step in preparation),
         peak_bytes=max(step.peak_bytes for step in (run, *preparation)),
         threads=threads,

@@ -121,7 +121,7 @@ def run_peer(peer: Peer, files: PeerInput, output: Path, *, threads: int = 2, he
 
     Raises:
         ConfigError: The program is none of those known.
-        ProgramError: It is not on the PATH, or ended with an error; its log is kept beside `output` as `NAME.log`.
+        ProgramError: It is not on the PATH, or ended with an error. What it printed is in `NAME.log` beside `output`.
     """
     for program in peer.programs:
         if shutil.which(program) is None:
@@ -129,14 +129,14 @@ def run_peer(peer: Peer, files: PeerInput, output: Path, *, threads: int = 2, he
     if peer.program not in _RUNNERS:
         raise ConfigError(f"no way to run {peer.program!r}; known: {', '.join(sorted(_RUNNERS))}")
     output.parent.mkdir(parents=True, exist_ok=True)
+    log = output.parent / f"{peer.name}.log"
+    log.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{peer.name}-", dir=output.parent) as folder:
-        job = _Job(peer, files, Path(folder), threads, heap_mb)
+        job = _Job(peer, files, Path(folder), log, threads, heap_mb)
         try:
             result, preparation, imputation = _RUNNERS[peer.program](job)
         except ProgramError as error:
-            kept = output.parent / f"{peer.name}.log"
-            shutil.copy(job.log, kept)
-            raise ProgramError(f"{error}\nthe whole log is in {kept}") from error
+            raise ProgramError(f"{error}\nthe whole log is in {log}") from error
         result.replace(output)
     run_index(output)
     return PeerRun(name=peer.name, output=output, preparation=preparation, imputation=imputation)
@@ -153,12 +153,9 @@ class _Job:
     peer: Peer
     files: PeerInput
     folder: Path
+    log: Path
     threads: int
     heap_mb: int
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
 
 
 _Outcome = tuple[Path, tuple[Usage, ...], Usage]

@@ -227,7 +227,7 @@ def _cost_grid(evaluation: Evaluation) -> Grid:
     return Grid(
         "Cost of the whole process",
         "Peak memory is the largest resident set of one process; preparation converts the input for the program.",
-        ["wall time", "preparation", "peak memory", "threads"],
+        ["wall time", "CPU time", "preparation", "peak memory", "threads"],
         rows,
     )
 

@@ -87,9 +87,10 @@ class RegionError:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Wall seconds and peak bytes of a program; preparation of the panel apart."""
+    """Wall seconds and processor seconds of a program, and peak bytes; preparation of the panel apart."""
 
     wall_seconds: float
+    cpu_seconds: float
     preparation_seconds: float
     peak_bytes: int
     threads: int

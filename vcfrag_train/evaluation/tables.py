@@ -89,9 +89,9 @@ def overview_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Wall time and peak memory of the methods that were run from here."""
+    """Wall time, processor time and peak memory of the methods that were run from here."""
     table = Table(title="cost of the whole process", title_justify="left")
-    for title in ("method", "wall time", "preparation", "peak memory", "threads"):
+    for title in ("method", "wall time", "CPU time", "preparation", "peak memory", "threads"):
         table.add_column(title, justify="left" if title == "method" else "right")
     for method in evaluation.methods:
         if method.cost is not None:
@@ -99,10 +99,11 @@ def cost_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def cost_cells(cost: Cost) -> tuple[str, str, str, str]:
-    """Wall time, preparation, peak memory and threads, as text."""
+def cost_cells(cost: Cost) -> tuple[str, str, str, str, str]:
+    """Wall time, processor time, preparation, peak memory and threads, as text."""
     return (
         f"{cost.wall_seconds:.1f} s",
+        f"{cost.cpu_seconds:.1f} s",
         f"{cost.preparation_seconds:.1f} s",
         f"{cost.peak_bytes / 2**20:,.0f} MiB",
         str(cost.threads),

@@ -133,13 +133,14 @@ def test_ls_and_close__of_a_running_daemon(daemon: Daemon, index) -> None:
 def test_verify__compares_files_with_panels(daemon: Daemon, panel: Panel, monkeypatch: pytest.MonkeyPatch) -> None:
     other = panel.select_samples(panel.samples[1:])
     files = {Path("same.bcf"): panel, Path("other.bcf"): other}
-    monkeypatch.setattr("vcfrag_core.files.panel.cache.load_panel", lambda path: files[path])
+    monkeypatch.setattr("vcfrag_core.files.panel.cache.load_panel", lambda path, region: files[path])
 
     def verify(argument: str) -> tuple[str, BaseException | None]:
         found = runner.invoke(app, ["verify", argument, "--address", daemon.address])
         return found.stdout, found.exception
 
     assert panel.digest in verify("panel=same.bcf")[0]
+    assert panel.digest in verify("panel=same.bcf@1")[0]
     for argument, error in (
         ("panel=other.bcf", PanelMismatchError),
         ("unknown=same.bcf", UnknownPanelError),

@@ -16,8 +16,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from tests.vcf_text import record, vcf_text
 from vcfrag_core.errors import ConfigError, UnavailableError
+from vcfrag_core.files.panel.prepared import write_prepared
+from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel.panel import Panel
 from vcfrag_indexd.config.config import DrainConfig, ServeConfig
+from vcfrag_indexd.config.panel_source import panel_source
 from vcfrag_indexd.serving.rpc import SERVICE_NAME
 from vcfrag_indexd.serving.server import Daemon
 from vcfrag_indexd.testing import serve
@@ -87,8 +90,33 @@ def test_serve__a_panel_whose_samples_change_their_ploidy_is_refused_with_its_pa
     path = tmp_path / "x.vcf"
     path.write_text(vcf_text(["w", "m"], [record(at, cells, contig="X") for at, cells in calls], contigs={"X": 1000}))
     process = start("--panel", f"x={path}", "--listen", "127.0.0.1:0")
-    assert process.wait_for(r"error \[PLOIDY\]: .*x\.vcf: .*serve a file of each .*X:100-200, X:300-400")
+    assert process.wait_for(r"error \[PLOIDY\]: .*x\.vcf: .*NAME=.*x\.vcf@REGION, with X:100-200, X:300-400")
     assert process.code() == 2
+    parts = [f"{name}={path}@X:{region}" for name, region in (("low", "100-200"), ("high", "300-400"))]
+    process = start("--panel", parts[0], "--panel", parts[1], "--listen", "127.0.0.1:0")
+    for name in ("low", "high"):
+        assert process.wait_for(rf'"panel": "{name}", "sites": 2, .*"panel ready"')
+
+
+def test_serve__a_contig_of_a_prepared_panel(start, tmp_path: Path) -> None:
+    texts = [record(at, ["0|1", "1|0"], contig=contig) for contig, at in (("20", 100), ("20", 200), ("21", 300))]
+    (tmp_path / "both.vcf").write_text(vcf_text(["w", "m"], texts, contigs={"20": 1000, "21": 1000}))
+    prepared = tmp_path / "both.panel"
+    write_prepared(prepared, [read_panel(tmp_path / "both.vcf", region=contig) for contig in ("20", "21")], {})
+    process = start("--panel", f"p={prepared}", "--listen", "127.0.0.1:0")
+    assert process.wait_for(r"error \[UNKNOWN_CONTIG\]: .*several contigs.*20, 21.*--panel p=.*both\.panel@CONTIG")
+    assert process.code() == 2
+    process = start("--panel", f"p={prepared}@21", "--listen", "127.0.0.1:0")
+    assert process.wait_for('"contig": "21", "event": "panel ready"')
+
+
+def test_panel_source__a_file_of_the_whole_name_goes_first(tmp_path: Path) -> None:
+    file = tmp_path / "a@20"
+    assert panel_source(file) == (tmp_path / "a", "20")
+    file.write_text("")
+    assert panel_source(file) == (file, None)
+    assert panel_source(f"{file}@20:1-5") == (file, "20:1-5")
+    assert panel_source("user@host/p.bcf") == (Path("user@host/p.bcf"), None)
 
 
 def test_serve__a_damaged_cache_is_rebuilt_and_never_trusted(

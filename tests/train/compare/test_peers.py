@@ -79,7 +79,9 @@ def test_run_peer__imputes_and_is_measured(peer: Peer, world: World, files: Worl
     output = tmp_path / "out" / f"{peer.name}.vcf.gz"
     run = peers.run_peer(peer, peer_input(world, files), output, threads=1, heap_mb=256)
     assert run.output == output
-    assert {path.name for path in output.parent.iterdir()} == {output.name, f"{output.name}.csi"}
+    log = output.parent / f"{peer.name}.log"
+    assert {path.name for path in output.parent.iterdir()} == {output.name, f"{output.name}.csi", log.name}
+    assert log.stat().st_size > 0
     assert run.wall_seconds > 0
     assert run.peak_bytes > 2**20
     assert all(word in run.imputation.command for word in peer.options)

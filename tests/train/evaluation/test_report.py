@@ -41,7 +41,9 @@ def result(files: WorldFiles, tmp_path_factory: pytest.TempPathFactory) -> Evalu
         imputed=tuple(paths), truth=files.truth, panels=(files.panel,), typed=files.typed, samples_table=files.samples
     )
     hidden = evaluation.load_evaluation_truth(given, config, load_panel(files.panel, cache_dir=folder))
-    cost = Cost(wall_seconds=1.5, preparation_seconds=0.5, peak_bytes=2**30, threads=2, command="impute --fast")
+    cost = Cost(
+        wall_seconds=1.5, cpu_seconds=2.5, preparation_seconds=0.5, peak_bytes=2**30, threads=2, command="impute --fast"
+    )
     methods = [evaluation.file_method(name, path, config, cost) for name, path in paths]
     return evaluation.evaluate_methods([hidden], methods, given, config)
 

@@ -32,7 +32,7 @@ DEFAULT_ADDRESS = "127.0.0.1:50510"
 class ServeFlags:
     """What a daemon can be told by flags."""
 
-    panel: Annotated[list[str] | None, typer.Option(help="NAME=FILE, once for every panel.")] = None
+    panel: Annotated[list[str] | None, typer.Option(help="NAME=FILE or NAME=FILE@REGION, once for every panel.")] = None
     listen: Annotated[str | None, typer.Option(help="HOST:PORT of the service; port 0 lets the kernel choose.")] = None
     config: Annotated[Path | None, typer.Option(help="TOML file; VCFRAG_INDEXD_* variables and flags override it.")] = (
         None
@@ -193,7 +193,7 @@ def list_indexes(flags: RemoteFlags) -> None:
 @takes(RemoteFlags)
 def verify(
     flags: RemoteFlags,
-    panel: Annotated[str, typer.Argument(metavar="NAME=FILE", help="The daemon's name and your file.")],
+    panel: Annotated[str, typer.Argument(metavar="NAME=FILE", help="The daemon's name and your file, or FILE@REGION.")],
 ) -> None:
     """Compare a panel file with the panel that a daemon holds."""
     from vcfrag_indexd.cli.commands import verify_panel

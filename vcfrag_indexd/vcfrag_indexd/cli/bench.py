@@ -7,6 +7,7 @@ from collections.abc import Callable
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_indexd.config.config import ServeConfig
+from vcfrag_indexd.config.panel_source import panel_source
 from vcfrag_indexd.engines.bench import measure
 
 
@@ -19,8 +20,8 @@ def bench_engines(settings: ServeConfig, seconds: float, say: Callable[[str], No
     """
     if not settings.panels:
         raise ConfigError("bench needs a panel to measure on: give --panel NAME=FILE")
-    path = next(iter(settings.panels.values()))
-    panel = load_panel(path, cache_dir=settings.cache_dir)
+    path, region = panel_source(next(iter(settings.panels.values())))
+    panel = load_panel(path, region=region, cache_dir=settings.cache_dir)
     say(f"{panel.n_haplotypes} haplotypes x {panel.n_sites} sites; time of a search, cold and warm alike:")
     found = measure(
         panel,

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from vcfrag_core.errors import PanelMismatchError, UnknownIndexError, UnknownPanelError
+from vcfrag_indexd.config.panel_source import panel_source
 from vcfrag_proto.channel import TlsConfig, open_channel, read_token, unreachable
 from vcfrag_proto.status import decode
 from vcfrag_proto.v1 import index_pb2 as pb
@@ -102,7 +103,8 @@ def verify_panel(remote: Remote, name: str, file: Path) -> str:
         raise UnknownPanelError(f"{remote.address} has no panel {name!r}; it has: {', '.join(sorted(held))}")
     if not held[name].ready:
         raise UnknownPanelError(f"{remote.address} is still reading panel {name!r}: ask again later")
-    here, there = load_panel(file), held[name]
+    path, region = panel_source(file)
+    here, there = load_panel(path, region=region), held[name]
     if here.digest != there.digest:
         raise PanelMismatchError(
             f"{file} is not panel {name!r} of {remote.address}. Here: digest {here.digest}, contig {here.contig},"

@@ -209,7 +209,7 @@ class ServeConfig:
     """A daemon.
 
     Attributes:
-        panels: Panel files by the name that clients use. No other file can be asked for.
+        panels: Panel files by the name that clients use, each a file or `FILE@REGION`. No other can be asked for.
         listen: HOST:PORT of the service; port 0 lets the kernel choose.
         health_listen: HOST:PORT of a plaintext port that answers health only; none unless given.
         metrics_listen: HOST:PORT of Prometheus metrics; none unless given.

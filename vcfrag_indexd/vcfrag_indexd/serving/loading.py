@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from vcfrag_core.errors import ConfigError, PloidyError, VcfragError
+from vcfrag_core.errors import ConfigError, PloidyError, UnknownContigError, VcfragError
 from vcfrag_core.panel.panel import Panel
+from vcfrag_indexd.config.panel_source import panel_source
 from vcfrag_indexd.logs import get_log
 
 PROGRESS_SECONDS = 2.0
@@ -19,7 +20,7 @@ class PanelLoader:
 
     Args:
         given: Panels in memory by name.
-        files: Panel files by name.
+        files: Panel files by name, each a file or `FILE@REGION`.
         cache_dir: Where binary panel caches are kept.
         take: Told of every panel that is there.
         fail: Told of a panel that can never be served.
@@ -59,7 +60,7 @@ class PanelLoader:
         self._take(name, panel)
         log.info("panel ready", panel=name, sites=panel.n_sites, samples=panel.n_samples, contig=panel.contig)
 
-    def _read(self, name: str, path: Path) -> Panel:
+    def _read(self, name: str, source: Path) -> Panel:
         from vcfrag_core.files.panel.cache import load_panels
 
         said = time.monotonic()
@@ -70,13 +71,18 @@ class PanelLoader:
                 said = time.monotonic()
                 log.info("reading panel", panel=name, records=n_records)
 
-        stretches = load_panels(path, cache_dir=self._cache_dir, progress=progress)
+        path, region = panel_source(source)
+        try:
+            stretches = load_panels(path, region=region, cache_dir=self._cache_dir, progress=progress)
+        except UnknownContigError as error:
+            raise UnknownContigError(
+                f"{error}. A name here stands for one contig: --panel {name}={path}@CONTIG"
+            ) from error
         if len(stretches) > 1:
             regions = ", ".join(f"{part.contig}:{part.positions[0]}-{part.positions[-1]}" for part in stretches)
             raise PloidyError(
                 f"samples have one haplotype in one part of {stretches[0].contig} and two in another, and a name here"
-                f" stands for one part: serve a file of each under a name of its own (`bcftools view -r REGION -Ob -o"
-                f" PART.bcf {path.name}` with {regions})",
+                f" stands for one part: serve each under a name of its own, NAME={path}@REGION, with {regions}",
                 path=path,
             )
         return stretches[0]
@@ -92,6 +98,7 @@ def check_panels(files: Mapping[str, Path], given: Mapping[str, Panel]) -> None:
     both = sorted(set(files) & set(given))
     if both:
         raise ConfigError(f"panel {both[0]!r} is given twice")
-    for name, path in files.items():
-        if not Path(path).is_file():
+    for name, source in files.items():
+        path, _ = panel_source(source)
+        if not path.is_file():
             raise ConfigError(f"panel {name!r}: there is no file {path}")

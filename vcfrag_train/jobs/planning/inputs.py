@@ -74,8 +74,9 @@ def _refuse_unsure(contig: str, having: Sequence[Path]) -> None:
     unsure = [path for path in having if not is_indexed(path) and not is_prepared(path)]
     if len(having) > 1 and unsure:
         raise ConfigError(
-            f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, or index {unsure[0]},"
-            " whose header names it (`bcftools index`)"
+            f"--panel: both {having[0]} and {having[1]} have contig {contig}; name one of them, or index"
+            f" {' and '.join(map(str, unsure))}, whose header{'s name' if len(unsure) > 1 else ' names'} it (`bcftools"
+            " index`)"
         )
 
 

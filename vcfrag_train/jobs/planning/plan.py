@@ -124,7 +124,10 @@ def _refuse(config: ImputeConfig) -> None:
     if "LOO" in config.formats:
         raise ConfigError("--format LOO: a job has no leave-one-out dosages of everybody; impute in one process")
     if config.daemon is not None:
-        raise ConfigError("--daemon: chunks search in their own processes; leave it out")
+        raise ConfigError(
+            "--daemon: a run with several panels or maps, --jobs, --memory, --cluster, --report or {contig} in --out is"
+            " cut into chunks, which search in their own processes; impute one contig without those, or leave it out"
+        )
 
 
 def _planned(

@@ -121,7 +121,7 @@ def _facts(summary: JobSummary) -> list[tuple[str, str]]:
         ("sites typed", f"{n_typed:,}"),
         ("samples in the panel", f"{len(summary.samples.in_panel):,}"),
         ("relatives in the panel", _relatives(summary)),
-        ("processor time", f"{cpu:.2g} s" if cpu < 100 else f"{cpu / 3600:.2g} h"),
+        ("processor time, planning not counted", f"{cpu:.2g} s" if cpu < 100 else f"{cpu / 3600:.2g} h"),
         ("most memory of a process", f"{max(cost.peak_bytes for cost in summary.costs) / 1e9:.2g} GB"),
     ]
 

@@ -8,6 +8,7 @@ among the others of the same samples.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from statistics import NormalDist
 from typing import Final
@@ -141,17 +142,20 @@ def _worst_nearby(badness: F64Array) -> BoolArray:
     return np.asarray((badness > 0) & (badness >= windows.max(axis=1)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class _Foretold:
     """Three ways in which a site's alleles may have come about: (M,) log likelihoods, and what they are made from.
 
     An allele of a sound site is copied right, or with the haplotype's doubt a draw from the site's own frequency; of an
-    inverted site, the same of the other allele; of an unrelated one, always a draw.
+    inverted site, the same of the other allele; of an unrelated one, always a draw. `counted` is 1 where an allele and
+    its dosage are known, else 0, and `worth` what one haplotype counts for among as many that err together.
     """
 
-    known: BoolArray
+    counted: F64Array
     copied: F64Array
     own: F64Array
+    unrelated: F64Array
+    worth: F64Array
     doubt: F64Array
     share_inverted: float
 
@@ -165,56 +169,60 @@ class _Foretold:
         frequency = np.clip((carriers + 0.5) / (known.sum(axis=0) + 1.0), _MIN_DOSAGE, 1 - _MIN_DOSAGE)
         own = np.where(alleles == 1, frequency, 1 - frequency)
         made = cls(
-            known, np.where(alleles == 1, p, 1 - p), own, np.full((len(alleles), 1), _DOUBT[0]), _INVERTED_SHARE[0]
+            counted=known.astype(np.float64),
+            copied=np.where(alleles == 1, p, 1 - p),
+            own=own,
+            unrelated=(known * np.log(own)).sum(axis=0),
+            worth=1 / (1 + _CORRELATION * np.maximum(known.sum(axis=0) - 1, 0)),
+            doubt=np.full((len(alleles), 1), _DOUBT[0]),
+            share_inverted=_INVERTED_SHARE[0],
         )
         for _ in range(_ROUNDS):
             made = made._next()
         return made
 
     def _summed(self, values: F64Array) -> F64Array:
-        return np.asarray(np.where(self.known, values, 0.0).sum(axis=0))
+        # A product takes a fifth of a choice; all values are finite.
+        return np.asarray((self.counted * values).sum(axis=0))
 
     def _mixed(self, copied: F64Array) -> F64Array:
         return (1 - self.doubt) * copied + self.doubt * self.own
 
-    @property
-    def sound(self) -> F64Array:
-        return self._summed(np.log(self._mixed(self.copied)))
+    @functools.cached_property
+    def _here(self) -> F64Array:
+        """(Q, M) probability of the alleles if their site is sound."""
+        return self._mixed(self.copied)
 
-    @property
+    @functools.cached_property
+    def sound(self) -> F64Array:
+        return self._summed(np.log(self._here))
+
+    @functools.cached_property
     def inverted(self) -> F64Array:
         return self._summed(np.log(self._mixed(1 - self.copied)))
 
     @property
-    def unrelated(self) -> F64Array:
-        return self._summed(np.log(self.own))
-
-    @property
     def ratio(self) -> F64Array:
         """(M,) log likelihood ratio of the coding against the other, for haplotypes that err together."""
-        return self._worth * (self.sound - self.inverted)
-
-    @property
-    def _worth(self) -> F64Array:
-        return np.asarray(1 / (1 + _CORRELATION * np.maximum(self.known.sum(axis=0) - 1, 0)))
+        return self.worth * (self.sound - self.inverted)
 
     def _next(self) -> _Foretold:
         """The next round of both shares: of inverted sites, and of draws among the alleles of probably sound ones."""
         sound = self.sound
         inverted, unrelated = (
-            share * np.exp(np.clip(self._worth * (other - sound), -50, 50))
+            share * np.exp(np.clip(self.worth * (other - sound), -50, 50))
             for share, other in ((self.share_inverted, self.inverted), (_UNRELATED_SHARE, self.unrelated))
         )
         total = 1 - self.share_inverted - _UNRELATED_SHARE + inverted + unrelated
-        weights = np.where(self.known, (1 - self.share_inverted - _UNRELATED_SHARE) / total, 0.0)
-        drawn = (weights * (self.doubt * self.own / self._mixed(self.copied))).sum(axis=1, keepdims=True)
+        weights = self.counted * ((1 - self.share_inverted - _UNRELATED_SHARE) / total)
+        drawn = (weights * (self.doubt * self.own / self._here)).sum(axis=1, keepdims=True)
         doubt = (drawn + _DOUBT_ALLELES * _DOUBT[0]) / (weights.sum(axis=1, keepdims=True) + _DOUBT_ALLELES)
         share = float(np.clip((inverted / total).mean(), *_INVERTED_SHARE))
         return dataclasses.replace(self, doubt=np.clip(doubt, *_DOUBT), share_inverted=share)
 
     def excess(self) -> F64Array:
         """(M,) surprise of the alleles beyond what was expected, in standard deviations over the cohort's sites."""
-        here = self._mixed(self.copied)
+        here = self._here
         there = 1 - here
         log_ratio, other = np.log(self.own / here), np.log((1 - self.own) / there)
         mean = self._summed(here * log_ratio + there * other)

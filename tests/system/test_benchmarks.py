@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from benchmarks.accuracy import generated_panels, pedigree, training_panels
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
-from benchmarks.scale import growth
+from benchmarks.scale import beside_peers, growth
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import copying, plain_copying
 from vcfrag_core.files.panel.cache import load_panel
@@ -352,3 +353,24 @@ def test_growth__larger_panels_hold_the_smaller_ones_at_the_same_sites(
     found = json.loads(capsys.readouterr().out)
     assert (found["size"], found["sites"]) == (90, large.n_sites)
     assert found["typed"] == len(read_panel(growth.Work(tmp_path).target).positions)
+
+
+def test_beside_peers__every_program_writes_the_same_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for program in ("bcftools", "beagle", "bref3", "minimac4"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed (scripts/debian_packages.sh)")
+    small = ["--reference", "60", "--targets", "6", "--megabases", "0.5", "--rounds", "1", "--work", str(tmp_path)]
+    assert beside_peers.main(small) == 0
+    printed = capsys.readouterr().out
+    (kept,) = tmp_path.glob("*.json")
+    rows = json.loads(kept.read_text())
+    assert len(rows) == 6
+    for label, rounds in rows.items():
+        assert f"| {label} |" in printed
+        assert all(value > 0 for one in rounds for value in one.values())
+    (prepared,) = tmp_path.glob("*-prepared")
+    texts = [
+        subprocess.run(["bcftools", "view", "-H", prepared / f"{out}.vcf.gz"], check=True, capture_output=True).stdout
+        for out in ("out", "beagle", "minimac4")
+    ]
+    assert len({text.count(b"\n") for text in texts}) == 1

@@ -145,6 +145,7 @@ class VcfReader:
         self.region = region
         self._known = set(self.contigs)
         self._is_checked = False
+        self._is_index_checked = False
         self._vcf = vcf
         self._indexed = indexed
         if region is not None and self.contigs:
@@ -167,6 +168,7 @@ class VcfReader:
         if not (self._indexed and self.contigs):
             with open_vcf(self.path) as again:
                 return tuple(dict.fromkeys(record.CHROM for record in again))
+        self._check_index()
         return tuple(contig for contig in self.contigs if self._first_from(Region(contig)) is not None)
 
     def __iter__(self) -> Iterator[Record]:
@@ -202,6 +204,7 @@ class VcfReader:
         return first
 
     def _from_index(self, region: Region) -> Iterator[Record]:
+        self._check_index()
         first = self._first_from(region)
         if first is None:
             return
@@ -210,6 +213,28 @@ class VcfReader:
                 return
             if region.holds(record.CHROM, record.POS):
                 yield record
+
+    def _check_index(self) -> None:
+        """Refuses an index of another file, as far as the file's first record gives it away; once.
+
+        Raises:
+            InputError: The index does not find that record.
+        """
+        if self._is_index_checked:
+            return
+        self._is_index_checked = True
+        with open_vcf(self.path) as again:
+            begin = next(iter(again), None)
+            if begin is None:
+                return
+            place = begin.CHROM, begin.POS, begin.REF, tuple(begin.ALT)
+            found = again._first_from(Region(begin.CHROM, begin.POS))
+        if found is None or (found.CHROM, found.POS, found.REF, tuple(found.ALT)) != place:
+            raise InputError(
+                f"its index does not find its first record, {begin.CHROM}:{begin.POS}, and is of another file; make it"
+                f" again with `bcftools index -f {self.path}`",
+                path=self.path,
+            )
 
     def _sequence(self, record: Record | None) -> Iterator[Record]:
         if record is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,26 @@ def test_open_vcf__index_older_than_the_file_is_not_used(tmp_path: Path) -> None
     index = Path(f"{path}.csi")
     os.utime(index, ns=(0, path.stat().st_mtime_ns - 10**9))
     assert positions(path, "20:1-9") == [5]
+
+
+@pytest.mark.parametrize("suffix", [".vcf.gz", ".bcf"])
+def test_open_vcf__an_index_of_another_file_is_refused(tmp_path: Path, suffix: str) -> None:
+    """As where a file was replaced by an older one, than which its index is newer."""
+    names = ("20", "21", "22")
+    lines = [record(at, ["0|1", "1|0"], contig=name) for name in names for at in range(10, 5_000, 10)]
+    text = vcf_text(SAMPLES, lines, contigs=dict.fromkeys(names, 9_999))
+    path = write_vcf(tmp_path / f"x{suffix}", text, index=True)
+    fewer = [record(at, ["0|1"], contig=name) for name in names for at in range(10, 2_000, 10)]
+    text = vcf_text(SAMPLES[:1], fewer, contigs=dict.fromkeys(names, 9_999))
+    other = write_vcf(tmp_path / f"y{suffix}", text, index=True)
+    assert len(positions(path, "21")) == 499
+    shutil.copy(f"{other}.csi", f"{path}.csi")
+    os.utime(f"{path}.csi", ns=(0, path.stat().st_mtime_ns + 10**9))
+    for region in ("20", "21", "22:100-"):
+        with pytest.raises(InputError, match="does not find its first record, 20:10, and is of another file"):
+            positions(path, region)
+    with open_vcf(path) as reader, pytest.raises(InputError, match="is of another file"):
+        reader.contigs_with_records()
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x1f\x8b\x08\x04"])

@@ -34,6 +34,10 @@ _SWITCH: Final = Axis(name="switch_per_cm", step=2.0, low=0.02, high=500.0)
 _MISMATCH: Final = Axis(name="mismatch", step=math.sqrt(10), low=1e-4, high=2e-2)
 
 
+# Dosages whose losses are computed together: what is in between stays in the cache.
+_AT_ONCE: Final = 16_384
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RatePrior:
     """Log-normal, independent distributions of both rates over panels.
@@ -92,7 +96,9 @@ class Rates:
     n_tried: int
 
 
-def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | None = None) -> Rates:
+def estimate_rates(
+    loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | None = None, near: float | None = None
+) -> Rates:
     """The rates of least loss and prior cost, searched from the prior's median: the switch rate, then the mismatch.
 
     Each sample's loss counts relative to its own at the start, but no sample's for more than twice the median's: one
@@ -102,6 +108,7 @@ def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | 
         loss: (S,) loss of every sample at given rates, S >= 1.
         prior: Where to begin, and what to believe without data.
         panel_loss: The same of panel samples at sites to impute, where the samples' own says too little.
+        near: The switch rate that fewer data asked for, beside which the search goes on.
 
     Raises:
         NotFiniteError: The loss at the prior's median is not finite.
@@ -118,7 +125,7 @@ def estimate_rates(loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | 
             tried[key] = sum(one.cost(*key) for one in told) + prior.cost(*key)
         return tried[key]
 
-    switch = minimise(lambda value: cost(value, prior.mismatch), prior.switch_per_cm, _SWITCH)
+    switch = minimise(lambda value: cost(value, prior.mismatch), prior.switch_per_cm, _SWITCH, near)
     mismatch = minimise(lambda value: cost(switch, value), prior.mismatch, _MISMATCH)
     total = samples.total(switch, mismatch)
     return Rates(switch_per_cm=switch, mismatch=mismatch, loss=total, n_tried=len(tried))
@@ -166,6 +173,12 @@ def log_loss(dosage: FloatArray, alleles: I8Array, frequency: F64Array) -> F64Ar
     """
     if dosage.shape != alleles.shape or dosage.shape[1:] != frequency.shape:
         raise ShapeError(f"dosage {dosage.shape}, alleles {alleles.shape}, frequency {frequency.shape}")
-    p = (1 - DOUBT) * dosage.astype(np.float64) + DOUBT * np.clip(frequency, 1e-3, 1 - 1e-3)
-    surprisal = -np.log(np.where(alleles == 1, p, 1 - p))
-    return np.asarray(np.where(alleles >= 0, surprisal, 0.0).sum(axis=1))
+    doubted = DOUBT * np.clip(frequency, 1e-3, 1 - 1e-3)
+    lost = np.empty(len(dosage))
+    rows = max(1, _AT_ONCE // max(1, len(frequency)))
+    for first in range(0, len(dosage), rows):
+        some = slice(first, first + rows)
+        p = (1 - DOUBT) * dosage[some].astype(np.float64) + doubted
+        surprisal = -np.log(np.where(alleles[some] == 1, p, 1 - p))
+        lost[some] = np.where(alleles[some] >= 0, surprisal, 0.0).sum(axis=1)
+    return lost

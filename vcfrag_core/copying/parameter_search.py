@@ -95,13 +95,14 @@ def search(loss: Loss, start: CopyingParameters, config: SearchConfig | None = N
     return descent.run()
 
 
-def minimise(loss: Callable[[float], float], start: float, axis: Axis) -> float:
+def minimise(loss: Callable[[float], float], start: float, axis: Axis, near: float | None = None) -> float:
     """The value of least loss on the grid start · step^n, walked downhill, and at the vertex of the parabola there.
 
     Args:
         loss: Function of the value; NaN counts as worst.
         start: Where the grid begins; its loss is never exceeded.
         axis: The grid and its bounds.
+        near: Where the least loss is expected: the walk begins beside it, unless `start` is better.
     """
     seen: dict[int, float] = {}
 
@@ -113,7 +114,8 @@ def minimise(loss: Callable[[float], float], start: float, axis: Axis) -> float:
             seen[n] = _or_worst(loss(value(n))) if n == 0 or axis.low <= value(n) <= axis.high else math.inf
         return seen[n]
 
-    best = 0
+    hint = 0 if near is None else round(math.log(near / start, axis.step))
+    best = min(0, hint, key=at)
     for direction in (1, -1):
         while at(best + direction) < at(best):
             best += direction

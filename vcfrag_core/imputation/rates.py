@@ -197,7 +197,8 @@ def _estimated_from(
     windows = list(dict.fromkeys(place.window for place in more))
     beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
-    return _estimated_at(asked.at(more, everyone), n_targets, config, beside)
+    near = found.switch_per_cm / _WITH_ALL_SITES
+    return _estimated_at(asked.at(more, everyone), n_targets, config, beside, near)
 
 
 def hide_some(imputer: HidesSites, left_out: LeaveOneOut, config: EstimationConfig) -> None:
@@ -241,7 +242,11 @@ def panel_samples_left_out(
 
 
 def _estimated_at(
-    asked: _Asked, n_targets: int, config: EstimationConfig, beside: Sequence[HiddenSites] = ()
+    asked: _Asked,
+    n_targets: int,
+    config: EstimationConfig,
+    beside: Sequence[HiddenSites] = (),
+    near: float | None = None,
 ) -> RateEstimate:
     imputer, panel = asked.imputer, asked.imputer.panel
     prior = RatePrior.of_panel(panel.n_haplotypes)
@@ -249,7 +254,7 @@ def _estimated_at(
         loss = _loss(asked.parts, asked.ploidy, pool)
         of_panel = [_Part.of(one, panel, range(len(one.queries.alleles))) for one in beside]
         panel_loss = _loss(of_panel, beside[0].queries.ploidy, pool) if beside else None
-        found = estimate_rates(loss, prior, panel_loss)
+        found = estimate_rates(loss, prior, panel_loss, near)
     n_alleles = sum(int((part.alleles >= 0).sum()) for part in asked.parts)
     names = asked.left_out.targets.samples[: asked.ploidy.n_samples]
     lost = found.loss / max(1, n_alleles)
@@ -339,7 +344,8 @@ class _Part:
             weight = np.log((1 - mismatch) / mismatch)
             weights = site_weights.quantise(np.full(len(problem.sites.observed), weight))
             switch = switch_probabilities(problem.sites.gaps_cm, switch_per_cm).astype(np.float32)
-            dosage = problem.dosage(weights, switch, pool=pool)
+            # Of panel samples observed sites are among the wanted ones, and tell nothing.
+            dosage = problem.dosage(weights, switch, called_too=False, pool=pool)
             self.known[at] = log_loss(dosage, self.alleles, self.frequency)
         return self.known[at]
 

@@ -111,6 +111,15 @@ def test_log_loss__is_that_of_the_alleles_believed_to_a_doubt() -> None:
     assert log_loss(dosage, alleles, frequency) == pytest.approx(expected)
 
 
+def test_log_loss__is_that_of_each_row_however_many_there_are() -> None:
+    rng = np.random.default_rng(1)
+    dosage, frequency = rng.random((5, 9000), dtype=np.float32), rng.random(9000)
+    alleles = rng.integers(-1, 2, dosage.shape).astype(np.int8)
+    together = log_loss(dosage, alleles, frequency)
+    for q in range(5):
+        assert together[q] == log_loss(dosage[q : q + 1], alleles[q : q + 1], frequency)[0]
+
+
 def test_log_loss__refuses_other_shapes() -> None:
     with pytest.raises(ShapeError):
         log_loss(np.zeros((2, 3), dtype=np.float32), np.zeros((2, 2), dtype=np.int8), np.zeros(3))

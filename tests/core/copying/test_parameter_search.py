@@ -71,6 +71,28 @@ def test_minimise__tries_no_value_twice() -> None:
     assert len(tried) == len(set(tried))
 
 
+@given(best=st.floats(0.05, 400), near=st.floats(0.02, 500))
+def test_minimise__finds_the_same_wherever_the_walk_begins(best: float, near: float) -> None:
+    def loss(x: float) -> float:
+        return math.log(x / best) ** 2
+
+    assert minimise(loss, 3.0, AXIS, near) == minimise(loss, 3.0, AXIS)
+
+
+def test_minimise__a_hint_saves_steps_and_may_be_out_of_bounds() -> None:
+    tried: list[float] = []
+
+    def loss(x: float) -> float:
+        tried.append(x)
+        return math.log(x / 70) ** 2
+
+    found = minimise(loss, 0.1, AXIS)
+    plain = len(tried)
+    assert minimise(loss, 0.1, AXIS, 80.0) == found
+    assert len(tried) < 1.5 * plain
+    assert minimise(loss, 0.1, AXIS, 1e9) == found
+
+
 def test_search__recovers_all_parameters_from_a_bad_start() -> None:
     best = CopyingParameters(scales=(30, 90, 400), k=12, flank_cm=0.9, switch_per_cm=11.0, mismatch=2e-3)
     start = CopyingParameters(scales=(16, 64, 200), k=32, flank_cm=3.0, switch_per_cm=0.5, mismatch=1e-5)

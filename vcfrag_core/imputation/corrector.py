@@ -154,7 +154,7 @@ class Corrector:
                 part = slice(first, min(first + SITES_PER_CALL, int(stop)))
                 where = evidence.query[part], evidence.site[part]
                 found = self._probabilities(evidence.candidates[part], evidence.sites[part])
-                corrected[where] = found if self.share == 1 else _between(corrected[where], found, self.share)
+                corrected[where] = found if self.share == 1 else between(corrected[where], found, self.share)
         return corrected
 
     def _left_to_copying(self, evidence: Evidence) -> BoolArray:
@@ -176,7 +176,7 @@ class Corrector:
         return probabilities
 
 
-def _between(copied: F32Array, corrected: F32Array, share: float) -> F32Array:
+def between(copied: F32Array, corrected: F32Array, share: float) -> F32Array:
     """Probabilities whose log-odds lie by this share of the way from those of copying to the model's."""
     before, after = (np.clip(p, _MIN_PRIOR, 1 - _MIN_PRIOR) for p in (copied, corrected))
     odds = (before / (1 - before)) ** np.float32(1 - share) * (after / (1 - after)) ** np.float32(share)

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 import numpy as np
 
 from vcfrag_core.copying.estimation import RatePrior, log_loss
+from vcfrag_core.imputation.corrector import between
 from vcfrag_core.imputation.integrate import Corrected
 from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut
 from vcfrag_core.panel.panel import frequency_at
@@ -24,17 +25,18 @@ _SPREAD: Final = 0.05
 _SPREAD_OF_SAMPLES: Final = 0.02
 # Sites to impute are rarer than typed ones. Where the model hardly helps at these, it harms at those.
 _NEEDED: Final = -0.01
-# With lengths by the switch rate less is enough: under a map of another scale it helps more than that at the sites to
-# impute, and where the panel lacks the targets' ancestry the change is positive.
-_NEEDED_BY_RATE: Final = -0.003
+# Half of a correction harms less, and what it does varies half as much; unless the switch rate is so many times that of
+# a panel of this size, which lacks the targets' ancestry, or has a map of another scale.
+_NEEDED_OF_HALF: Final = -0.005
+_OTHER_RATE: Final = 2.0
 # Nats per allele of copying where panel or targets have errors, which the model repairs: large panels without any have
 # less, all others more (docs/decisions/model-for-any-panel.md).
 _ERRS: Final = 5e-3
 # Nats per allele of copying by large panels without errors, at most: the mean of its log-odds and the model's errs less
-# than either there (docs/decisions/model-by-the-targets.md).
+# than either there, and is taken unless hidden sites say that it harms (docs/decisions/model-by-the-targets.md).
 _HALF_BELOW: Final = 8e-3
+_NEEDED_BELOW: Final = 0.0
 _HALF: Final = 0.5
-_NEEDED_OF_HALF: Final = 0.0
 # Nats per allele of copying that hardly ever errs; a quarter of that is its doubt. What is left to correct is noise
 # (docs/decisions/model-by-the-targets.md).
 _CERTAIN: Final = 2e-3
@@ -69,7 +71,8 @@ class ModelCheck:
             lengths as they are, the switch rate over that of a panel of this size, if it does good with that. This
             makes expected switches of centimorgans, whatever the scale of the map
             (docs/decisions/model-by-the-targets.md).
-        share: Of the model's correction of log-odds, which is judged, and taken where it does good.
+        share: Of the model's correction of log-odds, which is judged, and taken where it does good: all, or half where
+            the whole does none or copying hardly errs.
     """
 
     change: float = math.nan
@@ -93,8 +96,10 @@ class ModelCheck:
     @property
     def used(self) -> bool:
         """Whether the model corrects copying."""
-        needed = _NEEDED if self.share == 1 else _NEEDED_OF_HALF
-        return not self.certain and self.believed < (needed if self.length_factor == 1 else _NEEDED_BY_RATE)
+        needed = _NEEDED if self.share == 1 or self.length_factor > _OTHER_RATE else _NEEDED_OF_HALF
+        if self.hardly_errs and self.share != 1 and self.length_factor == 1:
+            needed = _NEEDED_BELOW
+        return not self.certain and self.believed < needed
 
     @property
     def settled(self) -> bool:
@@ -105,6 +110,11 @@ class ModelCheck:
     def trusted(self) -> bool:
         """Whether copying errs enough that the model also corrects where its scores on held-out samples disagree."""
         return self.used and self.loss >= _ERRS
+
+    @property
+    def hardly_errs(self) -> bool:
+        """Whether copying loses as little as by a large panel without errors."""
+        return self.loss < _HALF_BELOW
 
     @property
     def certain(self) -> bool:
@@ -188,17 +198,20 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
         )
         if found.certain:
             return found
-        found = _judged(imputer, places, ploidy, copied, found, pool)
-        if found.loss < _HALF_BELOW and not found.settled:
-            imputer = imputer.judged(used=True, trusted=False, share=_HALF)
-            found = _judged(imputer, places, ploidy, copied, dataclasses.replace(found, share=_HALF), pool)
+        whole, half = _judged(imputer, places, ploidy, copied, found, pool)
+        halved = whole.hardly_errs and not whole.settled
+        found = half if halved else whole
         if found.used:
             return found
         expected = RatePrior.of_panel(imputer.panel.n_haplotypes).switch_per_cm
         factor = float(f"{imputer.parameters(left_out.targets.observed).switch_per_cm / expected:.{_DIGITS}g}")
-        imputer = imputer.judged(used=True, trusted=False, length_factor=factor, share=found.share)
+        imputer = imputer.judged(used=True, trusted=False, length_factor=factor)
         again = _judged(imputer, places, ploidy, copied, dataclasses.replace(found, length_factor=factor), pool)
-    return again if again.used else found
+    if again[0].used and not halved:
+        return again[0]
+    halves = [again[1]] if factor > _OTHER_RATE else [half, again[1]]
+    half = min(halves, key=lambda one: one.believed)
+    return half if half.used else found
 
 
 def recorded_verdict(record: Mapping[str, Any], imputer: Judged) -> Judged:
@@ -224,14 +237,24 @@ def _judged(
     copied: F64Array,
     found: ModelCheck,
     pool: ThreadPoolExecutor,
-) -> ModelCheck:
-    """What is found with the change by the model, from the (S,) losses of copying."""
-    corrected = np.zeros(len(copied))
+) -> tuple[ModelCheck, ModelCheck]:
+    """What is found with the change by the model, from the (S,) losses of copying; and by half of its correction.
+
+    Where the model leaves the rarest sites to a mean with the strict way to copy, half of that counts for half.
+    """
+    shares = (1.0, _HALF)
+    lost = np.zeros((len(shares), len(copied)))
     for hidden in places:
         parts = imputer.corrected(hidden, len(copied), pool)
-        corrected += _loss(imputer, hidden, ploidy, np.concatenate([part.corrected for part in parts]))
-    change, error = _change(copied, corrected)
-    return dataclasses.replace(found, change=change, standard_error=error)
+        before, after = (np.concatenate(some) for some in zip(*((p.copied, p.corrected) for p in parts), strict=True))
+        for i, share in enumerate(shares):
+            dosage = after if share == 1 else np.where(after == before, after, between(before, after, share))
+            lost[i] += _loss(imputer, hidden, ploidy, dosage)
+    whole, half = (
+        dataclasses.replace(found, change=change, standard_error=error, share=share)
+        for share, (change, error) in zip(shares, (_change(copied, some) for some in lost), strict=True)
+    )
+    return whole, half
 
 
 def _alleles(hidden: HiddenSites, ploidy: Ploidy) -> I8Array:

@@ -188,7 +188,6 @@ def test_check_model__shows_lengths_by_the_switch_rate_where_the_model_knows_no_
 
     # Shifts help nobody here; some spoil less.
     monkeypatch.setattr(model_check, "_NEEDED", 0.2)
-    monkeypatch.setattr(model_check, "_NEEDED_BY_RATE", 0.2)
     assert checked(under(1.0, Corrector(gaps, "records"), rate), targets).used
     corrector = Corrector(WantingGaps(float(np.median(gaps.seen))), "some")
     for scale in (1.0, 0.1):
@@ -203,6 +202,17 @@ def test_check_model__shows_lengths_by_the_switch_rate_where_the_model_knows_no_
             assert one.corrector.length_factor == found.length_factor
             assert ("length_factor=10 " in one.method(targets.observed)) is (scale < 1)
         assert ("lengths times 10, by" in str(found)) is (scale < 1)
+    # Half of it where the whole is not enough: the better of both.
+    with monkeypatch.context() as half_alone:
+        half_alone.setattr(model_check, "_NEEDED", -10.0)
+        half_alone.setattr(model_check, "_NEEDED_OF_HALF", 0.2)
+        # As much is asked of half where the rate is so much higher.
+        assert not checked(under(0.1, corrector, rate / 0.1), targets).used
+        half_alone.setattr(model_check, "_OTHER_RATE", 20.0)
+        for scale in (1.0, 0.1):
+            found = checked(under(scale, corrector, rate / scale), targets)
+            assert (found.used, found.share) == (True, 0.5)
+            assert found.length_factor == pytest.approx(1 / scale)
     # Neither as they are nor by the rate.
     lost = under(0.1, corrector, rate)
     found = checked(lost, targets)
@@ -238,12 +248,38 @@ def test_check_model__takes_half_of_a_correction_where_copying_hardly_errs(
         np.testing.assert_allclose(odds[2], (odds[0] + odds[1]) / 2, atol=1e-2)
 
 
+def test_check_model__takes_half_where_the_whole_does_no_good(
+    panel: Panel, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imputer = imputer_of(panel, Corrector(Shifting(0.4), "some"))
+    rate = RatePrior.of_panel(panel.n_haplotypes).switch_per_cm
+    rule = imputer.parameters(targets.observed)
+    imputer = imputer.with_parameters(dataclasses.replace(rule, switch_per_cm=rate))
+    monkeypatch.setattr(model_check, "_NEEDED", 10.0)
+    halved = imputer.judged(used=True, trusted=False, share=0.5)
+    whole, outright = checked(imputer, targets), checked(halved, targets)
+    assert whole.share == outright.share == 1
+    monkeypatch.setattr(model_check, "_NEEDED", -10.0)
+    assert not checked(imputer, targets).used
+    monkeypatch.setattr(model_check, "_NEEDED_OF_HALF", 10.0)
+    half = checked(imputer, targets)
+    assert half.used
+    assert (half.share, half.length_factor) == (0.5, 1.0)
+    assert half.change == pytest.approx(outright.change, abs=1e-6)
+    assert half.change != pytest.approx(whole.change, abs=1e-3)
+
+
 @pytest.mark.parametrize(
-    ("change", "used", "settled"), [(-0.05, True, True), (-0.01, True, False), (0.02, False, False)]
+    ("change", "used", "settled"), [(-0.05, True, True), (-0.002, True, False), (0.02, False, False)]
 )
-def test_model_check__of_half_of_a_correction(change: float, used: bool, settled: bool) -> None:
-    found = ModelCheck(change=change, standard_error=0.01, targets=("a",) * 16, n_sites=9, n_alleles=99, share=0.5)
+def test_model_check__of_half_of_a_correction_where_copying_hardly_errs(
+    change: float, used: bool, settled: bool
+) -> None:
+    found = ModelCheck(
+        change=change, standard_error=0.01, targets=("a",) * 16, n_sites=9, n_alleles=99, loss=0.005, share=0.5
+    )
     assert (found.used, found.settled) == (used, settled)
+    assert found.used is dataclasses.replace(found, loss=0.01, change=change - 0.005).used
     assert ",share=0.5" in found.fields()
     assert not ModelCheck().settled
 
@@ -285,11 +321,17 @@ def test_model_check__weighs_what_was_seen_by_its_error(change: float, error: fl
     assert f"used={'yes' if used else 'no'}," in found.fields()
 
 
-@pytest.mark.parametrize(("change", "used"), [(-0.011, True), (-0.004, True), (-0.002, False)])
-def test_model_check__asks_less_of_it_with_lengths_by_the_switch_rate(change: float, used: bool) -> None:
-    seen = ModelCheck(change=change, standard_error=0.001, targets=("a",) * 400, n_sites=99, n_alleles=999)
-    assert dataclasses.replace(seen, length_factor=4.0).used is used
-    assert seen.used is (change < -0.01)
+@pytest.mark.parametrize(("change", "share", "length_factor", "used"), [
+    (-0.011, 1.0, 1.0, True), (-0.009, 1.0, 1.0, False), (-0.011, 1.0, 4.0, True), (-0.009, 1.0, 4.0, False),
+    (-0.006, 0.5, 1.0, True), (-0.004, 0.5, 1.0, False), (-0.006, 0.5, 0.2, True), (-0.006, 0.5, 4.0, False),
+    (-0.011, 0.5, 4.0, True),
+])  # fmt: skip
+def test_model_check__asks_less_of_half_of_a_correction(
+    change: float, share: float, length_factor: float, used: bool
+) -> None:
+    names = ("a",) * 400
+    seen = ModelCheck(change=change, standard_error=0.001, targets=names, n_sites=99, n_alleles=999, loss=0.05)
+    assert dataclasses.replace(seen, share=share, length_factor=length_factor).used is used
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,43 @@ def begin_candidate_inputs(raw_FTN: F32Array, least: np.float32, per_cm: np.floa
             _begin_lengths(out_FTN[to, k], out_FTN[to + 1, k], out_FTN[to + 2, k], out_FTN[to + 3, k], per_cm)
 
 
+@numba.njit(cache=True, nogil=True)
+def sum_up_candidates(four_TN: F32Array, allele_TN: F32Array, length_TN: F32Array, out_6N: F32Array) -> None:
+    """Fills (6, N): of those that carry ALT, and of those that carry REF, each twice, the longest run, mass and share.
+
+    Args:
+        four_TN: Four times the posteriors.
+        allele_TN: -1 REF, 1 ALT, 0 nobody.
+        length_TN: Of the run, as an input.
+        out_6N: Filled: two rows of each, ALT first.
+    """
+    out_6N[:] = 0
+    for k in range(len(four_TN)):
+        _sum_up(four_TN[k], allele_TN[k], length_TN[k], np.float32(1), out_6N[0], out_6N[2], out_6N[4])
+        _sum_up(four_TN[k], allele_TN[k], length_TN[k], np.float32(-1), out_6N[1], out_6N[3], out_6N[5])
+    for row in (4, 5):
+        _divide_by_six(out_6N[row])
+
+
+@leaf
+def _sum_up(
+    four: F32Array, allele: F32Array, length: F32Array, which: np.float32,
+    longest: F32Array, mass: F32Array, count: F32Array,
+) -> None:  # fmt: skip
+    for n in range(len(four)):
+        carries = np.float32(1) if allele[n] == which else np.float32(0)
+        reached = length[n] * carries
+        longest[n] = reached if reached > longest[n] else longest[n]
+        mass[n] += four[n] * np.float32(0.25) * carries
+        count[n] += carries
+
+
+@leaf
+def _divide_by_six(values: F32Array) -> None:
+    for n in range(len(values)):
+        values[n] /= np.float32(6)
+
+
 @leaf
 def _take(raw_N: F32Array, out_N: F32Array) -> None:
     for n in range(len(out_N)):

@@ -19,7 +19,7 @@ from vcfrag_core.evidence.evidence import (
     Evidence,
 )
 from vcfrag_core.evidence.group_excluded import FOLDS
-from vcfrag_core.evidence.input_kernels import begin_candidate_inputs
+from vcfrag_core.evidence.input_kernels import begin_candidate_inputs, sum_up_candidates
 from vcfrag_core.evidence.kernels import NEARBY_SITES
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel.pbwt import MIN_MAF, SITES_TO_SETTLE
@@ -71,8 +71,6 @@ def site_inputs(candidates_FTN: F32Array, sites_NG: F32Array) -> F32Array:
         sites_NG: Features named by `features.SITE_FEATURES`.
     """
     raw = np.ascontiguousarray(sites_NG.T)
-    posterior, allele, length = candidates_FTN[0] / 4, candidates_FTN[ALLELE_INPUT], candidates_FTN[LENGTH_INPUT]
-    alt, ref = (allele > 0).astype(np.float32), (allele < 0).astype(np.float32)
     probability = _probability(raw)
     dosage, variants = probability[DOSAGE], probability[FIRST_VARIANT:]
     out = np.empty((N_SITE_INPUTS, raw.shape[1]), dtype=np.float32)
@@ -82,10 +80,7 @@ def site_inputs(candidates_FTN: F32Array, sites_NG: F32Array) -> F32Array:
     out[4:6] = np.log(1 + CM_SCALE * raw[[GAP_LEFT, GAP_RIGHT]])
     out[6] = out[4:6].min(axis=0)
     out[7], out[8] = raw[OTHER], _logit(probability[OTHER]) / 4
-    for number, carriers in enumerate((alt, ref)):
-        out[9 + number] = (length * carriers).max(axis=0)
-        out[11 + number] = (posterior * carriers).sum(axis=0)
-        out[13 + number] = carriers.sum(axis=0) / 6
+    sum_up_candidates(candidates_FTN[0], candidates_FTN[ALLELE_INPUT], candidates_FTN[LENGTH_INPUT], out[9:15])
     out[15] = out[9] - out[10]
     out[16:18] = raw[CHANGES] / 2
     out[N_TOGETHER : N_TOGETHER + len(variants)] = _logit(variants) / 4

@@ -224,7 +224,8 @@ class VcfReader:
             return
         self._is_index_checked = True
         with open_vcf(self.path) as again:
-            begin = next(iter(again), None)
+            # Not as `iter` does it, which looks at all of the text first.
+            begin = next(again._sequence(None), None)
             if begin is None:
                 return
             place = begin.CHROM, begin.POS, begin.REF, tuple(begin.ALT)

@@ -125,6 +125,21 @@ def test_open_vcf__an_index_of_another_file_is_refused(tmp_path: Path, suffix: s
         reader.contigs_with_records()
 
 
+def test_open_vcf__an_index_is_checked_without_reading_all_of_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [record(at, ["0|1", "1|0"]) for at in range(10, 500, 10)]
+    path = write_vcf(tmp_path / "x.vcf.gz", vcf_text(SAMPLES, lines), index=True)
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"all of {path} was read")
+
+    monkeypatch.setattr("vcfrag_core.files.vcf.reader.check_text", refuse)
+    with open_vcf(path) as reader:
+        (contig,) = reader.contigs_with_records()
+    assert len(positions(path, f"{contig}:100-")) == 40
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x1f\x8b\x08\x04"])
 def test_open_vcf__damaged_index_is_refused(tmp_path: Path, content: bytes) -> None:
     path = write_vcf(tmp_path / "x.bcf", MANY, index=True)

@@ -48,6 +48,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for _ in range(options.rounds):
         for label, command in commands.items():
             taken[label].append(run_measured(command, log=work / f"{name}.log", environment=_HEAP | cache))
+            print(f"{label}: {taken[label][-1].cpu_seconds:.1f} CPU s", flush=True)
     rows = {label: [_figures(usage) for usage in usages] for label, usages in taken.items()}
     (work / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
     _print(name, rows)

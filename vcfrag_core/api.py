@@ -17,7 +17,8 @@ from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.haplotypes import settle_haplotypes
-from vcfrag_core.targets.targets import Targets, place_targets
+from vcfrag_core.targets.placing import place_targets
+from vcfrag_core.targets.targets import Targets
 
 __all__ = ["example", "read_map", "read_panel", "read_targets"]
 

@@ -12,7 +12,6 @@ from typing import Self
 import numpy as np
 
 from vcfrag_core.copying import kernels
-from vcfrag_core.copying.gradient import copy_gradient
 from vcfrag_core.copying.reference import CopyingSites
 from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.kernels import by_column
@@ -185,6 +184,9 @@ class CopyingProblem:
         self, weights: FloatArray, switch: FloatArray, gradient: FloatArray, pool: ThreadPoolExecutor | None = None
     ) -> tuple[FloatArray, FloatArray]:
         """(M,) derivatives with respect to weights and switch of the sum of gradient (Q, L) times dosage."""
+        # Training alone asks for them.
+        from vcfrag_core.copying.gradient import copy_gradient
+
         mismatch = np.exp(-weights)
         by_weight = np.zeros((len(self.queries), len(weights)), dtype=mismatch.dtype)
         by_switch = np.zeros_like(by_weight)

@@ -7,7 +7,7 @@ import copy as shallow
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -15,16 +15,8 @@ from vcfrag_core.copying.match_lengths import RARE, favour_longer_matches, match
 from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
-from vcfrag_core.evidence.evidence import certain_in_imputation
-from vcfrag_core.evidence.group_excluded import GroupExcludedReference
-from vcfrag_core.imputation.cohort import estimation_cohort, named_in_panel
-from vcfrag_core.imputation.corrector import Corrector
-from vcfrag_core.imputation.imputed import Imputed
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
-from vcfrag_core.imputation.leave_one_out import HiddenSites, LeaveOneOut
 from vcfrag_core.imputation.masked import Masked
-from vcfrag_core.imputation.model_check import ModelCheck, check_model
-from vcfrag_core.imputation.rates import estimate, left_out_of, with_neighbours
 from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel, frequency_at
@@ -40,7 +32,15 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array
 from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, Retriever
-from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, evidence_of, retrieve
+from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, retrieve
+
+if TYPE_CHECKING:
+    # A chunk of a job decides nothing, mostly has no model, and starts without what they bring along.
+    from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+    from vcfrag_core.imputation.corrector import Corrector
+    from vcfrag_core.imputation.imputed import Imputed
+    from vcfrag_core.imputation.leave_one_out import HiddenSites
+    from vcfrag_core.imputation.model_check import ModelCheck
 
 SAMPLES_AT_ONCE = 2
 T = TypeVar("T")
@@ -88,6 +88,8 @@ class Imputer:
         self.corrector = None if corrector is None else corrector.for_reference(panel.n_samples)
         self._reference: GroupExcludedReference | None = None
         if corrector is not None:
+            from vcfrag_core.evidence.group_excluded import GroupExcludedReference
+
             groups_of_rows = panel.ploidy.of_haplotypes(self.split.groups[name] for name in panel.samples)
             self._reference = GroupExcludedReference(panel, np.arange(panel.n_haplotypes), groups_of_rows)
 
@@ -124,6 +126,8 @@ class Imputer:
             return self._integrated(targets)
         if targets.phase_sets is not None:
             raise UnphasedError("the phase of the targets is not known; impute what Phaser.phase makes of them")
+        from vcfrag_core.imputation.imputed import Imputed
+
         imputer, model_check = self._fitted_to(targets)
         windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
@@ -135,6 +139,8 @@ class Imputer:
         )
 
     def _integrated(self, phased: Phased) -> Imputed:
+        from vcfrag_core.imputation.imputed import Imputed
+
         imputer, model_check = self._fitted_to(phased.targets)
         parts = [part for _, part in imputer.impute_phased(phased)]
         return Imputed(
@@ -151,6 +157,10 @@ class Imputer:
         targets.require_panel(self.panel)
         if self._parameters is not None:
             return self, None
+        from vcfrag_core.imputation.cohort import estimation_cohort, named_in_panel
+        from vcfrag_core.imputation.model_check import check_model
+        from vcfrag_core.imputation.rates import estimate, left_out_of, with_neighbours
+
         cohort, n_targets = estimation_cohort(self.panel, targets)
         left_out = left_out_of(cohort, self.cm)
         rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
@@ -278,6 +288,8 @@ class Imputer:
         Raises:
             RangeError: Fewer than two folds, or fewer observed sites than folds.
         """
+        from vcfrag_core.imputation.leave_one_out import LeaveOneOut
+
         ploidy = self._checked(alleles, observed, samples, ploidy)
         targets = Targets(
             samples=tuple(str(s) for s in range(ploidy.n_samples)),
@@ -299,6 +311,8 @@ class Imputer:
 
         The parameters are those of the whole mask.
         """
+        from vcfrag_core.imputation.leave_one_out import HiddenSites
+
         # What every fold sees is a part of this.
         self.panel.bits.keep_columns(np.flatnonzero(targets.observed))
         kept = targets.observed.copy()
@@ -468,6 +482,9 @@ class Imputer:
         corrector, reference = self.corrector, self._reference
         if corrector is None or reference is None:
             return
+        from vcfrag_core.evidence.evidence import certain_in_imputation
+        from vcfrag_core.window.described import evidence_of
+
         ploidy, share = queries.ploidy, dense_share(density(queries.observed, self.cm))
 
         def some(part: range) -> T:

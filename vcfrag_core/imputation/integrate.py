@@ -9,7 +9,6 @@ from typing import Self
 import numpy as np
 
 from vcfrag_core.errors import RangeError
-from vcfrag_core.evidence.evidence import nearest_of
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.consensus import heterozygotes, turned_at
 from vcfrag_core.phasing.phased import Phased
@@ -51,6 +50,9 @@ class Corrected:
 
     def with_rest_alike(self, n_first: int) -> Self:
         """The same, and where a query behind the first has nearly the dosage of one of these it changes by as much."""
+        # Copying alone starts without what describes candidates to a model.
+        from vcfrag_core.evidence.evidence import nearest_of
+
         corrected, first = self.corrected.copy(), slice(n_first)
         changes = self.corrected[first] - self.copied[first]
         for q in range(n_first, len(corrected)):

@@ -15,7 +15,6 @@ from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.outputs import companions
 from vcfrag_core.files.tables.names import beside_record, summary_path
-from vcfrag_core.files.targets import target_file
 from vcfrag_core.hashing import text_digest
 
 if TYPE_CHECKING:
@@ -53,6 +52,9 @@ def input_states(config: ImputeConfig, panels: Sequence[Path] = (), maps: Sequen
     Raises:
         InputError: There is no such target.
     """
+    # `merge` reads no targets, and marks its output as finished.
+    from vcfrag_core.files.targets import target_file
+
     targets = [target_file(path) for path in config.targets]
     tables = [path.with_suffix(end) for path in targets for end in _TABLES.get(path.suffix, ())]
     served = None if config.cohort is None else beside_record(config.cohort)

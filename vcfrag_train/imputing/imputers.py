@@ -7,18 +7,17 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.integrate import Integrated
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array
 
 if TYPE_CHECKING:
+    from vcfrag_core.imputation.corrector import Corrector
     from vcfrag_train.imputing.checks import CheckedTarget
     from vcfrag_train.imputing.config import ImputeConfig
 
@@ -54,6 +53,7 @@ def dosages_of(
 def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Iterator[Imputer]:
     """An imputer that retrieves from the daemon named, or in this process."""
     # A chunk checks nothing, and starts without what does.
+    from vcfrag_core.targets.people import groups_of_matches
     from vcfrag_train.imputing.checks import check_missing
     from vcfrag_train.retrievers import retriever_for
 

@@ -13,7 +13,8 @@ from vcfrag_core.targets.records import Reason
 from vcfrag_core.types import F32Array, I64Array
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.config import ImputeConfig
-from vcfrag_train.imputing.selection import chosen_sites, with_min_r2
+from vcfrag_train.imputing.min_r2 import with_min_r2
+from vcfrag_train.imputing.selection import chosen_sites
 
 _CELLS_PER_PIECE = 25_000
 

@@ -14,7 +14,6 @@ import numpy as np
 from vcfrag_core.errors import EmptyInputError, SampleTableError, UnknownContigError
 from vcfrag_core.files.tables.sites import SiteKey, label, read_typed_sites, site_rows
 from vcfrag_core.files.tables.text import file_state, numbered_lines
-from vcfrag_core.output.records import OutputRecords
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.types import BoolArray
@@ -112,21 +111,6 @@ def _read_sites(sites: Path, contig: str, state: tuple[int, ...]) -> frozenset[S
         return read_typed_sites(sites, contig)
     except (EmptyInputError, UnknownContigError):
         return frozenset()
-
-
-def with_min_r2(records: OutputRecords, min_r2: float | None) -> OutputRecords:
-    """The typed records, and the imputed ones whose estimated r² is at least so high, as it is written."""
-    keep = has_min_r2(records, min_r2)
-    return records if keep.all() else records.select(keep)
-
-
-def has_min_r2(records: OutputRecords, min_r2: float | None) -> BoolArray:
-    """(L,) which records `with_min_r2` keeps."""
-    if min_r2 is None:
-        return np.ones(records.n_sites, dtype=np.bool_)
-    # As many digits as INFO has, so that a filter on the file and this one keep the same records.
-    written = np.array([float(f"{r2:.4g}") for r2 in records.r2.tolist()])
-    return np.asarray(records.typed | (written >= min_r2))
 
 
 def describe(names: Sequence[str], n_all: int) -> str:

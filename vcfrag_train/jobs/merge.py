@@ -165,6 +165,7 @@ def _join_stretch(
     # Chunks of everybody are joined without what these bring along.
     from vcfrag_core.files.panel.cache import load_panel
     from vcfrag_core.files.vcf.batches import write_batches
+    from vcfrag_train.imputing.min_r2 import with_min_r2
     from vcfrag_train.jobs.chunks.joining import formatter_for, window_records, window_rows
     from vcfrag_train.jobs.maps import windows_of
     from vcfrag_train.jobs.targets import read_targets
@@ -189,7 +190,8 @@ def _join_stretch(
                     )
                     writer.put(stretch.contig, place, make)
                 else:
-                    writer.write(stretch.contig, place, window_records(manifest, window, panel, targets, batches))
+                    joined = window_records(manifest, window, panel, targets, batches)
+                    writer.write(stretch.contig, place, (with_min_r2(r, manifest.min_r2) for r in joined))
         reporter.sites(window.stop, panel.n_sites)
 
 

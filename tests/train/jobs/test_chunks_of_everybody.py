@@ -16,6 +16,7 @@ from cyvcf2 import VCF
 from tests.train.jobs.conftest import Genome
 from vcfrag_core.errors import ProvenanceMismatchError, TruncatedFileError
 from vcfrag_core.output.genotypes import NONE, ONE
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.jobs.chunks.certainty import Certainty
 from vcfrag_train.jobs.chunks.chunk import run_chunk
@@ -100,7 +101,8 @@ def test_certainty__is_what_the_formula_says_however_sites_are_cut() -> None:
     there = dosage != NONE
     explained = np.where(there, (p - f) ** 2, 0).sum(axis=(0, 2))
     total = explained + np.where(there, p * (1 - p), 0).sum(axis=(0, 2))
-    one, two = Certainty(6, 400), Certainty(6, 400)
+    ploidy = Ploidy.of([2, 2, 1, 2, 2, 2])
+    one, two = Certainty(ploidy, 400), Certainty(ploidy, 400)
     one.add(dosage, counts)
     for part in (slice(0, 7), slice(7, 50)):
         two.add(dosage[part], counts[part])

@@ -6,8 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.output.genotypes import NONE, ONE
+from vcfrag_core.output.genotypes import ONE
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import BoolArray, F64Array, I16Array, I64Array
 
 COMMON: Final = 0.01
@@ -19,14 +20,15 @@ class Certainty:
     The sums are of whole numbers, so that they do not depend on how a window is cut.
 
     Args:
-        n_samples: Samples of the batch.
+        ploidy: Of the batch's samples.
         n_reference: Haplotypes of the panel.
     """
 
-    def __init__(self, n_samples: int, n_reference: int) -> None:
+    def __init__(self, ploidy: Ploidy, n_reference: int) -> None:
+        self._n_haplotypes = ploidy.counts.astype(np.float64)
         self._n_reference = n_reference
         # Σ d, Σ d², Σ c d and Σ c² of dosages d in thousandths and ALT counts c of the panel.
-        self._sums: F64Array = np.zeros((4, n_samples))
+        self._sums: F64Array = np.zeros((4, ploidy.n_samples))
 
     def add(self, dosage: I16Array, counts: I64Array) -> None:
         """Adds sites.
@@ -36,12 +38,12 @@ class Certainty:
             counts: (L,) ALT alleles of the panel.
         """
         n_sites, n_samples, _ = dosage.shape
-        lone = dosage[:, :, 1] == NONE
-        d = np.maximum(dosage, 0).astype(np.float64).reshape(n_sites, 2 * n_samples)
+        d = np.maximum(dosage, 0).reshape(n_sites, 2 * n_samples).astype(np.float64)
         c = counts.astype(np.float64)
-        of_haplotypes = np.stack([np.ones(n_sites) @ d, np.einsum("lq,lq->q", d, d), c @ d])
+        one, mixed = np.stack([np.ones(n_sites), c]) @ d
+        of_haplotypes = np.stack([one, np.einsum("lq,lq->q", d, d), mixed])
         self._sums[:3] += of_haplotypes.reshape(3, n_samples, 2).sum(axis=2)
-        self._sums[3] += c**2 @ (2 - lone)
+        self._sums[3] += c @ c * self._n_haplotypes
 
     def sums(self) -> F64Array:
         """(2, S): Σ (p - f)², and that and Σ p (1 - p), over sites and haplotypes."""

@@ -20,7 +20,7 @@ from vcfrag_core.files.vcf.batches import batch_rows
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import peak_bytes, release_compiler
 from vcfrag_core.output.cohort_sums import sums_at
-from vcfrag_core.output.records import both_alt, cells_of, independent_dosage, records_at
+from vcfrag_core.output.records import OutputRecords, both_alt, cells_of, independent_dosage, records_at
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
@@ -29,6 +29,7 @@ from vcfrag_core.targets.targets import Targets
 from vcfrag_core.types import F32Array, F64Array, I64Array
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_train.imputing.imputers import corrector_for, dosages_of
+from vcfrag_train.imputing.min_r2 import with_min_r2
 from vcfrag_train.jobs.chunks.certainty import Certainty, common_imputed
 from vcfrag_train.jobs.chunks.chunk_file import (
     ChunkCost,
@@ -162,7 +163,7 @@ class _ImputedWindow:
         self._batch = batch
         self._dosage = dosage
         self._both = both
-        self._certainty = Certainty(batch.ploidy.n_samples, opened.imputer.panel.n_haplotypes)
+        self._certainty = Certainty(batch.ploidy, opened.imputer.panel.n_haplotypes)
 
     def pieces(self, sites_per_piece: int) -> Iterator[Piece]:
         """The pieces of sites that are written."""
@@ -212,13 +213,13 @@ def _stored(manifest: Manifest, chunk: Chunk, opened: OpenedStretch, threads: in
             # What the report asks for.
             r2: list[F64Array] = []
 
-            def remembered() -> Iterator[Piece]:
-                for piece in made.pieces(manifest.sites_per_piece):
-                    r2.append(piece.sums.r2())
-                    yield piece
+            def written() -> Iterator[OutputRecords]:
+                pieces = made.pieces(manifest.sites_per_piece)
+                for records in window_records(manifest, made.window, panel, opened.targets, [pieces]):
+                    r2.append(records.r2)
+                    yield with_min_r2(records, manifest.min_r2)
 
-            records = window_records(manifest, made.window, panel, opened.targets, [remembered()])
-            writer.part(made.window.number, records, maker)
+            writer.part(made.window.number, written(), maker)
             writer.r2(made.window.number, np.concatenate(r2))
             writer.samples(made.window.number, made.certainty())
 

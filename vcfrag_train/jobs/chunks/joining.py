@@ -15,7 +15,7 @@ from vcfrag_core.output.records import OutputRecords, PassThroughRecord, records
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.windows import Window
 from vcfrag_core.types import I16Array
-from vcfrag_train.imputing.selection import has_min_r2, with_min_r2
+from vcfrag_train.imputing.min_r2 import has_min_r2
 from vcfrag_train.jobs.chunks.chunk_file import Piece, SitesOfPiece, pieces_of
 from vcfrag_train.jobs.manifest import Manifest, contigs_of, output_of
 from vcfrag_train.jobs.targets import StretchTargets
@@ -24,7 +24,7 @@ from vcfrag_train.jobs.targets import StretchTargets
 def window_records(
     manifest: Manifest, window: Window, panel: Panel, targets: StretchTargets, batches: Sequence[Iterator[Piece]]
 ) -> Iterator[OutputRecords]:
-    """The records of a window, some sites at a time, of everybody.
+    """The records of a window, some sites at a time, of everybody; `with_min_r2` tells which of them are written.
 
     Args:
         manifest: The job.
@@ -34,8 +34,7 @@ def window_records(
         batches: The window's pieces of each batch of samples, in the order of the samples; they are read to their end.
     """
     for place, kept, pieces in _places(manifest, window, panel, targets, batches):
-        records = _records(place, panel, targets, pieces, kept, dosage_of(pieces))
-        yield with_min_r2(records, manifest.min_r2)
+        yield _records(place, panel, targets, pieces, kept, dosage_of(pieces))
 
 
 def window_rows(

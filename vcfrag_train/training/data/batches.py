@@ -15,7 +15,8 @@ from vcfrag_core.evidence.inputs import inputs_by_site
 from vcfrag_core.model.tensors import ModelInput
 from vcfrag_core.types import BoolArray
 from vcfrag_core.window.context import PanelContext
-from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem, evidence_of, ways_of
+from vcfrag_core.window.described import evidence_of, ways_of
+from vcfrag_core.window.window import Candidates, MaskedWindow, copying_problem
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -155,6 +155,21 @@ def test_system__what_it_refuses_is_one_line(
     assert capsys.readouterr().err.startswith(line)
 
 
+def test_interrupt__while_modules_are_imported_leaves_no_traceback() -> None:
+    program = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from vcfrag_train.cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_interrupt__exits_130(fake_command: types.ModuleType) -> None:
     def command() -> None:
         raise KeyboardInterrupt

@@ -75,13 +75,15 @@ def test_daemon__starts_without_torch(module: str) -> None:
 def test_chunks__by_copying_alone_of_phased_samples_leave_out_models_phasing_and_checks() -> None:
     loaded = modules_after("import vcfrag_train.jobs.worker")
     assert not loaded & {"vcfrag_core.phasing.phaser", "vcfrag_core.model.one_layer", "vcfrag_train.imputing.checks"}
+    assert not loaded & {"vcfrag_core.evidence.evidence", "vcfrag_core.imputation.rates", "vcfrag_core.files.targets"}
     assert not loaded & {"rich.console", "grpc", "scipy.stats"}
 
 
 def test_merge__of_chunks_of_everybody_leaves_out_kernels_the_reader_of_maps_and_what_draws_a_bar() -> None:
     names = ("cli.progress", "imputing.finished", "jobs.merge")
     loaded = modules_after("\n".join(f"import vcfrag_train.{name}" for name in names))
-    assert not loaded & {"numba", "rich", "vcfrag_core.files.tables.genetic_map", "vcfrag_train.imputing.config"}
+    assert not loaded & {"numba", "rich", "cyvcf2", "vcfrag_core.files.tables.genetic_map"}
+    assert not loaded & {"vcfrag_core.files.targets", "vcfrag_train.imputing.config"}
 
 
 def test_client__does_not_load_the_daemon() -> None:

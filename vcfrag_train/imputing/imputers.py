@@ -87,14 +87,14 @@ def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str
 
 
 def way_of(imputer: Imputer) -> str:
-    """How the sites are imputed, in one line."""
+    """How the sites are imputed, in words that end a line."""
     corrector = imputer.corrector
     if corrector is None:
-        return "imputing by copying alone"
+        return "by copying alone"
     bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
     kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
     other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
-    return f"imputing by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
+    return f"by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
 
 
 def _other_size(panel: Panel, corrector: Corrector) -> str:

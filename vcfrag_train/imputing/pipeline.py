@@ -146,6 +146,8 @@ class Run:
     _typed_only: ClassVar[bool] = False
     # Whether only those are phased whom the decisions are made from; the others are when they are imputed.
     _phases_later: ClassVar[bool] = False
+    # How a run says that it imputes, before it says how.
+    _imputes: ClassVar[str] = "imputing"
 
     def __init__(self, config: ImputeConfig, reporter: Reporter, report: QcReport, given: CohortRecord | None) -> None:
         self._config = config
@@ -380,7 +382,7 @@ class Run:
                 f" is the mean over {checked.n_draws} draws of the phase of each"
             )
             self._tell_serving(checked)
-        self._reporter.say(way_of(imputer))
+        self._reporter.say(f"{self._imputes} {way_of(imputer)}")
 
     def _note_phasing(self, checked: CheckedTarget, more: str = "") -> None:
         """Has the header say how many samples were phased, and how many of them served."""

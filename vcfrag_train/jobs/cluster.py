@@ -32,13 +32,20 @@ _QUIET: Final = {
 }
 
 
-def require() -> None:
-    """Refuses before any work what needs Dask where it is not installed.
+def require(where: str) -> None:
+    """Refuses before any work what needs Dask where it is not installed, or a scheduler that does not answer.
+
+    Args:
+        where: As `cluster_runner` takes it.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: Dask is not installed, or this is no address.
+        UnavailableError: Nobody answers there.
     """
     extras.require("distributed")
+    if where != LOCAL:
+        with _client(where, jobs=1):
+            pass
 
 
 def cluster_runner(where: str, *, jobs: int, threads: int, reporter: Reporter) -> Runner:

@@ -152,7 +152,9 @@ class Manifest:
             RangeError: There is none.
         """
         if not 0 <= number < len(self.chunks):
-            raise RangeError(f"the manifest has chunks 0 to {len(self.chunks) - 1}, got {number}")
+            last = len(self.chunks) - 1
+            there = f"chunks 0 to {last}" if last else "one chunk, 0"
+            raise RangeError(f"the manifest has {there}; there is no chunk {number}")
         return self.chunks[number]
 
 

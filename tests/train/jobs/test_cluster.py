@@ -82,18 +82,39 @@ def test_cluster__a_refusal_arrives_as_it_is_and_what_is_done_stays(genome: Geno
     assert len(list((job_folder(manifest) / "chunks").glob("*.zip"))) >= 2
 
 
-def test_cluster__no_scheduler(genome: Genome) -> None:
-    import dask
-
+@pytest.fixture
+def nobody() -> str:
+    """An address at which no scheduler answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_cluster__no_scheduler(genome: Genome, nobody: str) -> None:
+    import dask
+
+    address = nobody
     runner = cluster_runner(address, jobs=1, threads=1, reporter=Reporter())
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(UnavailableError, match=f"--cluster {address}: no scheduler answers there"),
     ):
         runner(genome.cut().manifest, [0], print)
+
+
+def test_cluster__a_command_without_a_scheduler_leaves_nothing(
+    genome: Genome, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dask
+
+    before = sorted(genome.folder.iterdir())
+    words = ["impute", "--panel", genome.folder / "ref.chr{contig}.bcf", "--map", genome.folder / "map.{contig}.gmap"]
+    words += ["--target", genome.target, "--out", genome.folder / "o.vcf.gz", "--cluster", nobody]
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(SystemExit) as stop:
+        app.main([str(word) for word in words])
+    assert stop.value.code == 2
+    assert f"--cluster {nobody}: no scheduler answers there" in capsys.readouterr().err
+    assert sorted(genome.folder.iterdir()) == before
 
 
 @pytest.mark.soak

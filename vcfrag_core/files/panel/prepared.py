@@ -192,7 +192,8 @@ def _chosen(path: Path, entries: list[Entry], region: Region | None) -> list[Ent
         return entries
     name = None if region is None else contig_alias(region.contig, contigs)
     if name is None:
-        wanted = "several contigs; name one as the region" if region is None else f"no contig {region.contig!r} here"
+        wanted = "several contigs, of which one is read here: name it as the region"
+        wanted = wanted if region is None else f"no contig {region.contig!r} here"
         raise UnknownContigError(f"{wanted}; the panel has {name_contigs(contigs)}", path=path)
     return [entry for entry in entries if entry.contig == name]
 

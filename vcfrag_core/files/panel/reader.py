@@ -277,7 +277,8 @@ class _Records:
         if self.contig:
             names = name_contigs(self._reader.contigs_with_records())
             raise InputError(
-                f"several contigs ({names}); name one as the region, or take a file of it (`bcftools view --regions`)",
+                f"several contigs ({names}), of which one is read here: name it as the region, or, where no region can"
+                f" be named, make a file of it (`bcftools view --regions {self.contig}`)",
                 path=self._reader.path,
             )
         self.contig = contig

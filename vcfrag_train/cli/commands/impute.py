@@ -358,7 +358,7 @@ def _run_job(config: ImputeConfig, options: Mapping[str, Any]) -> None:
 
     where = options["cluster"]
     if where is not None:
-        cluster.require()
+        cluster.require(where)
     cut = cut_of(options, *files_of(options), default_manifest(config.out, config.scratch))
     with showing("chunks") as reporter:
         runner = None

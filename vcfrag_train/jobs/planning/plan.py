@@ -83,6 +83,7 @@ class _PlanningRun(Run):
     """A run that ends with the decisions."""
 
     _phases_later = True
+    _imputes = "to be imputed"
 
 
 def plan(config: ImputeConfig, cut: PlanConfig, reporter: Reporter | None = None) -> Manifest:

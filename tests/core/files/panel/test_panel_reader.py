@@ -301,7 +301,7 @@ def test_read_panel__refuses_a_male_who_is_heterozygous_now_and_then(tmp_path: P
 
 def test_read_panel__refuses_several_contigs_without_a_region(tmp_path: Path) -> None:
     records = [GOOD, record(3, ["0|0"] * 3, contig="21")]
-    with pytest.raises(InputError, match=r"several contigs \(20, 21\); name one as the region"):
+    with pytest.raises(InputError, match=r"several contigs \(20, 21\), of which one is read here: name it"):
         read(tmp_path, records)
     assert read(tmp_path, records, region="21").positions.tolist() == [3]
     assert read(tmp_path, records, region="20").positions.tolist() == [5]

@@ -122,7 +122,7 @@ def test_load_panels__of_a_prepared_panel_refuses_contigs(files: list[Path], tmp
     build_prepared(out, files, PanelFilter())
     with pytest.raises(UnknownContigError, match="no contig '7' here; the panel has 20, 21, X"):
         load_panels(out, region="7")
-    with pytest.raises(UnknownContigError, match="several contigs; name one as the region"):
+    with pytest.raises(UnknownContigError, match="several contigs, of which one is read here: name it as the region"):
         load_panels(out)
 
 

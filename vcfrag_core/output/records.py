@@ -260,15 +260,15 @@ def independent_dosage(dosage: F32Array, known: BoolArray, both: F32Array, ploid
         ploidy: Which haplotypes are one sample.
     """
     made = dosage.copy()
-    first = ploidy.starts[:-1]
-    for s in np.flatnonzero(np.isfinite(both).any(axis=1)).tolist():
-        one, other = first[s], first[s] + 1
-        total = dosage[one] + dosage[other]
-        half = np.sqrt(np.maximum(0, total**2 - 4 * both[s])) / 2
-        half = np.minimum(half, np.minimum(total, 2 - total) / 2)
-        free = np.isfinite(both[s]) & ~known[one] & ~known[other]
-        made[one] = np.where(free, np.clip(total / 2 + half, 0, 1), dosage[one])
-        made[other] = np.where(free, np.clip(total / 2 - half, 0, 1), dosage[other])
+    samples = np.flatnonzero(np.isfinite(both).any(axis=1))
+    one, of_both = ploidy.starts[:-1][samples], both[samples]
+    other = one + 1
+    total = dosage[one] + dosage[other]
+    half = np.sqrt(np.maximum(0, total**2 - 4 * of_both)) / 2
+    half = np.minimum(half, np.minimum(total, 2 - total) / 2)
+    free = np.isfinite(of_both) & ~known[one] & ~known[other]
+    made[one] = np.where(free, np.clip(total / 2 + half, 0, 1), dosage[one])
+    made[other] = np.where(free, np.clip(total / 2 - half, 0, 1), dosage[other])
     return made
 
 

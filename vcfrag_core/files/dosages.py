@@ -314,6 +314,9 @@ class _Table:
 
     def result(self) -> ImputedGenotypes:
         self._settle_doubtful()
+        if bool(self._typed.all()):
+            # So it is where INFO was emptied, and the header still declares IMP.
+            self._typed[:] = False
         return ImputedGenotypes(
             found=self.found,
             typed=self._typed,
@@ -349,21 +352,24 @@ def _wanted(
         contig: Name of the contig.
         rows: Row of each wanted site.
         threads: Threads that decompress.
-        split: Whether records with several ALT alleles are looked at, too.
+        split: Whether records with several ALT alleles are looked at, too; a site's own record goes before one, and
+            may come after it.
 
     Raises:
         DuplicateRecordError: One of them stands there twice.
     """
-    found = np.zeros(len(rows), dtype=np.bool_)
+    found, from_several = np.zeros(len(rows), dtype=np.bool_), set[int]()
     for record in records_of(path, contig, threads=threads):
         keys = keys_of(record)
-        for number, key in enumerate(keys if split or len(keys) == 1 else (), start=1):
+        several = len(keys) > 1
+        for number, key in enumerate(keys if split or not several else (), start=1):
             row = rows.get(key)
-            if row is None:
+            if row is None or (several and found[row]):
                 continue
-            if found[row]:
+            if found[row] and row not in from_several:
                 raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
             found[row] = True
+            (from_several.add if several else from_several.discard)(row)
             yield row, record, number
 
 

@@ -99,6 +99,17 @@ class Corrector:
         self.n_candidates = network.config.candidates
         self.length_factor = 1.0
         self.share = 1.0
+        self._is_trusted = False
+
+    @property
+    def verdict(self) -> dict[str, bool | float]:
+        """What `judged` was told, as `Imputer.judged` takes it."""
+        return {
+            "used": True,
+            "trusted": self._is_trusted,
+            "length_factor": self.length_factor,
+            "share": self.share,
+        }
 
     @property
     def name(self) -> str:
@@ -115,7 +126,7 @@ class Corrector:
     def judged(self, *, trusted: bool, length_factor: float, share: float) -> Self:
         """The same as targets want it: `trusted`, seeing lengths times a factor, and counting by a share."""
         other = copy.copy(self.trusted() if trusted else self)
-        other.length_factor, other.share = length_factor, share
+        other.length_factor, other.share, other._is_trusted = length_factor, share, trusted
         return other
 
     def for_reference(self, n_samples: int) -> Self:

@@ -158,9 +158,10 @@ class ModelCheck:
         where = f"at {self.n_sites} hidden typed sites of {n} target{'s' * (n > 1)}"
         if self.certain:
             return f"the model is left out: {where} copying loses {self.loss:.2g} nats an allele, nothing to correct"
-        judged = f"{where} it changes the loss of copying by {self.change:+.1%} ({error})"
-        if self.share != 1:
-            judged += f", of which a share of {self.share:g} is taken"
+        what = "it" if self.share == 1 else f"a share of {self.share:g} of its correction"
+        judged = f"{where} {what} changes the loss of copying by {self.change:+.1%} ({error})"
+        if n > 1:
+            judged += f", {self.believed:+.1%} together with what it did in training"
         if n == 1 and self.used:
             return f"the model is used, as a single target cannot tell whether it helps: {judged}"
         if self.length_factor != 1:

@@ -18,6 +18,8 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I16Array, 
 
 FORMATS = ("GT", "DS", "HDS", "GP", "LOO")
 DEFAULT_FORMATS = ("GT", "DS", "HDS", "GP")
+# Of dosages that are worked on together, so that a cohort needs no second copy of all of them.
+_CELLS_AT_ONCE = 1 << 17
 _COLUMNS = ("positions", "dosage", "typed", "af", "maf", "r2", "er2")
 
 
@@ -261,14 +263,18 @@ def independent_dosage(dosage: F32Array, known: BoolArray, both: F32Array, ploid
     """
     made = dosage.copy()
     samples = np.flatnonzero(np.isfinite(both).any(axis=1))
-    one, of_both = ploidy.starts[:-1][samples], both[samples]
+    one = ploidy.starts[:-1][samples]
     other = one + 1
-    total = dosage[one] + dosage[other]
-    half = np.sqrt(np.maximum(0, total**2 - 4 * of_both)) / 2
-    half = np.minimum(half, np.minimum(total, 2 - total) / 2)
-    free = np.isfinite(of_both) & ~known[one] & ~known[other]
-    made[one] = np.where(free, np.clip(total / 2 + half, 0, 1), dosage[one])
-    made[other] = np.where(free, np.clip(total / 2 - half, 0, 1), dosage[other])
+    step = max(1, _CELLS_AT_ONCE // max(1, len(samples)))
+    for first in range(0, dosage.shape[1], step):
+        here = slice(first, first + step)
+        of_both, left, right = both[samples, here], dosage[one, here], dosage[other, here]
+        total = left + right
+        half = np.sqrt(np.maximum(0, total**2 - 4 * of_both)) / 2
+        half = np.minimum(half, np.minimum(total, 2 - total) / 2)
+        free = np.isfinite(of_both) & ~known[one, here] & ~known[other, here]
+        made[one, here] = np.where(free, np.clip(total / 2 + half, 0, 1), left)
+        made[other, here] = np.where(free, np.clip(total / 2 - half, 0, 1), right)
     return made
 
 

@@ -121,7 +121,10 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
     unlikely = np.where(is_man, share >= MIN_SHARE_OF_WOMEN, share <= MAX_SHARE_OF_MEN)
-    _refuse_exchanged(calls, np.array([told_by[name] == "given" for name in calls.samples]), share, unlikely)
+    given = np.array([told_by[name] == "given" for name in calls.samples])
+    if bool((given & unlikely & is_man).any()):
+        # Women without heterozygous calls alone may be inbred.
+        _refuse_exchanged(calls, given, share, unlikely)
     return np.where(is_man, 1, 2), SexReport(
         told_by=told_by,
         men=tuple(name for name, man in zip(calls.samples, is_man.tolist(), strict=True) if man),
@@ -172,8 +175,9 @@ def _refuse_men(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex], beyo
 
 def _told(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple[list[Sex], dict[str, str], F64Array]:
     """Each sample's sex, how it was told, and (S,) heterozygous calls against those expected, NaN where few are."""
-    share = heterozygosity(calls, panel)
-    lone = _one_allele(calls)
+    share, lone = heterozygosity(calls, panel), _one_allele(calls)
+    # Who is written with one allele is heterozygous nowhere.
+    share[lone & np.isnan(share)] = 0
     told: list[Sex] = []
     told_by: dict[str, str] = {}
     for i, name in enumerate(calls.samples):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_ty
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
 from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of
+
+# So many typed sites of which the panel has none are no chance of a short stretch.
+_TELLING_SITES: Final = 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +98,10 @@ def load_evaluation_truth(
     if order is not None and set(order) == set(samples):
         samples = order
     typed_file = file_of(files.typed, panel.contig)
-    listed = read_typed_sites(typed_file, panel.contig, threads=config.threads)
+    listed = read_typed_sites(typed_file, panel.contig, threads=config.threads, without_alt=True)
     typed = every_coding(listed)
     keys = list(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
-    is_hidden = np.array([key not in typed for key in keys], dtype=np.bool_)
+    is_hidden = np.array([not _is_typed(key, typed) for key in keys], dtype=np.bool_)
     n_lacked = _lacked_by_panel(listed, keys, is_hidden, typed_file)
     wanted = np.flatnonzero(is_hidden)
     if not wanted.size:
@@ -151,16 +155,24 @@ def _shared_sites(files: EvaluationFiles, config: EvaluationConfig, contig: str,
     return shared
 
 
+def _is_typed(key: SiteKey, typed: frozenset[SiteKey]) -> bool:
+    """Whether a site of the panel is typed: as it is, or where everybody has two copies of one of its alleles."""
+    position, *alleles = key
+    return key in typed or (
+        all(len(allele) == 1 for allele in alleles) and any((position, allele, "") in typed for allele in alleles)
+    )
+
+
 def _lacked_by_panel(listed: frozenset[SiteKey], keys: Sequence[SiteKey], is_hidden: BoolArray, path: Path) -> int:
     """Positions of typed sites, between the panel's first and last, at which the panel has no site of these alleles.
 
     Raises:
-        InputError: The panel lacks all of them.
+        InputError: The panel lacks all of them, and they are more than a few.
     """
     first, last = keys[0][0], keys[-1][0]
     within = {position for position, _, _ in listed if first <= position <= last}
     lacked = within - {key[0] for key, hidden in zip(keys, is_hidden.tolist(), strict=True) if not hidden}
-    if within and len(lacked) == len(within):
+    if len(within) >= _TELLING_SITES and len(lacked) == len(within):
         raise InputError(
             f"none of its {len(within):,} typed sites between {first} and {last} is a site of the panel: is it of the"
             " panel's genome build, and the list that these targets were typed at?",
@@ -202,8 +214,8 @@ def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, pa
         first = next(key for key, row in rows.items() if row == absent[0])
         raise InputError(
             f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}; "
-            f"--common-sites scores only the sites that all files have, --region only a part; of imputed records with"
-            " several ALT alleles none is read, `bcftools norm -m-` splits them",
+            f"--common-sites scores only the sites that all files have, --region only a part; where records"
+            " have several ALT alleles, `bcftools norm -m-` splits them and trims what is padded",
             path=path,
         )
 

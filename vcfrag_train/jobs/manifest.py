@@ -40,6 +40,7 @@ class Stretch:
         map_state: Size and time of change of its file; None without one.
         parameters: Retrieval and copying.
         copying_only: Whether no model corrects it.
+        verdict: How a model does: keywords of `Imputer.judged`; none by copying alone.
         method: Parameters and model in one line, for the header.
         ploidy: Of all samples, as `Ploidy` writes it.
         n_haplotypes: Panel haplotypes.
@@ -79,6 +80,7 @@ class Stretch:
     lines: tuple[tuple[str, str], ...]
     targets: str
     target_reference: str = ""
+    verdict: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

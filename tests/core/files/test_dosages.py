@@ -125,9 +125,18 @@ def test_reading__several_alts_are_a_site_each_in_a_truth_and_none_in_an_imputed
     assert not sites_present(path, "20", rows).any()
 
 
+def test_read_truth__a_sites_own_record_goes_before_one_of_several_alts(tmp_path: Path) -> None:
+    both = [record(100, ["0|1"], alt="C"), record(100, ["1|1"], alt="C,G")]
+    for name, lines in (("a", both), ("b", both[::-1])):
+        path = write_vcf(tmp_path / f"{name}.vcf", vcf_text(["s"], lines))
+        got = read_truth(path, "20", {(100, "A", "C"): 0, (100, "A", "G"): 1}, ["s"])
+        assert got.genotypes.tolist() == [[1], [0]]
+
+
 @pytest.mark.parametrize(
     ("declared", "infos", "expected"),
     [
+        ("IMP", ("DR2=1", "DR2=.5"), [False, False]),
         ("TYPED", ("TYPED", "IMP"), [True, False]),
         ("IMP", ("DR2=1", "IMP"), [True, False]),
         ("DR2", ("DR2=1", "DR2=.5"), [False, False]),
@@ -216,6 +225,15 @@ def test_read_typed_sites__of_a_plink_set_in_both_orders_of_the_alleles(tmp_path
     (tmp_path / "a.fam").write_text("F S 0 0 1 -9\n")
     both = {(100, "A", "C"), (100, "C", "A")}
     assert read_typed_sites(tmp_path / "a", "chr20") == read_typed_sites(tmp_path / "a.bed", "20") == both
+
+
+def test_read_typed_sites__records_without_alt_on_request(tmp_path: Path) -> None:
+    lines = [record(100, ["0/0"], alt="."), record(200, ["0/1"], alt="G")]
+    path = write_vcf(tmp_path / "a.vcf", vcf_text(["s"], lines))
+    assert read_typed_sites(path, "20") == {(200, "A", "G")}
+    found = read_typed_sites(path, "20", without_alt=True)
+    assert found == {(200, "A", "G"), (100, "A", "")}
+    assert every_coding(found) >= {(100, "A", ""), (100, "T", ""), (200, "C", "T")}
 
 
 def test_every_coding__exchanges_alleles_and_single_bases_strands() -> None:

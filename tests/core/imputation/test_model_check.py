@@ -234,7 +234,7 @@ def test_check_model__takes_half_of_a_correction_where_copying_hardly_errs(
     half = checked(imputer, targets)
     assert half.share == 0.5
     assert 0 < abs(half.change) < abs(whole.change)
-    assert "a share of 0.5 is taken" in str(half)
+    assert "a share of 0.5 of its correction changes the loss" in str(half)
     copied, corrected = (
         np.concatenate([d for _, d in way.impute_windows(targets.alleles, OBSERVED, targets.names)], axis=1)
         for way in (imputer.without_model(), imputer)

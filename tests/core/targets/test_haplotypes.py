@@ -112,6 +112,14 @@ def test_settle_haplotypes__a_woman_without_heterozygous_calls_is_named() -> Non
     assert report.unlikely == {"T0": 0.0}
 
 
+@pytest.mark.parametrize("coding", sorted(CODINGS))
+def test_settle_haplotypes__a_man_who_is_given_as_a_woman_is_named_however_he_is_written(coding: str) -> None:
+    men, women = men_and_women()
+    alleles = np.concatenate([CODINGS[coding](men), women], axis=1).astype(np.int8)
+    _, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED), {"T0": Sex.FEMALE})
+    assert report.unlikely == {"T0": 0.0}
+
+
 def test_settle_haplotypes__sexes_that_most_contradict_are_refused() -> None:
     men, women = men_and_women()
     alleles = np.concatenate([CODINGS["two equal ones"](men), women], axis=1).astype(np.int8)
@@ -120,6 +128,15 @@ def test_settle_haplotypes__sexes_that_most_contradict_are_refused() -> None:
         settle_haplotypes(calls_of(alleles), panel_of(MIXED), exchanged)
     _, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED), exchanged | {"T0": Sex.MALE})
     assert list(report.unlikely) == ["T1", "T2", "T3"]
+
+
+def test_settle_haplotypes__women_of_an_inbred_line_are_believed() -> None:
+    men, _ = men_and_women()
+    alleles = np.concatenate([CODINGS["two equal ones"](men)] * 2, axis=1).astype(np.int8)
+    women = {f"T{i}": Sex.FEMALE for i in range(4)}
+    records, report = settle_haplotypes(calls_of(alleles), panel_of(MIXED), women)
+    assert records.ploidy == Ploidy.of([2] * 4)
+    assert list(report.unlikely) == list(women)
 
 
 def test_settle_haplotypes__neither_man_nor_woman() -> None:

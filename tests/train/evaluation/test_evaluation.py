@@ -122,6 +122,16 @@ def test_evaluate__a_site_that_the_array_codes_otherwise_is_typed_all_the_same(
     assert evaluation.evaluate(given_so, CONFIG).sites.n_typed == world.typed.sum()
 
 
+def test_evaluate__a_record_at_which_nobody_has_alt_is_typed(world: World, files: WorldFiles, tmp_path: Path) -> None:
+    heads, *lines = panel_text(world.targets.select_sites(np.flatnonzero(world.typed))).split("\n20\t")
+    cells = [line.split("\t") for line in lines]
+    without = ["\t".join([*row[:3], ".", *row[4:8], *["0|0"] * len(world.targets.samples)]) for row in cells]
+    target = write_vcf(tmp_path / "t.vcf.gz", "\n20\t".join([heads, *without]) + "\n")
+    imputed = write_imputed(tmp_path / "a.vcf.gz", world, 0.05)
+    found = evaluation.evaluate(dataclasses.replace(given(files, ("a", imputed)), typed=target), CONFIG)
+    assert found.sites.n_typed == world.typed.sum()
+
+
 def test_evaluate__typed_sites_never_count(world: World, files: WorldFiles, tmp_path: Path) -> None:
     """Typed sites that are imputed wrongly change nothing."""
     haplotypes = noisy_haplotypes(world, 0.05)

@@ -23,6 +23,7 @@ from tests.impute_cohort import Cohort
 from tests.train.jobs.conftest import N_SAMPLES, Genome
 from vcfrag_core.errors import ConfigError, InputError, ProvenanceMismatchError, TruncatedFileError
 from vcfrag_core.imputation.cohort import EstimationConfig
+from vcfrag_core.imputation.model_check import ModelCheck
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.phasing.phased import Phased
@@ -91,6 +92,30 @@ def test_job__six_cuts_of_one_task_give_the_same_bytes(genome: Genome, model: bo
         outputs.add(path.read_bytes())
     assert len(n_chunks) >= 2
     assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        {"share": 0.5},
+        {"length_factor": 2.5},
+        {"trusted": True, "share": 0.5, "length_factor": 0.4},
+    ],
+    ids=["half", "lengths", "all"],
+)
+def test_job__chunks_take_the_model_as_it_was_judged(
+    genome: Genome, monkeypatch: pytest.MonkeyPatch, verdict: dict[str, float]
+) -> None:
+    judged = {"used": True, "trusted": False, "length_factor": 1.0, "share": 1.0} | verdict
+    monkeypatch.setattr(ModelCheck, "applied", lambda check, imputer: imputer.judged(**judged))
+    config = dataclasses.replace(genome.config("job.vcf.gz"), copying_only=False)
+    manifest = plan(config, genome.cut(samples_per_chunk=12))
+    assert [stretch.verdict for stretch in manifest.stretches] == [judged] * 2
+    impute_job(config, genome.cut(samples_per_chunk=12))
+    one = dataclasses.replace(config, panel=genome.panels[0], map=genome.maps[0], out=genome.folder / "one.vcf.gz")
+    impute(one)
+    assert body(one.out) == [line for line in body(config.out) if line.startswith("20\t")]
+    assert ("share=0.5" in header_of(one.out)) == ("share" in verdict)
 
 
 def test_merge__of_more_batches_than_files_may_be_open(genome: Genome, monkeypatch: pytest.MonkeyPatch) -> None:

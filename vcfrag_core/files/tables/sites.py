@@ -30,7 +30,9 @@ _COLUMNS = ("chrom", "pos", "ref", "alt")
 _VCF_STARTS = (b"##fileformat=VCF", b"BCF")
 
 
-def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> frozenset[SiteKey]:
+def read_typed_sites(
+    path: str | Path, contig: str, *, threads: int = 1, without_alt: bool = False
+) -> frozenset[SiteKey]:
     """The sites of one contig in a VCF or BCF, in a PLINK set, or in a table `chrom pos ref alt`.
 
     A table is tab-separated, with that header. It may hold a column `typed`: then only the rows with 1 count. `20` and
@@ -41,6 +43,7 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
         path: The file, or the name of a PLINK set; its content decides what it is, and it may be compressed.
         contig: The panel's contig.
         threads: Threads that decompress.
+        without_alt: Whether records at which nobody has another allele come, too: with "" for ALT.
 
     Raises:
         InputError: No such file; a table without the four columns, or with a position that is no number.
@@ -49,9 +52,10 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
     """
     path = target_file(path)
     if _is_plink(path):
-        sites = frozenset(_plink_sites(path, contig))
+        sites = frozenset(_plink_sites(path, contig, without_alt))
     elif _is_vcf(path):
-        sites = frozenset(key for record in records_of(path, contig, threads=threads) for key in keys_of(record))
+        records = records_of(path, contig, threads=threads)
+        sites = frozenset(key for record in records for key in keys_of(record, without_alt=without_alt))
     else:
         sites = frozenset(_table_sites(path, contig))
     if not sites:
@@ -62,9 +66,13 @@ def read_typed_sites(path: str | Path, contig: str, *, threads: int = 1) -> froz
 def every_coding(keys: Iterable[SiteKey]) -> frozenset[SiteKey]:
     """The sites however another file may write them: alleles exchanged, single bases on the other strand.
 
-    An array's own file need not be in a panel's coding; a site that it types is typed all the same.
+    An array's own file need not be in a panel's coding; a site that it types is typed all the same. A key without ALT
+    stays one.
     """
-    return frozenset((position, *pair) for position, ref, alt in keys for pair in codings(ref, alt))
+    keys = list(keys)
+    lone = {(position, one, "") for position, ref, alt in keys if not alt for one, _ in codings(ref, ref)}
+    keys = [key for key in keys if key[2]]
+    return frozenset((position, *pair) for position, ref, alt in keys for pair in codings(ref, alt)) | lone
 
 
 def check_sites(path: Path) -> None:
@@ -106,10 +114,13 @@ def key_of(record: Record) -> SiteKey | None:
     return record.POS, ref, alt
 
 
-def keys_of(record: Record) -> tuple[SiteKey, ...]:
-    """The record's sites, one for each ALT, as `bcftools norm -m-` splits it; none without ALT."""
+def keys_of(record: Record, *, without_alt: bool = False) -> tuple[SiteKey, ...]:
+    """The record's sites, one for each ALT, as `bcftools norm -m-` splits it.
+
+    A record without ALT has none, or on request one with "" for it.
+    """
     ref, *alts = alleles_named(record)
-    return tuple((record.POS, ref, alt) for alt in alts)
+    return tuple((record.POS, ref, alt) for alt in alts or [""] * without_alt)
 
 
 def site_rows(positions: list[int], refs: tuple[str, ...], alts: tuple[str, ...]) -> dict[SiteKey, int]:
@@ -137,12 +148,14 @@ def _is_plink(path: Path) -> bool:
     return kind_of(path) in (Kind.PLINK1, Kind.PLINK2)
 
 
-def _plink_sites(genotypes: Path, contig: str) -> Iterator[SiteKey]:
+def _plink_sites(genotypes: Path, contig: str, without_alt: bool) -> Iterator[SiteKey]:
     variants = plink_variants(genotypes)
     here = {name for name in set(variants.contigs) if contig_alias(name, (contig,)) is not None}
     for row, alleles in enumerate(variants.alleles):
         if variants.contigs[row] in here:
             position = int(variants.positions[row])
+            if without_alt and len(alleles) == 1:
+                yield position, alleles[0], ""
             for alt in alleles[1:]:
                 yield position, alleles[0], alt
                 if not variants.ref_is_known[row]:

@@ -329,15 +329,18 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
 
 
 def _has_index(path: Path) -> bool:
-    """Whether there is an index to be trusted: newer than the file, for a file named by what it holds."""
-    with gzip.open(path) if is_compressed(path) else path.open("rb") as file:
+    """Whether there is an index to be trusted: newer than the file, for a compressed one named by what it holds."""
+    if not is_compressed(path):
+        return False
+    with gzip.open(path) as file:
         is_bcf = file.read(3) == b"BCF"
     # cyvcf2 chooses the kind of index by the name.
     if is_bcf != (path.suffix == ".bcf"):
         return False
     modified = path.stat().st_mtime_ns
-    indexes = [Path(f"{path}{suffix}") for suffix in (".csi", ".tbi")]
-    return any(index.is_file() and index.stat().st_mtime_ns >= modified for index in indexes)
+    # htslib takes the first that there is, however old.
+    there = [index for suffix in (".csi", ".tbi") if (index := Path(f"{path}{suffix}")).is_file()]
+    return bool(there) and there[0].stat().st_mtime_ns >= modified
 
 
 def raw_calls(record: Record) -> I32Array | None:

@@ -68,7 +68,7 @@ class OpenedStretch:
         self.targets = read_targets(folder, number, stretch)
         checkpoint = None if manifest.checkpoint is None else Path(manifest.checkpoint)
         corrector = corrector_for(stretch.copying_only, checkpoint, panel.digest, genetic_map.digest)
-        self.imputer = Imputer(
+        imputer = Imputer(
             panel,
             genetic_map,
             retriever=LocalRetriever(panel, threads=threads),
@@ -77,6 +77,7 @@ class OpenedStretch:
             threads=threads,
             corrector=corrector,
         )
+        self.imputer = imputer.judged(**stretch.verdict) if stretch.verdict else imputer
         self._phaser = _phaser(stretch, panel, genetic_map, threads)
         self._draws = stretch.n_draws
         self._target_reference = target_reference_of(folder, number, stretch)

@@ -263,6 +263,7 @@ def _stretch(checked: CheckedTarget, imputer: Imputer, source: PanelSource) -> S
         map_state=state_of(source.map),
         parameters=imputer.parameters(checked.observed),
         copying_only=imputer.corrector is None,
+        verdict={} if imputer.corrector is None else imputer.corrector.verdict,
         method=imputer.method(checked.observed),
         ploidy=str(checked.ploidy),
         n_sites=panel.n_sites,

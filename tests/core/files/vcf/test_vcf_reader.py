@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,24 @@ def test_open_vcf__an_index_of_another_file_is_refused(tmp_path: Path, suffix: s
             positions(path, region)
     with open_vcf(path) as reader, pytest.raises(InputError, match="is of another file"):
         reader.contigs_with_records()
+
+
+def test_open_vcf__of_two_indexes_the_one_that_is_taken_must_be_newer(tmp_path: Path) -> None:
+    lines = [record(at, ["0|1", "1|0"]) for at in range(10, 5_000, 10)]
+    path = write_vcf(tmp_path / "x.vcf.gz", vcf_text(SAMPLES, lines[:20]), index=True)
+    write_vcf(path, vcf_text(SAMPLES, lines))
+    subprocess.run(["bcftools", "index", "--tbi", str(path)], check=True)
+    os.utime(f"{path}.csi", ns=(0, path.stat().st_mtime_ns - 10**9))
+    assert positions(path, "20:3000-3040") == [3000, 3010, 3020, 3030, 3040]
+
+
+def test_open_vcf__an_index_beside_plain_text_is_not_used(tmp_path: Path) -> None:
+    lines = [record(at, ["0|1", "1|0"]) for at in range(10, 100, 10)]
+    indexed = write_vcf(tmp_path / "x.vcf.gz", vcf_text(SAMPLES, lines), index=True)
+    plain = write_vcf(tmp_path / "y.vcf", vcf_text(SAMPLES, lines))
+    shutil.copy(f"{indexed}.csi", f"{plain}.csi")
+    os.utime(f"{plain}.csi", ns=(0, plain.stat().st_mtime_ns + 10**9))
+    assert positions(plain, "20:30-50") == [30, 40, 50]
 
 
 def test_open_vcf__an_index_is_checked_without_reading_all_of_the_text(

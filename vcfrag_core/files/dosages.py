@@ -26,6 +26,7 @@ from vcfrag_core.files.vcf.fields import (
     order_is_phase,
     posterior_of,
     record_label,
+    says_imputed,
     says_typed,
 )
 from vcfrag_core.files.vcf.reader import InfoRecord, Region, open_vcf
@@ -34,6 +35,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 # In the command that a file says it was made by: a DS of 0 to 2 for one haplotype.
 _DOUBLED_DS: Final = re.compile(r"^##vcfrag_command=.*--x-male-dosage[ =]2\b", re.MULTILINE)
+_SECOND: Final = "a second record of the same site"
 _TOLERANCE: Final = 0.011  # what two rounded decimals on each of two haplotypes may add up to
 
 
@@ -64,6 +66,7 @@ class ImputedGenotypes:
         estimated_r2: (V,) the imputation's own r² (INFO R2, else DR2); NaN where it has none.
         field: The FORMAT field that the dosages came from, the first record's.
         typed: (V,) whether the file marks the site as observed and not imputed, see `says_typed`.
+        n_imputed_elsewhere: Sites beside these that were asked for and that the file marks as imputed.
     """
 
     found: BoolArray
@@ -72,6 +75,7 @@ class ImputedGenotypes:
     posterior: F32Array | None
     estimated_r2: F64Array
     field: str
+    n_imputed_elsewhere: int = 0
 
 
 def sample_names(path: str | Path) -> tuple[str, ...]:
@@ -199,6 +203,7 @@ def read_imputed(
     *,
     threads: int = 1,
     lone: BoolArray | None = None,
+    beside: Collection[SiteKey] = (),
 ) -> ImputedGenotypes:
     """Imputed dosages at the sites `rows`: from DS, else HDS, else GP, else GT, whichever a record has first.
 
@@ -213,6 +218,7 @@ def read_imputed(
         samples: S samples, in the order wanted.
         threads: Threads that decompress.
         lone: (S,) samples with one haplotype, where a file of DS alone does not say; nobody unless given.
+        beside: Other sites, none of `rows`, of which those are counted that the file marks as imputed.
 
     Raises:
         UnknownSampleError: A sample is not in the file.
@@ -224,8 +230,13 @@ def read_imputed(
     """
     path = Path(path)
     table = _Table(path, contig, len(rows), _columns(path, samples), samples, lone)
-    for row, record, _ in _wanted(path, contig, rows, threads):
-        table.add(row, record)
+    for record in records_of(path, contig, threads=threads):
+        key = key_of(record)
+        row = None if key is None else rows.get(key)
+        if row is not None:
+            table.add(row, record)
+        elif key in beside:
+            table.count(record)
     return table.result()
 
 
@@ -257,6 +268,7 @@ class _Table:
     ) -> None:
         self.found = np.zeros(v, dtype=np.bool_)
         self._typed = np.zeros(v, dtype=np.bool_)
+        self._n_imputed = 0
         with open_vcf(path) as reader:
             self._header = reader.header
         self._path, self._contig, self._columns, self._samples = path, contig, columns, samples
@@ -269,7 +281,13 @@ class _Table:
         if lone is not None and bool(lone.any()):
             self._lone = np.isin(np.arange(len(sample_names(path))), columns[lone])
 
+    def count(self, record: InfoRecord) -> None:
+        """Of a site whose dosages are not wanted, whether it was imputed."""
+        self._n_imputed += says_imputed(record, self._header)
+
     def add(self, row: int, record: InfoRecord) -> None:
+        if self.found[row]:
+            raise DuplicateRecordError(_SECOND, path=self._path, record=record_label(record))
         self.found[row] = True
         self._typed[row] = says_typed(record, self._header)
         field, dosage = dosage_of(record, self._path, self._lone)
@@ -324,6 +342,7 @@ class _Table:
             posterior=self._posterior if bool(self.found.any()) else None,
             estimated_r2=self._estimated_r2,
             field=self._field,
+            n_imputed_elsewhere=self._n_imputed,
         )
 
 
@@ -367,7 +386,7 @@ def _wanted(
             if row is None or (several and found[row]):
                 continue
             if found[row] and row not in from_several:
-                raise DuplicateRecordError("a second record of the same site", path=path, record=record_label(record))
+                raise DuplicateRecordError(_SECOND, path=path, record=record_label(record))
             found[row] = True
             (from_several.add if several else from_several.discard)(row)
             yield row, record, number

@@ -43,6 +43,7 @@ from vcfrag_train.evaluation.truth import (
     load_evaluation_truth,
     refuse_absent,
     refuse_typed,
+    refuse_untyped,
     super_populations,
 )
 
@@ -134,9 +135,18 @@ def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | No
 
     def load(hidden: EvaluationTruth) -> ImputedGenotypes:
         file = file_of(path, hidden.contig)
-        found = read_imputed(file, hidden.contig, hidden.rows, hidden.samples, threads=config.threads, lone=hidden.lone)
+        found = read_imputed(
+            file,
+            hidden.contig,
+            hidden.rows,
+            hidden.samples,
+            threads=config.threads,
+            lone=hidden.lone,
+            beside=hidden.typed,
+        )
         refuse_absent(found.found, hidden.rows, hidden.contig, file)
         refuse_typed(found.typed, hidden.rows, hidden.contig, file)
+        refuse_untyped(found.n_imputed_elsewhere, hidden.n_typed, file)
         return found
 
     return Method(name=name, load=load, source=str(path), digest=digest_of(files_of_word(str(path))), cost=cost)

@@ -60,6 +60,7 @@ class EvaluationTruth:
         frequency: (V,) ALT frequency of the reference.
         truth: (V, S) true ALT copies, twice those of a sample with one haplotype; -1 missing.
         lone: (S,) samples with one haplotype.
+        typed: The panel's typed sites.
         n_panel: Sites of the panel.
         n_typed: Those typed.
         n_lacked: Typed positions in between that the panel lacks.
@@ -74,6 +75,7 @@ class EvaluationTruth:
     frequency: F64Array
     truth: I8Array
     lone: BoolArray
+    typed: frozenset[SiteKey]
     n_panel: int
     n_typed: int
     n_lacked: int
@@ -120,6 +122,7 @@ def load_evaluation_truth(
         frequency=reference_frequency(panel, samples)[wanted],
         truth=truth.genotypes,
         lone=truth.lone,
+        typed=frozenset(key for key, hidden in zip(keys, is_hidden.tolist(), strict=True) if not hidden),
         n_panel=panel.n_sites,
         n_typed=int((~is_hidden).sum()),
         n_lacked=n_lacked,
@@ -193,6 +196,20 @@ def refuse_typed(typed: BoolArray, rows: Mapping[SiteKey, int], contig: str, pat
         raise InputError(
             f"marks {marked.size:,} of the {len(typed):,} sites to score as typed, the first is {label(contig, first)};"
             " --typed lacks them. Give the target itself, or the list of all sites that it is typed at",
+            path=path,
+        )
+
+
+def refuse_untyped(n_imputed: int, n_typed: int, path: Path | str) -> None:
+    """Refuses a file that marks most of what the list calls typed as imputed: those would go unscored.
+
+    Raises:
+        InputError: As said; a few are records that imputation did not use.
+    """
+    if n_imputed >= _TELLING_SITES and 2 * n_imputed > n_typed:
+        raise InputError(
+            f"marks {n_imputed:,} of the {n_typed:,} sites that --typed lists as imputed: is the list of other targets?"
+            " Give the target itself, or the list of the sites that it is typed at",
             path=path,
         )
 

@@ -222,12 +222,13 @@ def test_evaluate__refuses_a_list_of_typed_sites_that_is_not_of_these_targets_or
     world: World, files: WorldFiles, tmp_path: Path
 ) -> None:
     text = imputed_text(world, noisy_haplotypes(world, 0.1))
-    flag = '##INFO=<ID=TYPED,Number=0,Type=Flag,Description="x">\n'
+    flag = "".join(f'##INFO=<ID={name},Number=0,Type=Flag,Description="x">\n' for name in ("TYPED", "IMP"))
     typed = set(world.targets.positions[world.typed].tolist())
 
     def with_mark(line: str) -> str:
         cells = line.split("\t")
-        return line if line[0] == "#" or int(cells[1]) not in typed else "\t".join([*cells[:7], "TYPED", *cells[8:]])
+        mark = "" if line[0] == "#" else "TYPED" if int(cells[1]) in typed else "IMP"
+        return "\t".join([*cells[:7], mark, *cells[8:]]) if mark else line
 
     lines = map(with_mark, text.replace("#CHROM", flag + "#CHROM").splitlines())
     marked = write_vcf(tmp_path / "marked.vcf.gz", "\n".join(lines) + "\n")
@@ -240,6 +241,12 @@ def test_evaluate__refuses_a_list_of_typed_sites_that_is_not_of_these_targets_or
         InputError, match=r"marks 2 of the 122 sites to score as typed, the first is 20:\d+ A>C; --typed"
     ):
         evaluation.evaluate(dataclasses.replace(given(files, ("a", marked)), typed=short), CONFIG)
+    every = panel_text(
+        world.targets.select_sites(np.delete(np.arange(world.targets.n_sites), np.flatnonzero(world.hidden)[:3]))
+    )
+    long = write_vcf(tmp_path / "long.vcf.gz", every)
+    with pytest.raises(InputError, match=r"marks \d+ of the \d+ sites that --typed lists as imputed: is the list of"):
+        evaluation.evaluate(dataclasses.replace(given(files, ("a", marked)), typed=long), CONFIG)
     position = heads.split("\t").index("pos")
 
     def moved(row: str) -> str:

@@ -26,7 +26,6 @@ from vcfrag_core.files.vcf.fields import (
     order_is_phase,
     posterior_of,
     record_label,
-    says_imputed,
     says_typed,
 )
 from vcfrag_core.files.vcf.reader import InfoRecord, Region, open_vcf
@@ -268,7 +267,7 @@ class _Table:
     ) -> None:
         self.found = np.zeros(v, dtype=np.bool_)
         self._typed = np.zeros(v, dtype=np.bool_)
-        self._n_imputed = 0
+        self._n_beside = self._n_typed_beside = 0
         with open_vcf(path) as reader:
             self._header = reader.header
         self._path, self._contig, self._columns, self._samples = path, contig, columns, samples
@@ -282,8 +281,9 @@ class _Table:
             self._lone = np.isin(np.arange(len(sample_names(path))), columns[lone])
 
     def count(self, record: InfoRecord) -> None:
-        """Of a site whose dosages are not wanted, whether it was imputed."""
-        self._n_imputed += says_imputed(record, self._header)
+        """Of a site whose dosages are not wanted, whether it was typed."""
+        self._n_beside += 1
+        self._n_typed_beside += says_typed(record, self._header)
 
     def add(self, row: int, record: InfoRecord) -> None:
         if self.found[row]:
@@ -332,17 +332,17 @@ class _Table:
 
     def result(self) -> ImputedGenotypes:
         self._settle_doubtful()
-        if bool(self._typed.all()):
-            # So it is where INFO was emptied, and the header still declares IMP.
-            self._typed[:] = False
+        n_typed, n_marked = int(self._typed.sum()) + self._n_typed_beside, len(self._typed) + self._n_beside
+        # All or none are where INFO was emptied, and the header still declares marks.
+        marks = 0 < n_typed < n_marked
         return ImputedGenotypes(
             found=self.found,
-            typed=self._typed,
+            typed=self._typed & marks,
             dosage=np.clip(self._dosage, 0, 2),
             posterior=self._posterior if bool(self.found.any()) else None,
             estimated_r2=self._estimated_r2,
             field=self._field,
-            n_imputed_elsewhere=self._n_imputed,
+            n_imputed_elsewhere=(self._n_beside - self._n_typed_beside) * marks,
         )
 
 

@@ -51,7 +51,7 @@ class SampleMatch:
 def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Sequence[str]]) -> list[SampleMatch]:
     """Target samples that the panel holds: those of its names, and those told to be the same person.
 
-    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too.
+    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too; of a panel `IID_IID` and `0_IID` have.
 
     Args:
         samples: Target samples.
@@ -59,14 +59,26 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
         same: Panel samples that a target sample was told to be.
     """
     known = set(panel.samples)
+    by_name: dict[str, list[str]] = {}
+    for name in panel.samples:
+        for called in {name, _individual(name)}:
+            by_name.setdefault(called, []).append(name)
     found = []
     for name in samples:
-        named = [other for other in _names(name) if other in known]
+        named = list(dict.fromkeys(other for called in _names(name) for other in by_name.get(called, ())))
         told = [other for other in same.get(name, ()) if other in known and other not in named]
         if named or told:
             others = tuple(named + told)
             found.append(SampleMatch(sample=name, panel_samples=others, by_name=bool(named), by_genotype=bool(told)))
     return found
+
+
+def _individual(sample: str) -> str:
+    """The IID of `IID_IID` and of `0_IID`, which are no names but PLINK's; the name itself of any other."""
+    half = len(sample) // 2
+    if sample[:half] == sample[half + 1 :] and sample[half : half + 1] == "_":
+        return sample[:half]
+    return sample.removeprefix("0_")
 
 
 def _names(sample: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,19 @@ def test_match_samples__plinks_family_and_individual_is_the_individual(make_pane
         f"0_{second} = {second} (by name)",
         f"a_b_{first} = {first} (by name)",
     ]
+
+
+def test_match_samples__of_a_panel_that_plink_wrote(make_panel: MakePanel) -> None:
+    panel = make_panel(n_samples=4, n_sites=20, seed=3)
+    panel = dataclasses.replace(panel, samples=("A_A", "0_B", "f_C", "A"))
+    found = match_samples(["A", "B", "C", "0_B", "x_C", "f_C", "AA", ""], panel, {})
+    assert [str(match) for match in found] == [
+        "A = A_A (by name)",
+        "B = 0_B (by name)",
+        "0_B (by name)",
+        "f_C (by name)",
+    ]
+    assert found[0].panel_samples == ("A_A", "A")
 
 
 def test_match_samples__of_another_panel_are_none_of_this(make_panel: MakePanel) -> None:

@@ -177,11 +177,6 @@ def says_typed(record: InfoRecord, header: str) -> bool:
     return "##INFO=<ID=IMP," in header and record.INFO.get("IMP") is None
 
 
-def says_imputed(record: InfoRecord, header: str) -> bool:
-    """Whether the record is marked as imputed: by IMP (vcfrag, Beagle), or by IMPUTED (Minimac)."""
-    return any(f"##INFO=<ID={name}," in header and record.INFO.get(name) is not None for name in ("IMP", "IMPUTED"))
-
-
 def record_label(record: InfoRecord) -> str:
     """`contig:position REF>ALT` of a record, for messages."""
     return label(record.CHROM, (record.POS, record.REF, ",".join(record.ALT)))

@@ -74,7 +74,7 @@ def _prepared(folder: Path, panel: Path, target: Path, genetic_map: Path, thread
     write_plink_map(contig_map, folder / "map.plink")
     write_minimac_map(contig_map, folder / "map.tsv")
     bref, msav, text = folder / "panel.bref3", folder / "panel.msav", folder / "target.vcf.gz"
-    if not msav.exists():
+    if not (folder / "complete").exists():
         as_text = folder / "panel.vcf.gz"
         subprocess.run(["bcftools", "view", "-Oz", "-o", as_text, panel], check=True)
         with bref.open("wb") as file:
@@ -83,6 +83,7 @@ def _prepared(folder: Path, panel: Path, target: Path, genetic_map: Path, thread
         subprocess.run(["bcftools", "index", "-f", text], check=True)
         subprocess.run(["minimac4", "--compress-reference", panel, "-o", msav], check=True)
         as_text.unlink()
+        (folder / "complete").touch()
     count, out = str(threads), folder / "out.vcf.gz"
     ours: Command = [
         vcfrag(), "impute", "--panel", panel, "--target", target, "--map", genetic_map, "--out", out,

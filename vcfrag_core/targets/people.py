@@ -51,7 +51,8 @@ class SampleMatch:
 def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Sequence[str]]) -> list[SampleMatch]:
     """Target samples that the panel holds: those of its names, and those told to be the same person.
 
-    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too; of a panel `IID_IID` and `0_IID` have.
+    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too; of a panel `IID_IID` and `0_IID` have. Whoever
+    has the very name comes first.
 
     Args:
         samples: Target samples.
@@ -59,10 +60,9 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
         same: Panel samples that a target sample was told to be.
     """
     known = set(panel.samples)
-    by_name: dict[str, list[str]] = {}
+    by_name = {name: [name] for name in panel.samples}
     for name in panel.samples:
-        for called in {name, _individual(name)}:
-            by_name.setdefault(called, []).append(name)
+        by_name.setdefault(_individual(name), []).append(name)
     found = []
     for name in samples:
         named = list(dict.fromkeys(other for called in _names(name) for other in by_name.get(called, ())))

@@ -61,7 +61,7 @@ def test_match_samples__of_a_panel_that_plink_wrote(make_panel: MakePanel) -> No
         "0_B (by name)",
         "f_C (by name)",
     ]
-    assert found[0].panel_samples == ("A_A", "A")
+    assert found[0].panel_samples == ("A", "A_A")
 
 
 def test_match_samples__of_another_panel_are_none_of_this(make_panel: MakePanel) -> None:

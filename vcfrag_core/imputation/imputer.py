@@ -7,19 +7,19 @@ import copy as shallow
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from vcfrag_core.copying.match_lengths import RARE, favour_longer_matches, match_power
-from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
+from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
 from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
 from vcfrag_core.imputation.masked import Masked
+from vcfrag_core.imputation.window_dosages import WindowDosages, parts_of
 from vcfrag_core.imputation.windows import imputation_windows
 from vcfrag_core.panel.genetic_map import GeneticMap
-from vcfrag_core.panel.panel import Panel, frequency_at
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.panel.windows import Window
@@ -28,7 +28,7 @@ from vcfrag_core.retrieval import site_weights
 from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_core.retrieval.queries import External
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I64Array
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, Retriever
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from vcfrag_core.imputation.imputed import Imputed
     from vcfrag_core.imputation.leave_one_out import HiddenSites
     from vcfrag_core.imputation.model_check import ModelCheck
-
-SAMPLES_AT_ONCE = 2
-T = TypeVar("T")
 
 
 class Imputer:
@@ -213,7 +210,7 @@ class Imputer:
                     problem = coming.pop().result()
                     if number + 1 < len(todo):
                         coming.append(ahead.submit(self._problem, masked, todo[number + 1]))
-                    yield window, self._dosage(masked.over(window), problem, groups, pool)
+                    yield window, self._dosages.final(masked.over(window), problem, groups, pool)
         finally:
             masked.index.close()
 
@@ -255,9 +252,11 @@ class Imputer:
                         coming.append(ahead.submit(problem, jobs[number + 1]))
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
                     some = corrected_draws(phased, samples)
-                    found = self._corrected(queries, made, groups, some, pool, lambda _, found: found, are_draws=True)
+                    found = self._dosages.corrected(
+                        queries, made, groups, some, pool, lambda _, found: found, are_draws=True
+                    )
                     corrected = list(found)
-                    copied = self._copied(queries, made, some, corrected, pool)
+                    copied = self._dosages.copied(queries, made, some, corrected, pool)
                     parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
                     if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
                         yield window, Integrated.joined(parts)
@@ -334,18 +333,18 @@ class Imputer:
     def copied(self, hidden: HiddenSites, pool: ThreadPoolExecutor | None = None) -> F32Array:
         """(Q, n) dosages of copying at hidden sites, under this imputer's rates."""
         parameters = self._parameters or hidden.queries.parameters
-        weights = site_weights.quantise(self._weights(parameters))
+        weights = site_weights.quantise(self._dosages.site_weights(parameters))
         queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
-        return copy(queries, hidden.problem, factor=self._switch_factor, pool=pool)
+        return copy(queries, hidden.problem, factor=self._dosages.switch_factor, pool=pool)
 
     def corrected(self, hidden: HiddenSites, n_samples: int, pool: ThreadPoolExecutor) -> list[Corrected]:
         """What copying and the model make of the first samples at hidden sites, part by part, under these rates."""
         parameters = self._parameters or hidden.queries.parameters
-        weights = site_weights.quantise(self._weights(parameters))
+        weights = site_weights.quantise(self._dosages.site_weights(parameters))
         queries = dataclasses.replace(hidden.queries, parameters=parameters, weights=weights)
         groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
-        parts = _parts(range(n_samples))
-        return list(self._corrected(queries, hidden.problem, groups, parts, pool, lambda _, found: found))
+        parts = parts_of(range(n_samples))
+        return list(self._dosages.corrected(queries, hidden.problem, groups, parts, pool, lambda _, found: found))
 
     def with_parameters(self, parameters: CopyingParameters) -> Self:
         """The same under other parameters."""
@@ -389,7 +388,7 @@ class Imputer:
     ) -> Masked:
         """The index of a mask, under the parameters of this mask unless others are given."""
         parameters = parameters or self.parameters(observed)
-        weights = site_weights.quantise(self._weights(parameters))
+        weights = site_weights.quantise(self._dosages.site_weights(parameters))
         spec = IndexSpec.of(
             self.panel.digest,
             split=self.split,
@@ -405,112 +404,6 @@ class Imputer:
         candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
         return copying_problem(queries, self._context, candidates)
 
-    def _weights(self, parameters: CopyingParameters) -> FloatArray:
-        learned = None if self.corrector is None else self.corrector.learned_copying
-        if learned is not None and self._reference is not None:
-            return learned.site_weights(self._reference.frequency)
-        return np.full(self.panel.n_sites, parameters.weight)
-
     @property
-    def _switch_factor(self) -> float:
-        learned = None if self.corrector is None else self.corrector.learned_copying
-        return 1.0 if learned is None else learned.switch_factor
-
-    def _dosage(
-        self, queries: MaskedWindow, problem: CopyingProblem, groups: Sequence[str | None], pool: ThreadPoolExecutor
-    ) -> F32Array:
-        if self.corrector is None:
-            return self._by_copying(queries, problem, pool, called_too=False)
-        out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
-        starts = queries.ploidy.starts
-
-        def keep(part: range, found: Corrected) -> None:
-            out[starts[part.start] : starts[part.stop]] = found.corrected
-
-        # Kept by who makes them: what waits to be taken would be twice as large as the dosages.
-        list(self._corrected(queries, problem, groups, _parts(range(queries.ploidy.n_samples)), pool, keep))
-        return out
-
-    def _by_copying(
-        self, queries: MaskedWindow, problem: CopyingProblem, pool: ThreadPoolExecutor, *, called_too: bool = True
-    ) -> F32Array:
-        """(Q, L) dosages of copying, no model behind it."""
-        dosage = copy(queries, problem, factor=self._switch_factor, called_too=called_too, pool=pool)
-        power = match_power(self.panel.n_haplotypes, density(queries.observed, self.cm))
-        if power > 0:
-            frequency = frequency_at(self.panel, problem.sites.sites)
-            rare = np.flatnonzero(np.minimum(frequency, 1 - frequency) <= RARE)
-            favour_longer_matches(problem, dosage, self.cm[problem.sites.observed], rare, power, pool=pool)
-        return dosage
-
-    def _copied(
-        self,
-        queries: MaskedWindow,
-        problem: CopyingProblem,
-        parts: Sequence[range],
-        corrected: Sequence[Corrected],
-        pool: ThreadPoolExecutor,
-    ) -> F32Array:
-        """(Q, L) dosages of copying; those of the samples in `parts` are known from their correction."""
-        if self.corrector is None:
-            return self._by_copying(queries, problem, pool)
-        out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
-        starts, at = queries.ploidy.starts, 0
-        for part, known in zip(parts, corrected, strict=False):
-            start, stop = int(starts[part.start]), int(starts[part.stop])
-            out[at:start] = copy(queries, problem.part(at, start), factor=self._switch_factor, pool=pool)
-            out[start:stop] = known.copied
-            at = stop
-        out[at:] = copy(queries, problem.part(at, len(out)), factor=self._switch_factor, pool=pool)
-        return out
-
-    def _corrected(
-        self,
-        queries: MaskedWindow,
-        problem: CopyingProblem,
-        groups: Sequence[str | None],
-        parts: Sequence[range],
-        pool: ThreadPoolExecutor,
-        take: Callable[[range, Corrected], T],
-        are_draws: bool = False,
-    ) -> Iterator[T]:
-        """take(part, what the model makes of some samples' dosages), part by part; nothing where there is none.
-
-        It is called in the pool's threads. The samples of a part may be draws of one: where a later one's dosages are
-        nearly those of the first it is corrected alike.
-        """
-        corrector, reference = self.corrector, self._reference
-        if corrector is None or reference is None:
-            return
-        from vcfrag_core.evidence.evidence import certain_in_imputation
-        from vcfrag_core.window.described import evidence_of
-
-        ploidy, share = queries.ploidy, dense_share(density(queries.observed, self.cm))
-
-        def some(part: range) -> T:
-            start, stop = (int(ploidy.starts[s]) for s in (part.start, part.stop))
-            n_described = int(ploidy.counts[part.start]) if are_draws and len(part) > 1 else None
-            evidence = evidence_of(
-                queries,
-                problem.part(start, stop),
-                ploidy.select(np.arange(part.start, part.stop)),
-                self._context,
-                reference,
-                groups[start:stop],
-                n_candidates=corrector.n_candidates,
-                length_factor=corrector.length_factor,
-                factor=self._switch_factor,
-                certain=certain_in_imputation,
-                n_described=n_described,
-                called_too=are_draws,  # What a draw calls may be no call of the sample's.
-            )
-            found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
-            return take(part, found if n_described is None else found.with_rest_alike(n_described))
-
-        with corrector.network.undisturbed():
-            yield from pool.map(some, parts)
-
-
-def _parts(samples: range) -> list[range]:
-    """As many samples at once as a thread takes."""
-    return [samples[first : first + SAMPLES_AT_ONCE] for first in range(0, len(samples), SAMPLES_AT_ONCE)]
+    def _dosages(self) -> WindowDosages:
+        return WindowDosages(self._context, self.corrector, self._reference)

@@ -15,7 +15,14 @@ import pytest
 
 import vcfrag_core as vc
 import vcfrag_train
-from vcfrag_core.errors import PanelMismatchError, ProvenanceMissingError, RangeError, ShapeError, UnknownContigError
+from vcfrag_core.errors import (
+    PanelMismatchError,
+    ProvenanceMissingError,
+    RangeError,
+    ShapeError,
+    TargetError,
+    UnknownContigError,
+)
 from vcfrag_core.files.dosages import read_truth
 
 NOT_NEEDED = ["grpc", "google", "faiss", "torch", "vcfrag_proto", "vcfrag_indexd"]
@@ -106,6 +113,22 @@ def test_impute__dosages_are_near_the_truth(panel: vc.Panel, of: str, request: p
     typed = imputed.dosages[targets.observed]
     np.testing.assert_array_equal(typed, truth[targets.observed])
     assert np.nanmin(imputed.estimated_r2) >= 0
+
+
+def test_read_targets__refuses_who_is_several_of_the_panel(panel: vc.Panel, tmp_path: Path) -> None:
+    """Only one of them would be kept from being copied."""
+    first, second = panel.samples[:2]
+    twice = dataclasses.replace(panel, samples=(first, f"0_{first}", *panel.samples[2:]))
+    lines = gzip.decompress(FILES["array"].read_bytes()).decode().splitlines()
+    names = next(line for line in lines if line.startswith("#CHROM")).split("\t")
+    for name, refused in ((first, True), (second, False), (f"family_{first}", True)):
+        path = tmp_path / "array.vcf"
+        path.write_text("\n".join(lines).replace("\t".join(names), "\t".join([*names[:9], name, *names[10:]])) + "\n")
+        if refused:
+            with pytest.raises(TargetError, match=f"sample {name} is 2 samples of the panel by its name"):
+                vc.read_targets(path, twice)
+        else:
+            assert vc.read_targets(path, twice).samples[0] == name
 
 
 @pytest.mark.parametrize("name", ["out.vcf.gz", "out.bcf"])

@@ -29,7 +29,7 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
     Of A/T and C/G records without a known REF none is used: their strand takes tests.
 
     Raises:
-        TargetError: Another genome build, or no record is a panel site.
+        TargetError: Another genome build, no record is a panel site, or a sample has the names of several of the panel.
     """
     matching = match_records(records, panel, fix_swaps=fix_swaps, fix_flips=fix_flips)
     records, _ = lend_calls(records, matching)
@@ -48,6 +48,14 @@ def place_targets(records: TargetRecords, panel: Panel, *, fix_swaps: bool = Fal
     if phase_sets is not None and sets is not None:
         phase_sets[:, observed] = sets
     people = match_samples(records.samples, panel, {})
+    several = next((match for match in people if len(match.panel_samples) > 1), None)
+    if several is not None:
+        raise TargetError(
+            f"sample {several.sample} is {len(several.panel_samples)} samples of the panel by its name"
+            f" ({', '.join(several.panel_samples)}), and only one would be left out; rename it, or take them out of the"
+            " panel",
+            path=records.source,
+        )
     found = {match.sample: match.panel_samples[0] for match in people}
     return Targets(
         samples=records.samples,

@@ -242,9 +242,11 @@ def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:
     sexes, lines = target.sexes, []
     n_missing = sum(sexes.heterozygous.values())
     if sexes.told_by:
-        n = len(sexes.told_by)
+        n_men = len(sexes.men)
+        n_women = len(sexes.told_by) - n_men
         ways = ", ".join(f"{how} {times}" for how, times in Counter(sexes.told_by.values()).most_common())
-        lines.append(f"{target.label}: {len(sexes.men)} men and {n - len(sexes.men)} women (told by: {ways})")
+        men, women = ("man" if n_men == 1 else "men"), ("woman" if n_women == 1 else "women")
+        lines.append(f"{target.label}: {n_men} {men} and {n_women} {women} (told by: {ways})")
     if sexes.unlikely:
         who = ", ".join(f"{name} ({share:.0%})" for name, share in list(sexes.unlikely.items())[:_NAMED])
         lines.append(

@@ -101,6 +101,8 @@ def test_evaluate__refuses_with_one_line_and_code_2(
 
 def test_labelled__takes_the_name_from_the_file_or_from_before_the_sign(tmp_path: Path) -> None:
     assert labelled("some/where/beagle.vcf.gz") == ("beagle", Path("some/where/beagle.vcf.gz"))
+    assert labelled("chr20.run.2.bcf")[0] == "chr20.run.2"
+    assert labelled("other.pvar.gz")[0] == "other.pvar"
     assert labelled("a=b.vcf.gz") == ("a", Path("b.vcf.gz"))
     odd = tmp_path / "x=y.vcf"
     odd.touch()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from pathlib import Path
 
 import numpy as np
 from zlib_ng import zlib_ng
@@ -60,6 +61,25 @@ def virtual_offsets(offsets: I64Array, blocks: I64Array, base: int) -> I64Array:
     """
     number, within = np.divmod(offsets, BLOCK_BYTES)
     return np.asarray((blocks[number] + base) << 16 | within, dtype=np.int64)
+
+
+def ends_at(path: Path, offset: int) -> bool:
+    """Whether the data of a BGZF file end at a virtual offset: no block but empty ones lies behind it."""
+    block, within = offset >> 16, offset & 0xFFFF
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        while block < size:
+            file.seek(block)
+            head = file.read(_HEADER.size)
+            if len(head) < _HEADER.size or head[:4] != EOF_BLOCK[:4]:
+                return False
+            n_bytes = _HEADER.unpack(head)[-1] + 1
+            file.seek(block + n_bytes - 4)
+            unpacked = int.from_bytes(file.read(4), "little")
+            if unpacked != within:
+                return False
+            block, within = block + n_bytes, 0
+    return (block, within) == (size, 0)
 
 
 def _deflated(data: bytes, level: int) -> bytes:

@@ -1,7 +1,7 @@
 """Coordinate indexes of a bgzipped VCF (TBI, or CSI for contigs beyond 512 Mb) and of a BCF (CSI).
 
 Formats: the tabix and CSI specifications of samtools/hts-specs. Built from what the writer knows of its own records,
-so that a finished file need not be read again.
+so that a finished file need not be read again. Of an index that is read it is asked where the last record ends.
 """
 
 from __future__ import annotations
@@ -54,6 +54,40 @@ def csi(contigs: Sequence[ContigRecords], *, max_position: int, is_vcf: bool) ->
     aux = struct.pack("<7i", *_TABIX_VCF, len(names)) + names if is_vcf else b""
     head = struct.pack("<4s3i", b"CSI\1", MIN_SHIFT, depth, len(aux)) + aux + struct.pack("<i", len(contigs))
     return _bgzipped(head + b"".join(_csi_contig(c, depth) for c in contigs))
+
+
+def last_offset(index: bytes) -> int:
+    """Virtual offset after the last record that a TBI or CSI, unpacked, knows; 0 if it knows none.
+
+    Raises:
+        ValueError: This is neither, or not whole.
+    """
+    try:
+        if index[:4] == b"TBI\1":
+            n_contigs, names = struct.unpack_from("<i24xi", index, 4)
+            at, depth, bin_head = 36 + names, TBI_DEPTH, struct.Struct("<Ii")
+        elif index[:4] == b"CSI\1":
+            depth, aux = struct.unpack_from("<4xii", index, 4)
+            (n_contigs,) = struct.unpack_from("<i", index, 16 + aux)
+            at, bin_head = 20 + aux, struct.Struct("<I8xi")
+        else:
+            raise ValueError("neither TBI nor CSI")
+        summary, last = _first_bin(depth + 1) + 1, 0
+        for _ in range(n_contigs):
+            (n_bins,) = struct.unpack_from("<i", index, at)
+            at += 4
+            for _ in range(n_bins):
+                number, n_chunks = bin_head.unpack_from(index, at)
+                at += bin_head.size + 16 * n_chunks
+                if number != summary and n_chunks:
+                    # Chunks ascend.
+                    last = max(last, *struct.unpack_from("<Q", index, at - 8))
+            if bin_head.size == 8:
+                (n_linear,) = struct.unpack_from("<i", index, at)
+                at += 4 + 8 * n_linear
+    except struct.error as error:
+        raise ValueError("not whole") from error
+    return last
 
 
 def depth_for(max_position: int) -> int:

@@ -13,6 +13,7 @@ import gzip
 import itertools
 import re
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,8 +28,10 @@ from vcfrag_core.errors import (
     UnknownContigError,
 )
 from vcfrag_core.files.kinds import Kind, kind_of, refuse_other
+from vcfrag_core.files.vcf.bgzf import ends_at
+from vcfrag_core.files.vcf.index import last_offset
 from vcfrag_core.files.vcf.text import check_calls, check_first_calls, check_header, check_text, line_of
-from vcfrag_core.files.vcf.wholeness import check_ends, is_compressed, unpacks
+from vcfrag_core.files.vcf.wholeness import check_ends, is_bgzf, is_compressed, unpacks
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
 
@@ -136,7 +139,7 @@ class VcfReader:
         region: What was asked for.
     """
 
-    def __init__(self, path: Path, vcf: cyvcf2.VCF, region: Region | None, indexed: bool) -> None:
+    def __init__(self, path: Path, vcf: cyvcf2.VCF, region: Region | None, index: Path | None) -> None:
         self.path = path
         self._is_text = kind_of(path) is Kind.VCF
         self.samples: tuple[str, ...] = tuple(vcf.samples)
@@ -147,7 +150,7 @@ class VcfReader:
         self._is_checked = False
         self._is_index_checked = False
         self._vcf = vcf
-        self._indexed = indexed
+        self._index = index
         if region is not None and self.contigs:
             check_contig(region.contig, self.contigs, path)
 
@@ -161,11 +164,11 @@ class VcfReader:
 
     def n_records(self) -> int | None:
         """Records of the whole file, as its index says; None without one."""
-        return int(self._vcf.num_records) if self._indexed else None
+        return int(self._vcf.num_records) if self._index else None
 
     def contigs_with_records(self) -> tuple[str, ...]:
         """What the file really holds, for messages; reads all of it where there is no index. Ends the iteration."""
-        if not (self._indexed and self.contigs):
+        if not (self._index and self.contigs):
             with open_vcf(self.path) as again:
                 return tuple(dict.fromkeys(record.CHROM for record in again))
         self._check_index()
@@ -178,7 +181,7 @@ class VcfReader:
             TruncatedFileError: The file is damaged or ends early.
             NotVcfError: A record that cannot be parsed.
         """
-        if self.region is not None and self._indexed:
+        if self.region is not None and self._index:
             return self._from_index(self.region)
         self._check_text()
         if self.region is None:
@@ -199,8 +202,7 @@ class VcfReader:
                 first: Record | None = next(self._vcf(f"{region.contig}:{region.start}-"), None)
             except AssertionError as error:
                 # So cyvcf2 says that an index cannot be loaded.
-                message = f"its index is damaged; make it again with `bcftools index -f {self.path}`"
-                raise InputError(message, path=self.path) from error
+                raise self._damaged_index() from error
         return first
 
     def _from_index(self, region: Region) -> Iterator[Record]:
@@ -215,12 +217,12 @@ class VcfReader:
                 yield record
 
     def _check_index(self) -> None:
-        """Refuses an index of another file, as far as the file's first record gives it away; once.
+        """Refuses an index of another file, as far as the file's first record and its end give it away; once.
 
         Raises:
-            InputError: The index does not find that record.
+            InputError: The index is damaged, does not find that record, or ends elsewhere.
         """
-        if self._is_index_checked:
+        if self._is_index_checked or self._index is None:
             return
         self._is_index_checked = True
         with open_vcf(self.path) as again:
@@ -229,13 +231,25 @@ class VcfReader:
             if begin is None:
                 return
             place = begin.CHROM, begin.POS, begin.REF, tuple(begin.ALT)
-            found = again._first_from(Region(begin.CHROM, begin.POS))
+            # POS 0 is a telomere, which no region reaches.
+            found = again._first_from(Region(begin.CHROM, begin.POS)) if begin.POS > 0 else begin
         if found is None or (found.CHROM, found.POS, found.REF, tuple(found.ALT)) != place:
-            raise InputError(
-                f"its index does not find its first record, {begin.CHROM}:{begin.POS}, and is of another file; make it"
-                f" again with `bcftools index -f {self.path}`",
-                path=self.path,
-            )
+            raise self._foreign_index(f"does not find its first record, {begin.CHROM}:{begin.POS},")
+        try:
+            end = last_offset(gzip.decompress(self._index.read_bytes()))
+        except (ValueError, EOFError, OSError, zlib.error) as error:
+            raise self._damaged_index() from error
+        if not ends_at(self.path, end):
+            raise self._foreign_index("does not end where its last record does")
+
+    def _foreign_index(self, what: str) -> InputError:
+        return InputError(
+            f"its index {what} and is of another file; make it again with `bcftools index -f {self.path}`",
+            path=self.path,
+        )
+
+    def _damaged_index(self) -> InputError:
+        return InputError(f"its index is damaged; make it again with `bcftools index -f {self.path}`", path=self.path)
 
     def _sequence(self, record: Record | None) -> Iterator[Record]:
         if record is not None:
@@ -273,7 +287,7 @@ class VcfReader:
         where = self._place_after(last)
         if is_compressed(self.path) and not unpacks(self.path):
             return TruncatedFileError(f"{where} cannot be read: the file is damaged or ends early", path=self.path)
-        if self._is_text and (self.region is None or not self._indexed):
+        if self._is_text and (self.region is None or not self._index):
             number, line = line_of(self.path, n_before)
             if re.search(rb"\t[|/][0-9.]", line):
                 return NotVcfError(
@@ -325,22 +339,22 @@ def open_vcf(path: str | Path, *, threads: int = 1, region: str | Region | None 
             what = "damaged: it cannot be decompressed"
         raise NotVcfError(f"neither VCF nor BCF, or {what}", path=path) from error
     with contextlib.closing(vcf):
-        yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _has_index(path))
+        yield VcfReader(path, vcf, parse_region(region) if isinstance(region, str) else region, _index_of(path))
 
 
-def _has_index(path: Path) -> bool:
-    """Whether there is an index to be trusted: newer than the file, for a compressed one named by what it holds."""
-    if not is_compressed(path):
-        return False
+def _index_of(path: Path) -> Path | None:
+    """The index if it is to be trusted: newer than the file, for a bgzipped one named by what it holds."""
+    if not is_bgzf(path):
+        return None
     with gzip.open(path) as file:
         is_bcf = file.read(3) == b"BCF"
     # cyvcf2 chooses the kind of index by the name.
     if is_bcf != (path.suffix == ".bcf"):
-        return False
+        return None
     modified = path.stat().st_mtime_ns
     # htslib takes the first that there is, however old.
     there = [index for suffix in (".csi", ".tbi") if (index := Path(f"{path}{suffix}")).is_file()]
-    return bool(there) and there[0].stat().st_mtime_ns >= modified
+    return there[0] if there and there[0].stat().st_mtime_ns >= modified else None
 
 
 def raw_calls(record: Record) -> I32Array | None:

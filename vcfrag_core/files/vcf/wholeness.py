@@ -56,6 +56,12 @@ def is_compressed(path: Path) -> bool:
         return file.read(2) == _GZIP_START
 
 
+def is_bgzf(path: Path) -> bool:
+    """Whether it begins as BGZF does, which plain gzip does not."""
+    with path.open("rb") as file:
+        return file.read(4) == _BGZF_START
+
+
 def unpacks(path: Path) -> bool:
     """Whether all of a gzip or BGZF file can be decompressed; reads all of it."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -127,6 +128,10 @@ def _evaluate_phase(
             console.print(f"wrote {path}", highlight=False)
 
 
+# Of genotypes, as a file's label leaves it out.
+_IMPUTED_SUFFIX = re.compile(r"(?<=.)(?:(?:\.vcf)?(?:\.b?gz)?|\.bcf)$")
+
+
 def labelled(text: str, option: str = "--imputed") -> tuple[str, Path]:
     """Label and path of `NAME=FILE`; of `FILE` alone, its name without suffixes.
 
@@ -135,7 +140,7 @@ def labelled(text: str, option: str = "--imputed") -> tuple[str, Path]:
     """
     name, equals, path = text.partition("=")
     if not equals or Path(text).exists():
-        return Path(text).name.split(".")[0], Path(text)
+        return _IMPUTED_SUFFIX.sub("", Path(text).name), Path(text)
     if not name or not path:
         raise ConfigError(f"{option} {text!r}: write FILE or NAME=FILE")
     return name, Path(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vcf_text import record, vcf_text, write_vcf
+from tests.vcf_text import need_bcftools, record, vcf_text, write_vcf
 from vcfrag_core.errors import (
     EmptyInputError,
     InputError,
@@ -124,6 +124,41 @@ def test_open_vcf__an_index_of_another_file_is_refused(tmp_path: Path, suffix: s
             positions(path, region)
     with open_vcf(path) as reader, pytest.raises(InputError, match="is of another file"):
         reader.contigs_with_records()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "option"), [(".vcf.gz", "csi"), (".vcf.gz", "tbi"), (".bcf", "csi")], ids=lambda value: value.strip(".")
+)
+def test_open_vcf__an_index_of_a_longer_or_shorter_file_is_refused(tmp_path: Path, suffix: str, option: str) -> None:
+    """As where contigs were added to a file whose first ones stayed as they were."""
+    names = ("20", "21", "22")
+    lines = [record(at, ["0|1", "1|0"], contig=name) for name in names for at in range(10, 40_000, 10)]
+    indexes = {}
+    for n_records in (3_999, 8_000, 11_997):
+        text = vcf_text(SAMPLES, lines[:n_records], contigs=dict.fromkeys(names, 99_999))
+        path = write_vcf(tmp_path / f"{n_records}{suffix}", text)
+        subprocess.run([need_bcftools(), "index", f"--{option}", str(path)], check=True)
+        indexes[path] = Path(f"{path}.{option}").read_bytes()
+        assert positions(path, "20:100-120") == [100, 110, 120]
+    for path in indexes:
+        for other in indexes.keys() - {path}:
+            Path(f"{path}.{option}").write_bytes(indexes[other])
+            with pytest.raises(InputError, match="does not end where its last record does and is of another file"):
+                positions(path, "20:100-120")
+
+
+def test_open_vcf__a_first_record_at_a_telomere_speaks_against_no_index(tmp_path: Path) -> None:
+    lines = [record(at, ["0|1", "1|0"]) for at in (0, 5, 7)]
+    path = write_vcf(tmp_path / "x.bcf", vcf_text(SAMPLES, lines), index=True)
+    assert positions(path, "20") == [5, 7]
+
+
+def test_open_vcf__an_index_beside_plain_gzip_is_not_used(tmp_path: Path) -> None:
+    text = vcf_text(SAMPLES, [record(at, ["0|1", "1|0"]) for at in range(10, 100, 10)])
+    path = write_vcf(tmp_path / "x.vcf.gz", text, index=True)
+    path.write_bytes(gzip.compress(text.encode()))
+    os.utime(f"{path}.csi", ns=(0, path.stat().st_mtime_ns + 10**9))
+    assert positions(path, "20:30-50") == [30, 40, 50]
 
 
 def test_open_vcf__of_two_indexes_the_one_that_is_taken_must_be_newer(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.consensus import consensus, heterozygotes
 from vcfrag_core.phasing.diploid.kernels import DiploidModel, draw_phases
 from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
+from vcfrag_core.phasing.phase_sets import set_starts, without_overlaps
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
 from vcfrag_core.phasing.rates import prior_rates, rates_of_paths
@@ -193,7 +194,7 @@ class Phaser:
             pair = targets.ploidy.span(s)
             one, other = targets.alleles[pair.start, sites], targets.alleles[pair.stop - 1, sites]
             genotypes = np.where((one < 0) | (other < 0), -1, one + other).astype(np.int8)
-            sets = np.where(genotypes == 1, targets.phase_sets[s, sites], UNPHASED)
+            sets = without_overlaps(np.where(genotypes == 1, targets.phase_sets[s, sites], UNPHASED))
             if not _is_open(sets[genotypes == 1]):
                 continue
             known = sets != UNPHASED
@@ -204,7 +205,7 @@ class Phaser:
                     name=targets.names[pair.start],
                     genotypes=genotypes,
                     first=np.where(known, one, -1).astype(np.int8),
-                    set_starts=_set_starts(sets),
+                    set_starts=set_starts(sets),
                     key=int(digest[:15], 16),
                     phases=np.zeros((0, len(sites)), dtype=np.int8),
                     copied=np.zeros((0, 0), dtype=np.int32),
@@ -405,13 +406,6 @@ def unphased_samples(alleles: I8Array, ploidy: Ploidy, phase_sets: I32Array) -> 
 def _is_open(sets: I32Array) -> bool:
     """Whether heterozygotes of these phase sets may lie to each other in more than one way."""
     return bool(len(sets)) and bool((sets == UNPHASED).any() or (sets != sets[0]).any())
-
-
-def _set_starts(sets: I32Array) -> I64Array:
-    """Sites of known phase that are of another set than the one of known phase before; sets are not taken up again."""
-    known = np.flatnonzero(sets != UNPHASED)
-    changes = np.diff(sets[known], prepend=UNPHASED) != 0
-    return np.asarray(known[changes])
 
 
 def _require_others(sample: PhasingSample, rows: I32Array) -> None:

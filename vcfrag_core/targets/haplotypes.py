@@ -44,6 +44,8 @@ class SexReport:
         unlikely: Samples whose heterozygosity does not fit their sex, with their share of what is expected of a woman.
         heterozygous: Heterozygous calls of samples with one haplotype, by name; they count as missing.
         one_allele: Calls of one allele of samples with two haplotypes, by name; they count as missing.
+        half_calls: Calls without phase of which one allele is missing, of samples with two haplotypes, by name; they
+            count as missing.
         without_y: On Y, samples told to be women and samples without any call, with the calls of each, which count as
             missing.
     """
@@ -53,6 +55,7 @@ class SexReport:
     unlikely: Mapping[str, float] = dataclasses.field(default_factory=dict)
     heterozygous: Mapping[str, int] = dataclasses.field(default_factory=dict)
     one_allele: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    half_calls: Mapping[str, int] = dataclasses.field(default_factory=dict)
     without_y: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -84,9 +87,10 @@ def settle_haplotypes(
         one_allele=_named(calls, _drop_lone(calls, alleles, ~one)),
     )
     # Without phase, nobody knows which haplotype the called half belongs to.
-    half = ~calls.is_phased & (alleles < 0).any(axis=2)
+    half = ~calls.is_phased & ((alleles == MISSING) & (alleles[:, :, ::-1] >= 0)).any(axis=2)
     half[:, one] = False
     alleles[half] = MISSING
+    report = dataclasses.replace(report, half_calls=_named(calls, half.sum(axis=0)))
     return _records(dataclasses.replace(calls, alleles=alleles), ploidy), report
 
 

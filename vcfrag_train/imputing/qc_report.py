@@ -142,6 +142,7 @@ def _samples_record(target: CheckedTarget, groups: Sequence[TypedGroup]) -> dict
             "unlikely": dict(sexes.unlikely),
             "heterozygous_calls_of_men": dict(sexes.heterozygous),
             "calls_of_one_allele_of_others": dict(sexes.one_allele),
+            "half_calls_without_phase": dict(sexes.half_calls),
             "calls_of_samples_without_y": dict(sexes.without_y),
         },
         "discordant_duplicates": [
@@ -268,6 +269,11 @@ def _sex_lines(target: CheckedTarget, summary: Path) -> list[str]:
         lines.append(
             f"{target.label}: {sum(sexes.one_allele.values())} calls of one allele of {len(sexes.one_allele)} samples"
             " with two haplotypes count as missing"
+        )
+    if sexes.half_calls:
+        lines.append(
+            f"{target.label}: {sum(sexes.half_calls.values())} half calls of {len(sexes.half_calls)} samples, as ./1,"
+            " count as missing: without phase nobody knows which haplotype the allele is of"
         )
     return lines
 

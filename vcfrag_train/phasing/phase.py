@@ -145,6 +145,7 @@ class _Phases:
         pairs = ploidy.pairs(np.ascontiguousarray(alleles.T), NONE).transpose(2, 0, 1)
         called = (pairs[:, :, 0] >= 0) & (pairs[:, :, 1] != MISSING)
         het = called & (pairs[:, :, 1] >= 0) & (pairs[:, :, 0] != pairs[:, :, 1])
+        half = (pairs >= 0).any(axis=2) & (pairs == MISSING).any(axis=2) & records.is_phased[chosen] & ~self._drawn
         known = records.is_phased[chosen] & ~(het & self._drawn) | used[:, None]
         return PhasedRecords(
             contig=self._checked.panel.contig,
@@ -153,7 +154,7 @@ class _Phases:
             refs=[records.refs[i] for i in chosen.tolist()],
             alts=[records.alts[i] for i in chosen.tolist()],
             alleles=np.ascontiguousarray(pairs),
-            is_phased=called & known,
+            is_phased=called & known | half,
             probability=self._probability(site, used),
         )
 

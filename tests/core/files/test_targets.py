@@ -178,6 +178,60 @@ def test_read_target__phase_sets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "declared",
+    [
+        '<ID=PS,Number=1,Type=String,Description="Set, ID=PS,Type=Float">',
+        '<ID=PS,Number=.,Type=String,Description="Phase set">',
+        '<ID=PS,Number=.,Type=Integer,Description="Phase set">',
+        '<Number=1,Type=Integer,ID=PS,Description="Phase set">',
+        "",
+    ],
+)
+def test_read_target__phase_sets_however_they_are_declared(tmp_path: Path, declared: str) -> None:
+    head, _, rest = vcf_text(SAMPLES, []).partition("\n")
+    if declared:
+        rest = f"##FORMAT={declared}\n{rest}"
+    names = ("5", "17") if "Integer" in declared else ("5_a", "5_b")
+    lines = [
+        f"20\t10\t.\tA\tC\t.\tPASS\t.\tGT:PS\t0|1:{names[0]}\t0|1:{names[0]}\t0|1:.",
+        "20\t20\t.\tA\tC\t.\tPASS\t.\tGT\t0|1\t0|0\t0|1",
+        f"20\t30\t.\tA\tC\t.\tPASS\t.\tGT:PS\t1|0:{names[1]}\t0|1:{names[0]}\t0|1:.",
+    ]
+    text = "\n".join([head, rest + "\n".join(lines)]) + "\n"
+    # A BCF has no field that is not declared.
+    found = [
+        read_target(write_vcf(tmp_path / f"t{suffix}", text))[0]
+        for suffix in (".vcf", ".bcf")
+        if declared or suffix == ".vcf"
+    ]
+    sets = found[0].phase_sets
+    assert sets is not None
+    for other in found:
+        np.testing.assert_array_equal(other.phase_sets, sets)
+    assert sets[0, 0] == sets[0, 1] == sets[2, 1] != 0
+    assert sets[2, 0] not in (0, sets[0, 0])
+    assert sets[1].tolist() == [0, 0, 0]
+    assert sets[:, 2].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("declared", "field", "message"),
+    [
+        ("<ID=PS,Number=1,Type=Float,Description=x>", "PS", "declared as Float; declare it as Integer or String"),
+        ("<ID=PSL,Number=.,Type=String,Description=x>", "PSL", "record 20:10 A>C: names phase sets by PSL"),
+    ],
+)
+def test_read_target__phase_sets_that_are_not_read_are_refused(
+    tmp_path: Path, declared: str, field: str, message: str
+) -> None:
+    head, _, rest = vcf_text(SAMPLES, []).partition("\n")
+    line = f"20\t10\t.\tA\tC\t.\tPASS\t.\tGT:{field}\t0|1:5\t0|1:5\t0|1:7"
+    path = write_vcf(tmp_path / "t.vcf", f"{head}\n##FORMAT={declared}\n{rest}{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_target(path)
+
+
+@pytest.mark.parametrize(
     ("header", "infos", "known"),
     [
         ("", [".", "."], [True, True]),

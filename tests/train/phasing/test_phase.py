@@ -31,12 +31,13 @@ def rows_of(path: Path) -> list[list[str]]:
     return [line.split("\t") for line in text.splitlines() if line[0] != "#"]
 
 
-def test_phase__keeps_records_and_genotypes(cohort: Cohort) -> None:
+def test_phase__keeps_records_and_genotypes(cohort: Cohort, capsys: pytest.CaptureFixture[str]) -> None:
     lines = without_phase(cohort.lines())
     lines[7][9 + 2] = "./."
     lines[8][9 + 1] = "./1"
     code, out = phase(cohort, cohort.target(lines, "u.vcf.gz"))
     assert code == 0
+    assert "1 half calls of 1 samples, as ./1, count as missing" in capsys.readouterr().err
     rows = rows_of(out)
     assert [row[:5] for row in rows] == [line[:5] for line in lines]
     assert {row[8] for row in rows} == {"GT:PP"}
@@ -102,6 +103,7 @@ def test_phase__known_phase_and_records_beside_the_panel_stay(cohort: Cohort) ->
     lines.insert(6, extra)
     for line in lines:
         line[9 + 3] = line[9 + 3].replace("|", "/")
+    lines[9][9], lines[9][10] = "0|.", ".|1"
     _, out = phase(cohort, cohort.target(lines, "u.vcf.gz"))
     rows = rows_of(out)
     assert [row[1] for row in rows] == [line[1] for line in lines]

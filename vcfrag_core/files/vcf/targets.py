@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vcfrag_core.errors import EmptyInputError, InputError, NotVcfError, PloidyError, UnsortedError
+from vcfrag_core.files.vcf.phase_sets import PhaseSets
 from vcfrag_core.files.vcf.reader import InfoRecord, Record, Region, VcfReader, alleles_named, open_vcf, raw_calls
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.targets.calls import MISSING, NONE, TargetCalls
@@ -23,7 +24,6 @@ _MAX_ALLELES = 126
 # "Any other allele", as callers write it of a site at which they have seen none, or in a gVCF.
 _UNSPECIFIED = ("<NON_REF>", "<*>")
 # PLINK 1 writes the commoner allele as REF, and says so.
-_PHASE_SETS = re.compile(r"^##FORMAT=<ID=PS,Number=1,Type=Integer", re.MULTILINE)
 _PROVISIONAL = re.compile(r"^##(?:source=PLINKv1|INFO=<ID=PR,)", re.MULTILINE)
 
 
@@ -135,7 +135,8 @@ class _Contig:
         self._calls: list[I32Array] = []
         self._alleles: list[I8Array] = []
         self._is_phased: list[BoolArray] = []
-        self._phase_sets: list[I32Array] | None = [] if _PHASE_SETS.search(reader.header) else None
+        self._named_sets = PhaseSets(reader)
+        self._phase_sets: list[I32Array] = []
 
     def add(self, record: Record) -> None:
         """Takes a record."""
@@ -151,8 +152,7 @@ class _Contig:
                 record=label,
             )
         self._calls.append(self._pairs(record, label))
-        if self._phase_sets is not None:
-            self._phase_sets.append(_phase_sets(record, len(self._reader.samples)))
+        self._phase_sets.append(self._named_sets.of(record, label))
         self._positions.append(position)
         self._refs.append(ref)
         self._alts.append(alts)
@@ -185,7 +185,7 @@ class _Contig:
 
     def _several_sets(self) -> I32Array | None:
         """(R, S) phase sets; None where the phased heterozygotes of every sample are in one."""
-        if not self._phase_sets:
+        if not self._named_sets.named:
             return None
         sets, alleles = np.stack(self._phase_sets), np.concatenate(self._alleles)
         het = np.concatenate(self._is_phased) & (alleles >= 0).all(axis=2) & (alleles[:, :, 0] != alleles[:, :, 1])
@@ -251,11 +251,3 @@ class _Contig:
     def _where(self, record: int, sample: int) -> dict[str, str]:
         labels, samples = self._labels, self._reader.samples
         return {"path": str(self._reader.path), "record": labels[record], "sample": samples[sample]}
-
-
-def _phase_sets(record: Record, n_samples: int) -> I32Array:
-    """(S,) PS, 0 where there is none."""
-    values = record.format("PS", int)
-    if values is None:
-        return np.zeros(n_samples, dtype=np.int32)
-    return np.maximum(np.asarray(values, dtype=np.int32)[:, 0], 0)

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.errors import EmptyInputError, InputError
+from vcfrag_core.errors import EmptyInputError, InputError, TargetError
 from vcfrag_core.files.kinds import Kind, kind_of
 from vcfrag_core.files.pgen.reader import plink_samples, read_plink_target
 from vcfrag_core.files.vcf.reader import Region, open_vcf, parse_region
 from vcfrag_core.files.vcf.targets import read_vcf_target
 from vcfrag_core.files.waiting import on_disk
-from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.genome.contigs import contig_alias, meaning
 from vcfrag_core.genome.markers import told_build
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.merging import Keep, join_records, merge_targets
@@ -50,7 +50,8 @@ def read_target(
 
     Raises:
         EmptyInputError: No sample, or no record.
-        TargetError: Two files have calls of one sample at the same place.
+        TargetError: Two files have calls of one sample at the same place, or a file without the region's contig has
+            samples that no other has.
         InputError and its kinds: See `target_file`, `read_vcf_target` and `read_plink_target`.
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
@@ -59,7 +60,8 @@ def read_target(
         raise InputError("is given as a target twice", path=next(p for i, p in enumerate(paths) if p in paths[:i]))
     wanted = None if region is None else parse_region(region)
     keep = _in_memory if waiting is None else functools.partial(on_disk, folder=waiting)
-    each = [_split(_one_x(_read(file, wanted, threads, progress, keep)), keep) for file in files]
+    having = files if wanted is None or len(files) == 1 else _having(files, wanted)
+    each = [_split(_one_x(_read(file, wanted, threads, progress, keep)), keep) for file in having]
     contigs = merge_targets(each, keep)
     if not any(calls.n_records for calls in contigs):
         raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=paths[0])
@@ -108,6 +110,33 @@ def target_samples(path: str | Path) -> tuple[str, ...]:
         return plink_samples(file)
     with open_vcf(file) as reader:
         return reader.samples
+
+
+def _having(files: list[Path], region: Region) -> list[Path]:
+    """The files that have a region's contig, as far as their headers tell; all where none has it.
+
+    Raises:
+        TargetError: A file has not, and samples that are in no other.
+    """
+    others = {file for file in files if _lacks(file, region)}
+    having = [file for file in files if file not in others]
+    known = {sample for file in having for sample in target_samples(file)}
+    for file in files if having else ():
+        alone = [sample for sample in target_samples(file) if sample not in known] if file in others else []
+        if alone:
+            raise TargetError(
+                f"has no contig {region.contig}, and {len(alone)} samples that no other target has, such as {alone[0]}:"
+                " take it away, or them",
+                path=file,
+            )
+    return having or files
+
+
+def _lacks(file: Path, region: Region) -> bool:
+    if kind_of(file) in (Kind.PLINK1, Kind.PLINK2):
+        return False
+    with open_vcf(file) as reader:
+        return bool(reader.contigs) and contig_alias(region.contig, reader.contigs) is None
 
 
 def _read(

@@ -370,8 +370,8 @@ def refuse_unusable(target: CheckedTarget, config: ImputeConfig) -> None:
     if target.inside[0] >= target.inside[1]:
         region = parse_region(config.region or "")
         one = (
-            f"; this is one position, write {config.region}- for all from there on"
-            if region.start == region.stop
+            f"; this is one position, write {region.contig}:{region.start}- for all from there on"
+            if region.start == region.stop and "-" not in (config.region or "").rpartition(":")[2]
             else ""
         )
         raise TargetError(f"the panel has no site in region {config.region}{one}", path=records.source)

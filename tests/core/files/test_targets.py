@@ -15,6 +15,7 @@ from vcfrag_core.errors import (
     InputError,
     NotVcfError,
     PloidyError,
+    TargetError,
     TruncatedFileError,
     UnknownContigError,
     UnphasedError,
@@ -247,6 +248,19 @@ def test_read_target__provisional_ref(tmp_path: Path, header: str, infos: list[s
     path = write_vcf(tmp_path / "t.vcf", "\n".join([first, *([header] if header else []), rest]))
     (records,) = read_target(path)
     assert records.ref_is_known.tolist() == known
+
+
+def test_read_target__a_region_of_several_files_is_read_from_those_that_have_its_contig(tmp_path: Path) -> None:
+    def of(contig: str, samples: tuple[str, ...] = tuple(SAMPLES)) -> Path:
+        lines = [record(at, ["0|1"] * len(samples), contig=contig) for at in (10, 20, 30)]
+        return write_vcf(tmp_path / f"{contig}.{len(samples)}.vcf", vcf_text(samples, lines, contigs={contig: 99}))
+
+    (calls,) = read_target([of("chr19"), of("chr20")], region="20:15-30")
+    assert (calls.contig, calls.positions.tolist(), tuple(calls.samples)) == ("chr20", [20, 30], tuple(SAMPLES))
+    with pytest.raises(UnknownContigError, match="no contig '21' here"):
+        read_target([of("chr19"), of("chr20")], region="21")
+    with pytest.raises(TargetError, match=r"chr19.4.vcf.*has no contig 20, and 1 samples that no other.*such as Z"):
+        read_target([of("chr19", (*SAMPLES, "Z")), of("chr20")], region="20")
 
 
 def test_read_target__unsorted(tmp_path: Path) -> None:

@@ -447,7 +447,7 @@ def check_thin(
         if not target.thin:
             return
         if KeepGoing.SPARSE not in config.keep_going or not bool(target.written.any()):
-            _refuse_thin(target, flank_cm, config)
+            _refuse_thin(target, flank_cm, config, typed_only)
         used = target.matching.used()
         inside = used[~target.written[target.matching.sites[used]]]
         if not len(inside):
@@ -455,7 +455,7 @@ def check_thin(
         target.apply(dict.fromkeys(inside.tolist(), Reason.THIN))
 
 
-def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig) -> NoReturn:
+def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig, typed_only: bool) -> NoReturn:
     panel = target.panel
     named = [f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}" for a, b in target.thin[:_NAMED]]
     more = len(target.thin) - len(named)
@@ -464,7 +464,9 @@ def _refuse_thin(target: CheckedTarget, flank_cm: float, config: ImputeConfig) -
         advice = "leave them out with --keep-going sparse, or take the rest with --region"
     else:
         advice = f"no stretch has enough ({int(target.observed.sum())} in all): the targets need denser typing"
-        advice += ", or a map in which these sites lie closer, or a lower --least-typed, which is less accurate"
+        advice += ", or a map in which these sites lie closer"
+        # `phase`, which writes typed sites only, has no such option.
+        advice += "" if typed_only else ", or a lower --least-typed, which is less accurate"
     raise TargetError(
         f"fewer than {config.least_typed} typed sites within {flank_cm:.3g} cM of {n_sites} of {panel.n_sites} panel"
         f" sites, in {', '.join(named)}{f' and {more} more stretches' if more > 0 else ''}; {advice}",

@@ -14,7 +14,16 @@ import numpy as np
 from vcfrag_core.copying.parameters import CopyingParameters, density, parameters_for
 from vcfrag_core.copying.problem import CopyingProblem
 from vcfrag_core.errors import RangeError, ShapeError, UnphasedError
-from vcfrag_core.imputation.integrate import Corrected, Integrated, batches, corrected_draws, integrate, queries_of
+from vcfrag_core.imputation.integrate import (
+    QUERIES_AT_ONCE,
+    Corrected,
+    Integrated,
+    batches,
+    corrected_draws,
+    integrate,
+    queries_of,
+    searches,
+)
 from vcfrag_core.imputation.masked import Masked
 from vcfrag_core.imputation.window_dosages import WindowDosages, parts_of
 from vcfrag_core.imputation.windows import imputation_windows
@@ -32,7 +41,7 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 from vcfrag_core.window.context import PanelContext, RecentColumns
 from vcfrag_core.window.local import LocalRetriever
 from vcfrag_core.window.retriever import IndexSpec, Retriever
-from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, retrieve
+from vcfrag_core.window.window import MaskedWindow, copy, copying_problem, retrieve, retrieve_for
 
 if TYPE_CHECKING:
     # A chunk of a job decides nothing, mostly has no model, and starts without what they bring along.
@@ -234,22 +243,15 @@ class Imputer:
         self._checked(targets.alleles, targets.observed, targets.names, targets.ploidy)
         todo = self.windows(targets.observed) if windows is None else list(windows)
         masked = self._open(targets.alleles, targets.observed, targets.names, targets.ploidy)
-        context = PanelContext(panel=self.panel, cm=self.cm, columns=RecentColumns(self.panel, 2))
-        jobs = [(window, samples) for window in todo for samples in batches(phased)]
-
-        def problem(job: tuple[Window, I64Array]) -> tuple[MaskedWindow, CopyingProblem]:
-            queries = masked.of(*queries_of(phased, job[1])).over(job[0])
-            candidates = retrieve(queries, masked.index, longer_scales=self.corrector is not None)
-            return queries, copying_problem(queries, context, candidates)
-
+        problems = self._problems(phased, masked, todo)
         try:
             with ThreadPoolExecutor(self._threads) as pool, ThreadPoolExecutor(1) as ahead:
                 parts: list[Integrated] = []
-                coming = [ahead.submit(problem, job) for job in jobs[:1]]
-                for number, (window, samples) in enumerate(jobs):
-                    queries, made = coming.pop().result()
-                    if number + 1 < len(jobs):
-                        coming.append(ahead.submit(problem, jobs[number + 1]))
+                coming = ahead.submit(next, problems, None)
+                while (job := coming.result()) is not None:
+                    coming = ahead.submit(next, problems, None)
+                    samples, queries, made = job
+                    window = queries.window
                     groups = [self.split.groups.get(who) if isinstance(who, str) else None for who in queries.samples]
                     some = corrected_draws(phased, samples)
                     found = self._dosages.corrected(
@@ -258,11 +260,28 @@ class Imputer:
                     corrected = list(found)
                     copied = self._dosages.copied(queries, made, some, corrected, pool)
                     parts.append(integrate(phased, samples, copied, corrected, self.cm, window.start))
-                    if number + 1 == len(jobs) or jobs[number + 1][0] is not window:
+                    if samples[-1] + 1 == len(phased.drawn):
                         yield window, Integrated.joined(parts)
                         parts.clear()
         finally:
             masked.index.close()
+
+    def _problems(
+        self, phased: Phased, masked: Masked, windows: Sequence[Window]
+    ) -> Iterator[tuple[I64Array, MaskedWindow, CopyingProblem]]:
+        """Copying of the draws of a few samples over a window, for all samples and then for the next window."""
+        context = PanelContext(panel=self.panel, cm=self.cm, columns=RecentColumns(self.panel, 2))
+        for window in windows:
+            for together, block in searches(phased, masked, window):
+                found = retrieve_for(
+                    block, masked.index, masked.parameters.k, longer_scales=self.corrector is not None
+                )  # fmt: skip
+                at = 0
+                for samples in batches(phased, QUERIES_AT_ONCE, together):
+                    queries = masked.of(*queries_of(phased, samples)).over(window)
+                    stop = at + len(queries.alleles)
+                    yield samples, queries, copying_problem(queries, context, found.part(at, stop))
+                    at = stop
 
     def leave_one_out(
         self,

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
 
+from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import RangeError
+from vcfrag_core.imputation.masked import Masked
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.consensus import heterozygotes, turned_at
 from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.retrieval.queries import External
+from vcfrag_core.retrieval.queries import External, QueryBlock
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
 QUERIES_AT_ONCE = 64
+# A search finds once which haplotypes of the panel are alike, for all of its queries: more of them are searched for
+# together, as long as they and what is found take no more than these bytes.
+SEARCHED_AT_ONCE, SEARCHED_BYTES = 2048, 32 << 20
 # What the model changes differs less between draws than what it changes: a few tell its mean.
 DRAWS_CORRECTED = 2
 
@@ -62,19 +69,54 @@ class Corrected:
         return dataclasses.replace(self, corrected=corrected)
 
 
-def batches(phased: Phased) -> Iterator[I64Array]:
-    """Samples whose draws are imputed together, a few at a time and in order."""
+def batches(phased: Phased, n_queries: int, samples: I64Array | None = None) -> Iterator[I64Array]:
+    """Samples in order, as many together as have at most so many queries, or one that has more.
+
+    Args:
+        phased: Their phases.
+        n_queries: Haplotypes of all of their draws.
+        samples: Those that are meant; all unless given.
+    """
     some: list[int] = []
-    n_queries = 0
-    for sample, ploidy in enumerate(phased.targets.ploidy.counts.tolist()):
-        own = ploidy * phased.n_draws(sample)
-        if some and n_queries + own > QUERIES_AT_ONCE:
+    n = 0
+    for sample in range(len(phased.drawn)) if samples is None else samples.tolist():
+        own = int(phased.targets.ploidy.counts[sample]) * phased.n_draws(sample)
+        if some and n + own > n_queries:
             yield np.array(some)
-            some, n_queries = [], 0
+            some, n = [], 0
         some.append(sample)
-        n_queries += own
+        n += own
     if some:
         yield np.array(some)
+
+
+def searched_at_once(window: Window, observed: BoolArray, parameters: CopyingParameters) -> int:
+    """How many queries are searched for together over a window; `observed` are the (V,) typed sites."""
+    n_sites = window.context_stop - window.context_start
+    n_observed = int(observed[window.context_start : window.context_stop].sum())
+    # Segments overlap by half. An answer is a number and a distance; beside a query's alleles stand those to send.
+    n_answers = parameters.k * sum(2 * n_observed // scale + 1 for scale in parameters.scales)
+    room = SEARCHED_BYTES // (2 * n_sites + 8 * n_answers)
+    return min(max(QUERIES_AT_ONCE, room), SEARCHED_AT_ONCE)
+
+
+def searches(phased: Phased, masked: Masked, window: Window) -> Iterator[tuple[I64Array, QueryBlock]]:
+    """Samples in order, and the search for all haplotypes of their draws over a window."""
+    for samples in batches(phased, searched_at_once(window, masked.observed, masked.parameters)):
+        blocks = [
+            masked.of(*queries_of(phased, some)).over(window).query_block()
+            for some in batches(phased, QUERIES_AT_ONCE, samples)
+        ]
+        yield (
+            samples,
+            QueryBlock(
+                start=blocks[0].start,
+                stop=blocks[0].stop,
+                samples=tuple(itertools.chain.from_iterable(block.samples for block in blocks)),
+                observed=blocks[0].observed,
+                alleles=np.concatenate([block.alleles for block in blocks]),
+            ),
+        )
 
 
 def queries_of(phased: Phased, samples: I64Array) -> tuple[I8Array, tuple[str | External, ...], Ploidy]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import numpy as np
 
@@ -79,6 +80,14 @@ class Candidates:
 
     __repr__ = repr_by_shape
 
+    def part(self, start: int, stop: int) -> Self:
+        """Those of queries [start, stop) alone."""
+        return dataclasses.replace(
+            self,
+            all_scales=self.all_scales[start:stop],
+            longer_scales=[of_scale[start:stop] for of_scale in self.longer_scales],
+        )
+
 
 def retrieve(queries: MaskedWindow, index: OpenedIndex, *, longer_scales: bool = False) -> Candidates:
     """The candidates that an index answers.
@@ -87,7 +96,12 @@ def retrieve(queries: MaskedWindow, index: OpenedIndex, *, longer_scales: bool =
         RangeError: A query has no neighbour.
         VcfragError: The queries were not made for this index.
     """
-    result = index.search(queries.query_block(), queries.parameters.k)
+    return retrieve_for(queries.query_block(), index, queries.parameters.k, longer_scales=longer_scales)
+
+
+def retrieve_for(block: QueryBlock, index: OpenedIndex, k: int, *, longer_scales: bool = False) -> Candidates:
+    """The same for the queries of a search, whose nearest k count in each segment."""
+    result = index.search(block, k)
     found = union_of_neighbours(result)
     return Candidates(all_scales=found, longer_scales=longer_scale_candidates(result, found) if longer_scales else ())
 

@@ -9,12 +9,21 @@ import pytest
 
 from tests.conftest import mosaic_panel
 from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.imputation import imputer as imputer_module
+from vcfrag_core.imputation import integrate as integrate_module
 from vcfrag_core.imputation.corrector import Corrector
 from vcfrag_core.imputation.imputer import Imputer
-from vcfrag_core.imputation.integrate import Corrected, integrate
+from vcfrag_core.imputation.integrate import (
+    QUERIES_AT_ONCE,
+    SEARCHED_AT_ONCE,
+    Corrected,
+    integrate,
+    searched_at_once,
+)
 from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.windows import Window
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.targets.calls import UNPHASED
@@ -78,6 +87,25 @@ def test_integrated__is_the_mean_over_draws_imputed_by_themselves(
         np.testing.assert_allclose(dosage[s, hidden], pairs.sum(axis=1).mean(axis=0)[hidden], atol=1e-5)
         expected = np.full(panel.n_sites, np.nan) if len(draws) == 1 else pairs.prod(axis=1).mean(axis=0)
         np.testing.assert_allclose(both[s, hidden], expected[hidden], atol=1e-5)
+
+
+def test_integrated__is_the_same_however_many_queries_are_searched_for_together(
+    panel: Panel, genetic_map: GeneticMap, phased: Phased, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = imputed(panel, genetic_map, phased, load_model())
+    for queries, searched in ((1, 1), (1, 2048), (2 * N_DRAWS + 1, 2 * N_DRAWS)):
+        monkeypatch.setattr(integrate_module, "QUERIES_AT_ONCE", queries)
+        monkeypatch.setattr(imputer_module, "QUERIES_AT_ONCE", queries)
+        monkeypatch.setattr(integrate_module, "SEARCHED_AT_ONCE", searched)
+        np.testing.assert_array_equal(imputed(panel, genetic_map, phased, load_model()), together)
+
+
+def test_searched_at_once__is_bounded_by_bytes() -> None:
+    window, parameters = Window(0, 0, 1000, 0, 1000), dataclasses.replace(PARAMETERS, k=24)
+    none, every = np.zeros(1000, dtype=np.bool_), np.ones(1000, dtype=np.bool_)
+    assert searched_at_once(window, none, parameters) == SEARCHED_AT_ONCE
+    assert QUERIES_AT_ONCE < searched_at_once(window, every, parameters) < SEARCHED_AT_ONCE
+    assert searched_at_once(window, every, dataclasses.replace(parameters, k=10**6)) == QUERIES_AT_ONCE
 
 
 def test_integrated__a_model_that_leaves_every_site_to_copying_changes_nothing(

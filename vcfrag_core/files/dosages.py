@@ -16,7 +16,7 @@ from vcfrag_core.errors import (
     RangeError,
     UnknownSampleError,
 )
-from vcfrag_core.files.tables.sites import SiteKey, key_of, keys_of, records_of
+from vcfrag_core.files.tables.sites import SiteKey, key_of, keys_of, label, records_of
 from vcfrag_core.files.vcf.fields import (
     alleles_of,
     dosage_of,
@@ -28,9 +28,11 @@ from vcfrag_core.files.vcf.fields import (
     record_label,
     says_typed,
 )
+from vcfrag_core.files.vcf.phase_sets import PhaseSets
 from vcfrag_core.files.vcf.reader import InfoRecord, Region, open_vcf
 from vcfrag_core.scoring import accuracy
-from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
+from vcfrag_core.targets.calls import UNPHASED
+from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array
 
 # In the command that a file says it was made by: a DS of 0 to 2 for one haplotype.
 _DOUBLED_DS: Final = re.compile(r"^##vcfrag_command=.*--x-male-dosage[ =]2\b", re.MULTILINE)
@@ -136,17 +138,17 @@ class PhasedGenotypes:
     Attributes:
         sites: Row of each site, in the order of their positions.
         alleles: (V, S, 2) alleles, -1 missing.
-        is_phased: (V, S) whether their order says anything.
+        sets: (V, S) phase set of each call, 0 where none is named, UNPHASED where their order says nothing.
     """
 
     sites: Mapping[SiteKey, int]
     alleles: I8Array
-    is_phased: BoolArray
+    sets: I32Array
 
-    def at(self, keys: Sequence[SiteKey]) -> tuple[I8Array, BoolArray]:
-        """Alleles and phase at some of the sites."""
+    def at(self, keys: Sequence[SiteKey]) -> tuple[I8Array, I32Array]:
+        """Alleles and phase sets at some of the sites."""
         rows = [self.sites[key] for key in keys]
-        return self.alleles[rows], self.is_phased[rows]
+        return self.alleles[rows], self.sets[rows]
 
 
 def read_phased(
@@ -171,13 +173,15 @@ def read_phased(
     Raises:
         UnknownSampleError: A sample is not in the file.
         PloidyError: A call of more than two alleles.
-        InputError: A record without GT.
+        InputError: A record without GT, or phase sets that are not read.
     """
     path = Path(path)
     columns = _columns(path, samples)
     found: dict[SiteKey, int] = {}
     alleles: list[I8Array] = []
-    is_phased: list[BoolArray] = []
+    sets: list[I32Array] = []
+    with open_vcf(path) as reader:
+        phase_sets = PhaseSets(path, reader.header, len(reader.samples))
     for record in records_of(path, contig, threads=threads):
         key = key_of(record)
         outside = within is not None and not within.holds(within.contig, record.POS)
@@ -185,12 +189,13 @@ def read_phased(
             continue
         found[key] = len(alleles)
         alleles.append(alleles_of(record, path)[columns].astype(np.int8))
-        is_phased.append(order_is_phase(record)[columns])
+        named = phase_sets.of(record, label(record.CHROM, key))
+        sets.append(np.where(order_is_phase(record), named, UNPHASED)[columns].astype(np.int32))
     shape = (len(alleles), len(samples))
     return PhasedGenotypes(
         sites=found,
         alleles=np.array(alleles, dtype=np.int8).reshape(*shape, 2),
-        is_phased=np.array(is_phased, dtype=np.bool_).reshape(shape),
+        sets=np.array(sets, dtype=np.int32).reshape(shape),
     )
 
 

@@ -53,6 +53,23 @@ def test_evaluate_phase__counts_and_writes(tmp_path: Path, capsys: pytest.Captur
     assert "one" in html
 
 
+def test_evaluate_phase__compares_within_phase_sets(tmp_path: Path) -> None:
+    """As of a truth from reads, whose sets lie either way round."""
+    sets = ["5_a", "5_a", "5_a", "9_b", "9_b", "9_b"]
+    lines = []
+    for i, (row, name) in enumerate(zip(TRUTH, sets, strict=True)):
+        cells = [cell[::-1] if name == "9_b" else cell for cell in row]
+        line = record(1000 + 100 * i, [f"{cell}:{name}" for cell in cells], ref="A", alt="C")
+        lines.append(line.replace("\tGT\t", "\tGT:PS\t"))
+    head, _, rest = vcf_text(SAMPLES, lines, contigs={"20": 100_000}).partition("\n")
+    declared = '##FORMAT=<ID=PS,Number=1,Type=String,Description="Phase set">'
+    truth = write_vcf(tmp_path / "truth.vcf.gz", f"{head}\n{declared}\n{rest}")
+    phased = vcf(tmp_path / "phased.vcf.gz", TRUTH)
+    assert evaluate("--phase", truth, "--imputed", phased, "--json", tmp_path / "o.json") == 0
+    (found,) = json.loads((tmp_path / "o.json").read_text())["methods"]
+    assert (found["switches"], found["pairs"]) == ([0, 0], [3, 3])
+
+
 def test_evaluate_phase__only_common_and_typed_sites(tmp_path: Path) -> None:
     truth = vcf(tmp_path / "truth.vcf.gz", TRUTH)
     part = vcf(tmp_path / "part.vcf.gz", TRUTH[:5])

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from vcfrag_core.errors import InputError
-from vcfrag_core.files.vcf.reader import Record, VcfReader
+from vcfrag_core.files.vcf.reader import Record
 from vcfrag_core.types import I32Array
 
 _DECLARED = re.compile(r"^##FORMAT=<(.*)>", re.MULTILINE)
@@ -21,14 +22,16 @@ class PhaseSets:
     """The phase sets of a file's calls, record by record.
 
     Args:
-        reader: The open file.
+        path: The file.
+        header: Its header.
+        n_samples: S, its samples.
     """
 
-    def __init__(self, reader: VcfReader) -> None:
-        self._path = reader.path
-        self._none = np.zeros(len(reader.samples), dtype=np.int32)
-        self._kind = _declared(reader.header, "PS").get("Type")
-        self._is_by_list = bool(_declared(reader.header, "PSL"))
+    def __init__(self, path: Path, header: str, n_samples: int) -> None:
+        self._path = path
+        self._none = np.zeros(n_samples, dtype=np.int32)
+        self._kind = _declared(header, "PS").get("Type")
+        self._is_by_list = bool(_declared(header, "PSL"))
         self._numbers = {".": 0, "": 0}
         self.named = False
 

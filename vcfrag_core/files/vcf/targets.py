@@ -135,7 +135,7 @@ class _Contig:
         self._calls: list[I32Array] = []
         self._alleles: list[I8Array] = []
         self._is_phased: list[BoolArray] = []
-        self._named_sets = PhaseSets(reader)
+        self._named_sets = PhaseSets(reader.path, reader.header, len(reader.samples))
         self._phase_sets: list[I32Array] = []
 
     def add(self, record: Record) -> None:

@@ -16,6 +16,7 @@ import pytest
 import vcfrag_core as vc
 import vcfrag_train
 from vcfrag_core.errors import (
+    GeneticMapError,
     PanelMismatchError,
     ProvenanceMissingError,
     RangeError,
@@ -129,6 +130,38 @@ def test_read_targets__refuses_who_is_several_of_the_panel(panel: vc.Panel, tmp_
                 vc.read_targets(path, twice)
         else:
             assert vc.read_targets(path, twice).samples[0] == name
+
+
+def test_impute__nobody_is_imputed_from_the_panel_sample_of_the_same_name(panel: vc.Panel) -> None:
+    genetic_map, samples = vc.read_map(FILES["map"], panel), panel.samples[:4]
+    haplotypes = panel.haplotypes(panel.rows_of(samples)).astype(np.int8)
+    hidden = haplotypes.copy()
+    observed = vc.read_targets(FILES["array"], panel).observed
+    hidden[:, ~observed] = -1
+    rates = vc.Imputer(panel, genetic_map).parameters(observed)
+
+    def error(names: tuple[str, ...]) -> float:
+        targets = vc.Targets.from_haplotypes(hidden, samples=names)
+        found = vc.Imputer(panel, genetic_map, parameters=rates).impute(targets).dosages
+        return float(np.square(found - haplotypes[0::2].T - haplotypes[1::2].T)[~observed].mean())
+
+    assert error(tuple(f"other {name}" for name in samples)) < 0.1 * error(samples)
+
+
+def test_imputer__refuses_the_map_of_another_contig(panel: vc.Panel) -> None:
+    genetic_map = dataclasses.replace(vc.read_map(FILES["map"], panel), contig="7")
+    for of in (vc.Imputer, vc.Phaser):
+        with pytest.raises(GeneticMapError, match=f"the map is of contig 7, the panel of {panel.contig}"):
+            of(panel, genetic_map)
+    vc.Imputer(panel, dataclasses.replace(genetic_map, contig=f"chr{panel.contig.removeprefix('chr')}"))
+
+
+def test_write__refuses_two_samples_of_one_name(imputed: vc.Imputed, tmp_path: Path) -> None:
+    first, *others = imputed.targets.samples
+    targets = dataclasses.replace(imputed.targets, samples=(first, first, *others[1:]))
+    with pytest.raises(TargetError, match=f"sample {first}: two samples have this name"):
+        dataclasses.replace(imputed, targets=targets).write(tmp_path / "out.vcf.gz")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["out.vcf.gz", "out.bcf"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vcfrag_core.errors import TargetError
 from vcfrag_core.files.outputs import OutputFormat, open_writer
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.model_check import ModelCheck
@@ -76,8 +78,11 @@ class Imputed:
 
         Raises:
             ConfigError: An unknown suffix or field, or the package that writes the format is not installed.
+            TargetError: Two samples have one name, which no format allows.
         """
         chosen, panel, samples = parse_formats(formats), self.panel, self.targets.samples
+        if twice := next((name for name, n in Counter(samples).items() if n > 1), None):
+            raise TargetError("two samples have this name; give each its own", sample=twice)
         version = importlib.metadata.version("vcfrag")
         targets = text_digest("target", "\n".join(samples), self.targets.alleles.tobytes())
         made_from = {"version": version, "panel": panel.digest, "targets": targets, "method": self.method}

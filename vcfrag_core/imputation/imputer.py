@@ -80,7 +80,7 @@ class Imputer:
         if threads < 1:
             raise RangeError(f"threads must be >= 1, got {threads}")
         self.panel = panel
-        self.cm: F64Array = genetic_map.at(panel.positions)
+        self.cm: F64Array = genetic_map.of_panel(panel)
         self.split = Split(
             name="infer",
             reference=panel.samples,
@@ -121,7 +121,8 @@ class Imputer:
         Unless parameters were given, the rates of copying are estimated and the model is judged on these targets; one
         that does them no good is left out, as `Imputed.model_check` tells.
 
-        What `Phaser.phase` made of targets is imputed as the mean over their draws.
+        What `Phaser.phase` made of targets is imputed as the mean over their draws. Nobody is imputed from the panel
+        sample of the same name.
 
         Raises:
             UnphasedError: Targets of unknown phase.
@@ -134,6 +135,7 @@ class Imputer:
             raise UnphasedError("the phase of the targets is not known; impute what Phaser.phase makes of them")
         from vcfrag_core.imputation.imputed import Imputed
 
+        targets = targets.named_in(self.panel)
         imputer, model_check = self._fitted_to(targets)
         windows = imputer.impute_windows(targets.alleles, targets.observed, targets.names, ploidy=targets.ploidy)
         return Imputed(
@@ -147,6 +149,7 @@ class Imputer:
     def _integrated(self, phased: Phased) -> Imputed:
         from vcfrag_core.imputation.imputed import Imputed
 
+        phased = dataclasses.replace(phased, targets=phased.targets.named_in(self.panel))
         imputer, model_check = self._fitted_to(phased.targets)
         parts = [part for _, part in imputer.impute_phased(phased)]
         return Imputed(

@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 
 from vcfrag_core.errors import GeneticMapError
+from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.hashing import text_digest
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.shapes import repr_by_shape
 from vcfrag_core.types import F64Array, I64Array, IntArray
 
@@ -56,6 +58,18 @@ class GeneticMap:
         return text_digest(
             "map", self.contig, self.positions.astype("<i8").tobytes(), np.asarray(self.cm, dtype="<f8").tobytes()
         )
+
+    def of_panel(self, panel: Panel) -> F64Array:
+        """(V,) cM at a panel's sites.
+
+        Raises:
+            GeneticMapError: The map is of another contig.
+        """
+        if contig_alias(panel.contig, [self.contig]) is None:
+            raise GeneticMapError(
+                f"the map is of contig {self.contig}, the panel of {panel.contig}", path=self.source or None
+            )
+        return self.at(panel.positions)
 
     def at(self, positions: IntArray) -> F64Array:
         """(V,) cM at the positions; beyond the map's ends, its mean rate goes on."""

@@ -78,7 +78,7 @@ class Phaser:
         if threads < 1:
             raise RangeError(f"threads must be >= 1, got {threads}")
         self.panel = panel
-        self.cm: F64Array = genetic_map.at(panel.positions)
+        self.cm: F64Array = genetic_map.of_panel(panel)
         self._parameters = parameters
         self._groups = {name: (groups or {}).get(name, name) for name in panel.samples}
         self._threads = threads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -69,13 +69,21 @@ class Targets:
                 f"the targets were read for another panel than {panel.source or panel.contig}; read them for this one"
             )
 
+    def named_in(self, panel: Panel) -> Self:
+        """These, of which those under a panel sample's very name are told to be that one."""
+        known = set(panel.samples)
+        rows = zip(self.names, self.ploidy.of_haplotypes(self.samples), strict=True)
+        names = tuple(sample if who is EXTERNAL and sample in known else who for who, sample in rows)
+        return self if names == self.names else dataclasses.replace(self, names=names)
+
     @classmethod
     def from_haplotypes(
         cls, alleles: IntArray, *, samples: Sequence[str] | None = None, ploidy: Ploidy | None = None
     ) -> Targets:
-        """Targets that are in no panel, from (Q, V) alleles, -1 where not typed.
+        """Targets from (Q, V) alleles, -1 where not typed.
 
         A site is observed where anybody has a call. Each two haplotypes in turn are a sample unless `ploidy` is given.
+        Who has the name of a panel's sample is not imputed from it; the others are taken for people outside the panel.
 
         Raises:
             RangeError: An allele is not 0, 1 or -1.

@@ -10,6 +10,7 @@ from typing import Any, Final
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.atomic import atomic_path
+from vcfrag_core.panel.panel import Panel
 from vcfrag_core.settings import dump_toml, from_table, read_toml, to_table
 
 PARAMETERS: Final = "retrieval"
@@ -48,6 +49,25 @@ def read_parameters(path: Path) -> ParameterFile:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return ParameterFile(parameters=parameters, **{name: tables.get(name, {}) for name in RECORDS})
+
+
+def foreign_to(provenance: Mapping[str, Any], panel: Panel, observed_per_cm: float) -> str | None:
+    """What a run differs in from what its parameters were calibrated on; None where nothing is known to matter.
+
+    Contigs of a genome have panels and masks of their own; those of the one that was calibrated on are compared.
+
+    Args:
+        provenance: Of the file of parameters.
+        panel: The panel imputed from.
+        observed_per_cm: Typed sites per centimorgan.
+    """
+    before = provenance.get("observed_per_cm")
+    differs = []
+    if isinstance(before, int | float) and not before / 2 <= observed_per_cm <= before * 2:
+        differs.append(f"at {before:.3g} typed sites per cM, here there are {observed_per_cm:.3g}")
+    if provenance.get("contig") == panel.contig and provenance.get("panel", panel.digest) != panel.digest:
+        differs.append(f"on another panel of {panel.contig}, {provenance.get('panel_file', 'unnamed')}")
+    return f"the parameters were calibrated {' and '.join(differs)}" if differs else None
 
 
 def write_parameters(content: ParameterFile, path: Path) -> None:

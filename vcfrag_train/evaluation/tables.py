@@ -40,6 +40,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(
             f"the panel lacks {sites.n_lacked:,} of the {sites.n_lacked + sites.n_typed:,} positions that are typed"
         )
+    for method in evaluation.methods:
+        if "GT" in method.field.split("/"):
+            console.print(f"{method.name} has neither DS, HDS nor GP: calls of GT are scored as dosages")
     console.print(by_bin_table(evaluation, "aggregate_r2"))
     if len(evaluation.methods) > 1:
         console.print(change_table(evaluation))

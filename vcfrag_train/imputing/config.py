@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError
@@ -79,6 +81,7 @@ class ImputeConfig:
         exclude_same_person: Lets no target copy from a panel sample that is told by genotype to be the same person.
         command: The command line, for the header.
         parameters_file: Where the parameters were read, so that a resumed run knows whether they are the same.
+        parameters_provenance: What that file says they were calibrated on.
     """
 
     panel: Path
@@ -120,6 +123,7 @@ class ImputeConfig:
     exclude_same_person: bool = False
     command: str = "vcfrag impute"
     parameters_file: Path | None = None
+    parameters_provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_output(self.out, self.output_format)

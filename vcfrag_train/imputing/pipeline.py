@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from vcfrag_core.copying.parameters import density
 from vcfrag_core.errors import ConfigError, EmptyInputError, TargetError, UnknownContigError
 from vcfrag_core.files.lock import refuse_other_writer, sole_writer
 from vcfrag_core.files.outputs import open_writer
@@ -40,6 +41,7 @@ from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
 from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.targets.target_reference import TargetReference
+from vcfrag_train.calibrate.parameters import foreign_to
 from vcfrag_train.imputing.checks import (
     CheckedTarget,
     check_thin,
@@ -363,7 +365,9 @@ class Run:
         return found
 
     def _tell(self, checked: CheckedTarget, decided: Decided) -> None:
-        contig = checked.label
+        contig, per_cm = checked.label, density(checked.observed, decided.imputer.cm)
+        if differs := foreign_to(self._config.parameters_provenance, checked.panel, per_cm):
+            self._reporter.say(f"warning: {contig}: {differs}; without --parameters they are estimated")
         if decided.rates is not None:
             self._lines.append(("rates", f"<ID={contig},{decided.rates.fields()}>"))
             self._reporter.say(f"{contig}: {decided.rates}")

@@ -14,6 +14,7 @@ import pytest
 from vcfrag_core.copying.parameter_search import SearchConfig, search
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import ConfigError, PanelMismatchError, RangeError, UnknownSampleError
+from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.retrieval.identity import mask_digest
@@ -305,6 +306,29 @@ def test_command__calibrates_and_imputation_uses_it(
         header = "".join(line for line in file if line.startswith("##"))
     assert f"switch_per_cm={parameters.switch_per_cm}" in header
     assert f"mismatch={parameters.mismatch}" in header
+
+
+def test_command__imputation_says_where_parameters_are_foreign(
+    files: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = ("--target", files["target.vcf.gz"], "--copying-only", "--loo-samples", 0, "--least-typed", 4)
+    panel = read_panel(files["panel.vcf.gz"])
+    same = {"contig": panel.contig, "panel": panel.digest}
+    for provenance, said in (
+        ({}, None),
+        ({**same, "observed_per_cm": 1.0}, "calibrated at 1 typed sites per cM, here there are"),
+        ({**same, "panel": "0" * 32, "panel_file": "old.bcf"}, f"on another panel of {panel.contig}, old.bcf"),
+        ({"contig": "other", "panel": "0" * 32}, None),
+    ):
+        path = tmp_path / "p.toml"
+        write_parameters(ParameterFile(parameters=START, provenance=provenance), path)
+        words = ("--panel", files["panel.vcf.gz"], "--map", files["map.txt"], "--parameters", path)
+        assert run_command("impute", *words, *target, "--out", tmp_path / "o.vcf.gz") == 0
+        text = capfd.readouterr().err
+        assert ("the parameters were calibrated" in text) == (said is not None)
+        if said is not None:
+            assert said in text
+            assert f"warning: {panel.contig}: the parameters" in text
 
 
 def test_command__refuses_a_file_that_holds_no_parameters(

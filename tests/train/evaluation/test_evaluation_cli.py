@@ -57,17 +57,21 @@ def test_evaluate__prints_and_writes_everything(
     good = write_imputed(tmp_path / "good.vcf.gz", world, 0.1)
     bad = write_imputed(tmp_path / "bad.vcf.gz", world, 0.6)
     outputs = {name: tmp_path / f"out.{name}" for name in ("json", "tsv", "html")}
+    # The truth as if it were imputed: calls without dosages.
     words = ["evaluate", "--imputed", good, "--imputed", f"poor={bad}", "--truth", files.truth, "--panel", files.panel]
+    words += ["--imputed", f"calls={files.truth}"]
     words += ["--typed", files.target, "--samples-table", files.samples, "--resamples", 30]
     words += [word for name, path in outputs.items() for word in (f"--{name}", path)]
     assert run(*words) == 0
     shown = capsys.readouterr().out
     assert "12 samples, 225 hidden sites of contig 20" in shown
     assert "error of good against" in shown
+    assert shown.count("calls of GT are scored") == 1
+    assert "calls has neither DS, HDS nor GP" in shown
     table = json.loads(outputs["json"].read_text())
-    assert [method["name"] for method in table["methods"]] == ["good", "poor"]
+    assert [method["name"] for method in table["methods"]] == ["good", "poor", "calls"]
     with outputs["tsv"].open(newline="") as file:
-        assert {row["method"] for row in csv.DictReader(file, delimiter="\t")} == {"good", "poor"}
+        assert {row["method"] for row in csv.DictReader(file, delimiter="\t")} == {"good", "poor", "calls"}
     assert outputs["html"].read_text().startswith("<!doctype html>")
     assert {path.name for path in tmp_path.iterdir()} >= {"out.json", "out.tsv", "out.html"}
 

@@ -244,13 +244,14 @@ def command(
 def config_of(options: Mapping[str, Any]) -> ImputeConfig:
     """What the options ask for."""
     panels, maps = files_of(options)
+    calibrated = None if options["parameters"] is None else read_parameters(options["parameters"])
     return ImputeConfig(
         panel=panels[0],
         targets=tuple(options["target"]),
         out=options["out"],
         map=maps[0] if maps else None,
         checkpoint=options["checkpoint"],
-        parameters=None if options["parameters"] is None else read_parameters(options["parameters"]).parameters,
+        parameters=None if calibrated is None else calibrated.parameters,
         copying_only=options["copying_only"],
         sex=options["sex"],
         x_male_dosage=options["x_male_dosage"],
@@ -283,6 +284,7 @@ def config_of(options: Mapping[str, Any]) -> ImputeConfig:
         allow_panel_samples=options["allow_panel_samples"],
         exclude_same_person=options["exclude_same_person"],
         parameters_file=options["parameters"],
+        parameters_provenance={} if calibrated is None else calibrated.provenance,
         # A run that was interrupted leaves what an undisturbed one does.
         command=shlex.join(["vcfrag", *(word for word in sys.argv[1:] if word != "--resume")]),
     )

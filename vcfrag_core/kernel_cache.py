@@ -33,6 +33,7 @@ KERNEL_MODULES = (
     "evidence/input_kernels.py",
     "evidence/kernels.py",
     "files/vcf/kernels.py",
+    "kernel.py",
     "leaf.py",
     "model/kernels.py",
     "output/kernels.py",

@@ -244,9 +244,30 @@ def test_kernel_modules__are_those_that_compile_kernels(repository: Path) -> Non
     compiling = [
         str(path.relative_to(core))
         for path in sorted(core.rglob("*.py"))
-        if re.search(r"^(import|from) numba\b", path.read_text(), re.MULTILINE)
+        if re.search(r"^(import numba|from numba|from vcfrag_core\.kernel import)\b", path.read_text(), re.MULTILINE)
     ]
     assert compiling == list(kernel_cache.KERNEL_MODULES)
+
+
+def test_kernel__is_loaded_without_what_compiling_needs_and_compiled_into_others_all_the_same(tmp_path: Path) -> None:
+    code = (
+        "import sys, numba, numpy as np\n"
+        "from vcfrag_core.search.distinct import sort_by\n"
+        "group, starts, order = np.array([1, 0, 1], np.int32), np.empty(3, np.int32), np.empty(3, np.int32)\n"
+        "sort_by(group, starts, order)\n"
+        "print(order.tolist(), 'compiled' if 'numba.np.arraymath' in sys.modules else 'loaded')\n"
+        "@numba.njit\n"
+        "def last(group, starts, order):\n"
+        "    order[:] = 0\n"
+        "    sort_by(group, starts, order)\n"
+        "    return order.sum() * 10 + order[-1]\n"
+        "print(last(group, starts, order))\n"
+    )
+    environment = {**os.environ, kernel_cache.NAME: str(tmp_path)}
+    printed = [
+        subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).splitlines() for _ in range(2)
+    ]
+    assert printed == [["[1, 0, 2] compiled", "32"], ["[1, 0, 2] loaded", "32"]]
 
 
 def test_notice__is_given_once_where_a_kernel_is_compiled_and_never_where_it_is_kept(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ functions release the GIL.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.vectors import LANES, lowest, prefetch, sum_four, sum_one, sum_two, transpose
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import FloatArray, I32Array, I64Array, U64Array
 
@@ -22,13 +22,13 @@ SITES = 64
 AHEAD = 8
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def padded(count: int) -> int:
     """Columns that posteriors of so many candidates need, of which the last ones are read and never added."""
     return (count + LANES - 1) // LANES * LANES
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def scratch(words: U64Array, n_candidates: int, like: FloatArray) -> tuple[U64Array, U64Array, I64Array, FloatArray]:
     """`bits`, `turned`, `sites` and `sums` for `fill_dosage`."""
     bits = np.empty(((n_candidates + 63) // 64, SITES), dtype=np.uint64)
@@ -118,7 +118,7 @@ def _sum_some(
     return 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _between(first: int, stop: int) -> int:
     """Bits [first, stop) of 64, of which there is one at least."""
     return (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - (stop - first))) << np.uint64(first)

@@ -15,10 +15,10 @@ arrays out of that loop and compares all rows with all, which overlap, so that t
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.kernels import BLOCK, gather
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array
 
@@ -36,7 +36,7 @@ def _add_carried(alleles: U8Array, rows: I64Array, masks: U8Array, amounts: Floa
         out[j] += low + high
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def fill_direction(
     alleles: U8Array,
     candidates: I32Array,
@@ -166,7 +166,7 @@ def _meet(
     return both, both_moved, wrong, wrong_moved, here, here_moved
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def copy_gradient(
     observed: U8Array,
     alleles: U8Array,

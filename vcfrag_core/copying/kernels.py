@@ -13,11 +13,11 @@ GIL and depends on nothing but its arguments, so that any number of threads give
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.carriers import fill_dosage, padded, scratch
 from vcfrag_core.copying.vectors import step, step_back
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import FloatArray, I8Array, I32Array, U8Array, U64Array
 
@@ -26,7 +26,7 @@ BLOCK = 32
 AFTER, BACKWARD, ROWS = BLOCK, BLOCK + 1, BLOCK + 2
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def gather(columns: U8Array, candidates: I32Array, first: int, stop: int, width: int) -> U8Array:
     """(stop - first, width >= K) bytes of the candidates in rows [first, stop) of (bytes, H) columns."""
     out = np.empty((stop - first, width), dtype=np.uint8)
@@ -51,13 +51,13 @@ def copy_row(source: FloatArray, i: int, target: FloatArray, j: int) -> None:
         target[j, k] = source[i, k]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def mask_of(bit: int, allele: int) -> int:
     """The bit of a byte; none where there is no call, whose emission is 1."""
     return np.uint8(1 << bit) if allele >= 0 else np.uint8(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def begin(
     observed: U8Array, candidates: I32Array, query: I8Array, mismatch: FloatArray, switch: FloatArray
 ) -> tuple[U8Array, FloatArray]:
@@ -112,7 +112,7 @@ def forward_block(
             totals[w] = step(rows, row - 1, rows, row, k, states, i >> 3, mask, ref, alt, keep, add)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def copy_dosage(
     observed: U8Array,
     words: U64Array,
@@ -146,7 +146,7 @@ def copy_dosage(
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def copy_ways(
     states: U8Array, checkpoints: FloatArray, words: U64Array, candidates: I32Array, query: I8Array,
     mismatch: FloatArray, switch: FloatArray, left: I32Array, fraction: FloatArray, wanted: U64Array,
@@ -202,7 +202,7 @@ def copy_ways(
                 copy_row(rows, w * ROWS, rows, w * ROWS + AFTER)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _asked(wanted: U64Array, left: I32Array, m: int) -> U8Array:
     """(M + 1,) 1 at observed sites behind which a dosage is asked for."""
     asked = np.zeros(m + 1, dtype=np.uint8)

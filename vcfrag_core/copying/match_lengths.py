@@ -13,11 +13,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.parameters import dense_share
 from vcfrag_core.copying.problem import CopyingProblem, each_query
+from vcfrag_core.kernel import kernel
 from vcfrag_core.types import F32Array, F64Array, I8Array, I32Array, I64Array, U8Array, U64Array
 
 # Tried with 25,000 haplotypes; of 5,000 it does no good.
@@ -72,7 +72,7 @@ def favour_longer_matches(
     each_query(one, len(dosage), pool)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def match_odds(
     observed: U8Array,
     words: U64Array,
@@ -102,7 +102,7 @@ def match_odds(
         dosage[i] = odds / (1 + odds)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def match_length(observed: U8Array, candidate: int, query: I8Array, cm: F64Array, left: int) -> float:
     """cM between the observed sites that end a candidate's agreement with the query around the gap behind `left`."""
     last = len(query) - 1
@@ -114,7 +114,7 @@ def match_length(observed: U8Array, candidate: int, query: I8Array, cm: F64Array
     return float(cm[end] - cm[begin])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def agree(observed: U8Array, candidate: int, query: I8Array, site: int) -> bool:
     """Whether a candidate has the query's allele at an observed site, or the query has no call."""
     allele = (observed[site >> 3, candidate] >> np.uint8(site & 7)) & np.uint8(1)

@@ -5,14 +5,14 @@ Each operation is NumPy's own, in its order.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import F32Array
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def begin_candidate_inputs(raw_FTN: F32Array, least: np.float32, per_cm: np.float32, out_FTN: F32Array) -> None:
     """Fills (20, T, N) inputs from (12, T, N) features: number 1 and those from number 4 on before their logarithm.
 
@@ -36,7 +36,7 @@ def begin_candidate_inputs(raw_FTN: F32Array, least: np.float32, per_cm: np.floa
             _begin_lengths(out_FTN[to, k], out_FTN[to + 1, k], out_FTN[to + 2, k], out_FTN[to + 3, k], per_cm)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sum_up_candidates(four_TN: F32Array, allele_TN: F32Array, length_TN: F32Array, out_6N: F32Array) -> None:
     """Fills (6, N): of those that carry ALT, and of those that carry REF, each twice, the longest run, mass and share.
 

@@ -9,7 +9,6 @@ and the next observed site. A second kernel reads what they say of the sites to 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.carriers import fill_dosage, padded, scratch
@@ -23,6 +22,7 @@ from vcfrag_core.copying.kernels import (
     mask_of,
 )
 from vcfrag_core.copying.vectors import step_back
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
@@ -86,7 +86,7 @@ def largest(score: FloatArray, bound: float, chosen: I32Array) -> None:
             least = score[chosen[filled - 1]]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _query_bytes(query: I8Array) -> tuple[U8Array, U8Array]:
     """(ceil(M / 8),) ALT bits of the query, and the bits at which it has a call."""
     alleles = np.zeros((len(query) + 7) // 8, dtype=np.uint8)
@@ -181,7 +181,7 @@ def _apart(dosage: FloatArray, wanted: BoolArray, begin: int, end: int) -> float
     return float(apart)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def copy_with_evidence(
     states: U8Array,
     checkpoints: FloatArray,
@@ -279,7 +279,7 @@ def copy_with_evidence(
         copy_row(rows, 0, rows, AFTER)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def read_candidates(
     words: U64Array,
     chosen: I64Array,

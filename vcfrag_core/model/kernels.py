@@ -9,10 +9,10 @@ at a time; what comes before and after one is a kernel each. Shape suffixes as i
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from vcfrag_core.evidence.inputs import ALLELE_INPUT
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import dividing_leaf, leaf
 from vcfrag_core.types import F32Array
 
@@ -23,7 +23,7 @@ _P = np.float32(0.3275911)
 _A1, _A2, _A3, _A4, _A5 = (np.float32(a) for a in (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def normalise(x_DN: F32Array, bias_D1: F32Array, before_DN: F32Array, out_DN: F32Array) -> None:
     """x += bias, and what was before where it has rows; LayerNorm of that without its gain and shift into `out`."""
     d, n = x_DN.shape
@@ -42,7 +42,7 @@ def normalise(x_DN: F32Array, bias_D1: F32Array, before_DN: F32Array, out_DN: F3
         _multiply(out_DN[j], square)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def score(
     candidates_FTN: F32Array, upper_RF: F32Array, within_RT: F32Array, beside_T: F32Array, asked_HJN: F32Array,
     query_HEN: F32Array, own_key_HEN: F32Array, inverse_TN: F32Array, out_HKN: F32Array,
@@ -92,7 +92,7 @@ def score(
             _subtract(out_HKN[h, k], highest)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def attend(candidates_FTN: F32Array, share_HKN: F32Array, inverse_TN: F32Array, seen_HJN: F32Array) -> None:
     """Shares that add up to 1, and what a head sees by them: the candidates' inputs over s_t, and their ranks."""
     f, t, n = candidates_FTN.shape
@@ -118,7 +118,7 @@ def attend(candidates_FTN: F32Array, share_HKN: F32Array, inverse_TN: F32Array, 
                 k += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def begin_gelu(x_DN: F32Array, bias_D1: F32Array, tail_DN: F32Array, exponent_DN: F32Array) -> None:
     """x += bias; the polynomial and the exponent of the complementary error function of |x| / sqrt(2)."""
     for j in range(len(x_DN)):
@@ -126,7 +126,7 @@ def begin_gelu(x_DN: F32Array, bias_D1: F32Array, tail_DN: F32Array, exponent_DN
         _begin_gelu(x_DN[j], tail_DN[j], exponent_DN[j])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def end_gelu(x_DN: F32Array, tail_DN: F32Array, power_DN: F32Array) -> None:
     """x becomes x times the normal distribution function of x."""
     for j in range(len(x_DN)):

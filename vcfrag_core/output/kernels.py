@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import dividing_leaf, leaf
 from vcfrag_core.output.genotypes import MOST_BEYOND, ONE
 from vcfrag_core.output.grid import FINE, FIRST_COVARIANCE, GRID, LOW_BITS, N_COVARIANCE
@@ -29,7 +29,7 @@ _LOG = (
 )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fine(value: float) -> int:
     """The nearest whole number of 2^-40."""
     return math.floor(value * FINE + 0.5)
@@ -57,7 +57,7 @@ def _add_covariance(sums: I64Array, at: int, p: F64Array, weights: F64Array, gen
     sums[at + 4] += second
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _probability(dosage: float, known: bool, n_reference: float, pseudo_count: float) -> float:
     return dosage if known else (n_reference * dosage + pseudo_count) / (n_reference + 2 * pseudo_count)
 
@@ -189,7 +189,7 @@ def _find_alike(dosage: F64Array, known: BoolArray, starts: I64Array, is_alike: 
             alike[size, 1] = s
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def add_up(
     dosage: F32Array,
     known: BoolArray,
@@ -262,7 +262,7 @@ def add_up(
                         _add_times(few[site, side], one_few, count)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def fill_cells(
     dosage: F32Array, alleles: I8Array, typed: BoolArray, known: BoolArray, believed: F32Array, rounded: I16Array
 ) -> int:

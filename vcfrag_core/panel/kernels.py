@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import itertools
 
-import numba
 import numpy as np
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import I32Array, I64Array, U8Array, U64Array
 
@@ -26,7 +26,7 @@ _RUN_SITES = 56
 _SITES_PER_RUN = 4
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def observed_columns(packed: U8Array, rows: I64Array, sites: I64Array) -> U8Array:
     """(ceil(M / 8), n) columns of n panel rows at the M panel sites given.
 
@@ -55,13 +55,13 @@ def move_bit(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
         out[i] |= ((source[i] >> down) & np.uint8(1)) << up
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def move_site(source: U8Array, source_bit: int, bit: int, out: U8Array) -> None:
     """`move_bit` of a whole row."""
     move_bit(source, source_bit, bit, out)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def regroup(columns: U8Array, places: I64Array) -> U8Array:
     """(ceil(M / 8), n) the sites at M places of (B, n) columns as columns of their own."""
     out = np.zeros(((len(places) + 7) // 8, columns.shape[1]), dtype=np.uint8)
@@ -70,7 +70,7 @@ def regroup(columns: U8Array, places: I64Array) -> U8Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def bit_counts(packed: U8Array, rows: I64Array) -> I64Array:
     """(8 B,) ones at each bit of n of the rows (H, B).
 
@@ -113,7 +113,7 @@ def _runs(sites: I64Array) -> tuple[I64Array, I64Array]:
     return sites[begins], np.diff(begins, append=len(sites))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def words_of_runs(packed: U8Array, starts: I64Array, lengths: I64Array, n_sites: int) -> U64Array:
     """(H, ceil(n_sites / 64)) panel bits at runs of sites, at most _RUN_SITES each, one run after the other."""
     out = np.zeros((len(packed), (n_sites + 63) // 64), dtype=np.uint64)
@@ -143,7 +143,7 @@ def words_of(rows: U8Array) -> U64Array:
     return padded.view("<u8")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def window_words(packed: U8Array, start: int, stop: int) -> U64Array:
     """(H, ceil((stop - start) / 64)) panel bits of the window's sites, bit 0 of word 0 being site `start`."""
     n_words = (stop - start + 63) // 64
@@ -177,7 +177,7 @@ def _word_at(row: U8Array, b: int) -> np.uint64:
     return word
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def by_column(rows: U8Array) -> U8Array:
     """The transpose of (H, B) bytes, as an array of its own."""
     out = np.empty((rows.shape[1], len(rows)), dtype=np.uint8)
@@ -190,7 +190,7 @@ def by_column(rows: U8Array) -> U8Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def by_row(columns: U8Array, out: U8Array) -> None:
     """The transpose of (B, n) bytes, written to (n, B) bytes that may be part of longer rows."""
     for begin in range(0, columns.shape[1], TILE):
@@ -201,7 +201,7 @@ def by_row(columns: U8Array, out: U8Array) -> None:
                 out[h, b] = source[h]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def site_counts(columns: U8Array) -> I64Array:
     """(8 B,) ones at each site of (B, n) columns."""
     counts = np.zeros(8 * len(columns), dtype=np.int64)
@@ -219,7 +219,7 @@ def site_counts(columns: U8Array) -> I64Array:
     return counts
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def write_carriers(columns: U8Array, rare: U64Array, starts: I64Array, carriers: U64Array) -> None:
     """Lists the carriers of the rarer allele at rare sites.
 
@@ -258,7 +258,7 @@ def write_carriers(columns: U8Array, rare: U64Array, starts: I64Array, carriers:
                         at[r] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def site_word(columns: U8Array, sites: I64Array, out: U64Array) -> None:
     """(H,) alleles of each haplotype at up to 64 sites of a block, site i as bit i."""
     out[:] = 0
@@ -268,7 +268,7 @@ def site_word(columns: U8Array, sites: I64Array, out: U64Array) -> None:
             out[h] |= np.uint64((row[h] >> bit) & np.uint8(1)) << shift
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def distinct(keys: U64Array, ids: I32Array, first: I32Array) -> int:
     """Numbers equal keys alike, in the order in which they first come; -1 where more than MAX_PATTERNS differ.
 
@@ -297,7 +297,7 @@ def distinct(keys: U64Array, ids: I32Array, first: I32Array) -> int:
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def read_carriers(
     rare: U64Array, starts: I64Array, carriers: U64Array, where: I32Array, place: I32Array, span: I64Array, out: U8Array
 ) -> None:
@@ -346,7 +346,7 @@ def _lower_bound(values: U64Array, begin: int, end: int, wanted: int) -> int:
     return begin
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def read_patterns(patterns: U8Array, index: U64Array, positions: I32Array, out: U8Array) -> None:
     """Adds a group of sites to columns that have zeros there.
 
@@ -373,7 +373,7 @@ def read_patterns(patterns: U8Array, index: U64Array, positions: I32Array, out: 
             row[h] |= table[index[h]]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def ascends(starts: I64Array, carriers: U64Array) -> bool:
     """Whether starts do not fall and carriers rise from each start to the next."""
     for s in range(len(starts) - 1):
@@ -385,14 +385,14 @@ def ascends(starts: I64Array, carriers: U64Array) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_changes(columns: U8Array, places: I64Array, order: I32Array, ones: I32Array, out: I64Array) -> None:
     """`pbwt.count_changes` of some sites, which are these of the columns; takes the order on."""
     for number in range(len(places)):
         out[number] = _sort_by(columns[places[number] >> 3], np.uint8(places[number] & 7), order, ones)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _sort_by(column: U8Array, bit: np.uint8, order: I32Array, ones: I32Array) -> int:
     """Moves those with a zero before those with a one; returns the changes of allele along the order before."""
     n_zeros, n_ones, changes = np.uint32(0), np.uint32(0), 0

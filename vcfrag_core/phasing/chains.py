@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf, reordered_leaf
 from vcfrag_core.phasing.diploid.pairs import uniform
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, I64Array, U64Array
@@ -85,7 +85,7 @@ class _Scratch(NamedTuple):
     weights: F64Array
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _make_scratch() -> _Scratch:
     return _Scratch(
         np.empty(2, dtype=np.float32),
@@ -194,7 +194,7 @@ def _choose(weights: F64Array, allele: int, greedy: bool, z: float) -> tuple[int
     return best_a, best_u
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def lay_steps(
     cm: F64Array, genotypes: I8Array, borders: I64Array, max_sites: int, max_cm: float
 ) -> tuple[I64Array, I64Array]:
@@ -221,7 +221,7 @@ def lay_steps(
     return steps[: n + 1].copy(), windows
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _read_steps(model: ChainModel, w: int, signed: F32Array) -> None:
     """signed[s, r]: probability of the homozygous calls of step s of window w if row r is copied, up to a factor
     of the step; negative where the row has REF at the step's last site."""
@@ -395,7 +395,7 @@ def _sweep_window(
     return crossed, previous, changes
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def sweep(model: ChainModel, key: int, greedy: bool, first_draw: int, phases: I8Array, same: F64Array) -> int:
     """One sweep over each of some phases of a sample.
 

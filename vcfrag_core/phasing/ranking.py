@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import F32Array, I32Array, I64Array
 
@@ -12,7 +12,7 @@ from vcfrag_core.types import F32Array, I32Array, I64Array
 _LAST = np.float32(0.25)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _order_of_query(
     ids: I32Array, inside: I64Array, weights: F32Array, score: F32Array, touched: I64Array, out: I32Array
 ) -> None:
@@ -35,7 +35,7 @@ def _order_of_query(
         score[touched[i]] = np.float32(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill(rows: I32Array, n: int, taken: I64Array, mark: int, out: I32Array) -> int:
     """Puts rows that are not there yet after the first n; returns how many there are then."""
     for row in rows:
@@ -48,7 +48,7 @@ def _fill(rows: I32Array, n: int, taken: I64Array, mark: int, out: I32Array) -> 
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def rank_candidates(
     ids: I32Array, starts: I32Array, stops: I32Array, weights: F32Array, middles: I64Array, copied: I32Array,
     allowed: I32Array, n_rows: int, out: I32Array,
@@ -85,7 +85,7 @@ def rank_candidates(
         _fill(allowed, n, taken, c, out[c])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def settle_places(candidates: I32Array, n_rows: int) -> None:
     """Reorders (C, K) candidates so that whoever stays from one segment to the next has the same place in both."""
     here = np.full(n_rows, -1, dtype=np.int64)
@@ -109,7 +109,7 @@ def settle_places(candidates: I32Array, n_rows: int) -> None:
         candidates[c] = settled
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def most_copied(copied: I32Array, segments: I64Array, n_rows: int, out: I32Array) -> None:
     """The rows that the draws copy most in each segment.
 
@@ -136,7 +136,7 @@ def most_copied(copied: I32Array, segments: I64Array, n_rows: int, out: I32Array
             counts[seen[i]] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _count_again(rows: I32Array, counts: I32Array, count: I32Array, seen: I64Array) -> int:
     """Counts the rows that a window has so far; returns how many rows were seen."""
     for i in range(len(rows)):
@@ -158,7 +158,7 @@ def _count_more(some: I32Array, n: int, count: I32Array, seen: I64Array) -> int:
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _keep_most(n: int, count: I32Array, seen: I64Array, rows: I32Array, counts: I32Array) -> int:
     """Fills a window with the rows seen, the most frequent if too many, ascending; forgets what was counted."""
     chosen = np.sort(seen[:n])
@@ -172,7 +172,7 @@ def _keep_most(n: int, count: I32Array, seen: I64Array, rows: I32Array, counts: 
     return len(chosen)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def gather_rows(
     candidates: I32Array, borders: I64Array, n_rows: int, rows: I32Array, counts: I32Array, sizes: I64Array
 ) -> None:
@@ -194,7 +194,7 @@ def gather_rows(
         sizes[w] = _keep_most(n, count, seen, rows[w], counts[w])
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def gather_neighbours(
     ids: I32Array, starts: I32Array, stops: I32Array, borders: I64Array, n_rows: int, rows: I32Array,
     counts: I32Array, sizes: I64Array,

@@ -6,8 +6,8 @@ The draws of one sample's phase differ in few places, and so do its haplotypes i
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.search.select import splitmix64
 from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array
@@ -37,7 +37,7 @@ def _same_bytes(alleles: U8Array, called: U8Array, a: int, b: int, first: int, l
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_alike(
     alleles: U8Array, called: U8Array, excluded: I64Array, excluded_starts: I64Array, bits: I64Array, first: I32Array
 ) -> bool:

@@ -7,8 +7,8 @@ looked at twice. All functions release the GIL.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.search.select import kth, splitmix64
 from vcfrag_core.types import I32Array, U8Array, U64Array
 
@@ -18,7 +18,7 @@ HEAD = 64
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def patterns_of_bytes(
     low: U8Array, low_mask: int, high: U8Array, high_mask: int, table: I32Array, pattern_of: I32Array, bits: I32Array
 ) -> int:
@@ -46,7 +46,7 @@ def patterns_of_bytes(
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def join_patterns(
     left_of: I32Array, right_of: I32Array, slots: U64Array, numbers: I32Array, pattern_of: I32Array, lefts: I32Array,
     rights: I32Array,
@@ -75,7 +75,7 @@ def join_patterns(
     return n
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sort_by(group: I32Array, starts: I32Array, order: I32Array) -> None:
     """Counting sort, stable: entries of group g become order[starts[g] : starts[g + 1]]."""
     starts[:] = 0
@@ -91,7 +91,7 @@ def sort_by(group: I32Array, starts: I32Array, order: I32Array) -> None:
     starts[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def arrange(
     near_of: I32Array, near_lefts: I32Array, near_rights: I32Array, wide_of: I32Array, left_starts: I32Array,
     rights: I32Array, sizes: I32Array, wide_starts: I32Array, near_of_wide: I32Array, row_starts: I32Array,
@@ -134,7 +134,7 @@ def arrange(
     sort_by(wide_of_row, row_starts, rows)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bring_heads_forward(rows: I32Array, starts: I32Array, keys: U64Array, segment_hash: np.uint64) -> None:
     """Of every pattern with more than HEAD rows, puts HEAD rows first that come first by hash and row.
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.search.distinct import HEAD
 from vcfrag_core.search.lanes import LANES, add_rows, turn_square
@@ -81,7 +81,7 @@ class _Candidates(NamedTuple):
     segment_hash: np.uint64
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_distances(
     alleles: U8Array, called: U8Array, nodes: I32Array, costs: I32Array, lefts: I32Array, rights: I32Array,
     distances: I32Array,
@@ -260,7 +260,7 @@ def _hide(excluded: I64Array, start: int, stop: int, of: SegmentPatterns, unseen
             unseen.by_near[of.near_of_wide[w]] += change
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan_patterns(
     distances: I32Array,
     excluded: I64Array,

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.search.select import emit, keep, kth_of_few, part, settle
 from vcfrag_core.types import BoolArray, F32Array, I32Array, I64Array, U8Array, U64Array
@@ -31,7 +32,7 @@ def _tables(base: I32Array, step_byte: I32Array, alleles: U8Array, called: U8Arr
             tables[t, value] = base[t, (value ^ mine) & mask]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefix(strip: U8Array, step_byte: I32Array, piece_steps: I32Array, tables: I32Array, prefix: Any) -> None:
     """prefix[p, r]: distance of reference r over the pieces before p."""
     n_rows = strip.shape[1]
@@ -71,7 +72,7 @@ def _add_two(a: U8Array, mine_a: int, mask_a: int, b: U8Array, mine_b: int, mask
         total[r] += _ones(np.uint8((a[r] ^ x) & p)) + _ones(np.uint8((b[r] ^ y) & q))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefix_counts(
     strip: U8Array, step_byte: I32Array, step_mask: U8Array, piece_steps: I32Array, alleles: U8Array, called: U8Array,
     prefix: Any,
@@ -132,7 +133,7 @@ def _candidates(
     return n, bound, below
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def scan(
     strip: U8Array,
     step_byte: I32Array,
@@ -227,7 +228,7 @@ def _row_distance(
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rank_fetched(
     strip: U8Array,
     halves: I32Array,

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.types import F32Array, I32Array, I64Array, U64Array
 
@@ -19,7 +19,7 @@ STEPS_PER_UNIT = 1024.0
 FEW = 64
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def splitmix64(x: np.uint64) -> np.uint64:
     """As `nearest.splitmix64`, of one number."""
     z = x + np.uint64(0x9E3779B97F4A7C15)

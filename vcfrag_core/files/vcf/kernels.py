@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from vcfrag_core.kernel import kernel
 from vcfrag_core.output.genotypes import NONE, ONE
 from vcfrag_core.types import I16Array, I32Array, I64Array, U8Array
 
@@ -42,7 +42,7 @@ def _copy_chunk(_: Any, source: Any, row: Any, column: Any, target: Any, at: Any
 _copy: Any = intrinsic(_copy_chunk)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def put_together(numbers: I16Array, before: U8Array, texts: U8Array, text_lengths: U8Array, words: U8Array) -> U8Array:
     """Writes words that are made of texts, and returns their lengths.
 
@@ -68,7 +68,7 @@ def put_together(numbers: I16Array, before: U8Array, texts: U8Array, text_length
     return lengths
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def look_up(dosage: I16Array, row_of: I32Array, rows: I32Array) -> int:
     """Finds the row of each pair of dosages, by `pair_key`; returns how many have none yet, which is -1.
 
@@ -87,7 +87,7 @@ def look_up(dosage: I16Array, row_of: I32Array, rows: I32Array) -> int:
     return n_missing
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def join_words(
     rows: I32Array, words: U8Array, lengths: U8Array, others: U8Array, other_lengths: U8Array, ends: I64Array
 ) -> U8Array:

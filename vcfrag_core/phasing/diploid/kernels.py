@@ -23,10 +23,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from vcfrag_core.copying.carriers import padded
+from vcfrag_core.kernel import kernel
 from vcfrag_core.leaf import leaf
 from vcfrag_core.phasing.diploid.pairs import (
     add_columns,
@@ -110,7 +110,7 @@ class _Scratch(NamedTuple):
     of: I64Array
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _make_scratch(k: int) -> _Scratch:
     return _Scratch(
         np.empty((k, k), dtype=np.float64),
@@ -176,7 +176,7 @@ def _block(
     return largest + float(np.log(np.float64(forward.totals[to])))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _make_slots(n: int, k: int) -> _Forward:
     return _Forward(
         np.empty((n, k, padded(k)), dtype=np.float32),
@@ -328,7 +328,7 @@ def _draw_block(
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def draw_phases(model: DiploidModel, key: int, phases: I8Array, copied: I32Array) -> float:
     """Draws phases of one sample from the posterior of diploid copying.
 
@@ -368,7 +368,7 @@ def draw_phases(model: DiploidModel, key: int, phases: I8Array, copied: I32Array
     return log_likelihood
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _lay_slots(segments: I64Array, groups: I64Array) -> tuple[I64Array, int]:
     """(C,) slot of each segment's entry within its group, and the slots of the largest group."""
     slots = np.empty(len(segments) - 1, dtype=np.int64)
@@ -382,7 +382,7 @@ def _lay_slots(segments: I64Array, groups: I64Array) -> tuple[I64Array, int]:
     return slots, most
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_mismatches(
     words: U64Array, blocks: I64Array, genotypes: I8Array, phases: I8Array, copied: I32Array
 ) -> tuple[int, int]:

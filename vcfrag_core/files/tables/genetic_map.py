@@ -13,6 +13,7 @@ import array
 import collections
 import dataclasses
 import functools
+import io
 import itertools
 import math
 import re
@@ -22,13 +23,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vcfrag_core.errors import GeneticMapError
-from vcfrag_core.files.tables.text import file_state, numbered_lines
+from vcfrag_core.files.tables.text import file_state, lines_that_say, numbered_pieces
 from vcfrag_core.files.vcf.reader import name_contigs
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.genetic_map import GeneticMap, GeneticMapWarning
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.types import F64Array, I64Array
 
 MIN_COVERED_SHARE = 0.5
 # Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
@@ -44,6 +47,9 @@ _MAX_CM_PER_MB_OF_PIECE = 10_000.0
 
 # So many lines tell which of two columns names the contig, where no header does.
 _LINES_THAT_TELL: Final = 10_000
+_POSITIONS: Final = 1 << 31
+# Longer names of contigs are read line by line.
+_LONGEST_NAME: Final = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,6 +85,13 @@ class _Lines:
         self.numbers.append(number)
         self.positions.append(position)
         self.cm.append(cm)
+
+    def extend(self, first: int, positions: I64Array, cm: F64Array) -> None:
+        """Takes consecutive lines that are usable; none after one that is not."""
+        if self.fault is None:
+            self.numbers.extend(range(first, first + len(positions)))
+            self.positions.frombytes(positions.tobytes())
+            self.cm.frombytes(cm.tobytes())
 
 
 def read_genetic_map(path: str | Path, contig: str) -> GeneticMap:
@@ -119,22 +132,70 @@ def _read(path: str | Path) -> dict[str | None, _Lines]:
 
 @functools.lru_cache(maxsize=1)
 def _parse(path: str | Path, state: tuple[int, ...]) -> dict[str | None, _Lines]:
-    lines = numbered_lines(path, GeneticMapError)
-    head = list(itertools.islice(lines, _LINES_THAT_TELL))
-    if not head:
-        raise GeneticMapError("the file is empty", path=path)
+    pieces = numbered_pieces(path, GeneticMapError)
+    number, piece, head = 1, "", list[tuple[int, str]]()
+    while not head:
+        number, piece = next(pieces, (0, ""))
+        if not number:
+            raise GeneticMapError("the file is empty", path=path)
+        head = list(itertools.islice(lines_that_say(number, io.StringIO(piece)), _LINES_THAT_TELL))
     first = head[0][1].split()
     has_header = not any(_is_number(field) for field in first)
     columns = _named_columns(path, first) if has_header else _known_columns(path, [row.split() for _, row in head])
+    if has_header:
+        n_lines = head[0][0] - number + 1
+        number, piece = number + n_lines, "".join(piece.split("\n", n_lines)[n_lines:])
     there: dict[str | None, _Lines] = collections.defaultdict(_Lines)
-    for number, line in itertools.chain(head[has_header:], lines):
-        fields = line.split()
-        if len(fields) != columns.n_fields:
-            raise GeneticMapError(f"{len(fields)} fields, not {columns.n_fields}", path=path, record=f"line {number}")
-        there[None if columns.contig is None else fields[columns.contig]].add(number, fields, columns)
+    for start, lines in itertools.chain([(number, piece)], pieces):
+        _add_piece(path, there, start, lines, columns)
     if not there:
         raise GeneticMapError("there is nothing after the header", path=path)
     return dict(there)
+
+
+def _add_piece(path: str | Path, there: dict[str | None, _Lines], first: int, piece: str, columns: _Columns) -> None:
+    """Takes whole lines, of which the first has a number: all at once, or one by one where that cannot be."""
+    table = _table(piece, columns)
+    if table is None:
+        for number, line in lines_that_say(first, io.StringIO(piece)):
+            fields = line.split()
+            if len(fields) != columns.n_fields:
+                raise GeneticMapError(
+                    f"{len(fields)} fields, not {columns.n_fields}", path=path, record=f"line {number}"
+                )
+            there[None if columns.contig is None else fields[columns.contig]].add(number, fields, columns)
+        return
+    borders = [0, len(table)]
+    if columns.contig is not None:
+        contigs = table["contig"]
+        borders[1:1] = (np.flatnonzero(contigs[1:] != contigs[:-1]) + 1).tolist()
+    for start, stop in itertools.pairwise(borders):
+        name = None if columns.contig is None else str(table["contig"][start])
+        there[name].extend(first + start, table["position"][start:stop], table["cm"][start:stop])
+
+
+def _table(piece: str, columns: _Columns) -> NDArray[np.void] | None:
+    """The lines as a table, read by NumPy; None where one is blank, or a field not as plain as those of a good map."""
+    names, kinds = [f"_{i}" for i in range(columns.n_fields)], ["U1"] * columns.n_fields
+    names[columns.position], kinds[columns.position] = "position", "i8"
+    names[columns.cm], kinds[columns.cm] = "cm", "f8"
+    if columns.contig is not None:
+        names[columns.contig], kinds[columns.contig] = "contig", f"U{_LONGEST_NAME}"
+    try:
+        with warnings.catch_warnings():
+            # NumPy would take `1.0` for a whole number, and warn.
+            warnings.simplefilter("error")
+            lines = io.StringIO(piece)
+            table = np.loadtxt(lines, dtype=list(zip(names, kinds, strict=True)), comments=None, ndmin=1)
+    except (ValueError, Warning):
+        return None
+    is_plain = (
+        len(table) == piece.count("\n") + (not piece.endswith("\n"))
+        and -_POSITIONS < int(table["position"].min()) <= int(table["position"].max()) < _POSITIONS
+        and bool(np.isfinite(table["cm"]).all())
+        and (columns.contig is None or int(np.strings.str_len(table["contig"]).max()) < _LONGEST_NAME)
+    )
+    return table if is_plain else None
 
 
 def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
@@ -237,7 +298,7 @@ def _assembled(path: str | Path, lines: _Lines, contig: str) -> GeneticMap:
 
 def _position(field: str) -> int:
     value = int(field)
-    if abs(value) >= 1 << 31:
+    if abs(value) >= _POSITIONS:
         raise ValueError("no position")
     return value
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final, TextIO
 
 from vcfrag_core.errors import InputError
+
+_PIECE: Final = 1 << 21
 
 
 def file_state(path: str | Path) -> tuple[int, ...]:
@@ -25,15 +29,40 @@ def numbered_lines(path: str | Path, error: type[InputError]) -> Iterator[tuple[
     Raises:
         InputError: As `error`: the file cannot be opened, decompressed or decoded.
     """
+    with _opened(path, error) as lines:
+        yield from lines_that_say(1, lines)
+
+
+def numbered_pieces(path: str | Path, error: type[InputError]) -> Iterator[tuple[int, str]]:
+    """Whole lines, some 100,000 at a time, and the number (from 1) of the first of them.
+
+    Raises:
+        InputError: As `numbered_lines`.
+    """
+    number = 1
+    with _opened(path, error) as lines:
+        while piece := lines.read(_PIECE):
+            piece += lines.readline()
+            yield number, piece
+            number += piece.count("\n")
+
+
+def lines_that_say(first: int, lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Number and text, without the line end, of those that are not blank, where the first one has a number."""
+    for number, line in enumerate(lines, start=first):
+        if line.strip():
+            yield number, line.rstrip("\r\n")
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, error: type[InputError]) -> Iterator[TextIO]:
     path = Path(path)
     try:
         with path.open("rb") as file:
             is_gzipped = file.read(2) == b"\x1f\x8b"
         # A byte order mark, as some editors put it first, says nothing.
         with gzip.open(path, "rt", encoding="utf-8-sig") if is_gzipped else path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
+            yield lines
     except UnicodeDecodeError as fault:
         raise error("this is no text file", path=path) from fault
     except (EOFError, zlib.error, gzip.BadGzipFile) as fault:

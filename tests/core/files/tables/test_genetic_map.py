@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.errors import GeneticMapError
+from vcfrag_core.files.tables import genetic_map, text
 from vcfrag_core.files.tables.genetic_map import map_for, read_genetic_map, require_contigs
+from vcfrag_core.files.tables.text import file_state
 from vcfrag_core.panel.genetic_map import GeneticMapWarning
 from vcfrag_core.panel.panel import Panel
 
@@ -135,6 +137,63 @@ def test_read_genetic_map__refuses_what_is_no_text(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"20 a 0 1\n" * 1000)[:-20])
     with pytest.raises(GeneticMapError, match="damaged or ends early"):
         read_genetic_map(path, "20")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "2000 7 1.5",
+        "2_000 7 1.5",
+        "2000.0 7 1.5",
+        "+2000 7 15e-1",
+        "2000 7 inf",
+        "99999999999999999999 7 1.5",
+        "-9223372036854775808 7 1.5",
+        "2000 7",
+        "",
+        f"2000 {'7' * 33} 1.5",
+        "2000 8 nonsense",
+    ],
+)
+@pytest.mark.parametrize("header", ["", "pos chr cM\n", "\n\npos chr cM\n\n"])
+def test_read_genetic_map__a_table_says_what_its_lines_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, odd: str, header: str
+) -> None:
+    path = tmp_path / "map.txt"
+    lines = [
+        "1000 7 1.25",
+        f"1500 {'7' * 32} 1.3",
+        f"1600 {'7' * 33} 1.3",
+        odd,
+        "3000 7 2.1",
+        "1000 8 0.1",
+        "4000 7 2.2",
+    ]
+    path.write_text(header + "\n".join(lines))
+
+    def said() -> object:
+        genetic_map._parse.cache_clear()
+        try:
+            there = genetic_map._parse(path, ())
+        except GeneticMapError as error:
+            return str(error)
+        return {name: (lines.numbers, lines.positions, lines.cm, lines.fault) for name, lines in there.items()}
+
+    at_once = said()
+    monkeypatch.setattr(genetic_map, "_table", lambda piece, columns: None)
+    assert at_once == said()
+
+
+def test_read_genetic_map__goes_on_from_piece_to_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "map.txt"
+    path.write_text("pos chr cM\n" + "".join(f"{i} 7 {i / 100}\n" for i in range(1, 500)) + "600 7 x\n")
+    with pytest.raises(GeneticMapError, match="line 501"):
+        read_genetic_map(path, "7")
+    monkeypatch.setattr(text, "_PIECE", 100)
+    genetic_map._parse.cache_clear()
+    with pytest.raises(GeneticMapError, match="line 501"):
+        read_genetic_map(path, "7")
+    assert genetic_map._parse(path, file_state(path))["7"].positions.tolist() == list(range(1, 500))
 
 
 def test_map_for__without_a_file_is_one_cm_per_mb_and_warns() -> None:

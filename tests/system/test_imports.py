@@ -79,6 +79,10 @@ def test_chunks__by_copying_alone_of_phased_samples_leave_out_models_phasing_and
     assert not loaded & {"rich.console", "grpc", "scipy.stats"}
 
 
+def test_impute__imports_nothing_that_phases_until_somebody_is_to_be_phased() -> None:
+    assert "vcfrag_core.phasing.phaser" not in modules_after("import vcfrag_train.imputing.pipeline")
+
+
 def test_merge__of_chunks_of_everybody_leaves_out_kernels_the_reader_of_maps_and_what_draws_a_bar() -> None:
     names = ("cli.progress", "imputing.finished", "jobs.merge")
     loaded = modules_after("\n".join(f"import vcfrag_train.{name}" for name in names))

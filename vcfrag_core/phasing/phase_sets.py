@@ -1,11 +1,12 @@
-"""Phase sets of one sample's heterozygotes, as phasing keeps them: runs that follow each other."""
+"""Phase sets of heterozygotes, as phasing keeps them: runs that follow each other along a sample."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.calls import UNPHASED
-from vcfrag_core.types import I32Array, I64Array
+from vcfrag_core.types import BoolArray, I8Array, I32Array, I64Array
 
 
 def without_overlaps(sets: I32Array) -> I32Array:
@@ -36,3 +37,23 @@ def set_starts(sets: I32Array) -> I64Array:
     known = np.flatnonzero(sets != UNPHASED)
     changes = np.diff(sets[known], prepend=UNPHASED) != 0
     return np.asarray(known[changes])
+
+
+def unphased_samples(alleles: I8Array, ploidy: Ploidy, phase_sets: I32Array) -> BoolArray:
+    """(S,) samples with heterozygotes that may lie to each other in more than one way.
+
+    Args:
+        alleles: (Q, M) alleles, -1 missing.
+        ploidy: Whose haplotypes are whose.
+        phase_sets: (S, M) phase set of each heterozygote, UNPHASED where its phase is not known.
+    """
+    made = np.zeros(ploidy.n_samples, dtype=np.bool_)
+    for sample in np.flatnonzero(ploidy.counts == 2).tolist():
+        first, second = alleles[list(ploidy.span(sample))]
+        made[sample] = is_open(phase_sets[sample, (first >= 0) & (second >= 0) & (first != second)])
+    return made
+
+
+def is_open(sets: I32Array) -> bool:
+    """Whether heterozygotes of these phase sets may lie to each other in more than one way."""
+    return bool(len(sets)) and bool((sets == UNPHASED).any() or (sets != sets[0]).any())

@@ -14,12 +14,11 @@ from vcfrag_core.hashing import text_digest
 from vcfrag_core.panel import bits
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.split import Split
 from vcfrag_core.phasing.consensus import consensus, heterozygotes
 from vcfrag_core.phasing.diploid.kernels import DiploidModel, draw_phases
 from vcfrag_core.phasing.parameters import PhasingParameters, phasing_parameters_for
-from vcfrag_core.phasing.phase_sets import set_starts, without_overlaps
+from vcfrag_core.phasing.phase_sets import is_open, set_starts, without_overlaps
 from vcfrag_core.phasing.phased import Phased
 from vcfrag_core.phasing.ranking import most_copied, rank_candidates, settle_places
 from vcfrag_core.phasing.rates import prior_rates, rates_of_paths
@@ -195,7 +194,7 @@ class Phaser:
             one, other = targets.alleles[pair.start, sites], targets.alleles[pair.stop - 1, sites]
             genotypes = np.where((one < 0) | (other < 0), -1, one + other).astype(np.int8)
             sets = without_overlaps(np.where(genotypes == 1, targets.phase_sets[s, sites], UNPHASED))
-            if not _is_open(sets[genotypes == 1]):
+            if not is_open(sets[genotypes == 1]):
                 continue
             known = sets != UNPHASED
             digest = text_digest("phase", str(self._seed), self.panel.contig, targets.samples[s])
@@ -386,26 +385,6 @@ class _Run:
         _require_others(sample, candidates)
         settle_places(candidates, n_rows)
         return candidates
-
-
-def unphased_samples(alleles: I8Array, ploidy: Ploidy, phase_sets: I32Array) -> BoolArray:
-    """(S,) samples with heterozygotes that may lie to each other in more than one way.
-
-    Args:
-        alleles: (Q, M) alleles, -1 missing.
-        ploidy: Whose haplotypes are whose.
-        phase_sets: (S, M) phase set of each heterozygote, UNPHASED where its phase is not known.
-    """
-    made = np.zeros(ploidy.n_samples, dtype=np.bool_)
-    for sample in np.flatnonzero(ploidy.counts == 2).tolist():
-        first, second = alleles[list(ploidy.span(sample))]
-        made[sample] = _is_open(phase_sets[sample, (first >= 0) & (second >= 0) & (first != second)])
-    return made
-
-
-def _is_open(sets: I32Array) -> bool:
-    """Whether heterozygotes of these phase sets may lie to each other in more than one way."""
-    return bool(len(sets)) and bool((sets == UNPHASED).any() or (sets != sets[0]).any())
 
 
 def _require_others(sample: PhasingSample, rows: I32Array) -> None:

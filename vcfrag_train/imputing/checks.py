@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -17,8 +17,8 @@ from vcfrag_core.output.genotypes import empirical_r2
 from vcfrag_core.panel.panel import Panel, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
+from vcfrag_core.phasing.phase_sets import unphased_samples
 from vcfrag_core.phasing.phased import Phased
-from vcfrag_core.phasing.phaser import Phaser, unphased_samples
 from vcfrag_core.phasing.serving import TargetsAsReference, serving_samples
 from vcfrag_core.retrieval.queries import EXTERNAL, External
 from vcfrag_core.targets.calls import MISSING, TargetCalls, refuse_unphased
@@ -37,6 +37,9 @@ from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I32Array, 
 from vcfrag_train.imputing.config import ImputeConfig, KeepGoing, PhasedInput
 from vcfrag_train.imputing.selection import describe, select_samples
 from vcfrag_train.reporter import Reporter
+
+if TYPE_CHECKING:
+    from vcfrag_core.phasing.phaser import Phaser
 
 _NAMED = 5
 # Samples that are phased at a time: the phaser takes them at all sites.

@@ -18,6 +18,7 @@ from vcfrag_core.types import F32Array
 
 if TYPE_CHECKING:
     from vcfrag_core.imputation.corrector import Corrector
+    from vcfrag_core.phasing.phaser import Phaser
     from vcfrag_train.imputing.checks import CheckedTarget
     from vcfrag_train.imputing.config import ImputeConfig
 
@@ -70,6 +71,16 @@ def open_imputer(config: ImputeConfig, checked: CheckedTarget, genetic_map: Gene
         )
         check_missing(checked, imputer.windows(checked.observed), retriever.max_missing_share)
         yield imputer
+
+
+def open_phaser(config: ImputeConfig, checked: CheckedTarget, genetic_map: GeneticMap) -> Phaser | None:
+    """Phases a contig's samples; None where the phase of all is known, so that nothing of phasing is imported."""
+    if checked.phase_sets is None:
+        return None
+    from vcfrag_core.phasing.phaser import Phaser
+    from vcfrag_core.targets.people import groups_of_matches
+
+    return Phaser(checked.panel, genetic_map, groups=groups_of_matches(checked.people), threads=config.threads)
 
 
 def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str, map_digest: str) -> Corrector | None:

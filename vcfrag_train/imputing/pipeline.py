@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -33,13 +33,11 @@ from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.phasing.phased import phase_digest
-from vcfrag_core.phasing.phaser import Phaser
 from vcfrag_core.phasing.serving import TargetsAsReference
 from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
-from vcfrag_core.targets.people import groups_of_matches
 from vcfrag_core.targets.target_reference import TargetReference
 from vcfrag_train.calibrate.parameters import foreign_to
 from vcfrag_train.imputing.checks import (
@@ -55,7 +53,7 @@ from vcfrag_train.imputing.config import ImputeConfig
 from vcfrag_train.imputing.damage import turn_by_frequency
 from vcfrag_train.imputing.decide import Decided, decide, decided_from, record_of
 from vcfrag_train.imputing.finished import input_states, mark_finished, refuse_tables_of_another
-from vcfrag_train.imputing.imputers import dosages_of, open_imputer, way_of
+from vcfrag_train.imputing.imputers import dosages_of, open_imputer, open_phaser, way_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
 from vcfrag_train.imputing.qc_report import QcReport
@@ -64,6 +62,9 @@ from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs
 from vcfrag_train.imputing.selection import chosen_sites, not_in_panel
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
+
+if TYPE_CHECKING:
+    from vcfrag_core.phasing.phaser import Phaser
 
 # Windows of one stretch; those of the next have higher numbers.
 MAX_WINDOWS: Final = 1_000_000
@@ -314,7 +315,7 @@ class Run:
             with open_imputer(config, checked, genetic_map) as imputer:
                 flank_cm = imputer.parameters(checked.observed).flank_cm
                 check_thin(checked, imputer.cm, flank_cm, config, typed_only=self._typed_only)
-                phaser = Phaser(panel, genetic_map, groups=groups_of_matches(checked.people), threads=config.threads)
+                phaser = open_phaser(config, checked, genetic_map)
                 if given is None:
                     # What the frequencies tell of the strand must not mislead the phase.
                     turn_by_frequency(checked)
@@ -337,10 +338,10 @@ class Run:
             self._report.add(checked)
             raise
 
-    def _phase(self, checked: CheckedTarget, phaser: Phaser, given: ContigDecisions | None) -> None:
+    def _phase(self, checked: CheckedTarget, phaser: Phaser | None, given: ContigDecisions | None) -> None:
         """Phases the samples that are not phased."""
         config = self._config
-        if checked.phase_sets is None:
+        if phaser is None:
             return
         self._reporter.stage("phasing")
         if given is None:

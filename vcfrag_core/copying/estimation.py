@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -19,16 +19,17 @@ from vcfrag_core.copying.parameter_search import Axis, minimise
 from vcfrag_core.errors import ConfigError, NotFiniteError, ShapeError
 from vcfrag_core.types import F64Array, FloatArray, I8Array
 
-# (S,) loss of every sample, in nats, at a switch rate per cM and a mismatch probability.
-SampleLoss = Callable[[float, float], F64Array]
+# A switch rate per cM and a mismatch probability.
+Pair = tuple[float, float]
+# (S, N) losses of every sample, in nats, at N pairs of rates.
+SampleLoss = Callable[[Sequence[Pair]], F64Array]
 
 # Copying is often certain and sometimes wrong: its dosage is believed to this share only, the panel's frequency else.
 DOUBT: Final = 1e-3
 # Neighbouring alleles, and haplotypes that copy the same ones, err together: one nat of theirs counts for so many.
 _TEMPER: Final = 0.2
-# Of panel samples all sites to impute are foretold: closer to each other than typed ones, and the samples are not those
-# that the rates are for.
-_TEMPER_OF_PANEL: Final = 0.05
+# So few nats of loss in all say next to nothing beside a prior for people, and nothing of the mismatch.
+TELLING: Final = 30.0
 _SWITCH: Final = Axis(name="switch_per_cm", step=2.0, low=0.02, high=500.0)
 # Generated data have no errors, and would have the mismatch fall to nothing.
 _MISMATCH: Final = Axis(name="mismatch", step=math.sqrt(10), low=1e-4, high=2e-2)
@@ -86,12 +87,14 @@ class Rates:
     Attributes:
         switch_per_cm: Rate of switches between candidates.
         mismatch: Probability of a mismatch.
-        loss: Of all samples at both, in nats.
+        best_switch_per_cm: The best switch rate that was tried; `switch_per_cm` may lie between two of them.
+        loss: Of all samples at the best pair that was tried, in nats.
         n_tried: Pairs of rates that were tried.
     """
 
     switch_per_cm: float
     mismatch: float
+    best_switch_per_cm: float
     loss: float
     n_tried: int
 
@@ -99,65 +102,102 @@ class Rates:
 def estimate_rates(
     loss: SampleLoss, prior: RatePrior, panel_loss: SampleLoss | None = None, near: float | None = None
 ) -> Rates:
-    """The rates of least loss and prior cost, searched from the prior's median: the switch rate, then the mismatch.
+    """The rates of least loss and prior cost: the switch rate, then the mismatch.
 
-    Each sample's loss counts relative to its own at the start, but no sample's for more than twice the median's: one
-    contaminated sample, or one with a relative in the panel, does not decide for all.
+    Each sample's loss counts relative to its own at the prior's median, but no sample's for more than twice the
+    median's: one contaminated sample, or one with a relative in the panel, does not decide for all. Where the samples
+    lose less than `TELLING` at the best switch rate tried, the mismatch is the prior's.
 
     Args:
         loss: (S,) loss of every sample at given rates, S >= 1.
         prior: Where to begin, and what to believe without data.
         panel_loss: The same of panel samples at sites to impute, where the samples' own says too little.
-        near: The switch rate that fewer data asked for, beside which the search goes on.
+        near: The best switch rate tried on fewer data, where the search begins; the prior's median else.
 
     Raises:
         NotFiniteError: The loss at the prior's median is not finite.
     """
-    samples = _Told(loss, prior, _TEMPER)
-    told = [samples]
-    if panel_loss is not None:
-        told.append(_Told(panel_loss, prior, _TEMPER_OF_PANEL))
-    tried: dict[tuple[float, float], float] = {}
+    usual = (prior.switch_per_cm, prior.mismatch)
+    samples = _Told(loss, usual)
+    told = [samples] if panel_loss is None else [samples, _Told(panel_loss, usual)]
+    tried: dict[Pair, float] = {}
+
+    def ahead(pairs: Sequence[Pair]) -> None:
+        for one in told:
+            one.try_all(pairs)
 
     def cost(switch_per_cm: float, mismatch: float) -> float:
-        key = (switch_per_cm, mismatch)
-        if key not in tried:
-            tried[key] = sum(one.cost(*key) for one in told) + prior.cost(*key)
-        return tried[key]
+        pair = (switch_per_cm, mismatch)
+        if pair not in tried:
+            tried[pair] = _TEMPER * sum(one.cost(pair) for one in told) + prior.cost(*pair)
+        return tried[pair]
 
-    switch = minimise(lambda value: cost(value, prior.mismatch), prior.switch_per_cm, _SWITCH, near)
-    mismatch = minimise(lambda value: cost(switch, value), prior.mismatch, _MISMATCH)
-    total = samples.total(switch, mismatch)
-    return Rates(switch_per_cm=switch, mismatch=mismatch, loss=total, n_tried=len(tried))
+    switch = minimise(
+        lambda value: cost(value, prior.mismatch),
+        near or prior.switch_per_cm,
+        _SWITCH,
+        ahead=lambda values: ahead([usual, *((value, prior.mismatch) for value in values)]),
+    )
+    best = min(tried, key=tried.__getitem__)
+    mismatch = prior.mismatch
+    if samples.total(best) >= TELLING:
+        mismatch = minimise(
+            lambda value: cost(best[0], value),
+            prior.mismatch,
+            _MISMATCH,
+            ahead=lambda values: ahead([(best[0], value) for value in values]),
+        )
+        best = min(tried, key=tried.__getitem__)
+    return Rates(
+        switch_per_cm=switch,
+        mismatch=mismatch,
+        best_switch_per_cm=best[0],
+        loss=samples.total(best),
+        n_tried=len(tried),
+    )
 
 
 class _Told:
-    """What some samples say of the rates: their losses, each weighted by what it is at the prior's median."""
+    """What some samples say of the rates: their losses, each weighted by what it is at usual rates."""
 
-    def __init__(self, loss: SampleLoss, prior: RatePrior, temper: float) -> None:
-        self._temper = temper
-        self._loss = functools.cache(loss)
-        self._influence = _influence(self._loss(prior.switch_per_cm, prior.mismatch))
+    def __init__(self, loss: SampleLoss, usual: Pair) -> None:
+        self._loss = loss
+        self._usual = usual
+        self._known: dict[Pair, F64Array] = {}
 
-    def cost(self, switch_per_cm: float, mismatch: float) -> float:
+    def try_all(self, pairs: Sequence[Pair]) -> None:
+        """Has the losses at all of these at once."""
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        if missing:
+            self._known.update(zip(missing, self._loss(missing).T, strict=True))
+
+    def cost(self, pair: Pair) -> float:
         """Weighted nats."""
-        return self._temper * float(self._influence @ self._loss(switch_per_cm, mismatch))
+        return float(self._influence @ self._at(pair))
 
-    def total(self, switch_per_cm: float, mismatch: float) -> float:
+    def total(self, pair: Pair) -> float:
         """Nats as they are."""
-        return float(self._loss(switch_per_cm, mismatch).sum())
+        return float(self._at(pair).sum())
+
+    @functools.cached_property
+    def _influence(self) -> F64Array:
+        return _influence(self._at(self._usual))
+
+    def _at(self, pair: Pair) -> F64Array:
+        self.try_all([pair])
+        return self._known[pair]
 
 
-def _influence(start: F64Array) -> F64Array:
+def _influence(usual: F64Array) -> F64Array:
     """(S,) weights of the samples' losses: as many nats in all as there are."""
-    if not len(start) or not bool(np.isfinite(start).all()):
-        raise NotFiniteError(f"the loss of {len(start)} samples to estimate rates from is not finite")
-    floor = 0.5 * float(np.median(start))
-    total = float(start.sum())
+    if not len(usual) or not bool(np.isfinite(usual).all()):
+        raise NotFiniteError(f"the loss of {len(usual)} samples to estimate rates from is not finite")
+    floor = 0.5 * float(np.median(usual))
+    total = float(usual.sum())
     if total <= 0:
-        return np.ones(len(start))
-    weights = 1 / np.maximum(start, floor if floor > 0 else total / len(start))
-    return np.asarray(weights * (total / float(weights @ start)), dtype=np.float64)
+        return np.ones(len(usual))
+    weights = 1 / np.maximum(usual, floor if floor > 0 else total / len(usual))
+    return np.asarray(weights * (total / float(weights @ usual)), dtype=np.float64)
 
 
 def log_loss(dosage: FloatArray, alleles: I8Array, frequency: F64Array) -> F64Array:

@@ -125,25 +125,22 @@ def copy_dosage(
     wanted: U64Array,
     dosage: FloatArray,
 ) -> None:
-    """Imputed dosages of one query haplotype.
+    """Imputed dosages of one query haplotype under each of W pairs of rates.
 
     Args:
         observed: (ceil(M / 8), H) panel bits at the context's observed sites, site m being bit m & 7 of row m >> 3.
         words: (H, ceil(L / 64)) panel bits at the sites to impute, a haplotype's after each other.
         candidates: (K,) panel rows, K >= 1.
         query: (M,) alleles, -1 where there is no call.
-        mismatch: (M,) exp(-w): the emission of a mismatch.
-        switch: (M,) probability of a switch before each site.
+        mismatch: (W, M) exp(-w): the emission of a mismatch.
+        switch: (W, M) probability of a switch before each site.
         left: (L,) as in `CopyingSites`.
         fraction: (L,) as in `CopyingSites`.
         wanted: (ceil(L / 64),) bits of the sites whose dosage is asked for.
-        dosage: (L,) filled with the dosages; 0 where it is not asked for.
+        dosage: (W, L) filled with the dosages; 0 where it is not asked for.
     """
-    by_way = mismatch.reshape(1, -1), switch.reshape(1, -1)
-    states, checkpoints = begin(observed, candidates, query, *by_way)
-    copy_ways(
-        states, checkpoints, words, candidates, query, *by_way, left, fraction, wanted, dosage.reshape(1, -1)
-    )  # fmt: skip
+    states, checkpoints = begin(observed, candidates, query, mismatch, switch)
+    copy_ways(states, checkpoints, words, candidates, query, mismatch, switch, left, fraction, wanted, dosage)
 
 
 @kernel
@@ -152,7 +149,7 @@ def copy_ways(
     mismatch: FloatArray, switch: FloatArray, left: I32Array, fraction: FloatArray, wanted: U64Array,
     dosage: FloatArray,
 ) -> None:  # fmt: skip
-    """The same under several rates at once: (W, M) mismatch and switch, (W, L) dosage.
+    """The same from what `begin` made.
 
     States and checkpoints are as `begin` makes them of all else. Where no dosage is asked for, forward values are not
     computed again, nor posteriors made.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vcfrag_core.copying.parameters import CopyingParameters
@@ -95,14 +95,21 @@ def search(loss: Loss, start: CopyingParameters, config: SearchConfig | None = N
     return descent.run()
 
 
-def minimise(loss: Callable[[float], float], start: float, axis: Axis, near: float | None = None) -> float:
-    """The value of least loss on the grid start · step^n, walked downhill, and at the vertex of the parabola there.
+def minimise(
+    loss: Callable[[float], float],
+    start: float,
+    axis: Axis,
+    *,
+    ahead: Callable[[Sequence[float]], None] | None = None,
+) -> float:
+    """The value of least loss on the grid start · step^n, walked downhill, or that at the vertex of the parabola there.
 
     Args:
         loss: Function of the value; NaN counts as worst.
         start: Where the grid begins; its loss is never exceeded.
         axis: The grid and its bounds.
-        near: Where the least loss is expected: the walk begins beside it, unless `start` is better.
+        ahead: Told the values that are asked for first, as three together may cost little more than one. Then the
+            vertex is believed, and not tried.
     """
     seen: dict[int, float] = {}
 
@@ -114,14 +121,15 @@ def minimise(loss: Callable[[float], float], start: float, axis: Axis, near: flo
             seen[n] = _or_worst(loss(value(n))) if n == 0 or axis.low <= value(n) <= axis.high else math.inf
         return seen[n]
 
-    hint = 0 if near is None else round(math.log(near / start, axis.step))
-    best = min(0, hint, key=at)
+    if ahead is not None:
+        ahead([value(n) for n in (-1, 0, 1) if axis.low <= value(n) <= axis.high])
+    best = 0
     for direction in (1, -1):
         while at(best + direction) < at(best):
             best += direction
     refined = value(best + _vertex(at(best - 1), at(best), at(best + 1)))
     is_new = refined != value(best) and axis.low <= refined <= axis.high
-    return refined if is_new and _or_worst(loss(refined)) < at(best) else value(best)
+    return refined if is_new and (ahead is not None or _or_worst(loss(refined)) < at(best)) else value(best)
 
 
 def _vertex(before: float, here: float, after: float) -> float:

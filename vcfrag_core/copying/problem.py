@@ -17,7 +17,7 @@ from vcfrag_core.panel.bits import pack_words
 from vcfrag_core.panel.kernels import by_column
 from vcfrag_core.panel.storage import HaplotypeBits
 from vcfrag_core.shapes import repr_by_shape
-from vcfrag_core.types import FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
+from vcfrag_core.types import BoolArray, FloatArray, I8Array, I32Array, I64Array, U8Array, U64Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,18 +118,35 @@ class CopyingProblem:
     ) -> FloatArray:
         """(Q, L) dosages for (M,) weights and switch probabilities, in their type.
 
-        Of queries with the same calls and candidates, as draws of a phase may be, one is copied.
-
         Args:
             weights: (M,) cost of a mismatch.
             switch: (M,) switch probabilities.
             called_too: Whether sites at which a query has a call are imputed, too; the allele stands there without.
             pool: Threads.
         """
+        return self.dosages(weights[None], switch[None], called_too=called_too, pool=pool)[:, 0]
+
+    def dosages(
+        self,
+        weights: FloatArray,
+        switch: FloatArray,
+        *,
+        called_too: bool = True,
+        wanted: BoolArray | None = None,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> FloatArray:
+        """(Q, W, L) the same for W pairs of (W, M) weights and switch probabilities, which share what they read.
+
+        Of queries with the same calls and candidates, as draws of a phase may be, one is copied.
+
+        Args:
+            weights, switch, called_too, pool: As for `dosage`.
+            wanted: (L,) sites whose dosages are asked for, all of them unless given; others mean nothing.
+        """
         firsts = self._firsts()
         distinct = sorted(set(firsts))
         mismatch = np.exp(-weights)
-        out = np.empty((len(self.queries), len(self.sites.sites)), dtype=mismatch.dtype)
+        out = np.empty((len(self.queries), len(weights), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
 
         def one(q: int) -> None:
@@ -142,7 +159,7 @@ class CopyingProblem:
                 switch,
                 self.sites.left,
                 fraction,
-                self.asked(q, called_too=called_too),
+                self.asked(q, called_too=called_too, wanted=wanted),
                 out[q],
             )
             if not called_too:
@@ -154,19 +171,22 @@ class CopyingProblem:
                 out[q] = out[first]
         return out
 
-    def asked(self, q: int, *, called_too: bool) -> U64Array:
-        """(ceil(L / 64),) bits of the sites at which query q is imputed: all, or those at which it has no call."""
-        asked = np.ones(len(self.sites.sites), dtype=np.bool_)
+    def asked(self, q: int, *, called_too: bool, wanted: BoolArray | None = None) -> U64Array:
+        """(ceil(L / 64),) bits of the sites at which query q is imputed: all, or those at which it has no call.
+
+        Of these the (L,) `wanted` alone, where they are given.
+        """
+        asked = np.ones(len(self.sites.sites), dtype=np.bool_) if wanted is None else wanted.copy()
         if not called_too:
             places, numbers = self._among_sites
-            asked[places] = self.queries[q, numbers] < 0
+            asked[places] &= self.queries[q, numbers] < 0
         return pack_words(asked)
 
     def put_calls(self, q: int, dosage: FloatArray) -> None:
-        """Puts the alleles that query q is called to have into its (L,) dosages."""
+        """Puts the alleles that query q is called to have into its (..., L) dosages."""
         places, numbers = self._among_sites
         alleles = self.queries[q, numbers]
-        dosage[places[alleles >= 0]] = alleles[alleles >= 0]
+        dosage[..., places[alleles >= 0]] = alleles[alleles >= 0]
 
     @functools.cached_property
     def _among_sites(self) -> tuple[I64Array, I64Array]:

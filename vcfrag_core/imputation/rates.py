@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from vcfrag_core.copying.estimation import RatePrior, SampleLoss, estimate_rates, log_loss
+from vcfrag_core.copying.estimation import TELLING, Pair, RatePrior, Rates, SampleLoss, estimate_rates, log_loss
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.copying.reference import switch_probabilities
 from vcfrag_core.errors import RangeError
@@ -34,7 +34,7 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval import site_weights
 from vcfrag_core.streams import Stream
 from vcfrag_core.targets.targets import Targets
-from vcfrag_core.types import BoolArray, F64Array
+from vcfrag_core.types import BoolArray, F64Array, I8Array, I64Array
 
 Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
@@ -44,12 +44,12 @@ _WITH_ALL_SITES: Final = 1.25
 # the targets' haplotypes: log probability asks for switches and mismatches that hedge there, squared error for fewer
 # (docs/decisions/rates-from-the-data.md).
 _HEDGED: Final = 0.2
-# So few nats of loss in all say next to nothing beside a prior for people. So many times as many sites are hidden then,
-# for all samples, and panel samples are imputed beside them, unless the panel is so large (sites x haplotypes) that
-# this takes long.
-_TELLING: Final = 30.0
+# Where fewer nats than tell are lost, so many times as many sites are hidden, for all samples, and panel samples are
+# imputed beside them, unless the panel is so large (sites x haplotypes) that this takes long.
 _MORE: Final = 4
 _MOST_ALLELES: Final = 10_000_000
+# Of the sites to impute every fourth is asked for: those beside each other say nearly the same.
+_EVERY: Final = 4
 # So few nats an allele are lost where few founders left long tracts and nothing is wrong: whoever is near is worth
 # copying from. Larger panels would take too long (docs/decisions/context-and-neighbours.md).
 _FORETOLD: Final = 5e-3
@@ -189,16 +189,17 @@ def _estimated_from(
     everywhere = left_out.places(imputer)
     few = _places(everywhere, config.sites, config.seed)
     asked = _Asked(imputer, left_out).at(few, config)
-    found = _estimated_at(asked, n_targets, config)
+    found = asked.rates()
     affordable = min(_MORE * config.sites, max(config.sites, _MOST_ALLELES // panel.n_haplotypes))
-    if found.loss * found.n_alleles >= _TELLING or affordable == config.sites:
-        return found
+    if found.loss >= TELLING or affordable == config.sites:
+        return asked.estimate(found, n_targets, config.seed)
     more = _places(everywhere, affordable, config.seed)
     windows = list(dict.fromkeys(place.window for place in more))
-    beside = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
+    hidden = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
+    beside = [_Part.of_panel(one, panel) for one in hidden]
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
-    near = found.switch_per_cm / _WITH_ALL_SITES
-    return _estimated_at(asked.at(more, everyone), n_targets, config, beside, near)
+    asked = asked.at(more, everyone)
+    return asked.estimate(asked.rates(beside, found.best_switch_per_cm), n_targets, config.seed, beside)
 
 
 def hide_some(imputer: HidesSites, left_out: LeaveOneOut, config: EstimationConfig) -> None:
@@ -241,48 +242,13 @@ def panel_samples_left_out(
     return hidden
 
 
-def _estimated_at(
-    asked: _Asked,
-    n_targets: int,
-    config: EstimationConfig,
-    beside: Sequence[HiddenSites] = (),
-    near: float | None = None,
-) -> RateEstimate:
-    imputer, panel = asked.imputer, asked.imputer.panel
-    prior = RatePrior.of_panel(panel.n_haplotypes)
-    with ThreadPoolExecutor(imputer.threads) as pool:
-        loss = _loss(asked.parts, asked.ploidy, pool)
-        of_panel = [_Part.of(one, panel, range(len(one.queries.alleles))) for one in beside]
-        panel_loss = _loss(of_panel, beside[0].queries.ploidy, pool) if beside else None
-        found = estimate_rates(loss, prior, panel_loss, near)
-    n_alleles = sum(int((part.alleles >= 0).sum()) for part in asked.parts)
-    names = asked.left_out.targets.samples[: asked.ploidy.n_samples]
-    lost = found.loss / max(1, n_alleles)
-    switch, mismatch = found.switch_per_cm, found.mismatch
-    if lost > _HEDGED and switch > prior.switch_per_cm:
-        switch, mismatch = max(prior.switch_per_cm, switch * _HEDGED / lost), min(mismatch, prior.mismatch)
-    return RateEstimate(
-        switch_per_cm=_WITH_ALL_SITES * switch,
-        mismatch=mismatch,
-        prior=prior,
-        targets=names[:n_targets],
-        panel_samples=names[n_targets:],
-        n_sites=sum(len(place.sites) for place in asked.places),
-        n_alleles=n_alleles,
-        loss=lost,
-        n_imputed=sum(int((~one.queries.observed[one.sites]).sum()) for one in beside),
-        n_tried=found.n_tried,
-        seed=config.seed,
-    )
-
-
 def _loss(parts: Sequence[_Part], ploidy: Ploidy, pool: ThreadPoolExecutor) -> SampleLoss:
-    """(S,) nats of the samples at all parts together."""
+    """(S, N) nats of the samples at all parts together."""
 
-    def loss(switch_per_cm: float, mismatch: float) -> F64Array:
-        each = np.zeros(ploidy.n_haplotypes)
+    def loss(pairs: Sequence[Pair]) -> F64Array:
+        each = np.zeros((ploidy.n_haplotypes, len(pairs)))
         for part in parts:
-            each[part.rows.start : part.rows.stop] += part.loss(switch_per_cm, mismatch, pool)
+            each[part.rows.start : part.rows.stop] += part.losses(pairs, pool)
         return np.asarray(ploidy.sums(each), dtype=np.float64)
 
     return loss
@@ -317,37 +283,88 @@ class _Asked:
                 parts.append(_Part.of(hidden, self.imputer.panel, new))
         return dataclasses.replace(asked, parts=parts)
 
+    def rates(self, beside: Sequence[_Part] = (), near: float | None = None) -> Rates:
+        """The rates that these sites ask for, and some of panel samples beside them."""
+        prior = RatePrior.of_panel(self.imputer.panel.n_haplotypes)
+        with ThreadPoolExecutor(self.imputer.threads) as pool:
+            loss = _loss(self.parts, self.ploidy, pool)
+            panel_loss = _loss(beside, beside[0].hidden.queries.ploidy, pool) if beside else None
+            return estimate_rates(loss, prior, panel_loss, near)
+
+    def estimate(self, found: Rates, n_targets: int, seed: int, beside: Sequence[_Part] = ()) -> RateEstimate:
+        """The estimate from the rates that `rates` found."""
+        prior = RatePrior.of_panel(self.imputer.panel.n_haplotypes)
+        n_alleles = sum(int((part.alleles >= 0).sum()) for part in self.parts)
+        names = self.left_out.targets.samples[: self.ploidy.n_samples]
+        lost = found.loss / max(1, n_alleles)
+        switch, mismatch = found.switch_per_cm, found.mismatch
+        if lost > _HEDGED and switch > prior.switch_per_cm:
+            switch, mismatch = max(prior.switch_per_cm, switch * _HEDGED / lost), min(mismatch, prior.mismatch)
+        return RateEstimate(
+            switch_per_cm=_WITH_ALL_SITES * switch,
+            mismatch=mismatch,
+            prior=prior,
+            targets=names[:n_targets],
+            panel_samples=names[n_targets:],
+            n_sites=sum(len(place.sites) for place in self.places),
+            n_alleles=n_alleles,
+            loss=lost,
+            n_imputed=sum(len(part.places) for part in beside),
+            n_tried=found.n_tried,
+            seed=seed,
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Part:
-    """Hidden sites of one window for some of the haplotypes, with the truth, and what is known of their losses."""
+    """Hidden sites of one window for some of the haplotypes, with the truth, and what is known of their losses.
+
+    Attributes:
+        rows: Haplotypes.
+        hidden: The window.
+        places: (n,) which of its sites tell of the rates.
+        alleles: (Q, n) the truth at them.
+        frequency: (n,) theirs.
+        known: (Q,) losses by pair of rates.
+    """
 
     rows: range
     hidden: HiddenSites
-    alleles: np.ndarray[tuple[int, int], np.dtype[np.int8]]
+    places: I64Array
+    alleles: I8Array
     frequency: F64Array
-    known: dict[tuple[float, float], F64Array] = dataclasses.field(default_factory=dict)
+    known: dict[Pair, F64Array] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, hidden: HiddenSites, panel: Panel, rows: range) -> _Part:
-        """Of these haplotypes; observed sites tell nothing."""
+    def of(cls, hidden: HiddenSites, panel: Panel, rows: range, places: I64Array | None = None) -> _Part:
+        """Of these haplotypes, at all sites unless places are given."""
         part = dataclasses.replace(hidden, problem=hidden.problem.part(rows.start, rows.stop))
-        seen = hidden.queries.observed[hidden.sites]
-        alleles = np.where(seen, np.int8(-1), hidden.queries.alleles[rows.start : rows.stop, hidden.sites])
-        return cls(rows, part, alleles, frequency_at(panel, hidden.sites))
+        places = np.arange(len(hidden.sites)) if places is None else places
+        sites = hidden.sites[places]
+        return cls(
+            rows, part, places, hidden.queries.alleles[rows.start : rows.stop, sites], frequency_at(panel, sites)
+        )
 
-    def loss(self, switch_per_cm: float, mismatch: float, pool: ThreadPoolExecutor) -> F64Array:
-        """(Q,) nats."""
-        at = (switch_per_cm, mismatch)
-        if at not in self.known:
+    @classmethod
+    def of_panel(cls, hidden: HiddenSites, panel: Panel) -> _Part:
+        """Of panel samples, at a share of the sites that are not observed."""
+        places = np.flatnonzero(~hidden.queries.observed[hidden.sites])[::_EVERY]
+        return cls.of(hidden, panel, range(len(hidden.queries.alleles)), places)
+
+    def losses(self, pairs: Sequence[Pair], pool: ThreadPoolExecutor) -> F64Array:
+        """(Q, N) nats at N pairs of rates."""
+        missing = [pair for pair in pairs if pair not in self.known]
+        if missing:
             problem = self.hidden.problem
-            weight = np.log((1 - mismatch) / mismatch)
-            weights = site_weights.quantise(np.full(len(problem.sites.observed), weight))
-            switch = switch_probabilities(problem.sites.gaps_cm, switch_per_cm).astype(np.float32)
-            # Of panel samples observed sites are among the wanted ones, and tell nothing.
-            dosage = problem.dosage(weights, switch, called_too=False, pool=pool)
-            self.known[at] = log_loss(dosage, self.alleles, self.frequency)
-        return self.known[at]
+            n, gaps = len(problem.sites.observed), problem.sites.gaps_cm
+            weights = [site_weights.quantise(np.full(n, np.log((1 - mu) / mu))) for _, mu in missing]
+            switch = [switch_probabilities(gaps, per_cm).astype(np.float32) for per_cm, _ in missing]
+            wanted = np.zeros(len(self.hidden.sites), dtype=np.bool_)
+            wanted[self.places] = True
+            dosages = problem.dosages(np.stack(weights), np.stack(switch), wanted=wanted, pool=pool)
+            for way, pair in enumerate(missing):
+                self.known[pair] = log_loss(dosages[:, way, self.places], self.alleles, self.frequency)
+        return np.stack([self.known[pair] for pair in pairs], axis=1)
 
 
 def _places(places: Sequence[Place], enough: int, seed: int) -> list[Place]:

@@ -55,12 +55,26 @@ def test_ways__asked_for_few_sites_are_to_the_bit_what_each_is_alone(
         *begun, problem.words, candidates, query, mismatch, switch, sites.left, sites.fraction, pack_words(wanted), some
     )
     for way, found in enumerate(some):
-        every = np.empty(len(wanted), dtype=np.float32)
+        every = np.empty((1, len(wanted)), dtype=np.float32)
         copying_kernels.copy_dosage(
-            problem.observed, problem.words, candidates, query, mismatch[way], switch[way], sites.left, sites.fraction,
-            pack_words(np.ones_like(wanted)), every,
+            problem.observed, problem.words, candidates, query, mismatch[way : way + 1], switch[way : way + 1],
+            sites.left, sites.fraction, pack_words(np.ones_like(wanted)), every,
         )  # fmt: skip
-        np.testing.assert_array_equal(found, np.where(wanted, every, 0))
+        np.testing.assert_array_equal(found, np.where(wanted, every[0], 0))
+
+
+def test_dosages__at_several_rates_are_to_the_bit_what_each_is_alone() -> None:
+    case = random_case(11, n_observed=70, n_candidates=20, n_sites=200)
+    weights = np.stack([case.weights, 0.3 * case.weights, case.weights]).astype(np.float32)
+    switch = np.stack([case.switch, case.switch, 0.4 * case.switch]).astype(np.float32)
+    wanted = np.random.default_rng(3).random(len(case.problem.sites.sites)) < 0.2
+    for called_too in (True, False):
+        every = case.problem.dosages(weights, switch, called_too=called_too)
+        some = case.problem.dosages(weights, switch, called_too=called_too, wanted=wanted)
+        for way in range(3):
+            alone = case.problem.dosage(weights[way], switch[way], called_too=called_too)
+            np.testing.assert_array_equal(every[:, way], alone)
+            np.testing.assert_array_equal(some[:, way, wanted], alone[:, wanted])
 
 
 def test_dosage__of_queries_that_are_the_same_is_that_of_each() -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcfrag_core.copying.estimation import DOUBT, RatePrior, SampleLoss, estimate_rates, log_loss
+from vcfrag_core.copying.estimation import DOUBT, TELLING, Pair, RatePrior, SampleLoss, estimate_rates, log_loss
 from vcfrag_core.errors import ConfigError, NotFiniteError, ShapeError
 from vcfrag_core.types import F64Array
 
 PRIOR = RatePrior(switch_per_cm=3.0)
+
+
+def one_by_one(loss: Callable[[float, float], F64Array]) -> SampleLoss:
+    """The loss at many pairs of rates from that at one."""
+    return lambda pairs: np.stack([loss(*pair) for pair in pairs], axis=1)
 
 
 def bowl(switch_per_cm: float, mismatch: float, *, nats: float = 1000.0, n_samples: int = 10) -> SampleLoss:
@@ -23,7 +29,7 @@ def bowl(switch_per_cm: float, mismatch: float, *, nats: float = 1000.0, n_sampl
         apart = math.log(switch / switch_per_cm) ** 2 + math.log(miss / mismatch) ** 2
         return np.full(n_samples, nats / n_samples * (1 + 0.1 * apart))
 
-    return loss
+    return one_by_one(loss)
 
 
 @pytest.mark.parametrize("switch", [0.05, 0.4, 3.0, 11.0, 90.0])
@@ -35,7 +41,7 @@ def test_estimate_rates__finds_the_least_loss(switch: float, mismatch: float) ->
 
 
 def test_estimate_rates__is_the_prior_without_data() -> None:
-    found = estimate_rates(lambda switch, mismatch: np.zeros(3), PRIOR)
+    found = estimate_rates(lambda pairs: np.zeros((3, len(pairs))), PRIOR)
     assert (found.switch_per_cm, found.mismatch) == (PRIOR.switch_per_cm, PRIOR.mismatch)
 
 
@@ -54,33 +60,55 @@ def test_estimate_rates__mismatch_keeps_its_floor() -> None:
 def test_estimate_rates__one_sample_does_not_decide() -> None:
     sound, contaminated = bowl(2.0, 2e-3, n_samples=9), bowl(60.0, 2e-3, nats=1e4, n_samples=1)
 
-    def loss(switch: float, mismatch: float) -> F64Array:
-        return np.concatenate([sound(switch, mismatch), contaminated(switch, mismatch)])
+    def loss(pairs: Sequence[Pair]) -> F64Array:
+        return np.concatenate([sound(pairs), contaminated(pairs)])
 
     with_it = estimate_rates(loss, PRIOR).switch_per_cm
-    summed = estimate_rates(lambda s, m: loss(s, m).sum(keepdims=True), PRIOR).switch_per_cm
+    summed = estimate_rates(lambda pairs: loss(pairs).sum(axis=0, keepdims=True), PRIOR).switch_per_cm
     assert with_it < 3.5
     assert summed > 10
 
 
 def test_estimate_rates__panel_samples_decide_where_the_loss_says_nothing() -> None:
     def at(best: float, nats: float) -> SampleLoss:
-        return lambda switch, mismatch: np.full(4, 1 + nats * math.log(switch / best) ** 2)
+        return one_by_one(lambda switch, mismatch: np.full(4, 1 + nats * math.log(switch / best) ** 2))
 
     flat, told = at(1.0, 0.0), at(0.3, 100.0)
     alone, beside = (estimate_rates(flat, PRIOR, panel).switch_per_cm for panel in (None, told))
     assert alone == pytest.approx(PRIOR.switch_per_cm)
     assert beside == pytest.approx(0.3, rel=0.1)
-    # One nat of the samples' own counts for four of the panel's.
     between = estimate_rates(at(3.0, 100.0), PRIOR, told).switch_per_cm
-    assert 1.0 < between < 3.0
+    assert 0.5 < between < 2.0
+
+
+@pytest.mark.parametrize("nats", [0.9 * TELLING, 1.2 * TELLING])
+def test_estimate_rates__ask_of_the_mismatch_what_says_enough(nats: float) -> None:
+    tried: list[Pair] = []
+    loss = bowl(3.0, 1e-3, nats=nats)
+
+    def noted(pairs: Sequence[Pair]) -> F64Array:
+        tried.extend(pairs)
+        return loss(pairs)
+
+    found = estimate_rates(noted, PRIOR)
+    assert len(tried) == len(set(tried))
+    told = {mismatch for _, mismatch in tried} != {PRIOR.mismatch}
+    assert told == (nats > TELLING)
+    assert (found.mismatch != PRIOR.mismatch) <= told
+
+
+@pytest.mark.parametrize("near", [0.1, 0.8, 40.0])
+def test_estimate_rates__are_the_same_wherever_the_search_begins(near: float) -> None:
+    loss = bowl(0.9, 2e-3, nats=1e5)
+    alone, beside = (estimate_rates(loss, PRIOR, None, start).switch_per_cm for start in (None, near))
+    assert beside == pytest.approx(alone, rel=0.03)
 
 
 def test_estimate_rates__refuses_a_loss_that_is_not_finite() -> None:
     with pytest.raises(NotFiniteError):
-        estimate_rates(lambda switch, mismatch: np.array([1.0, math.nan]), PRIOR)
+        estimate_rates(lambda pairs: np.array([[1.0], [math.nan]]).repeat(len(pairs), axis=1), PRIOR)
     with pytest.raises(NotFiniteError):
-        estimate_rates(lambda switch, mismatch: np.zeros(0), PRIOR)
+        estimate_rates(lambda pairs: np.zeros((0, len(pairs))), PRIOR)
 
 
 def test_rate_prior__falls_with_the_panel() -> None:

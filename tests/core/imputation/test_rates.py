@@ -175,9 +175,10 @@ def test_estimated__asks_more_of_targets_whose_alleles_are_foretold_without_loss
     assert loud.n_sites < 2 * config.sites
     assert quiet.switch_per_cm < loud.switch_per_cm
     # So are panel samples, at sites that nobody typed.
-    assert (loud.n_imputed, quiet.n_imputed) == (0, N_SITES // 2)
+    assert loud.n_imputed == 0
+    assert N_SITES // 8 <= quiet.n_imputed < N_SITES // 6
     assert "panel samples" in str(quiet)
-    assert f"imputed_sites={N_SITES // 2}" in quiet.fields()
+    assert f"imputed_sites={quiet.n_imputed}" in quiet.fields()
 
 
 def test_with_neighbours__are_more_where_a_small_panel_foretells_typed_alleles(

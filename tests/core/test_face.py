@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import vcfrag_core as vc
 import vcfrag_train
 from vcfrag_core.errors import (
+    ConfigError,
     GeneticMapError,
     PanelMismatchError,
     ProvenanceMissingError,
@@ -156,10 +158,12 @@ def test_imputer__refuses_the_map_of_another_contig(panel: vc.Panel) -> None:
     vc.Imputer(panel, dataclasses.replace(genetic_map, contig=f"chr{panel.contig.removeprefix('chr')}"))
 
 
-def test_write__refuses_two_samples_of_one_name(imputed: vc.Imputed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["", "a\tb", "a\nb", None])
+def test_write__refuses_samples_that_no_file_can_name(imputed: vc.Imputed, tmp_path: Path, name: str | None) -> None:
     first, *others = imputed.targets.samples
-    targets = dataclasses.replace(imputed.targets, samples=(first, first, *others[1:]))
-    with pytest.raises(TargetError, match=f"sample {first}: two samples have this name"):
+    targets = dataclasses.replace(imputed.targets, samples=(first, first if name is None else name, *others[1:]))
+    said = f"two samples have the name {first!r}" if name is None else f"no file can name a sample {name!r}"
+    with pytest.raises(ConfigError, match=re.escape(said)):
         dataclasses.replace(imputed, targets=targets).write(tmp_path / "out.vcf.gz")
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -104,11 +105,18 @@ def check_output(path: str | Path, chosen: OutputFormat | None = None) -> Path:
 
 
 def check_sample_names(path: str | Path, samples: Sequence[str]) -> None:
-    """Refuses names that the tables beside a .bgen or .pgen cannot hold: their columns are parted by white space.
+    """Refuses names that no format can hold, and those that the tables beside a .bgen or .pgen cannot.
 
     Raises:
-        ConfigError: A name has white space, or is 0, which is nobody's there.
+        ConfigError: A name is empty, has a tab or another control character, or is two samples'; for the tables, whose
+            columns are parted by white space, it has any, or is 0, which is nobody's there.
     """
+    unfit = next((name for name in samples if not name or not name.isprintable()), None)
+    if unfit is not None:
+        raise ConfigError(f"--out {path}: no file can name a sample {unfit!r}; give it another name")
+    twice = next((name for name, n in Counter(samples).items() if n > 1), None)
+    if twice is not None:
+        raise ConfigError(f"--out {path}: two samples have the name {twice!r}; give each its own")
     if suffix_of(path) not in _WITHOUT_FIELDS:
         return
     wrong = next((name for name in samples if name == "0" or name.split() != [name]), None)

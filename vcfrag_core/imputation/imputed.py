@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from vcfrag_core.errors import TargetError
-from vcfrag_core.files.outputs import OutputFormat, open_writer
+from vcfrag_core.files.outputs import OutputFormat, check_sample_names, open_writer
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.model_check import ModelCheck
 from vcfrag_core.output.cohort_sums import estimated_r2
@@ -77,12 +75,11 @@ class Imputed:
             threads: Threads that compress.
 
         Raises:
-            ConfigError: An unknown suffix or field, or the package that writes the format is not installed.
-            TargetError: Two samples have one name, which no format allows.
+            ConfigError: An unknown suffix or field, the package that writes the format is not installed, or it cannot
+                name a sample.
         """
         chosen, panel, samples = parse_formats(formats), self.panel, self.targets.samples
-        if twice := next((name for name, n in Counter(samples).items() if n > 1), None):
-            raise TargetError("two samples have this name; give each its own", sample=twice)
+        check_sample_names(path, samples)
         version = importlib.metadata.version("vcfrag")
         targets = text_digest("target", "\n".join(samples), self.targets.alleles.tobytes())
         made_from = {"version": version, "panel": panel.digest, "targets": targets, "method": self.method}

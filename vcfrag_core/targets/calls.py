@@ -55,6 +55,12 @@ class TargetCalls(RecordColumns):
         first, second = self.alleles[:, :, 0], self.alleles[:, :, 1]
         return np.asarray(~self.is_phased & (first >= 0) & (second >= 0))
 
+    @property
+    def open_phase(self) -> BoolArray:
+        """(R, S) heterozygotes that are unphased, or of another phase set than their sample's first."""
+        first, second = self.alleles[:, :, 0], self.alleles[:, :, 1]
+        return self.unphased | self.of_another_set(self.is_phased & (first >= 0) & (second >= 0) & (first != second))
+
 
 def refuse_unphased(contigs: Sequence[TargetCalls]) -> None:
     """Refuses heterozygotes without phase before any other work is done.
@@ -62,9 +68,10 @@ def refuse_unphased(contigs: Sequence[TargetCalls]) -> None:
     On X, Y and MT they are not counted: it is not known yet who has one haplotype.
 
     Raises:
-        UnphasedError: Unphased heterozygotes; says how many there are on all the contigs, and names the first.
+        UnphasedError: Heterozygotes of unknown phase, or whose phase is known among themselves alone; says how many
+            there are on all the contigs, and names the first.
     """
-    named = [(calls, calls.unphased) for calls in contigs if not _is_sex_linked(calls.contig)]
+    named = [(calls, calls.open_phase) for calls in contigs if not _is_sex_linked(calls.contig)]
     refuse_where([(calls.source, calls.label, calls.samples, unphased) for calls, unphased in named])
 
 
@@ -82,8 +89,8 @@ def refuse_where(contigs: Sequence[tuple[str, Callable[[int], str], tuple[str, .
     n_genotypes = sum(int(each[3].sum()) for each in found)
     n_records = sum(int(each[3].any(axis=1).sum()) for each in found)
     raise UnphasedError(
-        f"{n_genotypes} heterozygous genotypes in {n_records} records are not phased, this is the first; phase the"
-        f" targets first with {PHASING_TOOLS}",
+        f"{n_genotypes} heterozygous genotypes in {n_records} records are not phased, or not in the phase set (PS) of"
+        f" their sample's first, this is the first; phase the targets first with {PHASING_TOOLS}",
         path=source,
         record=label(record),
         sample=samples[int(np.flatnonzero(unphased[record])[0])],

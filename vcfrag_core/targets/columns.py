@@ -71,6 +71,17 @@ class RecordColumns:
         alts = ",".join(self.alts[record]) or "."
         return f"{self.contig}:{self.positions[record]} {self.refs[record]}>{alts}"
 
+    def of_another_set(self, het: BoolArray) -> BoolArray:
+        """(R, S) which of the phased heterozygotes are of another phase set than their sample's first.
+
+        Args:
+            het: (R, S) the phased heterozygotes.
+        """
+        if self.phase_sets is None or not self.n_records:
+            return np.zeros_like(het)
+        first = self.phase_sets[het.argmax(axis=0), np.arange(len(self.samples))]
+        return np.asarray(het & (self.phase_sets != first))
+
     def select(self, records: BoolArray) -> Self:
         """The chosen (R,) records only."""
         chosen = np.flatnonzero(records).tolist()

@@ -104,6 +104,9 @@ class TargetRecords(RecordColumns):
         """For those who need phase.
 
         Raises:
-            UnphasedError: A heterozygote is not phased; says how many there are, and names the first.
+            UnphasedError: A heterozygote is not phased, or not in the phase set of its sample's first; says how many
+                there are, and names the first.
         """
-        refuse_where([(self.source, self.label, self.samples, ~self.is_phased)])
+        first, last = self.alleles[:, self.ploidy.starts[:-1]], self.alleles[:, self.ploidy.starts[1:] - 1]
+        het = self.is_phased & (first >= 0) & (last >= 0) & (first != last)
+        refuse_where([(self.source, self.label, self.samples, ~self.is_phased | self.of_another_set(het))])

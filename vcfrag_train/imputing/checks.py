@@ -420,7 +420,7 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
         others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(
             f"has no call at any typed site of {panel.contig}{others}: leave it out, with --samples or"
-            " `bcftools view -s ^NAME`",
+            " `bcftools view -s ^NAME`; who has other contigs only takes a run of its own",
             path=target.records.source,
             sample=target.records.samples[int(empty[0])],
         )

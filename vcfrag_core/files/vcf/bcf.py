@@ -17,6 +17,7 @@ from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
 
 MAGIC = b"BCF\2\2"
 _INT8, _INT32, _FLOAT, _CHAR = 1, 3, 5, 7
+_NO_VALUES = b"\x00"
 _MISSING_FLOAT, _END_FLOAT, _END_INT8 = 0x7F800001, 0x7F800002, 0x81
 # Bytes of a sample.
 _WIDTHS: Final = {"GT": 2, "DS": 4, "HDS": 8, "GP": 12, "LOO": 4}
@@ -100,7 +101,7 @@ class BcfFormatter:
         shared = _SITE.pack(contig, position - 1, len(site.ref), _MISSING_FLOAT, *counts)
         shared += _string(site.site_id if site.site_id != "." else "")
         shared += b"".join(_string(allele) for allele in (site.ref, *site.alts))
-        shared += _integer(0) + site.info
+        shared += (_integer(0) if site.passed else _NO_VALUES) + site.info
         return _LENGTHS.pack(len(shared), n_bytes) + shared
 
     def _info(self, numbers: Mapping[str, str], *, typed: bool) -> tuple[bytes, int]:
@@ -141,13 +142,14 @@ class BcfFormatter:
 
 
 class SiteColumns(NamedTuple):
-    """What a record says before its samples."""
+    """What a record says before its samples; not `passed`, nothing of filters."""
 
     site_id: str
     ref: str
     alts: tuple[str, ...]
     info: bytes
     n_info: int
+    passed: bool = True
 
 
 def _phased(alleles: IntArray, lone: BoolArray) -> U8Array:

@@ -15,6 +15,8 @@ from vcfrag_core.errors import InputError
 from vcfrag_core.files.vcf.reader import Record
 from vcfrag_core.types import I32Array
 
+# Below it lie BCF's codes for what is missing and for the end of a vector (BCF specification, section 6.3.3).
+_FEWEST = -2_147_483_640
 _DECLARED = re.compile(r"^##FORMAT=<(.*)>", re.MULTILINE)
 
 
@@ -57,7 +59,7 @@ class PhaseSets:
             return self._none
         if self._kind == "Integer":
             values = record.format("PS", int)
-            found = None if values is None else np.maximum(np.asarray(values, dtype=np.int32)[:, 0], 0)
+            found = None if values is None else _numbers(np.asarray(values, dtype=np.int32)[:, 0])
         elif self._kind in (None, "String", "Character"):
             names = record.format("PS", str)
             found = None if names is None else self._numbered(names)
@@ -74,6 +76,11 @@ class PhaseSets:
     def _numbered(self, names: Iterable[str]) -> I32Array:
         numbers = self._numbers
         return np.array([numbers.setdefault(str(name), len(numbers)) for name in names], dtype=np.int32)
+
+
+def _numbers(values: I32Array) -> I32Array:
+    """Sets by number, 0 where there is none; a negative one, which VCF does not allow, is a name as good as others."""
+    return np.where(values < _FEWEST, 0, np.where(values < 0, values & np.iinfo(np.int32).max, values)).astype(np.int32)
 
 
 def _declared(header: str, field: str) -> dict[str, str]:

@@ -67,7 +67,7 @@ class PhasedLines:
         made: list[tuple[int, int, bytes]] = []
         for i, position in enumerate(records.positions.tolist()):
             ref, alt = records.refs[i], ",".join(records.alts[i]) or "."
-            head = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{alt}\t.\tPASS\t.\tGT:PP\t"
+            head = f"{records.contig}\t{position}\t{records.site_ids[i]}\t{ref}\t{alt}\t.\t.\t.\tGT:PP\t"
             made.append((position, len(ref), f"{head}{chr(9).join(_cells(records, i))}\n".encode()))
         return made
 
@@ -89,7 +89,7 @@ class PhasedBcf(BcfFormatter):
         return made
 
     def _phased_record(self, records: PhasedRecords, i: int, position: int, individual: bytes) -> bytes:
-        site = SiteColumns(records.site_ids[i], records.refs[i], records.alts[i], b"", 0)
+        site = SiteColumns(records.site_ids[i], records.refs[i], records.alts[i], b"", 0, passed=False)
         return self._record(self._contigs[records.contig], position, site, individual, 2, records.n_samples)
 
 

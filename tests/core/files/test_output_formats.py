@@ -252,7 +252,8 @@ def test_check_sample_names__white_space_and_nobodys_name(name: str) -> None:
         check_sample_names(f"o{suffix}", ("a", "x,y"))
         with pytest.raises(ConfigError, match="can(not)? name (the|a) sample"):
             check_sample_names(f"o{suffix}", ("a", name))
-    check_sample_names("o.vcf.gz", ("a", name))
+    if name.isprintable():
+        check_sample_names("o.vcf.gz", ("a", name))
 
 
 def test_pgen__without_a_record(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vcfrag_core.search.distinct import N_LEAF_PATTERNS, join_patterns, patterns_of_bytes
+from vcfrag_core.search.distinct import N_LEAF_PATTERNS, join_few_patterns, join_patterns, patterns_of_bytes
 from vcfrag_core.search.strips import Strip, costs
 from vcfrag_core.types import I32Array
 
@@ -119,13 +119,13 @@ class Blocks:
         """The patterns over at least two blocks, none of which was given up, from those of the two `halves`."""
         key = blocks.start, blocks.stop
         if key not in self._pairs:
-            left, right = (self.rows_over(part) for part in halves(blocks))
-            self._pairs[key] = self._join(left, right)
+            (left, n_left), (right, n_right) = (self._rows_over(part) for part in halves(blocks))
+            self._pairs[key] = self._join(left, n_left, right, n_right)
         return self._pairs[key]
 
     def rows_over(self, blocks: range) -> I32Array:
         """(R,) pattern of each row over at least one block, none of which was given up."""
-        return self.node(blocks).of if len(blocks) == 1 else self.pairs(blocks).of
+        return self._rows_over(blocks)[0]
 
     def forget_before(self, block: int) -> None:
         """Lets go of the rows' patterns over all ranges that begin before this block."""
@@ -156,6 +156,14 @@ class Blocks:
             np.concatenate(self._rights),
         )
 
+    def _rows_over(self, blocks: range) -> tuple[I32Array, int]:
+        """(R,) pattern of each row, and the number of patterns."""
+        if len(blocks) == 1:
+            node = self.node(blocks)
+            return node.of, node.count
+        pairs = self.pairs(blocks)
+        return pairs.of, len(pairs.lefts)
+
     def _of_bytes(self, some: Sequence[tuple[int, int]]) -> Node | None:
         if len(some) <= 2:
             made = self._leaf(some)
@@ -165,7 +173,7 @@ class Blocks:
             right = self._of_bytes(some[middle:]) if left is not None else None
             if left is None or right is None:
                 return None
-            made = _sum(left, right, self._join(left.of, right.of))
+            made = _sum(left, right, self._join(left.of, left.count, right.of, right.count))
             left.of = right.of = made.of
         return made if made.count <= self._most else None
 
@@ -179,9 +187,12 @@ class Blocks:
         counted = self._weights[[low, high]] * np.unpackbits(masks, axis=1, bitorder="little")
         return Node(of, patterns[:n].copy(), np.zeros(n, dtype=np.int32), None, (low, high, costs(counted, 8)))
 
-    def _join(self, left_of: I32Array, right_of: I32Array) -> Pairs:
+    def _join(self, left_of: I32Array, n_left: int, right_of: I32Array, n_right: int) -> Pairs:
         of, (lefts, rights) = np.empty_like(left_of), self._scratch
-        n = join_patterns(left_of, right_of, *self._slots, of, lefts, rights)
+        if n_left * n_right <= len(self._table):
+            n = join_few_patterns(left_of, right_of, n_right, self._table, of, lefts, rights)
+        else:
+            n = join_patterns(left_of, right_of, *self._slots, of, lefts, rights)
         return Pairs(of, lefts[:n].copy(), rights[:n].copy())
 
     def _bytes_of(self, block: int) -> list[tuple[int, int]]:

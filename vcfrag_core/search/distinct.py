@@ -76,6 +76,32 @@ def join_patterns(
 
 
 @kernel
+def join_few_patterns(
+    left_of: I32Array, right_of: I32Array, n_right: int, table: I32Array, pattern_of: I32Array, lefts: I32Array,
+    rights: I32Array,
+) -> int:  # fmt: skip
+    """`join_patterns` where a table has room for every pair of patterns.
+
+    Args:
+        n_right: Patterns of the right range.
+        table: (n,) of -1, which it is left as; n is at least the product of the numbers of patterns.
+    """
+    n = 0
+    for r in range(len(left_of)):
+        pair = left_of[r] * n_right + right_of[r]
+        found = table[pair]
+        if found < 0:
+            found = n
+            table[pair] = n
+            lefts[n], rights[n] = left_of[r], right_of[r]
+            n += 1
+        pattern_of[r] = found
+    for p in range(n):
+        table[lefts[p] * n_right + rights[p]] = -1
+    return n
+
+
+@kernel
 def sort_by(group: I32Array, starts: I32Array, order: I32Array) -> None:
     """Counting sort, stable: entries of group g become order[starts[g] : starts[g + 1]]."""
     starts[:] = 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vcfrag_core.hashing import splitmix64
 from vcfrag_core.search.blocks import Blocks, halves
-from vcfrag_core.search.distinct import HEAD, bring_heads_forward
+from vcfrag_core.search.distinct import HEAD, bring_heads_forward, join_few_patterns, join_patterns
 from vcfrag_core.search.pattern_scan import fill_distances
 from vcfrag_core.search.strips import Strip
 from vcfrag_core.types import I32Array, U8Array
@@ -88,3 +89,21 @@ def test_bring_heads_forward__first_by_hash_and_row(data: st.DataObject) -> None
         expected = before[a:b][np.lexsort((before[a:b], hashes))[:HEAD]]
         assert sorted(rows[a : a + HEAD][: b - a]) == sorted(expected)
         assert sorted(rows[a:b]) == before[a:b].tolist()
+
+
+@pytest.mark.parametrize(("n_left", "n_right"), [(1, 1), (7, 3), (40, 100)])
+def test_join__by_a_table_and_by_hashes_numbers_pairs_as_they_come(n_left: int, n_right: int) -> None:
+    random = np.random.default_rng(n_left)
+    left, right = (random.integers(0, n, 300).astype(np.int32) for n in (n_left, n_right))
+    numbers: dict[tuple[int, int], int] = {}
+    expected = [numbers.setdefault(pair, len(numbers)) for pair in zip(left.tolist(), right.tolist(), strict=True)]
+    table = np.full(n_left * n_right, -1, dtype=np.int32)
+    of, (lefts, rights) = np.empty(300, dtype=np.int32), np.empty((2, 300), dtype=np.int32)
+    hashed = np.empty(1024, dtype=np.uint64), np.empty(1024, dtype=np.int32)
+    n = join_few_patterns(left, right, n_right, table, of, lefts, rights)
+    assert (of.tolist(), n) == (expected, len(numbers))
+    assert list(zip(lefts[:n].tolist(), rights[:n].tolist(), strict=True)) == list(numbers)
+    n = join_patterns(left, right, *hashed, of, lefts, rights)
+    assert (of.tolist(), n) == (expected, len(numbers))
+    assert list(zip(lefts[:n].tolist(), rights[:n].tolist(), strict=True)) == list(numbers)
+    assert (table == -1).all()

@@ -34,6 +34,7 @@ KERNEL_MODULES = (
     "evidence/kernels.py",
     "files/vcf/kernels.py",
     "kernel.py",
+    "kernel_files.py",
     "leaf.py",
     "model/kernels.py",
     "output/kernels.py",

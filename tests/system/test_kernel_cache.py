@@ -270,6 +270,21 @@ def test_kernel__is_loaded_without_what_compiling_needs_and_compiled_into_others
     assert printed == [["[1, 0, 2] compiled", "32"], ["[1, 0, 2] loaded", "32"]]
 
 
+def test_kernel__of_a_version_that_was_not_tried_is_kept_and_loaded_by_numba(tmp_path: Path) -> None:
+    code = (
+        "import sys, numba, numpy as np\n"
+        "numba.version_info = numba.version_info._replace(short=(0, 999))\n"
+        "from vcfrag_core.search.distinct import sort_by\n"
+        "group, starts, order = np.array([1, 0, 1], np.int32), np.empty(3, np.int32), np.empty(3, np.int32)\n"
+        "sort_by(group, starts, order)\n"
+        "hits = sum(sort_by.stats.cache_hits.values())\n"
+        "print(order.tolist(), hits, 'vcfrag_core.kernel_files' in sys.modules)\n"
+    )
+    environment = {**os.environ, kernel_cache.NAME: str(tmp_path)}
+    printed = [subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) for _ in range(2)]
+    assert printed == ["[1, 0, 2] 0 False\n", "[1, 0, 2] 1 False\n"]
+
+
 def test_notice__is_given_once_where_a_kernel_is_compiled_and_never_where_it_is_kept(tmp_path: Path) -> None:
     code = (
         "import numba, numpy as np\n"

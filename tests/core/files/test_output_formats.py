@@ -250,7 +250,7 @@ def test_check_output__refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_check_sample_names__white_space_and_nobodys_name(name: str) -> None:
     for suffix in (".bgen", ".pgen"):
         check_sample_names(f"o{suffix}", ("a", "x,y"))
-        with pytest.raises(ConfigError, match="can(not)? name (the|a) sample"):
+        with pytest.raises(ConfigError, match=r"can(not)? name (the|a) sample"):
             check_sample_names(f"o{suffix}", ("a", name))
     if name.isprintable():
         check_sample_names("o.vcf.gz", ("a", name))

@@ -2,7 +2,8 @@
 
 The panel says what kind of stretch it is. Where all of its samples have two haplotypes, targets have; where all have
 one, targets have one; where some have one, it is X beyond its pseudo-autosomal regions, and men have one. X is told
-by its name, too, where the panel is of men only or of women only.
+by its name, too, where the panel is of men only or of women only, and so is what it is not: beside a few haploid
+samples of an autosome, as complete hydatidiform moles are, targets have what they are written with.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MIN_SHARE_OF_WOMEN: Final = 0.4
 MIN_EXPECTED: Final = 5.0
 # So many whose heterozygosity contradicts the sex given, if they are most, are no mistakes with single samples.
 _MIN_EXCHANGED: Final = 4
+# Of a contig that no name tells, fewer haploid samples than this share are genomes of a homozygous line, not men.
+_FEW: Final = 0.1
 _MAX_RECORDS: Final = 5000
 
 
@@ -121,6 +124,8 @@ def _counts(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -> tuple
     """(S,) haplotypes of each sample, and who is told to be what."""
     s = len(calls.samples)
     if not _is_sex_linked(calls, panel, sexes):
+        if _is_mixed(panel):
+            return np.where(_one_allele(calls), 1, 2), SexReport()
         return np.full(s, 2 if panel.ploidy.is_diploid else 1), SexReport()
     told, told_by, share = _told(calls, panel, sexes)
     is_man = np.array([sex is Sex.MALE for sex in told])
@@ -144,9 +149,12 @@ def _is_sex_linked(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -
             some targets are men.
     """
     known = meaning(panel.contig)
-    is_mixed = bool(panel.ploidy.is_haploid.any()) and not bool(panel.ploidy.is_haploid.all())
-    if is_mixed or known is None or known.chromosome != "X":
-        return is_mixed
+    if known is None:
+        return _is_mixed(panel) and _FEW <= panel.ploidy.is_haploid.mean() <= 1 - _FEW
+    if known.chromosome not in ("X", "Y"):
+        return False
+    if _is_mixed(panel) or known.chromosome != "X":
+        return _is_mixed(panel)
     told = told_build([(panel.contig, panel.contig_length, panel.positions)]) or calls.build
     builds = BUILDS if told is None else (told,)
     by_build = np.stack([is_sex_linked(panel.positions, build) for build in builds])
@@ -158,6 +166,11 @@ def _is_sex_linked(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex]) -
         beyond = np.stack([is_sex_linked(calls.positions, build) for build in builds])
         _refuse_men(calls, panel, sexes, np.asarray(beyond.all(axis=0)))
     return not panel.ploidy.is_diploid
+
+
+def _is_mixed(panel: Panel) -> bool:
+    """Whether some samples have one haplotype and others two."""
+    return bool(panel.ploidy.is_haploid.any()) and not bool(panel.ploidy.is_haploid.all())
 
 
 def _refuse_men(calls: TargetCalls, panel: Panel, sexes: Mapping[str, Sex], beyond: BoolArray) -> None:

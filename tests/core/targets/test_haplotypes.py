@@ -188,6 +188,20 @@ def test_settle_haplotypes__where_everybody_has_two() -> None:
         )[0].refuse_unphased()
 
 
+@pytest.mark.parametrize(("contig", "n_haploid"), [("20", 1), ("chr7", 40), ("MT", 40), ("scaffold_9", 3)])
+def test_settle_haplotypes__nobody_is_a_man_on_an_autosome(contig: str, n_haploid: int) -> None:
+    """As where a few genomes of a panel are haploid: two alleles are two haplotypes, however alike."""
+    men, women = men_and_women()
+    lone = np.stack([men[:, 1], np.full_like(men[:, 1], NONE)], axis=1)
+    alleles = np.stack([np.stack([men[:, 0], men[:, 0]], axis=1), women[:, 0], lone], axis=1)
+    panel = panel_of(Ploidy.of([1] * n_haploid + [2] * 40), contig)
+    records, report = settle_haplotypes(calls_of(alleles, contig=contig), panel)
+    assert records.ploidy.counts.tolist() == [2, 2, 1]
+    assert not report.told_by
+    np.testing.assert_array_equal(records.alleles[:, :4], alleles[:, :2].reshape(V, 4))
+    np.testing.assert_array_equal(records.alleles[:, 4], men[:, 1])
+
+
 def test_settle_haplotypes__one_allele_where_two_are_needed() -> None:
     alleles = np.array([[[0, 1], [1, NONE]]], dtype=np.int8)
     with pytest.raises(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from typer.models import ArgumentInfo
+
 from vcfrag_core.errors import ConfigError, OutputError
 from vcfrag_core.files.names import PLACE, files_of_word
 
@@ -27,7 +29,7 @@ _PLINK: Final = (".bed", ".bim", ".fam", ".pgen", ".pvar", ".psam")
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """The command, run only where its outputs are apart from its inputs and from each other, and can be written."""
-    kinds = _kinds(command)
+    kinds, arguments = _kinds(command), _arguments(command)
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
@@ -38,7 +40,11 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         first = {"--out": named["--out"]} if "--out" in named else {}
         check_outputs(
             {**first, **_implied(given), **named},
-            {_option(name): [*_belonging(_read(name, options[name]))] for name in options if name not in outputs},
+            {
+                name.upper() if name in arguments else _option(name): [*_belonging(_read(name, options[name]))]
+                for name in options
+                if name not in outputs
+            },
         )
         command(**options)
 
@@ -96,6 +102,16 @@ def _kinds(command: Callable[..., None]) -> dict[str, str | None]:
     return {
         name: next((mark for mark in typing.get_args(hints.get(name))[1:] if mark in (OUTPUT, OUTPUT_FOLDER)), None)
         for name in inspect.signature(command).parameters
+    }
+
+
+def _arguments(command: Callable[..., None]) -> set[str]:
+    """What is given by its place and not by an option."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    return {
+        name
+        for name, hint in hints.items()
+        if any(isinstance(mark, ArgumentInfo) for mark in getattr(hint, "__metadata__", ()))
     }
 
 

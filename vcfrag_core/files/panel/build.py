@@ -16,6 +16,9 @@ from vcfrag_core.files.vcf.reader import Region, open_vcf
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.panel import Panel
 
+# Names of files that a prepared panel would be taken for.
+_OTHERS = (".vcf", ".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen", ".bed", ".bref3", ".msav")
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PanelFilter:
@@ -75,7 +78,7 @@ def build_prepared(
         progress: Called now and then with a contig and the number of its sites read so far.
 
     Raises:
-        ConfigError: No file, or the output is one of them.
+        ConfigError: No file, or the output is one of them, or has the name of another kind of file.
         InputError: A contig that comes twice; see `read_panels`.
         UnknownSampleError: A sample to keep is in no file.
     """
@@ -83,6 +86,8 @@ def build_prepared(
         raise ConfigError("no file to make a panel of")
     if any(out.exists() and file.exists() and out.samefile(file) for file in files):
         raise ConfigError(f"--out {out} is an input")
+    if out.name.lower().endswith(_OTHERS):
+        raise ConfigError(f"--out {out}: a prepared panel is no file of this kind; name it panel.vcfrag, say")
     made_from = {f"file_{number}": str(file.absolute()) for number, file in enumerate(files, start=1)}
     seen: set[str] = set()
 
@@ -116,7 +121,10 @@ def _panels(
         for contig in contigs:
             same = contig_alias(contig, file_of)
             if same is not None:
-                raise InputError(f"contig {contig} is also in {file_of[same]}", path=path)
+                raise InputError(
+                    f"contig {contig} is also in {file_of[same]}; join its parts first with `bcftools concat`",
+                    path=path,
+                )
             file_of[contig] = path
             if is_prepared(path):
                 yield from read_prepared(path, Region(contig), threads=threads)

@@ -108,6 +108,8 @@ def test_build_prepared__refuses(files: list[Path], tmp_path: Path, make_panel: 
         build_prepared(out, [], PanelFilter())
     with pytest.raises(ConfigError, match="is an input"):
         build_prepared(files[0], files, PanelFilter())
+    with pytest.raises(ConfigError, match=r"all\.vcf\.gz: a prepared panel is no file of this kind"):
+        build_prepared(tmp_path / "all.vcf.gz", files, PanelFilter())
     with pytest.raises(EmptyInputError, match="contig 20 has none of the samples"):
         build_prepared(out, files, PanelFilter(samples=("A",)))
     with pytest.raises(UnknownSampleError, match="1 of the samples are in no file, such as 'nobody'"):

@@ -21,6 +21,11 @@ SITES_PER_CALL = 256
 _MIN_PRIOR = np.float32(1e-7)
 # Beyond it the probability is 0 or 1, and e to it no longer a float32.
 _MAX_DELTA = np.float32(60)
+# In a panel smaller than any of training an allele of so few haplotypes has a frequency that many shared in training:
+# half of its correction is taken where typed sites are dense, and all of it where they are half as dense or less, as it
+# does no harm there (docs/decisions/model-by-the-targets.md).
+_FEW_COPIES = 2
+_SHARE_OF_FEW = 0.5
 # Alleles as rare as this are young, and shared over shorter stretches than those that the rates are estimated from.
 _RARE = np.float32(1e-3)
 
@@ -93,6 +98,7 @@ class Corrector:
             left_to_copying = () if scores is None else scores.left_to_copying()
         self.left_to_copying = tuple(left_to_copying)
         self._disputed: tuple[Bin, ...] = ()
+        self._maf_of_few = np.float32(0)
         self.differs = tuple(differs)
         self.reference_samples = reference_samples
         self.learned_copying = network.learned_copying
@@ -130,10 +136,17 @@ class Corrector:
         return other
 
     def for_reference(self, n_samples: int) -> Self:
-        """The same for a reference of so many samples: of training on several sizes, the bins left to copying."""
-        if self._scores is None or not self._scores.sizes:
-            return self
+        """The same for a reference of so many samples.
+
+        Of training on several sizes, that is the bins left to copying; of a reference smaller than any of training,
+        what alleles of few copies are.
+        """
         other = copy.copy(self)
+        is_smaller = self.reference_samples is not None and n_samples < self.reference_samples[0]
+        if is_smaller:
+            other._maf_of_few = np.float32((_FEW_COPIES + 0.5) / (2 * n_samples))
+        if self._scores is None or not self._scores.sizes:
+            return other if is_smaller else self
         other.left_to_copying = self._scores.left_to_copying(n_samples)
         other._disputed = self._scores.disputed(n_samples)
         return other
@@ -147,25 +160,33 @@ class Corrector:
         other._disputed = ()
         return other
 
-    def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:
+    def correct(self, evidence: Evidence, *, dense_share: float = 0.0) -> F32Array:
         """(Q, L) dosages: those of copying, corrected at the uncertain sites; call it within the network's context.
 
         Args:
             evidence: Of copying.
-            strict_share: How much the strict way to copy counts at the rarest sites, where the model leaves those to
-                copying (docs/decisions/context-and-neighbours.md).
+            dense_share: How dense typed sites are, from 0 to 1. By so much the strict way to copy counts at the rarest
+                sites, where the model leaves those to copying (docs/decisions/context-and-neighbours.md); beyond a
+                half alleles of few copies are believed less.
         """
         corrected = evidence.dosage.copy()
         left = self._left_to_copying(evidence)
-        _mix_in_strict(corrected, evidence.at(left), strict_share)
+        _mix_in_strict(corrected, evidence.at(left), dense_share)
         evidence = evidence.at(~left) if left.any() else evidence
+        few, denser = _maf(evidence) < self._maf_of_few, max(0.0, 2 * dense_share - 1)
+        share_of_few = 1 - (1 - _SHARE_OF_FEW) * denser
         borders = np.searchsorted(evidence.query, np.arange(len(corrected) + 1))
         for start, stop in zip(borders[:-1], borders[1:], strict=True):
             for first in range(int(start), int(stop), SITES_PER_CALL):
                 part = slice(first, min(first + SITES_PER_CALL, int(stop)))
                 where = evidence.query[part], evidence.site[part]
-                found = self._probabilities(evidence.candidates[part], evidence.sites[part])
-                corrected[where] = found if self.share == 1 else between(corrected[where], found, self.share)
+                copied, found = corrected[where], self._probabilities(evidence.candidates[part], evidence.sites[part])
+                if self.share != 1:
+                    found = between(copied, found, self.share)
+                some = few[part]
+                if share_of_few != 1 and some.any():
+                    found[some] = between(copied[some], found[some], share_of_few)
+                corrected[where] = found
         return corrected
 
     def _left_to_copying(self, evidence: Evidence) -> BoolArray:

@@ -139,7 +139,7 @@ class WindowDosages:
                 n_described=n_described,
                 called_too=are_draws,  # What a draw calls may be no call of the sample's.
             )
-            found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, strict_share=share))
+            found = Corrected(copied=evidence.dosage, corrected=corrector.correct(evidence, dense_share=share))
             return take(part, found if n_described is None else found.with_rest_alike(n_described))
 
         with corrector.network.undisturbed():

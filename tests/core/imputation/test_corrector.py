@@ -13,7 +13,7 @@ import torch
 
 from vcfrag_core.evidence.evidence import CANDIDATE_FEATURES, SITE_FEATURES, Evidence
 from vcfrag_core.evidence.inputs import inputs_by_site
-from vcfrag_core.imputation.corrector import SITES_PER_CALL, Corrector
+from vcfrag_core.imputation.corrector import SITES_PER_CALL, Corrector, between
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.load import default_model, load_model
 from vcfrag_core.model.config import ModelConfig
@@ -124,8 +124,8 @@ def test_correct__the_rarest_sites_left_to_copying_lean_to_its_strict_way(share:
     network = corrector(model_of()).network
     tool = Corrector(network, "test", left_to_copying=((0.0, 0.001), (0.01, 0.05)))
     with network.undisturbed():
-        corrected = tool.correct(evidence, strict_share=share)[evidence.query, evidence.site]
-        everywhere = Corrector(network, "test").correct(evidence, strict_share=share)[evidence.query, evidence.site]
+        corrected = tool.correct(evidence, dense_share=share)[evidence.query, evidence.site]
+        everywhere = Corrector(network, "test").correct(evidence, dense_share=share)[evidence.query, evidence.site]
     copied, strict = evidence.sites[:, 0], evidence.sites[:, SITE_FEATURES.index("strict_dosage")]
     rare, left = np.minimum(frequency, 1 - frequency) < 0.001, np.isclose(frequency, 0.02)
     np.testing.assert_allclose(corrected[rare], (1 - share) * copied[rare] + share * strict[rare], rtol=1e-5)
@@ -135,14 +135,34 @@ def test_correct__the_rarest_sites_left_to_copying_lean_to_its_strict_way(share:
     assert np.abs(everywhere[rare] - corrected[rare]).mean() > 0.01
 
 
+@pytest.mark.parametrize(
+    ("n_samples", "dense", "share"), [(60, 1.0, 0.5), (60, 0.75, 0.75), (60, 0.5, 1.0), (300, 1.0, 1.0)]
+)
+def test_correct__few_copies_in_a_panel_smaller_than_any_of_training_count_by_half(
+    n_samples: int, dense: float, share: float
+) -> None:
+    evidence = random_evidence((200, 90))
+    copies = np.random.default_rng(3).choice(np.array([1, 2, 3, 40, 118, 119]), len(evidence.query))
+    evidence.sites[:, 1] = copies / 120
+    network = corrector(model_of()).network
+    tool = Corrector(network, "test", reference_samples=(300, 2_000))
+    with network.undisturbed():
+        whole = tool.correct(evidence, dense_share=dense)[evidence.query, evidence.site]
+        some = tool.for_reference(n_samples).correct(evidence, dense_share=dense)[evidence.query, evidence.site]
+    few = np.minimum(copies, 120 - copies) <= 2
+    np.testing.assert_array_equal(some[~few], whole[~few])
+    np.testing.assert_allclose(some[few], between(evidence.sites[few, 0], whole[few], share), rtol=1e-4)
+    assert np.abs(some - whole)[few].mean() > (0.01 if share < 1 else -1)
+
+
 class Recording(Corrector):
     """Remembers how much the strict way was to count."""
 
     share = -1.0
 
-    def correct(self, evidence: Evidence, *, strict_share: float = 0.0) -> F32Array:
-        self.share = strict_share
-        return super().correct(evidence, strict_share=strict_share)
+    def correct(self, evidence: Evidence, *, dense_share: float = 0.0) -> F32Array:
+        self.share = dense_share
+        return super().correct(evidence, dense_share=dense_share)
 
 
 def test_torch_threads__overlapping_users_leave_the_number_as_it_was() -> None:

@@ -72,6 +72,8 @@ class CopyingProblem:
         candidates: Q arrays of panel rows, one or more each.
         longer_scales: Candidates of longer scales alone, `longer_scale_candidates`: Q arrays for each of them; none
             unless given.
+        alike: (Q, M) the query whose dosages stand for each one's between an observed site and the next: itself, or an
+            earlier one that stands for itself there; None where each stands for itself.
     """
 
     __repr__ = repr_by_shape
@@ -83,6 +85,7 @@ class CopyingProblem:
         queries: I8Array,
         candidates: Sequence[I32Array],
         longer_scales: Sequence[Sequence[I32Array]] = (),
+        alike: I64Array | None = None,
     ) -> None:
         self.sites = sites
         self._bits = columns.bits
@@ -90,6 +93,7 @@ class CopyingProblem:
         self.queries = queries
         self.candidates = candidates
         self.longer_scales = longer_scales
+        self.alike = alike
 
     @property
     def rows(self) -> U8Array:
@@ -102,10 +106,11 @@ class CopyingProblem:
         return self._bits.alleles
 
     def part(self, start: int, stop: int) -> CopyingProblem:
-        """The same for queries [start, stop) alone; nothing is copied."""
+        """The same for queries [start, stop) alone, for whom none before them stands; nothing is copied."""
         part = copy.copy(self)
         part.queries, part.candidates = self.queries[start:stop], self.candidates[start:stop]
         part.longer_scales = [candidates[start:stop] for candidates in self.longer_scales]
+        part.alike = None if self.alike is None else self.alike[start:stop] - start
         return part
 
     def dosage(
@@ -143,13 +148,34 @@ class CopyingProblem:
             weights, switch, called_too, pool: As for `dosage`.
             wanted: (L,) sites whose dosages are asked for, all of them unless given; others mean nothing.
         """
-        firsts = self._firsts()
-        distinct = sorted(set(firsts))
+        out = np.empty((len(self.queries), len(weights), len(self.sites.sites)), dtype=weights.dtype)
+        some = np.arange(len(out))
+        self.fill_dosages(out, some, weights, switch, called_too=called_too, wanted=wanted, pool=pool)
+        return out
+
+    def fill_dosages(
+        self,
+        out: FloatArray,
+        some: I64Array,
+        weights: FloatArray,
+        switch: FloatArray,
+        *,
+        called_too: bool = True,
+        wanted: BoolArray | None = None,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Fills (Q, W, L) dosages of (n,) ascending queries; those of others that stand for them are there.
+
+        Other arguments are as for `dosages`.
+        """
+        firsts = self._firsts(some.tolist())
+        distinct = sorted(set(firsts.values()))
         mismatch = np.exp(-weights)
-        out = np.empty((len(self.queries), len(weights), len(self.sites.sites)), dtype=mismatch.dtype)
         fraction = self.sites.fraction.astype(mismatch.dtype)
 
         def one(q: int) -> None:
+            if self.alike is not None and not (self.alike[q] == q).any():
+                return
             kernels.copy_dosage(
                 self.observed,
                 self.words,
@@ -166,17 +192,20 @@ class CopyingProblem:
                 self.put_calls(q, out[q])
 
         each_query(lambda n: one(distinct[n]), len(distinct), pool)
-        for q, first in enumerate(firsts):
+        for q, first in firsts.items():
             if first != q:
                 out[q] = out[first]
-        return out
+            else:
+                self.put_alike(q, out)
 
     def asked(self, q: int, *, called_too: bool, wanted: BoolArray | None = None) -> U64Array:
         """(ceil(L / 64),) bits of the sites at which query q is imputed: all, or those at which it has no call.
 
-        Of these the (L,) `wanted` alone, where they are given.
+        Of these those alone at which it stands for itself, and the (L,) `wanted` alone, where they are given.
         """
         asked = np.ones(len(self.sites.sites), dtype=np.bool_) if wanted is None else wanted.copy()
+        for other, begin, end in self._stretches(q):
+            asked[begin:end] &= other == q
         if not called_too:
             places, numbers = self._among_sites
             asked[places] &= self.queries[q, numbers] < 0
@@ -188,17 +217,38 @@ class CopyingProblem:
         alleles = self.queries[q, numbers]
         dosage[..., places[alleles >= 0]] = alleles[alleles >= 0]
 
+    def put_alike(self, q: int, dosage: FloatArray) -> None:
+        """Puts into query q's of (Q, ..., L) dosages those of the queries that stand for it."""
+        for other, begin, end in self._stretches(q):
+            if other != q:
+                dosage[q, ..., begin:end] = dosage[other, ..., begin:end]
+
+    def _stretches(self, q: int) -> list[tuple[int, int, int]]:
+        """Who stands for query q from which of the L sites to before which."""
+        if self.alike is None:
+            return [(q, 0, len(self.sites.sites))]
+        gaps = np.flatnonzero(np.diff(self.alike[q], prepend=-1))
+        begins = self._first_sites[gaps]
+        ends = np.append(begins[1:], len(self.sites.sites))
+        return list(zip(self.alike[q, gaps].tolist(), begins.tolist(), ends.tolist(), strict=True))
+
+    @functools.cached_property
+    def _first_sites(self) -> I64Array:
+        """(M,) the first of the L sites behind each observed one; the first of them all lies behind the first."""
+        return np.searchsorted(self.sites.left, np.arange(len(self.sites.observed)))
+
     @functools.cached_property
     def _among_sites(self) -> tuple[I64Array, I64Array]:
         """Which of the L sites are observed, and their numbers among the M."""
         numbers = np.flatnonzero(np.isin(self.sites.observed, self.sites.sites))
         return np.searchsorted(self.sites.sites, self.sites.observed[numbers]), numbers
 
-    def _firsts(self) -> list[int]:
-        """Of each query the first that has the same calls and candidates."""
+    def _firsts(self, some: Sequence[int]) -> dict[int, int]:
+        """Of some queries the first that has the same calls and candidates; each itself where others stand for it."""
         known: dict[tuple[bytes, bytes], int] = {}
-        pairs = zip(self.queries, self.candidates, strict=True)
-        return [known.setdefault((calls.tobytes(), rows.tobytes()), q) for q, (calls, rows) in enumerate(pairs)]
+        if self.alike is not None:
+            return {q: q for q in some}
+        return {q: known.setdefault((self.queries[q].tobytes(), self.candidates[q].tobytes()), q) for q in some}
 
     def gradients(
         self, weights: FloatArray, switch: FloatArray, gradient: FloatArray, pool: ThreadPoolExecutor | None = None

@@ -181,7 +181,8 @@ def gather_evidence(
     """Copies every query and describes the wanted sites that copying leaves uncertain.
 
     Args:
-        problem: The copying problem, with its `longer_scales`.
+        problem: The copying problem, with its `longer_scales`. Queries that stand for others are among the first
+            `n_described`: where they do, the others are not described.
         ploidy: Which of its queries are one sample.
         weights: (M,) float32 cost of a mismatch.
         switch: (M,) float32 switch probabilities.
@@ -225,7 +226,7 @@ def gather_evidence(
     described = n_queries if n_described is None else n_described
 
     def one(q: int) -> None:
-        made[q] = reading.of_query(q, dosage[q], dosage[:described] if q >= described else None)
+        made[q] = reading.of_query(q, dosage, dosage[:described] if q >= described else None)
 
     each_query(one, n_queries, pool if n_described is None else None)
     parts = [made[q] for q in range(n_queries)]
@@ -294,8 +295,12 @@ class _Reading:
         self.all_mismatch = np.stack([self.mismatch, *(way.mismatch for way in alike)])
         self.all_switch = np.stack([switch, *(way.switch for way in alike)])
 
-    def of_query(self, q: int, dosage: F32Array, others: F32Array | None) -> _Part:
-        """What copying says of query q, whose (L,) dosages it fills, where none of (O, L) others is nearly alike."""
+    def of_query(self, q: int, dosages: F32Array, others: F32Array | None) -> _Part:
+        """What copying says of query q, whose of (Q, L) dosages it fills, where none of (O, L) others is nearly alike.
+
+        Those of queries that stand for it are there.
+        """
+        dosage = dosages[q]
         problem, sites, t = self.problem, self.problem.sites, self.n_candidates
         m, called = len(sites.observed), problem.queries[q]
         best = np.full((m, t), -1, dtype=np.int32)
@@ -315,6 +320,7 @@ class _Reading:
         )  # fmt: skip
         if not self.called_too:
             problem.put_calls(q, dosage)
+        problem.put_alike(q, dosages)
         chosen = self._uncertain(dosage, effective)
         if others is not None:
             chosen = chosen[~nearest_of(dosage[chosen], others[:, chosen])[1]]

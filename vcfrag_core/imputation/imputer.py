@@ -18,6 +18,7 @@ from vcfrag_core.imputation.integrate import (
     QUERIES_AT_ONCE,
     Corrected,
     Integrated,
+    alike_draws,
     batches,
     corrected_draws,
     integrate,
@@ -283,7 +284,9 @@ class Imputer:
                 for samples in batches(phased, QUERIES_AT_ONCE, together):
                     queries = masked.of(*queries_of(phased, samples)).over(window)
                     stop = at + len(queries.alleles)
-                    yield samples, queries, copying_problem(queries, context, found.part(at, stop))
+                    sites = queries.observed_sites
+                    alike = alike_draws(queries.alleles[:, sites], self.cm[sites], phased, samples)
+                    yield samples, queries, copying_problem(queries, context, found.part(at, stop), alike=alike)
                     at = stop
 
     def leave_one_out(

@@ -11,6 +11,7 @@ import numpy as np
 
 from vcfrag_core.copying.parameters import CopyingParameters
 from vcfrag_core.errors import RangeError
+from vcfrag_core.hashing import splitmix64
 from vcfrag_core.imputation.masked import Masked
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.panel.windows import Window
@@ -25,6 +26,9 @@ QUERIES_AT_ONCE = 64
 SEARCHED_AT_ONCE, SEARCHED_BYTES = 2048, 32 << 20
 # What the model changes differs less between draws than what it changes: a few tell its mean.
 DRAWS_CORRECTED = 2
+# Draws that have the same alleles so far on either side of a place, and at so many typed sites, have one dosage there
+# (docs/decisions/phasing.md, *Draws that are alike*).
+ALIKE_CM, ALIKE_SITES = 0.7, 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,42 @@ def queries_of(phased: Phased, samples: I64Array) -> tuple[I8Array, tuple[str | 
     of_samples = [targets.names[int(targets.ploidy.starts[s])] for s in samples]
     names = ploidy.of_haplotypes(name for name, draws in zip(of_samples, drawn, strict=True) for _ in range(len(draws)))
     return alleles, names, ploidy
+
+
+def alike_draws(alleles: I8Array, cm: F64Array, phased: Phased, samples: I64Array) -> I64Array:
+    """(Q, M) the haplotype whose dosages stand for each one's between a typed site and the next.
+
+    It is the sample's first that has the same alleles over ALIKE_CM on either side, and at ALIKE_SITES typed sites.
+    Those of the first draw stand for themselves, and none but these for another that the model corrects.
+
+    Args:
+        alleles: (Q, M) of all their draws, as `queries_of` orders them.
+        cm: (M,) genetic positions.
+        phased: Their phases.
+        samples: The samples.
+    """
+    n, m = alleles.shape
+    alike = np.repeat(np.arange(n)[:, None], m, axis=1)
+    right = np.arange(1, m + 1)
+    before = np.minimum(np.searchsorted(cm, cm - ALIKE_CM), np.maximum(0, right - ALIKE_SITES))
+    reach = np.searchsorted(cm, cm[np.minimum(right, m - 1)] + ALIKE_CM, side="right")
+    behind = np.maximum(reach, np.minimum(m, right + ALIKE_SITES))
+    # Sums of numbers that stand for alleles: the same for the same alleles, and else by one chance in 2**64.
+    numbers = splitmix64(np.arange(3 * m, dtype=np.uint64)).reshape(3, m)
+    at = 0
+    for s in samples.tolist():
+        ploidy = int(phased.targets.ploidy.counts[s])
+        own = slice(at, at + ploidy * phased.n_draws(s))
+        at = own.stop
+        if phased.n_draws(s) > 1:
+            values = np.take_along_axis(numbers, alleles[own] + 1, axis=0)
+            sums = np.concatenate([np.zeros((len(values), 1), dtype=np.uint64), values.cumsum(axis=1)], axis=1)
+            around = sums[:, behind] - sums[:, before]
+            for q in range(ploidy, len(around)):
+                others = slice(ploidy) if q < ploidy * DRAWS_CORRECTED else slice(q)
+                same = around[others] == around[q]
+                alike[own.start + q] = own.start + np.where(same.any(axis=0), same.argmax(axis=0), q)
+    return alike
 
 
 def corrected_draws(phased: Phased, samples: I64Array) -> list[range]:

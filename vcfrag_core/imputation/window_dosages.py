@@ -16,7 +16,7 @@ from vcfrag_core.imputation.integrate import Corrected
 from vcfrag_core.panel.panel import frequency_at
 from vcfrag_core.types import F32Array, FloatArray
 from vcfrag_core.window.context import PanelContext
-from vcfrag_core.window.window import MaskedWindow, copy
+from vcfrag_core.window.window import MaskedWindow, copy, copy_some
 
 if TYPE_CHECKING:
     from vcfrag_core.evidence.group_excluded import GroupExcludedReference
@@ -90,13 +90,11 @@ class WindowDosages:
         if self.corrector is None:
             return self.by_copying(queries, problem, pool)
         out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
-        starts, at = queries.ploidy.starts, 0
-        for part, known in zip(parts, corrected, strict=False):
-            start, stop = int(starts[part.start]), int(starts[part.stop])
-            out[at:start] = copy(queries, problem.part(at, start), factor=self.switch_factor, pool=pool)
-            out[start:stop] = known.copied
-            at = stop
-        out[at:] = copy(queries, problem.part(at, len(out)), factor=self.switch_factor, pool=pool)
+        starts, is_known = queries.ploidy.starts, np.zeros(len(out), dtype=np.bool_)
+        for part, known in zip(parts, corrected, strict=True):
+            here = slice(int(starts[part.start]), int(starts[part.stop]))
+            out[here], is_known[here] = known.copied, True
+        copy_some(queries, problem, np.flatnonzero(~is_known), out, factor=self.switch_factor, pool=pool)
         return out
 
     def corrected(

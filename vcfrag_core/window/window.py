@@ -17,7 +17,7 @@ from vcfrag_core.panel.windows import Window
 from vcfrag_core.retrieval.candidates import longer_scale_candidates, union_of_neighbours
 from vcfrag_core.retrieval.queries import External, QueryBlock
 from vcfrag_core.shapes import repr_by_shape
-from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, IntArray
+from vcfrag_core.types import BoolArray, F32Array, I8Array, I32Array, I64Array, IntArray
 from vcfrag_core.window.context import PanelContext
 from vcfrag_core.window.retriever import OpenedIndex
 
@@ -107,7 +107,12 @@ def retrieve_for(block: QueryBlock, index: OpenedIndex, k: int, *, longer_scales
 
 
 def copying_problem(
-    queries: MaskedWindow, context: PanelContext, candidates: Candidates, *, wanted: IntArray | None = None
+    queries: MaskedWindow,
+    context: PanelContext,
+    candidates: Candidates,
+    *,
+    wanted: IntArray | None = None,
+    alike: I64Array | None = None,
 ) -> CopyingProblem:
     """Copying from the candidates to the window's sites, or to those wanted.
 
@@ -116,6 +121,7 @@ def copying_problem(
         context: Their panel.
         candidates: From whom they copy.
         wanted: (L,) ascending panel indices within the window; all of its sites unless given.
+        alike: (Q, M) which query stands for each one; see `CopyingProblem`.
 
     Raises:
         RangeError: The context holds no observed site.
@@ -133,6 +139,7 @@ def copying_problem(
         np.ascontiguousarray(queries.alleles[:, sites.observed]),
         candidates.all_scales,
         candidates.longer_scales,
+        alike,
     )
 
 
@@ -151,7 +158,21 @@ def copy(
     pool: ThreadPoolExecutor | None = None,
 ) -> F32Array:
     """(Q, L) dosages of copying; `called_too` as for `CopyingProblem.dosage`."""
-    weights = queries.weights[problem.sites.observed]
-    switch = switches(queries, problem, factor=factor)
-    dosage = problem.dosage(weights, switch, called_too=called_too, pool=pool)
-    return np.asarray(dosage, dtype=np.float32)
+    out = np.empty((len(problem.queries), len(problem.sites.sites)), dtype=np.float32)
+    copy_some(queries, problem, np.arange(len(out)), out, factor=factor, called_too=called_too, pool=pool)
+    return out
+
+
+def copy_some(
+    queries: MaskedWindow,
+    problem: CopyingProblem,
+    some: I64Array,
+    out: F32Array,
+    *,
+    factor: float = 1.0,
+    called_too: bool = True,
+    pool: ThreadPoolExecutor | None = None,
+) -> None:
+    """Fills (Q, L) dosages of (n,) ascending queries; those of others that stand for them are there."""
+    weights, switch = queries.weights[problem.sites.observed], switches(queries, problem, factor=factor)
+    problem.fill_dosages(out[:, None], some, weights[None], switch[None], called_too=called_too, pool=pool)

@@ -77,6 +77,29 @@ def test_dosages__at_several_rates_are_to_the_bit_what_each_is_alone() -> None:
             np.testing.assert_array_equal(some[:, way, wanted], alone[:, wanted])
 
 
+@pytest.mark.parametrize("called_too", [True, False])
+def test_dosage__is_that_of_the_query_which_stands_there(called_too: bool) -> None:
+    problem = (case := random_case(8, n_observed=60, n_candidates=9, n_sites=130, n_queries=4)).problem
+    each = problem.dosage(case.weights, case.switch)
+    own = np.arange(4)[:, None]
+    others = np.array([[0], [0], [0], [2]])
+    problem.alike = np.where(np.random.default_rng(1).random((4, 60)) < 0.5, own, others)
+    problem.alike[3] = np.where(problem.alike[2] == 2, 2, 3)
+    if not called_too:
+        for q, dosage in enumerate(each):
+            problem.put_calls(q, dosage)
+    expected = np.take_along_axis(each, problem.alike[:, problem.sites.left], axis=0)
+    np.testing.assert_array_equal(problem.dosage(case.weights, case.switch, called_too=called_too), expected)
+    # Of some alone, beside those that are there.
+    some, out = np.array([1, 3]), expected.copy()
+    out[some] = np.nan
+    problem.fill_dosages(out[:, None], some, case.weights[None], case.switch[None], called_too=called_too)
+    np.testing.assert_array_equal(out, expected)
+    part = problem.part(2, 4)
+    assert part.alike is not None
+    np.testing.assert_array_equal(part.alike, problem.alike[2:] - 2)
+
+
 def test_dosage__of_queries_that_are_the_same_is_that_of_each() -> None:
     problem = (case := random_case(7, n_observed=60, n_candidates=9, n_sites=130)).problem
     n = len(problem.queries)

@@ -302,6 +302,24 @@ def test_gather_evidence__of_later_queries_describes_sites_where_the_first_diffe
 
 @given(seed=seeds)
 @settings(max_examples=20)
+def test_gather_evidence__of_a_query_for_which_another_stands_is_where_it_stands_for_itself(seed: int) -> None:
+    case = random_case(seed)
+    each, left = evidence_of(case, n_described=1), case.problem.sites.left
+    alike = np.random.default_rng(seed).integers(0, 2, len(case.weights))
+    case.problem.alike = np.stack([np.zeros_like(alike), alike])
+    found = evidence_of(case, n_described=1)
+    np.testing.assert_array_equal(found.dosage[0], each.dosage[0])
+    np.testing.assert_array_equal(found.dosage[1], np.where(alike[left] == 1, each.dosage[1], each.dosage[0]))
+    stays = (each.query == 0) | (alike[left[each.site]] == 1)
+    for name in ("query", "site"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(each.at(stays), name))
+    # What its alleles nearby are like follows from dosages there, which may be the other's.
+    of_all = CANDIDATE_FEATURES.index("strangeness")
+    np.testing.assert_array_equal(found.candidates[:, :, :of_all], each.at(stays).candidates[:, :, :of_all])
+
+
+@given(seed=seeds)
+@settings(max_examples=20)
 def test_gather_evidence__describes_the_wanted_uncertain_sites(seed: int) -> None:
     case = random_case(seed)
     evidence, sites = evidence_of(case), case.problem.sites

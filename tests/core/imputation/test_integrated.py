@@ -17,7 +17,9 @@ from vcfrag_core.imputation.integrate import (
     QUERIES_AT_ONCE,
     SEARCHED_AT_ONCE,
     Corrected,
+    alike_draws,
     integrate,
+    queries_of,
     searched_at_once,
 )
 from vcfrag_core.imputation.load import load_model
@@ -71,8 +73,10 @@ def imputed(panel: Panel, genetic_map: GeneticMap, phased: Phased, corrector: Co
 
 
 def test_integrated__is_the_mean_over_draws_imputed_by_themselves(
-    panel: Panel, genetic_map: GeneticMap, phased: Phased
+    panel: Panel, genetic_map: GeneticMap, phased: Phased, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # One stands for another only where it has the same alleles everywhere.
+    monkeypatch.setattr(integrate_module, "ALIKE_SITES", len(phased.sites))
     dosage, both = imputed(panel, genetic_map, phased)
     imputer = Imputer(panel, genetic_map, parameters=PARAMETERS)
     # Where all alleles are called, those of a known phase are not imputed.
@@ -98,6 +102,37 @@ def test_integrated__is_the_same_however_many_queries_are_searched_for_together(
         monkeypatch.setattr(imputer_module, "QUERIES_AT_ONCE", queries)
         monkeypatch.setattr(integrate_module, "SEARCHED_AT_ONCE", searched)
         np.testing.assert_array_equal(imputed(panel, genetic_map, phased, load_model()), together)
+
+
+@pytest.mark.parametrize(("n_around", "cm_around"), [(0, 0.0), (1, 0.0), (3, 0.0), (100, 0.0), (1, 0.3), (3, 1.0)])
+def test_alike_draws__have_the_same_alleles_around(
+    phased: Phased, n_around: int, cm_around: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrate_module, "ALIKE_SITES", n_around)
+    monkeypatch.setattr(integrate_module, "ALIKE_CM", cm_around)
+    samples, cm = np.arange(N_TARGETS), np.cumsum(np.random.default_rng(4).choice([0.0, 0.11, 0.23], len(phased.sites)))
+    alleles = queries_of(phased, samples)[0][:, phased.sites]
+    found = alike_draws(alleles, cm, phased, samples)
+    numbers = np.arange(len(cm))
+    spans = np.split(np.arange(len(alleles)), np.cumsum([2 * phased.n_draws(s) for s in range(N_TARGETS)])[:-1])
+    for q, m in np.ndindex(*found.shape):
+        own = next(span for span in spans if q in span)
+        may = own[: 2 if q < own[4 % len(own)] else q - own[0]] if q >= own[0] + 2 else own[:0]
+        around = (numbers > m - n_around) & (numbers <= m + n_around)
+        around |= (cm >= cm[m] - cm_around) & (cm <= cm[min(m + 1, len(cm) - 1)] + cm_around)
+        same = [other for other in may if np.array_equal(alleles[other, around], alleles[q, around])]
+        assert found[q, m] == (same[0] if same else q)
+
+
+def test_integrated__where_draws_are_alike_around_dosages_are_nearly_those_of_each(
+    panel: Panel, genetic_map: GeneticMap, phased: Phased, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for model in (None, load_model()):
+        found = imputed(panel, genetic_map, phased, model)
+        with monkeypatch.context() as patch:
+            patch.setattr(integrate_module, "ALIKE_SITES", len(phased.sites))
+            each = imputed(panel, genetic_map, phased, model)
+        assert 0 < np.nanmean((found - each) ** 2) < 1e-4
 
 
 def test_searched_at_once__is_bounded_by_bytes() -> None:

@@ -20,7 +20,7 @@ _BYTES_PER_CELL: Final = 1.0
 _BYTES_PER_WINDOW_CELL: Final = 6.5
 _BYTES_PER_CELL_BEFORE: Final = 9.5
 # Of phasing, and of an unphased sample: phase sets and joint dosages at each site, phases at typed ones, and each draw.
-_BYTES_OF_PHASING: Final = 80_000_000
+_BYTES_OF_PHASING: Final = 120_000_000
 _BYTES_PER_UNPHASED_SITE: Final = 8
 _BYTES_PER_UNPHASED_TYPED: Final = 40
 _BYTES_PER_DRAW: Final = 50_000

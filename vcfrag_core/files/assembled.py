@@ -23,6 +23,7 @@ from vcfrag_core.files.atomic import atomic_path, temporary_folder
 from vcfrag_core.files.parts import PartsFolder
 from vcfrag_core.files.records import read_records, write_records
 from vcfrag_core.genome.contigs import meaning
+from vcfrag_core.hashing import text_digest
 from vcfrag_core.output.genotypes import NONE
 from vcfrag_core.output.header import Header
 from vcfrag_core.output.records import OutputRecords
@@ -31,6 +32,7 @@ from vcfrag_core.types import BoolArray
 SEX_UNKNOWN: Final = 0
 MALE: Final = 1
 FEMALE: Final = 2
+_LONGEST_ALLELES: Final = 1_000
 # How Pgenlib says that it could not write, of what `close` or an append did.
 _PGENLIB_CANNOT_WRITE: Final = re.compile(r"PgenWriter.* error 5\b")
 # With less room on a disk than this, it is why something could not be written.
@@ -155,6 +157,14 @@ def lone(records: OutputRecords) -> BoolArray:
 
 
 def names(records: OutputRecords) -> list[str]:
-    """`contig:position:REF:ALT` of every record: what a record is called where the format needs a name."""
+    """`contig:position:REF:ALT` of every record: what a record is called where the format needs a name.
+
+    Alleles too long for a name, of which PLINK 2 reads 16,000 characters, are digested together.
+    """
     each = zip(records.positions.tolist(), records.refs, records.alts, strict=True)
-    return [f"{records.contig}:{position}:{ref}:{alt}" for position, ref, alt in each]
+    return [f"{records.contig}:{position}:{_alleles_named(ref, alt)}" for position, ref, alt in each]
+
+
+def _alleles_named(ref: str, alt: str) -> str:
+    named = f"{ref}:{alt}"
+    return named if len(named) <= _LONGEST_ALLELES else f"long-{text_digest('alleles', named)[:16]}"

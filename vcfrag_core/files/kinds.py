@@ -56,12 +56,12 @@ _ADVICE: Final = {
     Kind.PLINK1: "`impute` and `phase` take it as --target; elsewhere convert it: `plink2 --bfile {stem} --export vcf"
     " bgz --out {stem}`; a panel must be phased, which PLINK 1 cannot say",
     Kind.PLINK2: "`impute` and `phase` take it as --target; elsewhere, as for a panel, convert it: `plink2 --pfile"
-    " {stem} --export bcf vcf-dosage=DS-force --out {stem}`",
+    " {stem} --export bcf id-paste=iid vcf-dosage=DS-force --out {stem}`",
     Kind.BREF3: "convert it with unbref3.jar from Beagle's site, `java -jar unbref3.jar {name} > {stem}.vcf`",
     Kind.M3VCF: "give the VCF or BCF that it was made from",
     Kind.ZSTD: "of a .msav panel give the VCF or BCF that it was made from; unpack anything else: `zstd -d {name}`",
-    Kind.BGEN: "convert it: `plink2 --bgen {name} ref-first --sample {stem}.sample --export vcf bgz vcf-dosage=DS-force"
-    " --out {stem}`",
+    Kind.BGEN: "convert it: `plink2 --bgen {name} ref-first --sample {stem}.sample --export vcf bgz id-paste=iid"
+    " vcf-dosage=DS-force --out {stem}.of-bgen`",
     Kind.XZ: "unpack it: `xz -dc {name} | bgzip > {stem}.gz`",
     Kind.BZIP2: "unpack it: `bunzip2 -c {name} | bgzip > {stem}.gz`",
     Kind.ZIP: "unpack it: `unzip {name}`",

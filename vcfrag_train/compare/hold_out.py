@@ -71,9 +71,14 @@ def hold_out(
         folder: Where the files go.
 
     Raises:
-        ConfigError: The panel has none of the typed sites.
+        ConfigError: The panel has none of the typed sites, or samples of one haplotype.
         ProgramError: bcftools is not there, or ended with an error.
     """
+    if not panel.ploidy.is_diploid:
+        raise ConfigError(
+            f"{path}: {int(panel.ploidy.is_haploid.sum())} of {panel.n_samples} samples have one haplotype, and who is"
+            " held out has two; take them out of the panel (`bcftools view -S ^FILE`)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     sites = zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True)
     observed = np.flatnonzero([key in typed for key in sites])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import multiprocessing
 import resource
 import shutil
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import mosaic_panel
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, TruncatedFileError
+from vcfrag_core.files.assembled import names
 from vcfrag_core.files.bgen.probabilities import ProbabilityTable, on_grid
 from vcfrag_core.files.outputs import (
     BgenValues,
@@ -134,6 +136,21 @@ def test_bgen__another_reader_finds_the_dosages(
     assert lines[:2] == ["ID_1 ID_2 missing sex", "0 0 0 D"]
     sexes = [line.split()[3] for line in lines[2:]]
     assert sexes == ["0"] * N_SAMPLES if not men else [str(1 if s in men else 2) for s in range(N_SAMPLES)]
+
+
+def test_names__of_alleles_too_long_for_one_are_digested() -> None:
+    (first, *_), _ = imputed()
+    long = "C" * 20_000
+    few = dataclasses.replace(
+        first.select(np.arange(first.n_sites) < 3), refs=[long, "A", "A"], alts=["A", long, "C" * 900]
+    )
+    one, other, short = names(few)
+    assert short.endswith(f":A:{'C' * 900}")
+    assert one != other
+    for name in (one, other):
+        contig, position, what = name.split(":")
+        assert (contig, what[:5], len(what)) == ("20", "long-", 21)
+        assert int(position) in few.positions.tolist()
 
 
 def test_bgen__index_as_bgenix_reads_it(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.sites import read_typed_sites
 from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_train.cli.app import main
 from vcfrag_train.compare.hold_out import draw_people, hold_out
 from vcfrag_train.compare.tuning import TuningInput, grid, tuned_peers
@@ -73,6 +75,12 @@ def test_hold_out__splits_the_panel_and_types_the_targets(world: World, files: W
     np.testing.assert_array_equal(target.haplotypes(), expected.haplotypes()[:, observed])
     with pytest.raises(ConfigError, match="none of the typed sites"):
         hold_out(files.panel, panel, targets, (), {(7, "A", "C")}, tmp_path / "none")
+    lone = Ploidy.of([1, *[2] * (panel.n_samples - 1)])
+    mixed = Panel.from_haplotypes(
+        panel.haplotypes()[1:], contig="20", positions=panel.positions, samples=panel.samples, ploidy=lone
+    )
+    with pytest.raises(ConfigError, match=r"1 of \d+ samples have one haplotype, and who is held out has two"):
+        hold_out(files.panel, mixed, targets, (), typed, tmp_path / "none")
 
 
 @pytest.mark.parametrize("unphased", [False, True], ids=["phased", "unphased"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import gzip
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -331,3 +333,17 @@ def test_sampler__rounds_make_an_epoch(world_size: int) -> None:
         assert not here & seen
         seen |= here
         at += batches
+
+
+def test_load_run_data__refuses_a_panel_of_samples_with_one_haplotype(
+    fit_config: Make, make_panel: Callable[..., Panel], tmp_path: Path
+) -> None:
+    files = write_fit_files(tmp_path, make_panel(n_samples=12, n_sites=80, seed=4))
+    lines = gzip.decompress(files.panel.read_bytes()).decode().splitlines()
+    # The last sample, written with one allele.
+    lone = [line if line.startswith("#") else re.sub(r"(\d)\|\d$", r"\1", line) for line in lines]
+    files.panel.write_bytes(gzip.compress("\n".join([*lone, ""]).encode()))
+    with pytest.raises(
+        ConfigError, match=r"1 of 12 samples have one haplotype on .*; a model is trained on samples of"
+    ):
+        load_run_data(fit_config(files=files))

@@ -216,6 +216,11 @@ def design_split(config: SplitConfig, panel: Panel) -> SplitDesign:
 
 def _read(panel: PanelConfig) -> tuple[Panel, GeneticMap]:
     read = load_panel(panel.path, region=panel.region, cache_dir=panel.cache_dir)
+    if not read.ploidy.is_diploid:
+        raise ConfigError(
+            f"{panel.path}: {int(read.ploidy.is_haploid.sum())} of {read.n_samples} samples have one haplotype on"
+            f" {read.contig}; a model is trained on samples of two, take them out or train on another contig"
+        )
     return read, map_for(read, panel.map)
 
 

@@ -94,12 +94,16 @@ class ModelCheck:
         return (here * self.change + before * _EXPECTED) / (here + before)
 
     @property
+    def needed(self) -> float:
+        """The change below which the model is used."""
+        if self.hardly_errs and self.share != 1 and self.length_factor == 1:
+            return _NEEDED_BELOW
+        return _NEEDED if self.share == 1 or self.length_factor > _OTHER_RATE else _NEEDED_OF_HALF
+
+    @property
     def used(self) -> bool:
         """Whether the model corrects copying."""
-        needed = _NEEDED if self.share == 1 or self.length_factor > _OTHER_RATE else _NEEDED_OF_HALF
-        if self.hardly_errs and self.share != 1 and self.length_factor == 1:
-            needed = _NEEDED_BELOW
-        return not self.certain and self.believed < needed
+        return not self.certain and self.believed < self.needed
 
     @property
     def settled(self) -> bool:
@@ -166,7 +170,9 @@ class ModelCheck:
             return f"the model is used, as a single target cannot tell whether it helps: {judged}"
         if self.length_factor != 1:
             judged += f"; it sees genetic lengths times {self.length_factor:.{_DIGITS}g}, by the switch rate"
-        return f"the model is used: {judged}" if self.used else f"the model is left out: {judged}"
+        if self.used:
+            return f"the model is used: {judged}"
+        return f"the model is left out: {judged}, where less than {self.needed:+.1%} is asked for"
 
 
 def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int) -> ModelCheck:

@@ -72,7 +72,10 @@ class Authorizer:
             return
         if query is not None and not is_query:
             self._refused.warn("login refused", peer=peer, method=method, token="unknown" if sent else "none")
-            raise AuthenticationError("a bearer token is needed: none, or an unknown one, was sent")
+            raise AuthenticationError(
+                "a bearer token is needed: none, or an unknown one, was sent; clients send the one in the file that"
+                " VCFRAG_DAEMON_TOKEN_FILE names"
+            )
         if method in ADMIN_METHODS and admin is not None:
             self._refused.warn("administration refused", peer=peer, method=method)
             raise NotPermittedError(f"{method} needs the administration token")

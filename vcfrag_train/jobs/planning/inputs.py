@@ -92,9 +92,11 @@ def _map_of(contig: str, maps: Sequence[Path]) -> Path | None:
             refusal = refusal or error
         else:
             return path
-    if refusal is None or len(maps) == 1:
-        raise refusal or GeneticMapError(f"no map has contig {contig}")
-    raise GeneticMapError(f"none of the {len(maps)} maps has contig {contig}; the first says: {refusal}")
+    raise GeneticMapError(
+        f"no map for contig {contig} is among --map, of which the first says: {refusal}"
+        if len(maps) == 1
+        else f"none of the {len(maps)} maps has contig {contig}; the first says: {refusal}"
+    )
 
 
 def _nothing_found(word: str) -> str:

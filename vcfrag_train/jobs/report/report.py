@@ -206,8 +206,11 @@ def _frequencies(summary: JobSummary) -> Table:
         )
         for b in range(N_BINS)
     ]
-    heads = ("MAF in the panel", "imputed sites", "mean R2", "share below 0.3", "typed sites", "mean ER2")
-    note = "R2 foretells how well dosages follow true genotypes where the targets vary; ER2 is measured at typed sites."
+    heads = ("MAF in the panel", "imputed sites", "mean R2", "share below 0.3", "typed sites with ER2", "mean ER2")
+    note = (
+        "R2 foretells how well dosages follow true genotypes where the targets vary; ER2 is measured at typed sites"
+        " that vary among those whom it was measured on, and flatters targets whose phase these sites helped to find."
+    )
     return Table("Accuracy by frequency", note, (*heads, "share below 0.3"), rows)
 
 

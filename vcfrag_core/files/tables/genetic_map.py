@@ -193,7 +193,7 @@ def _table(piece: str, columns: _Columns) -> NDArray[np.void] | None:
         len(table) == piece.count("\n") + (not piece.endswith("\n"))
         and -_POSITIONS < int(table["position"].min()) <= int(table["position"].max()) < _POSITIONS
         and bool(np.isfinite(table["cm"]).all())
-        and (columns.contig is None or int(np.strings.str_len(table["contig"]).max()) < _LONGEST_NAME)
+        and (columns.contig is None or int(np.char.str_len(table["contig"]).max()) < _LONGEST_NAME)
     )
     return table if is_plain else None
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -77,6 +78,19 @@ def test_process__one_blas_thread_unless_told_otherwise(given: str | None, found
         timeout=120,
     )
     assert done.stdout.split()[-1] == found
+
+
+def test_process__a_warning_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text("import warnings\nwarnings.warn('two and two', UserWarning)\n")
+    code = (
+        "import importlib, sys; sys.argv = ['vcfrag', '--version']; from vcfrag_train.cli import app\n"
+        "run = app._run\n"
+        "app._run = lambda *words: (importlib.import_module('noisy'), run(*words))\n"
+        "app.main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stderr == "warning: two and two\n"
 
 
 def test_version__is_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:

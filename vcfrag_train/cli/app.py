@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, NoReturn
 
@@ -95,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def _process_of_its_own(chosen: str | None) -> Iterator[None]:
-    """Spares a process work that no command needs (docs/performance.md, Imputing)."""
+    """Spares a process work that no command needs (docs/performance.md, Imputing); warnings take one line."""
+    warnings.showwarning = lambda message, *_, **__: typer.echo(f"warning: {message}", err=True)
     # NumPy's products here are small, and its idle threads spin on cores that --threads did not ask for.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     share_one_heap()

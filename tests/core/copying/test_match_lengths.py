@@ -76,7 +76,7 @@ def test_imputer__lets_matches_count_at_rare_sites_of_large_panels_alone(
     targets = Targets.from_haplotypes(alleles)
     imputer = imputer.with_parameters(imputer.parameters(targets.observed))
     before = imputer.impute(targets).probabilities
-    monkeypatch.setattr("vcfrag_core.imputation.imputer.RARE", 0.2)
+    monkeypatch.setattr("vcfrag_core.imputation.window_dosages.RARE", 0.2)
     np.testing.assert_array_equal(imputer.impute(targets).probabilities, before)
     monkeypatch.setattr("vcfrag_core.copying.match_lengths.LARGE_PANEL", 80)
     changed = (imputer.impute(targets).probabilities != before).any(axis=0)

@@ -19,6 +19,8 @@ MISSING: Final = -1
 UNPHASED: Final = -1
 # Stands where a second allele would, in a call of one.
 NONE: Final = -2
+UNPHASED_CALLS: Final = "are not phased"
+OF_OTHER_SETS: Final = "are not in the phase set (PS) of their sample's first"
 PHASING_TOOLS: Final = "vcfrag phase, Beagle, SHAPEIT5 or Eagle"
 # Where men have one haplotype, and a heterozygous call of theirs is no matter of phase.
 _SEX_LINKED: Final = ("X", "Y", "MT")
@@ -56,10 +58,10 @@ class TargetCalls(RecordColumns):
         return np.asarray(~self.is_phased & (first >= 0) & (second >= 0))
 
     @property
-    def open_phase(self) -> BoolArray:
-        """(R, S) heterozygotes that are unphased, or of another phase set than their sample's first."""
+    def between_sets(self) -> BoolArray:
+        """(R, S) phased heterozygotes of another phase set than their sample's first."""
         first, second = self.alleles[:, :, 0], self.alleles[:, :, 1]
-        return self.unphased | self.of_another_set(self.is_phased & (first >= 0) & (second >= 0) & (first != second))
+        return self.of_another_set(self.is_phased & (first >= 0) & (second >= 0) & (first != second))
 
 
 def refuse_unphased(contigs: Sequence[TargetCalls]) -> None:
@@ -71,12 +73,15 @@ def refuse_unphased(contigs: Sequence[TargetCalls]) -> None:
         UnphasedError: Heterozygotes of unknown phase, or whose phase is known among themselves alone; says how many
             there are on all the contigs, and names the first.
     """
-    named = [(calls, calls.open_phase) for calls in contigs if not _is_sex_linked(calls.contig)]
-    refuse_where([(calls.source, calls.label, calls.samples, unphased) for calls, unphased in named])
+    named = [calls for calls in contigs if not _is_sex_linked(calls.contig)]
+    refuse_where([(calls.source, calls.label, calls.samples, calls.unphased) for calls in named], UNPHASED_CALLS)
+    refuse_where([(calls.source, calls.label, calls.samples, calls.between_sets) for calls in named], OF_OTHER_SETS)
 
 
-def refuse_where(contigs: Sequence[tuple[str, Callable[[int], str], tuple[str, ...], BoolArray]]) -> None:
-    """Refuses the (R, S) unphased heterozygotes of contigs, each with its file, labels of records and samples.
+def refuse_where(
+    contigs: Sequence[tuple[str, Callable[[int], str], tuple[str, ...], BoolArray]], what_they_are: str
+) -> None:
+    """Refuses (R, S) heterozygotes of contigs, each with its file, labels of records and samples, for what they are.
 
     Raises:
         UnphasedError: There is any.
@@ -89,8 +94,8 @@ def refuse_where(contigs: Sequence[tuple[str, Callable[[int], str], tuple[str, .
     n_genotypes = sum(int(each[3].sum()) for each in found)
     n_records = sum(int(each[3].any(axis=1).sum()) for each in found)
     raise UnphasedError(
-        f"{n_genotypes} heterozygous genotypes in {n_records} records are not phased, or not in the phase set (PS) of"
-        f" their sample's first, this is the first; phase the targets first with {PHASING_TOOLS}",
+        f"{n_genotypes} heterozygous genotypes in {n_records} records {what_they_are}, this is the first; phase the"
+        f" targets first with {PHASING_TOOLS}",
         path=source,
         record=label(record),
         sample=samples[int(np.flatnonzero(unphased[record])[0])],

@@ -7,7 +7,7 @@ import enum
 
 from vcfrag_core.errors import ShapeError
 from vcfrag_core.panel.ploidy import Ploidy
-from vcfrag_core.targets.calls import refuse_where
+from vcfrag_core.targets.calls import OF_OTHER_SETS, UNPHASED_CALLS, refuse_where
 from vcfrag_core.targets.columns import RecordColumns
 
 
@@ -109,4 +109,5 @@ class TargetRecords(RecordColumns):
         """
         first, last = self.alleles[:, self.ploidy.starts[:-1]], self.alleles[:, self.ploidy.starts[1:] - 1]
         het = self.is_phased & (first >= 0) & (last >= 0) & (first != last)
-        refuse_where([(self.source, self.label, self.samples, ~self.is_phased | self.of_another_set(het))])
+        refuse_where([(self.source, self.label, self.samples, ~self.is_phased)], UNPHASED_CALLS)
+        refuse_where([(self.source, self.label, self.samples, self.of_another_set(het))], OF_OTHER_SETS)

@@ -50,7 +50,7 @@ def read_target(
 
     Raises:
         EmptyInputError: No sample, or no record.
-        TargetError: Two files have calls of one sample at the same place, or a file without the region's contig has
+        TargetError: Two files have calls of one sample at the same place, or a file without a record of the region has
             samples that no other has.
         InputError and its kinds: See `target_file`, `read_vcf_target` and `read_plink_target`.
     """
@@ -60,8 +60,11 @@ def read_target(
         raise InputError("is given as a target twice", path=next(p for i, p in enumerate(paths) if p in paths[:i]))
     wanted = None if region is None else parse_region(region)
     keep = _in_memory if waiting is None else functools.partial(on_disk, folder=waiting)
-    having = files if wanted is None or len(files) == 1 else _having(files, wanted)
+    # Of files that declare other contigs alone nothing is read, unless all do.
+    having = [file for file in files if wanted is None or len(files) == 1 or not _lacks(file, wanted)] or files
     each = [_split(_one_x(_read(file, wanted, threads, progress, keep)), keep) for file in having]
+    if wanted is not None:
+        _refuse_lost_samples(files, [file for file, found in zip(having, each, strict=True) if found], wanted)
     contigs = merge_targets(each, keep)
     if not any(calls.n_records for calls in contigs):
         raise EmptyInputError(f"no record{'' if region is None else f' in {region}'}", path=paths[0])
@@ -112,24 +115,21 @@ def target_samples(path: str | Path) -> tuple[str, ...]:
         return reader.samples
 
 
-def _having(files: list[Path], region: Region) -> list[Path]:
-    """The files that have a region's contig, as far as their headers tell; all where none has it.
+def _refuse_lost_samples(files: Sequence[Path], having: Sequence[Path], region: Region) -> None:
+    """Refuses files of which none of a region's records is, and whose samples are in no other; not if all are such.
 
     Raises:
-        TargetError: A file has not, and samples that are in no other.
+        TargetError: Names the file and a sample.
     """
-    others = {file for file in files if _lacks(file, region)}
-    having = [file for file in files if file not in others]
     known = {sample for file in having for sample in target_samples(file)}
     for file in files if having else ():
-        alone = [sample for sample in target_samples(file) if sample not in known] if file in others else []
+        alone = [sample for sample in target_samples(file) if sample not in known]
         if alone:
             raise TargetError(
-                f"has no contig {region.contig}, and {len(alone)} samples that no other target has, such as {alone[0]}:"
-                " take it away, or them",
+                f"has no record in {region}, and {len(alone)} samples that no other target has there, such as"
+                f" {alone[0]}: take it away, or them",
                 path=file,
             )
-    return having or files
 
 
 def _lacks(file: Path, region: Region) -> bool:

@@ -267,8 +267,12 @@ def test_read_target__a_region_of_several_files_is_read_from_those_that_have_its
     assert (calls.contig, calls.positions.tolist(), tuple(calls.samples)) == ("chr20", [20, 30], tuple(SAMPLES))
     with pytest.raises(UnknownContigError, match="no contig '21' here"):
         read_target([of("chr19"), of("chr20")], region="21")
-    with pytest.raises(TargetError, match=r"chr19.4.vcf.*has no contig 20, and 1 samples that no other.*such as Z"):
+    with pytest.raises(TargetError, match=r"chr19.4.vcf.*has no record in 20, and 1 samples that no other.*such as Z"):
         read_target([of("chr19", (*SAMPLES, "Z")), of("chr20")], region="20")
+    lines = [record(50, ["0|1"], contig="chr20")]
+    beyond = write_vcf(tmp_path / "beyond.vcf", vcf_text(("Y",), lines, contigs={"chr20": 99}))
+    with pytest.raises(TargetError, match=r"beyond.vcf.*has no record in 20:15-30, and 1 samples .*such as Y"):
+        read_target([of("chr20"), beyond], region="20:15-30")
 
 
 def test_read_target__unsorted(tmp_path: Path) -> None:

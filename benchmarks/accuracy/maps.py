@@ -22,31 +22,17 @@ from typing import Final
 import numpy as np
 
 from benchmarks.accuracy.generated_panels import add_panel_options, simulation_of
+from benchmarks.accuracy.pooled import add_pooling_options, settings_of, sums_of, table
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.files.tables.genetic_map import map_for
-from vcfrag_core.scoring.accuracy import GROUPS, N_BINS, best_guess, maf_bin
-from vcfrag_core.scoring.bootstrap import Scored, bootstrap_weights, interval, pooled_metrics, sample_sums, weighted
 from vcfrag_core.types import F64Array
-from vcfrag_train.compare.compare import ComparisonConfig, ComparisonFiles, compare
-from vcfrag_train.compare.peers import Peer, run_index, write_shapeit_map
+from vcfrag_train.compare.compare import ComparisonFiles
+from vcfrag_train.compare.peers import run_index, write_shapeit_map
 from vcfrag_train.compare.usage import run_measured
-from vcfrag_train.evaluation.evaluate import EvaluationConfig, file_method
-from vcfrag_train.evaluation.truth import EvaluationFiles, load_evaluation_truth
 from vcfrag_train.simulate.files import write_simulation
 from vcfrag_train.simulate.simulate import simulate
 
 MAPS: Final = {"as it is": 1.0, "x 0.2": 0.2, "x 5": 5.0, "none": None}
-OWN: Final = ("vcfrag", "vcfrag-copying")
-SETTINGS: Final = (
-    Peer(name="beagle", program="beagle"),
-    Peer(name="beagle-20000", program="beagle", options=("ne=20000", "cluster=0.0001", "err=0.001")),
-    Peer(name="beagle-100000", program="beagle", options=("ne=100000", "cluster=0.0001", "err=0.001")),
-    Peer(name="beagle-500000", program="beagle", options=("ne=500000", "cluster=0.0001", "err=0.001")),
-    Peer(name="minimac4", program="minimac4"),
-    Peer(name="minimac4-0.001", program="minimac4", options=("--match-error", "0.001")),
-    Peer(name="minimac4-0.0001", program="minimac4", options=("--match-error", "0.0001")),
-)
-DEFAULTS: Final = ("beagle", "minimac4")
 
 
 def sets_of(options: argparse.Namespace) -> Iterator[tuple[Path, ComparisonFiles]]:
@@ -105,85 +91,12 @@ def scaled_map(files: ComparisonFiles, scale: float, path: Path) -> Path:
     return path
 
 
-def sums_under(files: ComparisonFiles, work: Path, settings: Sequence[Peer]) -> dict[str, F64Array]:
-    """(B, S, N_SUMS) of every program on these files."""
-    config = EvaluationConfig(resamples=0)
-    compare(files, ComparisonConfig(ablations=False, peers=tuple(settings), threads=1, evaluation=config), work)
-    found: dict[str, F64Array] = {}
-    outputs = tuple((name, work / f"{name}.vcf.gz") for name in (*OWN, *(peer.name for peer in settings)))
-    panel = read_panel(files.panel)
-    truth = load_evaluation_truth(
-        EvaluationFiles(imputed=outputs, truth=files.truth, panels=(files.panel,), typed=files.typed or files.target),
-        config,
-        panel,
-    )
-    bins = maf_bin(truth.frequency)
-    for name, path in outputs:
-        imputed = file_method(name, path, config).load(truth)
-        scored = Scored(
-            dosage=imputed.dosage,
-            calls=best_guess(imputed.dosage),
-            posterior=None,
-            truth=truth.truth,
-            frequency=truth.frequency,
-        )
-        found[name] = sample_sums(scored, bins, N_BINS)
-        path.unlink()
-    return found
-
-
-def errors_of(sums: Sequence[F64Array], resamples: int) -> F64Array:
-    """(1 + R, B) error of the sets of targets together, each resampled apart."""
-    total = sum(
-        weighted(one, bootstrap_weights(one.shape[1], resamples, seed)) for seed, one in enumerate(sums, start=1)
-    )
-    return 1 - pooled_metrics(np.asarray(total))["aggregate_r2"]
-
-
-def change(ours: F64Array, theirs: F64Array) -> list[str]:
-    """Percent of their error by which ours is larger, bin by bin, with its interval."""
-    cells = []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = 100 * (ours / theirs - 1)
-    for column in ratio.T:
-        found = interval(column)
-        cells.append(f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]" if np.isfinite(found.value) else "")
-    return cells
-
-
-def report(sums: dict[tuple[str, str], list[F64Array]], settings: Sequence[Peer], resamples: int) -> Iterator[str]:
-    """Lines of a table for each map."""
-    errors = {key: errors_of(parts, resamples) for key, parts in sums.items()}
-    names = [peer.name for peer in settings]
-    head = " | ".join(group.label for group in GROUPS[:N_BINS])
-    for label in dict.fromkeys(label for label, _ in sums):
-        yield f"\n| map {label} | {head} |\n{'| --- ' * (N_BINS + 1)}|"
-        for name in (*OWN, *names):
-            yield f"| error of {name} | " + " | ".join(f"{value:.4f}" for value in errors[label, name][0]) + " |"
-        against = {"the better default": [n for n in names if n in DEFAULTS], "the best setting": names}
-        against |= {name: [name] for name in names}
-        for own in OWN:
-            for title, some in against.items():
-                if not some:
-                    continue
-                least = [min(some, key=lambda n, b=b: errors[label, n][0, b]) for b in range(N_BINS)]
-                theirs = np.stack([errors[label, n][:, b] for b, n in enumerate(least)], axis=1)
-                yield f"| {own} against {title} | " + " | ".join(change(errors[label, own], theirs)) + " |"
-            base = next(iter(MAPS))
-            if label != base and (base, own) in errors:
-                yield (
-                    f"| {own} against itself with the map | "
-                    + " | ".join(change(errors[label, own], errors[base, own]))
-                    + " |"
-                )
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """Compares on one or several sets."""
     options = parser().parse_args(words)
     options.seed = options.seed or [1]
-    settings = [peer for peer in SETTINGS if not options.setting or peer.name in options.setting]
-    sums: dict[tuple[str, str], list[F64Array]] = {}
+    settings = settings_of(options)
+    sums: dict[str, dict[str, list[F64Array]]] = {}
     for number, (folder, files) in enumerate(sets_of(options)):
         cut = [(folder, files)] if options.whole else windows_of(files, folder, options.kb, options.windows)
         for where, window in cut:
@@ -193,19 +106,27 @@ def main(words: Sequence[str] | None = None) -> None:
                 work = where / f"map-{label.replace(' ', '-')}"
                 work.mkdir(parents=True, exist_ok=True)
                 genetic_map = None if scale is None else scaled_map(window, scale, work / "map.gmap")
-                found = sums_under(dataclasses.replace(window, genetic_map=genetic_map), work, settings)
+                found = sums_of(dataclasses.replace(window, genetic_map=genetic_map), work, settings)
                 for name, one in found.items():
-                    parts = sums.setdefault((label, name), [])
+                    parts = sums.setdefault(label, {}).setdefault(name, [])
                     if len(parts) > number:
                         parts[number] = parts[number] + one
                     else:
                         parts.append(one)
             print(f"{where} done", flush=True)
     if options.out is not None:
-        arrays = {f"{label}|{name}|{i}": one for (label, name), parts in sums.items() for i, one in enumerate(parts)}
+        arrays = {
+            f"{label}|{name}|{i}": one
+            for label, of_map in sums.items()
+            for name, parts in of_map.items()
+            for i, one in enumerate(parts)
+        }
         np.savez_compressed(options.out, **arrays)
-    for line in report(sums, settings, options.resamples):
-        print(line)
+    base = sums.get(next(iter(MAPS)))
+    for label, of_map in sums.items():
+        other = {"itself with the map": base} if base is not None and base is not of_map else {}
+        for line in table(f"map {label}", of_map, settings, options.resamples, other):
+            print(line)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -219,9 +140,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--kb", type=int, default=200, help="length of a window")
     parser.add_argument("--windows", type=int, default=4, help="windows of each panel")
     parser.add_argument("--map", action="append", choices=list(MAPS), help="this map alone; repeatable")
-    parser.add_argument("--setting", action="append", choices=[peer.name for peer in SETTINGS], help="repeatable")
-    parser.add_argument("--resamples", type=int, default=1_000)
-    parser.add_argument("--work", type=Path, default=Path("bench-out"))
+    add_pooling_options(parser)
     parser.add_argument("--out", type=Path, help="where the sums go, to be pooled with others")
     return parser
 

@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchmarks import synthetic
-from benchmarks.accuracy import generated_panels, pedigree, training_panels
+from benchmarks.accuracy import generated_panels, pedigree, sub_panels, training_panels
 from benchmarks.figures import Figure, amount
 from benchmarks.gpu import __main__ as gpu_check
 from benchmarks.gpu import daemon, goals, in_process, panels
@@ -30,7 +30,7 @@ from benchmarks.speed import __main__ as speed
 from benchmarks.speed import copying, plain_copying
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.files.panel.reader import read_panel
-from vcfrag_core.files.tables.samples import read_sample_table
+from vcfrag_core.files.tables.samples import SampleTable, read_sample_table
 from vcfrag_core.files.tables.splits import read_split_table
 from vcfrag_core.scoring.accuracy import N_BINS
 from vcfrag_core.scoring.bootstrap import Interval
@@ -298,6 +298,47 @@ def test_generated_panels__a_set_is_named_by_what_makes_it() -> None:
     other, clean = made("--demography", "breed", "--reference", "301", "--seed", "7", "--typed-every", "5000")
     assert other != made("--demography", "breed", "--reference", "301", "--seed", "7")[0]
     assert clean.genotype_error_share == clean.switch_errors_per_mb == clean.gene_conversions_per_crossover == 0
+
+
+def _people() -> SampleTable:
+    """Four populations of six; the first two of each are a family."""
+    codes = ("CEU", "EUR"), ("TSI", "EUR"), ("CHB", "EAS"), ("YRI", "AFR")
+    rows = [(f"{pop}{i}", pop, region, f"F-{pop}" if i < 2 else None) for pop, region in codes for i in range(6)]
+    samples, population, super_population, family = zip(*rows, strict=True)
+    nobody = (None,) * len(rows)
+    return SampleTable(
+        samples=samples,
+        population=population,
+        super_population=super_population,
+        family=family,
+        father=nobody,
+        mother=nobody,
+    )
+
+
+def test_sub_panels__held_out_people_and_their_families_are_never_reference_samples() -> None:
+    reference, targets = sub_panels.people_of(_people(), ["CEU0", "YRI5"], panel="all", targets=None, seed=1)
+    assert targets == ["CEU0", "YRI5"]
+    assert len(reference) == 21
+    assert not {"CEU0", "CEU1", "YRI5"} & set(reference)
+
+
+def test_sub_panels__targets_of_a_population_leave_the_panel() -> None:
+    reference, targets = sub_panels.people_of(_people(), ["CEU0"], panel="EUR", targets="TSI,CHB", seed=1)
+    assert targets == [f"{pop}{i}" for pop in ("CHB", "TSI") for i in range(6)]
+    assert reference == ["CEU1", "CEU2", "CEU3", "CEU4", "CEU5"]
+
+
+def test_sub_panels__a_draw_is_told_by_its_seed_and_has_as_many_as_were_asked_for() -> None:
+    first, other, again = (
+        sub_panels.people_of(_people(), ["CEU0"], panel="5", targets=None, seed=seed)[0] for seed in (1, 2, 1)
+    )
+    assert first == again != other
+    assert len(first) == len(other) == 5
+    with pytest.raises(SystemExit, match="22 samples may be drawn from"):
+        sub_panels.people_of(_people(), ["CEU0"], panel="23", targets=None, seed=1)
+    with pytest.raises(SystemExit, match="GBR: nobody"):
+        sub_panels.people_of(_people(), ["CEU0"], panel="GBR", targets=None, seed=1)
 
 
 def test_pedigree__children_are_told_from_their_kin_and_nobody_else_is_called_them(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -32,7 +32,7 @@ class SampleMatch:
     Attributes:
         sample: Its name in the target.
         panel_samples: Panel samples that are left out when this one is imputed.
-        by_name: Whether one of them has its name, or the end of it after an underscore: PLINK writes FID_IID.
+        by_name: Whether one of them has its name, where PLINK's FID_IID and IID are one.
         by_genotype: Whether one of them was told to be the same person.
     """
 
@@ -51,8 +51,8 @@ class SampleMatch:
 def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Sequence[str]]) -> list[SampleMatch]:
     """Target samples that the panel holds: those of its names, and those told to be the same person.
 
-    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too; of a panel `IID_IID` and `0_IID` have. Whoever
-    has the very name comes first.
+    `FID_IID`, as PLINK calls a sample in a VCF, has the name `IID`, too. Of a panel `IID_IID` and `0_IID` have; any
+    other `FID_IID` has where nobody else there has this IID. Whoever has the very name comes first.
 
     Args:
         samples: Target samples.
@@ -60,17 +60,33 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
         same: Panel samples that a target sample was told to be.
     """
     known = set(panel.samples)
-    by_name = {name: [name] for name in panel.samples}
-    for name in panel.samples:
-        by_name.setdefault(_individual(name), []).append(name)
     found = []
-    for name in samples:
-        named = list(dict.fromkeys(other for called in _names(name) for other in by_name.get(called, ())))
+    for name, named in _named(samples, panel.samples):
         told = [other for other in same.get(name, ()) if other in known and other not in named]
         if named or told:
             others = tuple(named + told)
             found.append(SampleMatch(sample=name, panel_samples=others, by_name=bool(named), by_genotype=bool(told)))
     return found
+
+
+def panel_names(samples: Sequence[str], panel: Panel) -> set[str]:
+    """The panel's samples that have the name of any of these, as `match_samples` finds them."""
+    return {name for _, named in _named(samples, panel.samples) for name in named}
+
+
+def _named(samples: Sequence[str], panel_samples: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each sample, and the panel's that have its name."""
+    by_name = {name: [name] for name in panel_samples}
+    by_end: dict[str, list[str]] = {}
+    for name in panel_samples:
+        by_name.setdefault(_individual(name), []).append(name)
+        for end in _names(name)[1:]:
+            by_end.setdefault(end, []).append(name)
+    for name in samples:
+        named = list(dict.fromkeys(other for called in _names(name) for other in by_name.get(called, ())))
+        individual = _individual(name)
+        ending = by_end.get(individual, []) if individual and not named else []
+        yield name, named or (ending if len(ending) == 1 else [])
 
 
 def _individual(sample: str) -> str:
@@ -109,25 +125,25 @@ def likest_samples(
     typed = np.flatnonzero(observed)
     searched = _evenly(sites, _MAX_SEARCHED_SITES)
     columns, apart_columns = np.searchsorted(typed, searched), np.searchsorted(typed, apart)
-    names = {name: i for i, name in enumerate(panel.samples)}
+    place = {name: i for i, name in enumerate(panel.samples)}
+    named = {name: [place[other] for other in others] for name, others in _named(samples, panel.samples)}
     at_once = max(_PAIRS_AT_ONCE, _CELLS_AT_ONCE // panel.n_samples)
     found: list[Likeness] = []
     for first in range(0, len(samples), at_once):
         block = np.arange(first, min(first + at_once, len(samples)))
         rows = ploidy.rows(block)
         concordance = genotype_concordance(alleles[rows[:, None], columns], panel, searched, ploidy.select(block))
-        pairs = [(s, p) for s in block.tolist() for p in _compared(concordance[s - first], names.get(samples[s]))]
+        pairs = [(s, p) for s in block.tolist() for p in _compared(concordance[s - first], named[samples[s]])]
         for start in range(0, len(pairs), _PAIRS_AT_ONCE):
             some = pairs[start : start + _PAIRS_AT_ONCE]
             found += _likenesses(some, samples, alleles, panel, cm, ploidy, apart, apart_columns)
     return found
 
 
-def _compared(concordance: F64Array, named: int | None) -> list[int]:
-    """Panel samples to compare a target with, never the one of its name."""
+def _compared(concordance: F64Array, named: list[int]) -> list[int]:
+    """Panel samples to compare a target with, never those of its name."""
     values = np.where(np.isnan(concordance), -1.0, concordance)
-    if named is not None:
-        values[named] = -1.0
+    values[named] = -1.0
     nearly_equal = np.flatnonzero(values >= _NEARLY_EQUAL)
     if not len(nearly_equal):
         nearest = int(values.argmax())

@@ -26,6 +26,7 @@ from vcfrag_core.imputation.load import load_model
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.split_design import exclusion_groups
 from vcfrag_core.targets.calls import refuse_unphased
+from vcfrag_core.targets.people import panel_names
 from vcfrag_core.types import I8Array
 from vcfrag_train.compare import baselines, peers
 from vcfrag_train.compare.baselines import Baseline
@@ -163,7 +164,7 @@ def _require_phase(target: Path) -> None:
 def _reference(path: Path, targets: Sequence[str], work: Path, threads: int) -> tuple[Path, Panel]:
     """The panel without the targets: the file itself where they are not in it, else one written for all programs."""
     panel = read_panel(path, threads=threads)
-    both = sorted(set(panel.samples) & set(targets))
+    both = sorted(panel_names(targets, panel))
     if not both:
         return path, panel
     names = work / "targets.txt"

@@ -14,6 +14,7 @@ from vcfrag_core.files.dosages import read_truth, sample_names, sites_present
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_typed_sites
 from vcfrag_core.panel.panel import Panel
+from vcfrag_core.targets.people import panel_names
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
 from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of
 
@@ -136,7 +137,7 @@ def reference_frequency(panel: Panel, targets: Sequence[str]) -> F64Array:
     Raises:
         TargetError: Nobody is left.
     """
-    out = set(targets)
+    out = panel_names(targets, panel)
     reference = [name for name in panel.samples if name not in out]
     if not reference:
         raise TargetError(f"all {panel.n_samples} samples of the panel are targets; no reference is left")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.panel.panel import Panel
@@ -58,10 +59,27 @@ def test_match_samples__of_a_panel_that_plink_wrote(make_panel: MakePanel) -> No
     assert [str(match) for match in found] == [
         "A = A_A (by name)",
         "B = 0_B (by name)",
+        "C = f_C (by name)",
         "0_B (by name)",
         "f_C (by name)",
     ]
     assert found[0].panel_samples == ("A", "A_A")
+
+
+def test_match_samples__a_panels_family_and_individual_is_the_individual_where_one_alone_is(
+    make_panel: MakePanel,
+) -> None:
+    panel = make_panel(n_samples=5, n_sites=20, seed=3)
+    panel = dataclasses.replace(panel, samples=("F1_A", "F1_B", "F2_B", "G_1_C", "C_"))
+    found = match_samples(["A", "0_A", "A_A", "F2_A", "B", "F2_B", "C", "1_C", "G", ""], panel, {})
+    assert [str(match) for match in found] == [
+        "A = F1_A (by name)",
+        "0_A = F1_A (by name)",
+        "A_A = F1_A (by name)",
+        "F2_B (by name)",
+        "C = G_1_C (by name)",
+        "1_C = G_1_C (by name)",
+    ]
 
 
 def test_match_samples__of_another_panel_are_none_of_this(make_panel: MakePanel) -> None:
@@ -83,11 +101,12 @@ def test_likest_samples__neither_phase_nor_a_few_errors_hide_a_person(make_panel
     assert pair.n_equal >= pair.n_sites - 3
 
 
-def test_likest_samples__never_the_one_of_the_same_name(make_panel: MakePanel) -> None:
+@pytest.mark.parametrize("family", ["", "F1_", "0_"])
+def test_likest_samples__never_the_one_of_the_same_name(make_panel: MakePanel, family: str) -> None:
     panel = make_panel(n_samples=30, n_sites=400, seed=4)
     name = panel.samples[5]
     pairs = likest_samples(
-        [name], target_of(panel, [5]), np.ones(400, np.bool_), panel, np.linspace(0, 200, 400), Ploidy.of([2])
+        [family + name], target_of(panel, [5]), np.ones(400, np.bool_), panel, np.linspace(0, 200, 400), Ploidy.of([2])
     )
     assert len(pairs) == 1
     assert pairs[0].panel_sample != name

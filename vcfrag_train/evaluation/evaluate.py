@@ -24,6 +24,7 @@ from vcfrag_core.scoring import bootstrap as metric_resampling
 from vcfrag_core.scoring import reliability as calibration
 from vcfrag_core.scoring.bootstrap import METRICS, Interval, Scored, Sums
 from vcfrag_core.types import BoolArray, F64Array, I32Array
+from vcfrag_train.evaluation.exchanged import Exchanged
 from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of, named_files, panels_of
 from vcfrag_train.evaluation.results import (
     EVERYONE,
@@ -144,7 +145,7 @@ def file_method(name: str, path: Path, config: EvaluationConfig, cost: Cost | No
             lone=hidden.lone,
             beside=hidden.typed,
         )
-        refuse_absent(found.found, hidden.rows, hidden.contig, file)
+        refuse_absent(found.found, hidden.rows, hidden.contig, file, threads=config.threads)
         refuse_typed(found.typed, hidden.rows, hidden.contig, file)
         refuse_untyped(found.n_imputed_elsewhere, hidden.n_typed, file)
         return found
@@ -214,6 +215,7 @@ class _Tally:
         self._has_posterior = True
         self._estimates: list[tuple[F64Array, F64Array, F64Array]] = []
         self._regions: list[RegionError] = []
+        self._exchanged = Exchanged()
 
     def add(self, hidden: EvaluationTruth, weights: F64Array) -> None:
         """Scores it on a contig."""
@@ -228,6 +230,9 @@ class _Tally:
         self._sums.append(metric_resampling.sums_of(scored, weights))
         self._fields[imputed.field] = None
         self._regions.append(region_error(scored, hidden.positions, hidden.contig))
+        if self.method.digest:
+            # What was made here of other people's haplotypes, as baselines are, may well be like anybody.
+            self._exchanged.add(imputed.dosage, hidden.truth, hidden.frequency, tuple(hidden.rows), hidden.contig)
         if imputed.posterior is None:
             self._has_posterior = False
         else:
@@ -237,7 +242,11 @@ class _Tally:
             self._estimates.append((imputed.estimated_r2, true_r2, hidden.frequency))
 
     def result(
-        self, weights: F64Array, populations: Mapping[str, BoolArray], config: EvaluationConfig
+        self,
+        samples: Sequence[str],
+        weights: F64Array,
+        populations: Mapping[str, BoolArray],
+        config: EvaluationConfig,
     ) -> tuple[MethodResult, _Replicates]:
         """Its figures over all contigs, and the replicates that differences are made of."""
         sums = functools.reduce(operator.add, self._sums)
@@ -255,6 +264,7 @@ class _Tally:
             estimated_r2=self._estimated_r2(),
             region=joined(self._regions),
             cost=self.method.cost,
+            warnings=self._exchanged.warnings(samples),
         )
         return result, _Replicates(self.method.name, everyone, by_population)
 
@@ -277,7 +287,7 @@ def _evaluation(
     populations = super_populations(files.samples_table, samples)
     if all(np.array_equal(counted.lone, lone) for counted in contigs):
         populations |= by_ploidy(lone)
-    results = [tally.result(weights, populations, config) for tally in tallies]
+    results = [tally.result(samples, weights, populations, config) for tally in tallies]
     return Evaluation(
         contig=name_contigs(names),
         samples=samples,

@@ -113,6 +113,7 @@ class MethodResult:
         estimated_r2: Against true per-site r²; None where the file has no estimate.
         region: Along the region.
         cost: Where the program was run from here.
+        warnings: What speaks for samples or alleles that are exchanged.
     """
 
     name: str
@@ -126,6 +127,7 @@ class MethodResult:
     estimated_r2: EstimatedR2 | None
     region: RegionError
     cost: Cost | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,8 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     for method in evaluation.methods:
         if "GT" in method.field.split("/"):
             console.print(f"{method.name} has neither DS, HDS nor GP: calls of GT are scored as dosages")
+        for warning in method.warnings:
+            console.print(f"{method.name}: {warning}", highlight=False, markup=False, soft_wrap=True)
     console.print(by_bin_table(evaluation, "aggregate_r2"))
     if len(evaluation.methods) > 1:
         console.print(change_table(evaluation))

@@ -16,6 +16,7 @@ from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_ty
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.people import panel_names
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
+from vcfrag_train.evaluation.exchanged import recoded_words
 from vcfrag_train.evaluation.inputs import EvaluationFiles, file_of
 
 # So many typed sites of which the panel has none are no chance of a short stretch.
@@ -113,7 +114,7 @@ def load_evaluation_truth(
         wanted = wanted[_shared_sites(files, config, panel.contig, [keys[i] for i in wanted])]
     rows = {keys[i]: row for row, i in enumerate(wanted)}
     truth = read_truth(true, panel.contig, rows, samples, threads=config.threads)
-    refuse_absent(truth.found, rows, panel.contig, true)
+    refuse_absent(truth.found, rows, panel.contig, true, threads=config.threads, split=True)
     return EvaluationTruth(
         contig=panel.contig,
         positions=panel.positions[wanted],
@@ -215,14 +216,18 @@ def refuse_untyped(n_imputed: int, n_typed: int, path: Path | str) -> None:
         )
 
 
-def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path | str) -> None:
+def refuse_absent(
+    found: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path, *, threads: int = 1, split: bool = False
+) -> None:
     """Refuses a file that lacks hidden sites.
 
     Raises:
-        InputError: Some of the (V,) `found` is False; names the first such site and the count.
+        InputError: Some of the (V,) `found` is False; names the first such site and the count, and how many the file
+            has with other alleles.
     """
     absent = np.flatnonzero(~found)
-    if absent.size and absent.size == len(found):
+    recoded = recoded_words(path, contig, rows, found, threads=threads, split=split) if absent.size else ""
+    if absent.size and absent.size == len(found) and not recoded:
         raise InputError(
             f"has none of the {len(found)} hidden sites of contig {contig}: where it lacks the contig, --region names"
             " another to score; else look whether it is of the panel's genome build",
@@ -231,7 +236,7 @@ def refuse_absent(found: BoolArray, rows: Mapping[SiteKey, int], contig: str, pa
     if absent.size:
         first = next(key for key, row in rows.items() if row == absent[0])
         raise InputError(
-            f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}; "
+            f"lacks {absent.size} of the {len(found)} hidden sites, the first is {label(contig, first)}{recoded}; "
             f"--common-sites scores only the sites that all files have, --region only a part; where records"
             " have several ALT alleles, `bcftools norm -m-` splits them and trims what is padded",
             path=path,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from vcfrag_core.errors import CacheError
+from vcfrag_core.errors import CacheError, OutputError
 from vcfrag_core.files.panel.binary import Key
 from vcfrag_core.files.panel.calls import MissingRule
 from vcfrag_core.files.panel.prepared import is_prepared, read_own, read_prepared, write_prepared
@@ -214,7 +214,7 @@ def _stored(entry: Path, panels: list[Panel], key: Key, threads: int) -> list[Pa
         for older in entry.parent.glob(f"{glob.escape(_place(key))}*.panel"):
             if older != entry:
                 older.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, OutputError) as error:
         _log.warning("panel cache not written: %s", error)
         return panels
     if all(isinstance(panel.bits, DenseBits) for panel in panels):

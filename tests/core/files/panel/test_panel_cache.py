@@ -314,6 +314,19 @@ def test_load_panel__works_without_a_cache_that_can_be_written(
     assert "panel cache not written" in caplog.text
 
 
+def test_load_panel__a_folder_in_the_place_of_an_entry_is_told_and_passed_over(
+    vcf: Path, cache: Path, reads: Reads, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = load_panel(vcf, cache_dir=cache)
+    entry = entry_of(cache)
+    entry.unlink()
+    entry.mkdir()
+    for _ in range(2):
+        assert_same(load_panel(vcf, cache_dir=cache), first)
+    assert reads.n == 3
+    assert f"panel cache not written: {entry} is no regular file" in caplog.text
+
+
 def test_cache_folder__follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("VCFRAG_CACHE_DIR", raising=False)

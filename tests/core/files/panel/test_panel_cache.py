@@ -200,9 +200,27 @@ def test_load_panel__an_entry_of_another_panel_is_made_again(
     assert f"path {other} instead of {vcf}" in caplog.text
 
 
-def test_load_panel__verify_source_finds_what_size_time_and_header_hide(
-    vcf: Path, cache: Path, make_panel: MakePanel
+def test_load_panel__a_file_that_only_its_bytes_tell_from_the_one_before_is_read_again(
+    vcf: Path, cache: Path, reads: Reads, make_panel: MakePanel
 ) -> None:
+    panel = make_panel(n_samples=30, n_sites=300, seed=1)
+    plain = write_vcf(vcf.with_suffix(".vcf"), panel_text(panel))
+    load_panel(plain, cache_dir=cache)
+    status = plain.stat()
+    other = Panel.from_haplotypes(panel.haplotypes()[::-1], contig="1")
+    write_vcf(plain, panel_text(other))
+    os.utime(plain, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (plain.stat().st_size, plain.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert load_panel(plain, cache_dir=cache).digest == read_panel(plain).digest
+    assert reads.n == 2
+    assert entry_of(cache).is_file()
+
+
+def test_load_panel__verify_source_finds_what_size_time_and_header_hide(
+    vcf: Path, cache: Path, make_panel: MakePanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of a large file most bytes are not looked at.
+    monkeypatch.setattr(panel_cache, "_STRETCH_BYTES", 1)
     panel = make_panel(n_samples=30, n_sites=300, seed=1)
     plain = write_vcf(vcf.with_suffix(".vcf"), panel_text(panel))
     load_panel(plain, cache_dir=cache)

@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vcfrag_core.errors import ConfigError, HeldOutSampleError, VcfragError
+from vcfrag_core.errors import ConfigError, HeldOutSampleError, PanelMismatchError, VcfragError
+from vcfrag_core.model.exported import read_exported
 from vcfrag_core.model.provenance import FIELDS, Provenance
+from vcfrag_core.model.scores import ValidationScores
 from vcfrag_core.retrieval.identity import split_digest
 from vcfrag_core.settings import from_table
 from vcfrag_train.runs import checkpoints
@@ -29,6 +31,7 @@ class Inspection:
         leaks: Why validation samples' exclusion groups were not absent; empty if they were.
         masks: Why a mask was not the right one; empty if all were.
         masks_drawn_again: Masks that were drawn again from the panel and compared; None without the panel.
+        not_drawn: Why none were.
     """
 
     checkpoint: Path
@@ -37,6 +40,7 @@ class Inspection:
     leaks: tuple[str, ...]
     masks: tuple[str, ...]
     masks_drawn_again: int | None
+    not_drawn: str = ""
 
     @property
     def trustworthy(self) -> bool:
@@ -56,7 +60,7 @@ class Inspection:
 
     def _how_checked(self) -> str:
         if self.masks_drawn_again is None:
-            return "by the record; the panel is not at hand to draw them again"
+            return f"by the record; {self.not_drawn}"
         return f"{self.masks_drawn_again} drawn again and compared"
 
 
@@ -71,7 +75,7 @@ def inspect_run(path: Path) -> Inspection:
     checkpoint = run.pointed("last") or run.checkpoint()
     record = checkpoints.verify(checkpoint)
     index_usage = IndexUsage.read(checkpoint / checkpoints.INDEX_USAGE)
-    wrong, drawn = _masks(run, index_usage)
+    wrong, drawn, not_drawn = _masks(run, index_usage)
     return Inspection(
         checkpoint=checkpoint,
         provenance=record,
@@ -79,6 +83,7 @@ def inspect_run(path: Path) -> Inspection:
         leaks=tuple(_leaks(run, record, index_usage)),
         masks=tuple(wrong),
         masks_drawn_again=drawn,
+        not_drawn=not_drawn,
     )
 
 
@@ -137,7 +142,8 @@ def _shared_groups(every: Sequence[RunSplits], tables: Sequence[Path], index_usa
             yield f"{len(shared)} samples of the {place} are of a validation sample's group, such as {shared[0]!r}"
 
 
-def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | None]:
+def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | None, str]:
+    """What is wrong with the masks, how many were drawn again, and why none were."""
     from vcfrag_train.inspect.masks import expected_masks
 
     fixed = {(use.mask.data, use.mask.kind, use.identity.mask) for use in index_usage if use.role == "validation"}
@@ -147,8 +153,10 @@ def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | No
         wrong.append(f"validation was under {len(fixed)} masks of {len(kinds)} kinds: they did not stay fixed")
     try:
         expected = expected_masks(run, index_usage)
-    except (VcfragError, OSError):
-        return wrong, None
+    except PanelMismatchError as error:
+        return wrong, None, f"they cannot be drawn again: {error}"
+    except (VcfragError, OSError) as error:
+        return wrong, None, f"the panel is not at hand to draw them again: {error}"
     for use in index_usage:
         if use.identity.mask not in expected[use.role, use.mask]:
             given = ", ".join(sorted(expected[use.role, use.mask])) or "none of that name"
@@ -156,24 +164,51 @@ def _masks(run: RunFolder, index_usage: IndexUsage) -> tuple[list[str], int | No
                 f"{use.role} at step {use.first_step}, epoch {use.mask.epoch}, visit {use.mask.visit}: "
                 f"mask {use.identity.mask}, the configuration gives {given}"
             )
-    return wrong, len(expected)
+    return wrong, len(expected), ""
 
 
 def describe(found: Inspection, run: Mapping[str, object]) -> list[str]:
     """The lines that `inspect` prints before its verdict."""
-    record = found.provenance
-    lines = [f"checkpoint  {found.checkpoint.name} ({record.step} steps)"]
-    lines += [f"{name:<17} {record.fields[name]}  {record.described.get(name, '')}".rstrip() for name in FIELDS]
-    lines.append("versions          " + ", ".join(f"{name} {version}" for name, version in record.versions.items()))
+    lines = [f"checkpoint  {found.checkpoint.name} ({found.provenance.step} steps)", *_record_lines(found.provenance)]
     lines.append(f"seeds             {run.get('seeds')}")
     sessions = run.get("sessions")
-    for session in sessions if isinstance(sessions, list) else []:
-        lines.append(f"session           from step {session['from_step']} at {session['started']}")
     lines += [
+        f"session           from step {session['from_step']} at {session['started']}"
+        for session in (sessions if isinstance(sessions, list) else [])
+    ]
+    return lines + _accepted_lines(found.provenance) + list(_index_lines(found.uses))
+
+
+def describe_exported(folder: Path) -> list[str]:
+    """The lines that `inspect` prints of an exported model, which has the record and the scores of its run alone.
+
+    Raises:
+        ProvenanceMissingError: A file is missing, or the record does not speak of it.
+        ProvenanceMismatchError: A file is not the one that the record speaks of.
+    """
+    record, scores = read_exported(folder)
+    validation = ValidationScores(scores)
+    left = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in validation.left_to_copying()) or "none"
+    return [
+        f"exported model    {folder.name} ({record.step} steps); its files are those of its record",
+        *_record_lines(record),
+        *_accepted_lines(record),
+        f"left to copying   MAF {left}",
+        "an exported model keeps no record of indexes and masks: whether its validation can be believed, `vcfrag"
+        " inspect` tells of the run that it was exported from",
+    ]
+
+
+def _record_lines(record: Provenance) -> list[str]:
+    lines = [f"{name:<17} {record.fields[name]}  {record.described.get(name, '')}".rstrip() for name in FIELDS]
+    return [*lines, "versions          " + ", ".join(f"{name} {version}" for name, version in record.versions.items())]
+
+
+def _accepted_lines(record: Provenance) -> list[str]:
+    return [
         f"accepted          {item.field} at step {item.step}: {item.recorded} -> {item.found}"
         for item in record.accepted
     ]
-    return lines + list(_index_lines(found.uses))
 
 
 def _index_lines(uses: tuple[IndexUse, ...]) -> Iterable[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gzip
 import json
 import random
 import re
@@ -26,6 +27,7 @@ from vcfrag_core.model.provenance import PROVENANCE_FILE
 from vcfrag_core.settings import dump_toml
 from vcfrag_train.cli.app import main
 from vcfrag_train.inspect.inspection import inspect_run
+from vcfrag_train.models.export import export_model
 from vcfrag_train.models.trained import load_trained
 from vcfrag_train.runs import checkpoints
 from vcfrag_train.runs.folder import RunFolder
@@ -318,6 +320,37 @@ def test_inspect__without_the_panel_says_so(copied: Path) -> None:
     path = copied / "config.toml"
     path.write_text(path.read_text().replace("panel.vcf.gz", "gone.vcf.gz"))
     assert "the panel is not at hand" in inspect_run(copied).verdict()
+
+
+def test_inspect__another_panel_in_the_file_is_told_and_no_mask_blamed(copied: Path, tmp_path: Path) -> None:
+    path = copied / "config.toml"
+    panel = Path(re.findall(r'"(\S+panel\.vcf\.gz)"', path.read_text())[0])
+    other = tmp_path / "other.vcf.gz"
+    text = gzip.decompress((copied / panel).read_bytes()).decode()
+    other.write_bytes(gzip.compress(text.replace("0|1", "1|0", 1).encode()))
+    path.write_text(path.read_text().replace(str(panel), str(other)))
+    found = inspect_run(copied)
+    assert not found.masks
+    assert "by the record; they cannot be drawn again: " in found.verdict()
+    assert f"{other} holds panel" in found.verdict()
+
+
+def test_inspect__of_an_exported_model_prints_its_record(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "exported"
+    export_model(copied, out)
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", str(out)])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "exported model    exported (" in said
+    assert "\npanel             " in said
+    assert "tells of the run that it was exported from" in said
+    (out / "scores.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        main(["inspect", str(out)])
+    assert "is not the file that the record speaks of" in capsys.readouterr().err
 
 
 def rewrite_index_usage(folder: Path, index_usage: IndexUsage) -> None:

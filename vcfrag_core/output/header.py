@@ -37,19 +37,21 @@ class Header:
         contigs: Names of the contigs and their lengths (None where unknown), in the file's order.
         formats: FORMAT fields.
         provenance: KEY and VALUE of the lines `##vcfrag_KEY=VALUE`, in this order.
+        infos: INFO fields, in the order of `INFO_FIELDS`.
     """
 
     samples: Sequence[str]
     contigs: Mapping[str, int | None]
     formats: Sequence[str]
     provenance: Sequence[tuple[str, str]]
+    infos: Sequence[str] = tuple(INFO_FIELDS)
 
     def text(self) -> str:
         """All lines, the last with the samples, each ended."""
         lines = ["##fileformat=VCFv4.3", "##source=vcfrag", _FILTER]
         lines += [f"##vcfrag_{key}={_one_line(value)}" for key, value in self.provenance]
         lines += [_contig_line(name, length) for name, length in self.contigs.items()]
-        lines += [*INFO_FIELDS.values(), *(FORMAT_FIELDS[name] for name in self.formats)]
+        lines += [*(INFO_FIELDS[name] for name in self.infos), *(FORMAT_FIELDS[name] for name in self.formats)]
         columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT", *self.samples]
         return "\n".join([*lines, "\t".join(columns)]) + "\n"
 
@@ -59,9 +61,9 @@ def ordered_lines(lines: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(lines, key=lambda line: CONTIG_LINES.index(line[0]))
 
 
-def string_numbers(formats: Sequence[str]) -> dict[str, int]:
+def string_numbers(formats: Sequence[str], infos: Sequence[str]) -> dict[str, int]:
     """Number of every FILTER, INFO and FORMAT name in a BCF's dictionary: PASS, then by first appearance."""
-    return {name: i for i, name in enumerate(["PASS", *INFO_FIELDS, *formats])}
+    return {name: i for i, name in enumerate(["PASS", *infos, *formats])}
 
 
 def _contig_line(name: str, length: int | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from vcfrag_core.files.vcf.phased import PHASED_FORMATS, PhasedRecords, PhasedWriter
 from vcfrag_core.files.vcf.reader import parse_region
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
 from vcfrag_core.targets.calls import MISSING, NONE
 from vcfrag_core.types import BoolArray, F32Array, I64Array
@@ -98,6 +99,10 @@ class _PhasingRun(Run):
         contig = checked.panel.contig
         writer.begin(contig, identity, stretch=stretch)
         writer.write(contig, stretch * MAX_WINDOWS, phased_records(checked, self._config.region))  # type: ignore[arg-type]
+
+    def header(self, samples: Sequence[str]) -> Header:
+        """As of an imputation, without the INFO that phasing does not write."""
+        return dataclasses.replace(super().header(samples), infos=())
 
     def write_cohort(self) -> None:
         """Nothing: the record is that of an imputation."""

@@ -50,6 +50,7 @@ def test_phase__keeps_records_and_genotypes(cohort: Cohort, capsys: pytest.Captu
                 assert sorted(gt.split("|")) == sorted(given.split("/"))
             assert probability == "." or 0.5 <= float(probability) <= 1
     assert (out.with_name(out.name + ".tbi")).is_file()
+    assert "##INFO" not in gzip.decompress(out.read_bytes()).decode()
 
 
 def test_phase__pp_stands_at_every_heterozygote_but_the_first(cohort: Cohort) -> None:
@@ -93,6 +94,7 @@ def test_phase__bcf_says_what_the_vcf_says(cohort: Cohort) -> None:
         assert record.format("PP")[:, 0] == pytest.approx(pp, abs=1e-4, nan_ok=True)
         with_pp += int(np.isfinite(pp).sum())
     assert with_pp > 100
+    assert "##INFO" not in VCF(str(bcf)).raw_header
     assert (bcf.with_name("phased.bcf.csi")).is_file()
 
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from vcfrag_core.output.genotypes import NONE, ONE, ColumnTable
-from vcfrag_core.output.header import string_numbers
+from vcfrag_core.output.header import INFO_FIELDS, string_numbers
 from vcfrag_core.output.info import info_numbers
 from vcfrag_core.output.records import OutputRecords, PassThroughRecord, lone_ds
 from vcfrag_core.types import BoolArray, F32Array, I16Array, IntArray, U8Array
@@ -38,11 +38,19 @@ class BcfFormatter:
         formats: FORMAT fields.
         contigs: Contigs in the header's order.
         x_male_dosage: DS of a man of X who surely carries ALT.
+        infos: INFO fields of the header.
     """
 
-    def __init__(self, formats: Sequence[str], contigs: Sequence[str], *, x_male_dosage: int = 1) -> None:
+    def __init__(
+        self,
+        formats: Sequence[str],
+        contigs: Sequence[str],
+        *,
+        x_male_dosage: int = 1,
+        infos: Sequence[str] = tuple(INFO_FIELDS),
+    ) -> None:
         self._formats = tuple(formats)
-        self._numbers = string_numbers(formats)
+        self._numbers = string_numbers(formats, infos)
         self._contigs = {name: i for i, name in enumerate(contigs)}
         self._columns = {lone: ColumnTable(lone_ds=lone) for lone in {1, x_male_dosage}}
         self._x_male_dosage = x_male_dosage

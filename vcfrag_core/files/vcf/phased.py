@@ -56,7 +56,7 @@ class PhasedWriter(ImputedWriter):
     """The output of a phasing run; what `write` takes are pieces of `PhasedRecords`."""
 
     def _formatter_of(self, formats: Sequence[str], x_male_dosage: int) -> BcfFormatter | PhasedLines:  # type: ignore[override]
-        return PhasedBcf(formats, self._contigs) if self._is_bcf else PhasedLines()
+        return PhasedBcf(formats, self._contigs, infos=()) if self._is_bcf else PhasedLines()
 
 
 class PhasedLines:

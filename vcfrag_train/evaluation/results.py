@@ -212,6 +212,8 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+# Fields of `Cost` that are numbers.
+COSTS: Final = ("wall_seconds", "cpu_seconds", "preparation_seconds", "peak_bytes", "threads")
 TSV_COLUMNS: Final = (
     "method",
     "against",
@@ -229,12 +231,21 @@ TSV_COLUMNS: Final = (
 
 
 def tsv_rows(evaluation: Evaluation) -> Iterator[tuple[str, ...]]:
-    """One row for every figure and every difference, in the order of TSV_COLUMNS; NaN is NA, nothing is empty."""
+    """One row for every figure, cost and difference, in the order of TSV_COLUMNS.
+
+    NaN is NA; what is no difference has nothing in the columns of one. Costs are of the whole process, as the last
+    group is of all sites.
+    """
     for method in evaluation.methods:
         for metric in METRICS:
             yield from _value_rows(evaluation, method.name, EVERYONE, metric, method.metrics[metric])
         for population, values in method.populations.items():
             yield from _value_rows(evaluation, method.name, population, "aggregate_r2", values)
+        if method.cost is not None:
+            everything = evaluation.groups[-1]
+            head = (method.name, "", EVERYONE, everything.label, str(everything.n_sites))
+            for name in COSTS:
+                yield (*head, name, f"{getattr(method.cost, name):.12g}", "NA", "NA", "", "", "")
     for difference in evaluation.differences:
         for group, value, change in zip(evaluation.groups, difference.difference, difference.error_change, strict=True):
             head = (difference.method, difference.against, difference.population, group.label, str(group.n_sites))

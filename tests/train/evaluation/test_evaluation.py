@@ -332,6 +332,19 @@ def test_tsv__has_every_figure_once(result: Evaluation, tmp_path: Path) -> None:
     assert value == pytest.approx(everything(result, "sharp", "aggregate_r2"), abs=1e-5)
 
 
+def test_tsv__has_the_cost_of_what_was_run_from_here(result: Evaluation, tmp_path: Path) -> None:
+    cost = results.Cost(
+        wall_seconds=2.5, cpu_seconds=3.25, preparation_seconds=0.0, peak_bytes=123_456_789_012, threads=2, command="x"
+    )
+    sharp, blurred = result.methods
+    path = tmp_path / "a.tsv"
+    results.write_tsv(dataclasses.replace(result, methods=(dataclasses.replace(sharp, cost=cost), blurred)), path)
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["metric"] in results.COSTS]
+    assert {(row["method"], row["population"], row["group"]) for row in rows} == {("sharp", "all", "all")}
+    assert [float(row["value"]) for row in rows] == [2.5, 3.25, 0, 123_456_789_012, 2]
+
+
 def test_tables__show_every_method_and_filled_group(result: Evaluation, capsys: pytest.CaptureFixture[str]) -> None:
     tables.print_evaluation(result, tables.console())
     shown = capsys.readouterr().out

@@ -108,6 +108,11 @@ class Corrector:
         self._is_trusted = False
 
     @property
+    def is_validated(self) -> bool:
+        """Whether anything is known of how it did on held-out samples."""
+        return self._scores is not None and bool(self._scores.table)
+
+    @property
     def verdict(self) -> dict[str, bool | float]:
         """What `judged` was told, as `Imputer.judged` takes it."""
         return {

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 # A panel so many times smaller or larger than that of a model's training is told.
 OTHER_SIZE: Final = 4
+_NEVER_VALIDATED: Final = (
+    "; it was never validated on held-out samples, so that no bin is left to copying: finish an epoch of its run, or"
+    " see with `vcfrag compare --hold-out` whether it is better than --copying-only"
+)
 
 
 def dosages_of(
@@ -105,7 +109,8 @@ def way_of(imputer: Imputer) -> str:
     bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in corrector.left_to_copying)
     kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
     other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
-    return f"by copying, corrected by the trained model{other}{kept}{_other_size(imputer.panel, corrector)}"
+    never = "" if corrector.is_validated else _NEVER_VALIDATED
+    return f"by copying, corrected by the trained model{other}{kept}{never}{_other_size(imputer.panel, corrector)}"
 
 
 def _other_size(panel: Panel, corrector: Corrector) -> str:

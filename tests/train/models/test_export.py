@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
+from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.model.exported import read_exported
 from vcfrag_core.model.scores import ValidationScores
+from vcfrag_core.panel.genetic_map import GeneticMap
+from vcfrag_core.panel.panel import Panel
+from vcfrag_train.imputing.imputers import way_of
 from vcfrag_train.models.choose import named_corrector
 from vcfrag_train.models.export import export_model
 from vcfrag_train.models.trained import load_trained
@@ -33,6 +38,16 @@ def test_export_model__holds_the_weights_and_scores_of_the_best_checkpoint(train
         row = next(row for row in csv.DictReader(file) if int(row["step"]) == record.step)
     assert scores["half"]["5-50"]["model"] == pytest.approx(float(row["half_model_r2_5-50"]), abs=1e-6)
     assert scores["array"]["5-50"]["copying"] == pytest.approx(float(row["array_copying_r2_5-50"]), abs=1e-6)
+
+
+def test_way_of__says_of_a_run_that_it_was_never_validated(trained: Path, tmp_path: Path, panel: Panel) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    ends = panel.positions[[0, -1]]
+    genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 2.0]), contig=panel.contig)
+    assert "never validated" not in way_of(Imputer(panel, genetic_map, corrector=named_corrector(run, {})))
+    RunFolder.open(run).metrics_path.write_text("epoch,step\n", encoding="utf-8")
+    said = way_of(Imputer(panel, genetic_map, corrector=named_corrector(run, {})))
+    assert "; it was never validated on held-out samples, so that no bin is left to copying" in said
 
 
 def test_export_model__names_no_folder(trained: Path, exported: Path) -> None:

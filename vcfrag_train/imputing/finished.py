@@ -139,7 +139,10 @@ def _refuse_output_of_another(config: ImputeConfig, inputs: Mapping[str, State],
     """Refuses where another output is there that the QC table `table` tells of."""
     mark = _content(summary_path(table)).get(_KEY)
     outputs = mark.get("outputs") if isinstance(mark, Mapping) else None
-    if not isinstance(mark, Mapping) or (_decided_by(mark) == (_of_decisions(config.command), dict(inputs))):
+    if not isinstance(mark, Mapping) or _decided_by(mark) in (
+        (_of_decisions(config.command), dict(inputs)),
+        _as_recorded(config, inputs),
+    ):
         return
     own = str(config.out.absolute()).replace(PLACE, "*")
     for one in outputs if isinstance(outputs, list) else ():
@@ -158,6 +161,19 @@ def _decided_by(mark: Mapping[str, Any]) -> tuple[list[str], dict[str, State]] |
         return _of_decisions(shlex.join(map(str, mark["command"]))), inputs
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
+
+
+def _as_recorded(config: ImputeConfig, inputs: Mapping[str, State]) -> tuple[list[str], dict[str, State]] | None:
+    """As `_decided_by`, of the run that made the cohort record lying where this one's would; None without it.
+
+    It applies what was decided for the very data that it is given again.
+    """
+    cohort, record = config.cohort, config.cohort_record
+    if cohort is None or not record.is_file() or not cohort.samefile(record):
+        return None
+    given = {str(path.absolute()) for path in (cohort, beside_record(cohort))}
+    words = _without(_of_decisions(config.command), ["--cohort"])
+    return words, {name: state for name, state in inputs.items() if name not in given}
 
 
 def _of_decisions(command: str) -> list[str]:

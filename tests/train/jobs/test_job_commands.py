@@ -276,6 +276,27 @@ def test_commands__outputs_of_other_data_share_no_cohort_record_beside_qc_tables
     assert told("--qc", genome.folder / "other.tsv", "--format", "GT", out=other)[0] == 0, "the same data"
 
 
+def test_commands__a_record_is_applied_to_its_own_data_in_another_format(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, other = genome.folder / "o.vcf.gz", genome.folder / "o.bcf"
+    record, target = genome.folder / "o.cohort.json", genome.folder / "others.vcf.gz"
+    target.write_bytes(genome.target.read_bytes())
+
+    def told(*options: object, **others: Any) -> tuple[int, str]:
+        every = ["impute", *words(genome, **others), *options]
+        monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, every)])
+        return run(*every)
+
+    assert told(out=first)[0] == 0
+    decided = record.read_bytes()
+    code, said = told("--cohort", record, out=other, target=target)
+    assert (code, f"what was decided for {first} would be overwritten" in said) == (2, True), said
+    code, said = told("--cohort", record, out=other)
+    assert code == 0, said
+    assert record.read_bytes() == decided
+
+
 def test_plan_and_run_chunk__interrupted_say_how_to_go_on(
     genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,9 @@ from vcfrag_core.output.writer import PartMaker, RecordWriter
 
 SUFFIXES: Final = (".vcf.gz", ".vcf.bgz", ".bcf", ".bgen", ".pgen")
 _WITHOUT_FIELDS: Final = (".bgen", ".pgen")
+# Lengths of names take two bytes of a .bgen; a message shows so many letters of a longer one.
+_MAX_BGEN_NAME: Final = 65_535
+_SHOWN: Final = 40
 
 
 class BgenValues(enum.StrEnum):
@@ -109,7 +112,8 @@ def check_sample_names(path: str | Path, samples: Sequence[str]) -> None:
 
     Raises:
         ConfigError: A name is empty, has a tab or another control character, or is two samples'; for the tables, whose
-            columns are parted by white space, it has any, or is 0, which is nobody's there.
+            columns are parted by white space, it has any, or is 0, which is nobody's there; for a .bgen, it is longer
+            than that can say.
     """
     unfit = next((name for name in samples if not name or not name.isprintable()), None)
     if unfit is not None:
@@ -124,6 +128,12 @@ def check_sample_names(path: str | Path, samples: Sequence[str]) -> None:
         raise ConfigError(
             f"--out {path}: a {suffix_of(path)} cannot name the sample {wrong!r}; give it another name with `bcftools"
             " reheader --samples`, or write a .vcf.gz or .bcf"
+        )
+    long = next((name for name in samples if len(name.encode()) > _MAX_BGEN_NAME), None)
+    if long is not None and suffix_of(path) == ".bgen":
+        raise ConfigError(
+            f"--out {path}: a .bgen holds names of up to {_MAX_BGEN_NAME:,} bytes, and that of the sample"
+            f" {long[:_SHOWN]}... has {len(long.encode()):,}; give it another name with `bcftools reheader --samples`"
         )
 
 

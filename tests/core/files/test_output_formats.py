@@ -273,6 +273,13 @@ def test_check_sample_names__white_space_and_nobodys_name(name: str) -> None:
         check_sample_names("o.vcf.gz", ("a", name))
 
 
+def test_check_sample_names__longer_than_a_bgen_can_say() -> None:
+    check_sample_names("o.bgen", ("a", "é" * 32_767))
+    check_sample_names("o.pgen", ("a", "é" * 32_768))
+    with pytest.raises(ConfigError, match=r"up to 65,535 bytes, and that of the sample é{40}\.\.\. has 65,536; give"):
+        check_sample_names("o.bgen", ("a", "é" * 32_768))
+
+
 def test_pgen__without_a_record(tmp_path: Path) -> None:
     (first, _), header = imputed()
     with open_writer(tmp_path / "o.pgen", OutputFormat(), contigs=["20"]) as writer:

@@ -93,8 +93,17 @@ def settle_haplotypes(
     half = ~calls.is_phased & ((alleles == MISSING) & (alleles[:, :, ::-1] >= 0)).any(axis=2)
     half[:, one] = False
     alleles[half] = MISSING
-    report = dataclasses.replace(report, half_calls=_named(calls, half.sum(axis=0)))
+    report = dataclasses.replace(report, half_calls=_named(calls, half[_begins_record(calls)].sum(axis=0)))
     return _records(dataclasses.replace(calls, alleles=alleles), ploidy), report
+
+
+def _begins_record(calls: TargetCalls) -> BoolArray:
+    """(R,) whether a record is the only or the first one that a record of the file was split in."""
+    begins = np.ones(calls.n_records, dtype=np.bool_)
+    refs = np.array(calls.refs, dtype=object)
+    same = (calls.positions[1:] == calls.positions[:-1]) & (refs[1:] == refs[:-1])
+    begins[1:] = ~(same & np.isin(calls.positions[1:], calls.split_at))
+    return begins
 
 
 def _records(calls: TargetCalls, ploidy: Ploidy) -> TargetRecords:

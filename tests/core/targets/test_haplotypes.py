@@ -14,6 +14,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.calls import MISSING, NONE, Sex, TargetCalls
 from vcfrag_core.targets.haplotypes import heterozygosity, settle_haplotypes
+from vcfrag_core.targets.splitting import split_records
 from vcfrag_core.types import I8Array
 
 V = 120
@@ -89,6 +90,21 @@ def test_settle_haplotypes__heterozygous_men_are_missing_and_counted() -> None:
     assert report.heterozygous == {"T1": 2}
     assert records.alleles[[3, 8], 1].tolist() == [MISSING, MISSING]
     assert records.alleles[:, 0].tolist() == men[:, 0].tolist()
+
+
+def test_settle_haplotypes__a_half_call_of_several_alt_alleles_counts_once() -> None:
+    rng = np.random.default_rng(3)
+    alleles = rng.integers(0, 2, (V, 2, 2)).astype(np.int8)
+    alleles[4, :, :] = [[1, MISSING], [1, 2]]
+    alleles[5, :, :] = [[0, 1], [MISSING, 1]]
+    calls = calls_of(alleles, contig="20", phased=False)
+    alts = (("C",),) * 4 + (("C", "G", "T"),) + (("C",),) * (V - 5)
+    split = split_records(dataclasses.replace(calls, alts=alts))
+    assert split.n_records == V + 2
+    records, report = settle_haplotypes(split, panel_of(Ploidy.of([2] * 40), "20"))
+    assert report.half_calls == {"T0": 1, "T1": 1}
+    assert (records.alleles[4:7, :2] == MISSING).all()
+    assert records.alleles[4:7, 2:].tolist() == [[1, 0], [0, 1], [0, 0]]
 
 
 def test_settle_haplotypes__what_is_given_goes_before_what_the_file_says_and_that_before_its_calls() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vcfrag_core.files.panel.reader import OTHER_SETS
 from vcfrag_core.files.tables.names import summary_path
 from vcfrag_core.files.tables.qc import write_qc
 from vcfrag_core.retrieval.identity import mask_digest
@@ -192,7 +193,7 @@ def _lines(
         lines.append(f"{target.label}: {inside} of these panel sites lie in the region; the others are context")
     if panel.counts:
         done = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in panel.counts.items())
-        lines.append(f"{target.label}: of the panel: {done}")
+        lines.append(f"{target.label}: of the panel: {done}{_set_words(panel.counts)}")
     if n_split:
         lines.append(f"{target.label}: {n_split} records with several ALT alleles are split, one record for each")
     others = [f"{counts[reason]} {reason.value}" for reason in Reason if reason is not Reason.USED and counts[reason]]
@@ -218,6 +219,16 @@ def _lines(
             f"{target.label}: sample {records.samples[worst]} misses {rates[worst]:.1%} of its typed alleles{more}"
         )
     return lines
+
+
+def _set_words(counts: Mapping[str, int]) -> str:
+    """What phase sets in a panel mean; nothing where it has none, or one for each sample."""
+    if not counts.get(OTHER_SETS):
+        return ""
+    return (
+        "; where phase is known within its sets (PS) alone, haplotypes are mixed at the borders of each: phase such a"
+        " panel whole (Beagle, SHAPEIT, Eagle), or remove a PS that is left over, `bcftools annotate -x FORMAT/PS`"
+    )
 
 
 def _n_split(target: CheckedTarget) -> int:

@@ -24,6 +24,7 @@ from vcfrag_core.files.panel.calls import (
     refuse_ploidy,
     with_one_alt,
 )
+from vcfrag_core.files.vcf.phase_sets import PhaseSets
 from vcfrag_core.files.vcf.reader import (
     Record,
     VcfReader,
@@ -40,6 +41,10 @@ from vcfrag_core.types import I32Array
 _PROGRESS_SITES = 1024
 # A contig has three where it is X. More mean that a sample is written now with one allele, now with two.
 _MAX_STRETCHES = 8
+# Among the counts of a panel: their haplotypes are not known to be those of the heterozygotes before.
+OTHER_SETS = "heterozygotes_of_other_phase_sets"
+_NO_SET = -1
+_MISSING_CODE = 1
 
 
 def read_panel(
@@ -232,6 +237,9 @@ class _Records:
         self._here: dict[tuple[str, str], I32Array] = {}
         self.contig = ""
         self.counts: dict[str, int] = {}
+        sets = PhaseSets(reader.path, reader.header, len(reader.samples))
+        self._sets = sets if sets.is_declared else None
+        self._first_sets = np.full(len(reader.samples), _NO_SET, dtype=np.int64)
 
     def sites(self, record: Record) -> Iterator[_Site]:
         """The sites of a record that did not come before."""
@@ -244,6 +252,8 @@ class _Records:
             self._count("records_without_alt")
             return
         calls = self._calls(record, label, len(alts))
+        if self._sets is not None:
+            self._note_sets(self._sets.of(record, label), calls)
         if len(alts) > 1:
             self._count("multiallelic_records")
         for number, alt in enumerate(alts, start=1):
@@ -273,6 +283,15 @@ class _Records:
             refuse_allele(calls, n_alts, path, label, samples)
         return in_pairs(calls)
 
+    def _note_sets(self, sets: I32Array, calls: I32Array) -> None:
+        """Counts heterozygotes of (S,) other phase sets than their sample's first heterozygote."""
+        het = (calls[:, 0] >> 1 != calls[:, 1] >> 1) & (calls > _MISSING_CODE).all(axis=1)
+        new = het & (self._first_sets == _NO_SET)
+        self._first_sets[new] = sets[new]
+        others = int((het & (self._first_sets != sets)).sum())
+        if others:
+            self._count(OTHER_SETS, others)
+
     def _start_contig(self, contig: str) -> None:
         if self.contig:
             names = name_contigs(self._reader.contigs_with_records())
@@ -294,8 +313,8 @@ class _Records:
             self._here.clear()
         self._last = position
 
-    def _count(self, what: str) -> None:
-        self.counts[what] = self.counts.get(what, 0) + 1
+    def _count(self, what: str, times: int = 1) -> None:
+        self.counts[what] = self.counts.get(what, 0) + times
 
 
 def _refuse_empty(reader: VcfReader) -> NoReturn:

@@ -37,6 +37,11 @@ class PhaseSets:
         self._numbers = {".": 0, "": 0}
         self.named = False
 
+    @property
+    def is_declared(self) -> bool:
+        """Whether the header declares PS of a kind that is read, and not PSL."""
+        return self._kind in ("Integer", "String", "Character") and not self._is_by_list
+
     def of(self, record: Record, label: str) -> I32Array:
         """(S,) number of each call's phase set, 0 where none is named.
 

@@ -145,6 +145,22 @@ def test_read_panel__homozygotes_need_no_phase(tmp_path: Path) -> None:
     assert panel.haplotypes()[:, 1].tolist() == [0, 0, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("declared", ["Integer", "String", None])
+def test_read_panel__counts_heterozygotes_of_other_phase_sets(tmp_path: Path, declared: str | None) -> None:
+    calls = {
+        5: ["0|1:5", "0|0:.", "1|1:5"],
+        6: ["1|0:5", "0|1:6", "1|1:9"],
+        7: ["0|1:7", "1|0:6", "0|1:."],
+        8: ["0|0:7", "1|0:8", "0|1:."],
+        9: ["0|1:.", "1|0:6", "1|0:9"],
+    }
+    text = vcf_text(SAMPLES, [record(at, of, fmt="GT:PS") for at, of in calls.items()], contigs={"20": 9})
+    line = f'##FORMAT=<ID=PS,Number=1,Type={declared},Description="x">\n'
+    path = write_vcf(tmp_path / "x.vcf", text if declared is None else text.replace("#CHROM", line + "#CHROM"))
+    wanted = {} if declared is None else {"heterozygotes_of_other_phase_sets": 4}
+    assert read_panel(path).counts == wanted
+
+
 def test_read_panel__splits_multiallelic_records(tmp_path: Path) -> None:
     panel = read(tmp_path, [GOOD, record(7, ["0|1", "1|2", "2|0"], alt="C,<DEL>"), record(8, ["0|1"] * 3, alt="*")])
     assert panel.positions.tolist() == [5, 7, 7, 8]

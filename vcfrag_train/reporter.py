@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Final
+
+# Said once by a run that compiles kernels.
+COMPILING: Final = "compiling kernels, once for an installation (`vcfrag compile` does it ahead)"
 
 
 class Reporter:

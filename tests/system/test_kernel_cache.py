@@ -14,7 +14,8 @@ import pytest
 
 from vcfrag_core import kernel_cache
 from vcfrag_train.kernels.compile import compile_kernels
-from vcfrag_train.kernels.notice import COMPILING, STEP
+from vcfrag_train.kernels.notice import STEP
+from vcfrag_train.reporter import COMPILING
 
 CODE = """
 import os, pathlib, sys

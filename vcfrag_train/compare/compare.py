@@ -39,7 +39,7 @@ from vcfrag_train.evaluation.inputs import EvaluationFiles
 from vcfrag_train.evaluation.results import Cost, Evaluation
 from vcfrag_train.evaluation.truth import EvaluationConfig, EvaluationTruth, load_evaluation_truth
 from vcfrag_train.models.choose import named_corrector
-from vcfrag_train.reporter import SILENT, Reporter
+from vcfrag_train.reporter import COMPILING, SILENT, Reporter
 
 _RUN_CLI: Final = "import sys; from vcfrag_train.cli.app import main; main(sys.argv[1:])"
 
@@ -185,9 +185,16 @@ def _own_methods(
         words = ["impute", "--panel", panel, "--target", files.target, "--out", output, "--threads", config.threads]
         words += [] if files.genetic_map is None else ["--map", files.genetic_map]
         command = [sys.executable, "-c", _RUN_CLI, *(str(word) for word in words), *own.options]
+        log = work / f"{stem}.log"
+        said_before = log.stat().st_size if log.exists() else 0
         # An empty cache: the whole process reads the panel itself, as Beagle does.
         with tempfile.TemporaryDirectory(prefix=".cache-", dir=work) as cache:
-            usage = run_measured(command, log=work / f"{stem}.log", environment={CACHE_DIR_VARIABLE: cache})
+            usage = run_measured(command, log=log, environment={CACHE_DIR_VARIABLE: cache})
+        if COMPILING.encode() in log.read_bytes()[said_before:]:
+            reporter.say(
+                f"{own.name}: its cost includes compiling kernels, done once for an installation: run again for"
+                " that of imputation alone"
+            )
         if contigs := _without_model(output):
             reporter.say(f"{own.name}: the model did these targets no good and was left out on {', '.join(contigs)}")
         yield file_method(own.name, output, config.evaluation, _cost(usage, (), config.threads))

@@ -14,7 +14,8 @@ from typing import Final
 
 from vcfrag_core import kernel_cache
 from vcfrag_core.errors import ProgramError
-from vcfrag_train.kernels.notice import COMPILING, STEP
+from vcfrag_train.kernels.notice import STEP
+from vcfrag_train.reporter import COMPILING
 
 _TAIL_LINES: Final = 8
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-COMPILING = "compiling kernels, once for an installation (`vcfrag compile` does it ahead)"
+from vcfrag_train.reporter import COMPILING
+
 # How the lines begin in which `vcfrag compile` says where it is.
 STEP = "kernels for "
 

@@ -7,14 +7,24 @@ Here both wait until something is compiled. All this leans on how numba keeps ke
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
+import pickle
 from collections.abc import Callable
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 import llvmlite.binding as llvm
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.runtime import nrt
+
+_log = logging.getLogger(__name__)
+# What reading a file raises that is no kept kernel (the documentation of `pickle`), or no file.
+_UNREADABLE: Final = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
+# Folders of which something was said.
+_told: set[str] = set()
 
 
 class Kept(NullCache):
@@ -35,7 +45,10 @@ class Kept(NullCache):
         return self._files.load_overload(signature, target_context)
 
     def save_overload(self, signature: Any, result: Any) -> None:
-        cast(Any, self._files).save_overload(signature, result)
+        try:
+            cast(Any, self._files).save_overload(signature, result)
+        except OSError as error:
+            _warn_once(self.cache_path, f"compiled kernels are not kept: {error}")
 
 
 class _Loading(CompileResultCacheImpl):
@@ -61,8 +74,17 @@ class _Files(FunctionCache):
     _impl_class = _Loading
 
     def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """The kept kernel; None, as where there is none, of files that cannot be read."""
         _name_runtime()
-        return cast(Any, self._load_overload)(signature, target_context)
+        try:
+            return cast(Any, self._load_overload)(signature, target_context)
+        except _UNREADABLE as error:
+            index = Path(cast(Any, self._cache_file)._index_path)
+            _warn_once(str(index.parent), f"compiled kernels in {index.parent} are damaged and made again: {error}")
+            # Without it the damaged files are written anew.
+            with contextlib.suppress(OSError):
+                index.unlink()
+            return None
 
 
 class _Loaded(JITCodeLibrary):
@@ -76,6 +98,13 @@ class _Loaded(JITCodeLibrary):
             self._codegen._engine._load_defined_symbols(self._shared_module)
             self.source = None
         return self._shared_module
+
+
+def _warn_once(folder: str, text: str) -> None:
+    """Says one thing of each folder: every kernel in it has its own files."""
+    if folder not in _told:
+        _told.add(folder)
+        _log.warning("%s", text)
 
 
 @functools.cache

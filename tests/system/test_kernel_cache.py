@@ -271,6 +271,39 @@ def test_kernel__is_loaded_without_what_compiling_needs_and_compiled_into_others
     assert printed == [["[1, 0, 2] compiled", "32"], ["[1, 0, 2] loaded", "32"]]
 
 
+@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
+@pytest.mark.parametrize("damage", ["cut short", "a folder"])
+def test_kernel__whose_files_are_damaged_is_compiled_again_with_a_warning(
+    tmp_path: Path, suffix: str, damage: str
+) -> None:
+    code = (
+        "import logging, numpy as np\n"
+        "logging.basicConfig(format='warned: %(message)s')\n"
+        "from vcfrag_core.search.select import splitmix64\n"
+        "print(splitmix64(np.uint64(1)) > 1, sum(splitmix64.stats.cache_hits.values()))\n"
+    )
+
+    def printed() -> tuple[str, str]:
+        environment = {**os.environ, kernel_cache.NAME: str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout, done.stderr
+
+    assert printed() == ("True 0\n", "")
+    assert printed() == ("True 1\n", "")
+    (file,) = tmp_path.glob(f"*/*splitmix64*{suffix}")
+    if damage == "cut short":
+        os.truncate(file, 12)
+    else:
+        file.unlink()
+        file.mkdir()
+    found, said = printed()
+    assert found == "True 0\n"
+    assert said.count("warned: ") == 1
+    assert str(file.parent) in said
+    if damage == "cut short":
+        assert printed() == ("True 1\n", "")
+
+
 def test_kernel__of_a_version_that_was_not_tried_is_kept_and_loaded_by_numba(tmp_path: Path) -> None:
     code = (
         "import sys, numba, numpy as np\n"

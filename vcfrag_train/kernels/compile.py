@@ -55,20 +55,25 @@ def compile_kernels(say: Callable[[str], None] = lambda line: None) -> CompiledK
         kernels.mkdir(parents=True, exist_ok=True)
         if own is None and prepared is not None:
             kernel_cache.link_all(prepared, kernels)
-        before = _number_in(kernels)
+        before = 0 if own is None else len(_made_in(kernels))
         _run_small_jobs(kernels, Path(scratch), say)
-        n_kernels = _number_in(kernels)
+        n_compiled = len(_made_in(kernels)) - before
         if own is not None:
             folder = kernels
-        elif prepared is not None and n_kernels == before:
+        elif prepared is not None and not n_compiled:
             folder = prepared
         else:
             folder = kernel_cache.publish(kernels)
-    return CompiledKernels(folder=folder, n_compiled=n_kernels - before, n_kernels=n_kernels)
+    return CompiledKernels(folder=folder, n_compiled=n_compiled, n_kernels=len(_kernels_in(folder)))
 
 
-def _number_in(kernels: Path) -> int:
-    return sum(1 for _ in kernels.glob("*/*.nbc"))
+def _kernels_in(folder: Path) -> list[Path]:
+    return list(folder.glob("*/*.nbc"))
+
+
+def _made_in(folder: Path) -> list[Path]:
+    """Those that were made there; links lead to others, which were prepared."""
+    return [path for path in _kernels_in(folder) if not path.is_symlink()]
 
 
 def _run_small_jobs(kernels: Path, scratch: Path, say: Callable[[str], None]) -> None:

@@ -61,7 +61,7 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
     """
     known = set(panel.samples)
     found = []
-    for name, named in _named(samples, panel.samples):
+    for name, named, _ in _named(samples, panel.samples):
         told = [other for other in same.get(name, ()) if other in known and other not in named]
         if named or told:
             others = tuple(named + told)
@@ -71,22 +71,28 @@ def match_samples(samples: Sequence[str], panel: Panel, same: Mapping[str, Seque
 
 def panel_names(samples: Sequence[str], panel: Panel) -> set[str]:
     """The panel's samples that have the name of any of these, as `match_samples` finds them."""
-    return {name for _, named in _named(samples, panel.samples) for name in named}
+    return {name for _, named, _ in _named(samples, panel.samples) for name in named}
 
 
-def _named(samples: Sequence[str], panel_samples: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each sample, and the panel's that have its name."""
+def ambiguous_names(samples: Sequence[str], panel: Panel) -> dict[str, list[str]]:
+    """Target samples whose name is the end of several of the panel's, and those: which one is meant nobody knows."""
+    return {name: several for name, _, several in _named(samples, panel.samples) if several}
+
+
+def _named(samples: Sequence[str], panel_samples: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each sample, the panel's that have its name, and where none has, the several that end in it."""
     by_name = {name: [name] for name in panel_samples}
     by_end: dict[str, list[str]] = {}
     for name in panel_samples:
-        by_name.setdefault(_individual(name), []).append(name)
-        for end in _names(name)[1:]:
-            by_end.setdefault(end, []).append(name)
+        if "_" in name:
+            by_name.setdefault(_individual(name), []).append(name)
+            for end in _names(name)[1:]:
+                by_end.setdefault(end, []).append(name)
     for name in samples:
         named = list(dict.fromkeys(other for called in _names(name) for other in by_name.get(called, ())))
         individual = _individual(name)
         ending = by_end.get(individual, []) if individual and not named else []
-        yield name, named or (ending if len(ending) == 1 else [])
+        yield name, named or ending[: len(ending) == 1], ending if len(ending) > 1 else []
 
 
 def _individual(sample: str) -> str:
@@ -126,7 +132,7 @@ def likest_samples(
     searched = _evenly(sites, _MAX_SEARCHED_SITES)
     columns, apart_columns = np.searchsorted(typed, searched), np.searchsorted(typed, apart)
     place = {name: i for i, name in enumerate(panel.samples)}
-    named = {name: [place[other] for other in others] for name, others in _named(samples, panel.samples)}
+    named = {name: [place[other] for other in others] for name, others, _ in _named(samples, panel.samples)}
     at_once = max(_PAIRS_AT_ONCE, _CELLS_AT_ONCE // panel.n_samples)
     found: list[Likeness] = []
     for first in range(0, len(samples), at_once):

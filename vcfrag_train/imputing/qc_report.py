@@ -15,6 +15,7 @@ from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import Verdict
 from vcfrag_core.targets.likeness import Likeness
+from vcfrag_core.targets.people import ambiguous_names
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.sites.site_tests import missing_rates
 from vcfrag_core.targets.typed_groups import TypedGroup
@@ -208,6 +209,7 @@ def _lines(
         )
     if target.people:
         lines.append(_people_line(target, summary_path(table)))
+    lines += _ambiguous_lines(target)
     lines += [
         f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
         for a, b in target.thin
@@ -297,6 +299,20 @@ def _people_line(target: CheckedTarget, summary: Path) -> str:
         f"{target.label}: the panel holds {len(people)} of {n_samples} target samples, which do not copy from"
         f" themselves: {named}{more}; {summary} lists them"
     )
+
+
+def _ambiguous_lines(target: CheckedTarget) -> list[str]:
+    """What to do of targets that may be in the panel under a longer name."""
+    known = {person.sample for person in target.people if person.by_name}
+    found = ambiguous_names([name for name in target.records.samples if name not in known], target.panel)
+    if not found:
+        return []
+    name, others = next(iter(found.items()))
+    return [
+        f"{target.label}: the names of {len(found)} targets are the end of several of the panel's (PLINK writes"
+        f" FID_IID), who copy from each of them, such as {name} from {', '.join(others[:_NAMED])}: give both files one"
+        " kind of names, or build a panel without (`vcfrag panel build --samples`), if they are the same people"
+    ]
 
 
 def _ways_to_mend(counts: Counter[Reason]) -> str:

@@ -13,7 +13,13 @@ from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.targets.likeness import Relation
-from vcfrag_core.targets.people import genotype_concordance, groups_of_matches, likest_samples, match_samples
+from vcfrag_core.targets.people import (
+    ambiguous_names,
+    genotype_concordance,
+    groups_of_matches,
+    likest_samples,
+    match_samples,
+)
 
 MakePanel = Callable[..., Panel]
 
@@ -80,6 +86,10 @@ def test_match_samples__a_panels_family_and_individual_is_the_individual_where_o
         "C = G_1_C (by name)",
         "1_C = G_1_C (by name)",
     ]
+    assert ambiguous_names(["A", "B", "0_B", "F2_B", "C", "D"], panel) == {
+        "B": ["F1_B", "F2_B"],
+        "0_B": ["F1_B", "F2_B"],
+    }
 
 
 def test_match_samples__of_another_panel_are_none_of_this(make_panel: MakePanel) -> None:

@@ -15,13 +15,16 @@ from vcfrag_core.scoring.accuracy import MISSING
 from vcfrag_core.targets.sites.orientation import codings
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array
 
-# Common sites of each contig at which samples are compared; fewer than the least over all contigs tell nothing.
+# Common sites of each contig at which samples are compared. Fewer over all contigs than the least tell nothing, nor
+# does so short a stretch that many people share it: sound samples that were imputed badly look exchanged there.
 _MAX_SITES: Final = 512
 _MIN_SITES: Final = 40
+_MIN_BASES: Final = 500_000
 _COMMON: Final = 0.05
 # Samples that fit their own truth worst, of whom others are looked for.
 _MAX_LOOKED_AT: Final = 256
 _LEAST_OTHER: Final = 0.7
+_LEAST_GAIN: Final = 0.4
 # Whoever is homozygous for one allele and should be for the other, in samples, and how many more than agree.
 _MIN_OPPOSITE: Final = 10
 _OPPOSITE_SHARE: Final = 4
@@ -37,7 +40,7 @@ class Exchanged:
         self._truths: list[F32Array] = []
         self._same = self._opposite = 0.0
         self._sites: list[str] = []
-        self._n_sites = 0
+        self._n_sites = self._n_bases = 0
 
     def add(
         self, dosage: FloatArray, truth: I8Array, frequency: F64Array, keys: Sequence[SiteKey], contig: str
@@ -68,6 +71,7 @@ class Exchanged:
             told = np.flatnonzero((opposite >= _MIN_OPPOSITE) & (opposite >= _OPPOSITE_SHARE * same))
             self._sites += [label(contig, keys[start + i]) for i in told.tolist()]
         self._n_sites += len(truth)
+        self._n_bases += keys[-1][0] - keys[0][0]
 
     def warnings(self, samples: Sequence[str]) -> tuple[str, ...]:
         """What to say of it, a line for the samples and one for the alleles.
@@ -84,7 +88,7 @@ class Exchanged:
             Of each the sample, the other, and the correlations with its own and with the other's truth. The other's
             own dosages fit its truth no better: who is alike by chance is nobody's exchange.
         """
-        if sum(map(len, self._dosages)) < _MIN_SITES:
+        if sum(map(len, self._dosages)) < _MIN_SITES or self._n_bases < _MIN_BASES:
             return []
         # Sums of squares of each sample, and products with the truth of its own.
         squares = np.sqrt(sum((d * d).sum(axis=0, dtype=np.float64) for d in self._dosages))
@@ -99,7 +103,7 @@ class Exchanged:
         found = []
         for i, (sample, other) in enumerate(zip(looked_at.tolist(), best.tolist(), strict=True)):
             mine, others = float(own[sample]), float(every[i, other])
-            if others >= _LEAST_OTHER and 1 - others < (1 - mine) / 2 and own[other] < others:
+            if others >= max(_LEAST_OTHER, mine + _LEAST_GAIN) and own[other] < others:
                 found.append((sample, other, mine, others))
         return found
 

@@ -21,7 +21,14 @@ CONFIG = EvaluationConfig(resamples=0)
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return small_world(n_targets=40)
+    return spread(small_world(n_targets=40), 600_000)
+
+
+def spread(world: World, bases: int) -> World:
+    """The same haplotypes at sites that are spread over so many bases."""
+    positions = np.linspace(1000, 1000 + bases, world.targets.n_sites).astype(np.int32)
+    reference, targets = (dataclasses.replace(p, positions=positions) for p in (world.reference, world.targets))
+    return dataclasses.replace(world, reference=reference, targets=targets)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,16 @@ def test_evaluate__names_two_samples_that_are_exchanged(
     assert line.startswith("the dosages of 2 of 40 samples fit another sample's truth far better than their own:")
     assert f"{first} (r " in line
     assert f") is rather {second} (r 0.9" in line
+
+
+def test_evaluate__says_nothing_of_samples_over_so_short_a_stretch_that_many_share_it(
+    world: World, files: WorldFiles, tmp_path: Path
+) -> None:
+    short = spread(world, 400_000)
+    first, second, *others = world.targets.samples
+    given = write_world(short, tmp_path)
+    truth = truth_of(short, tmp_path / "t.vcf.gz", short.targets.haplotypes(), (second, first, *others))
+    assert warnings(given, write_imputed(tmp_path / "a.vcf.gz", short, 0.2), truth) == ()
 
 
 def test_evaluate__tells_that_all_samples_are_shuffled(

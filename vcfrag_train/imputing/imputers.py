@@ -101,8 +101,13 @@ def corrector_for(copying_only: bool, checkpoint: Path | None, panel_digest: str
     return named_corrector(checkpoint, {"panel": panel_digest, "map": map_digest})
 
 
-def way_of(imputer: Imputer) -> str:
-    """How the sites are imputed, in words that end a line."""
+def way_of(imputer: Imputer, told: set[str]) -> str:
+    """How the sites are imputed, in words that end a line.
+
+    Args:
+        imputer: Imputes them.
+        told: What of a model was said before in this run, to which what is said is added.
+    """
     corrector = imputer.corrector
     if corrector is None:
         return "by copying alone"
@@ -110,7 +115,9 @@ def way_of(imputer: Imputer) -> str:
     kept = f"; by copying alone at MAF {bins}, where the model was no better on held-out samples" if bins else ""
     other = f", which was trained on another {' and '.join(corrector.differs)}" if corrector.differs else ""
     never = "" if corrector.is_validated else _NEVER_VALIDATED
-    return f"by copying, corrected by the trained model{other}{kept}{never}{_other_size(imputer.panel, corrector)}"
+    notes = [note for note in (never, _other_size(imputer.panel, corrector)) if note not in told]
+    told.update(notes)
+    return f"by copying, corrected by the trained model{other}{kept}{''.join(notes)}"
 
 
 def _other_size(panel: Panel, corrector: Corrector) -> str:

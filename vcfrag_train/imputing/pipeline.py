@@ -162,6 +162,7 @@ class Run:
         self._lengths: dict[str, int | None] = {}
         self._models: dict[str, None] = {}
         self._lines: list[tuple[str, str]] = []
+        self._told: set[str] = set()
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
         self._some_written = False
@@ -387,7 +388,7 @@ class Run:
                 f" is the mean over {checked.n_draws} draws of the phase of each"
             )
             self._tell_serving(checked)
-        self._reporter.say(f"{self._imputes} {way_of(imputer)}")
+        self._reporter.say(f"{self._imputes} {way_of(imputer, self._told)}")
 
     def _note_phasing(self, checked: CheckedTarget, more: str = "") -> None:
         """Has the header say how many samples were phased, and how many of them served."""

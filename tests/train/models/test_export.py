@@ -12,6 +12,7 @@ import pytest
 
 from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
 from vcfrag_core.imputation.imputer import Imputer
+from vcfrag_core.imputation.load import load_model
 from vcfrag_core.model.exported import read_exported
 from vcfrag_core.model.scores import ValidationScores
 from vcfrag_core.panel.genetic_map import GeneticMap
@@ -44,10 +45,19 @@ def test_way_of__says_of_a_run_that_it_was_never_validated(trained: Path, tmp_pa
     run = shutil.copytree(trained, tmp_path / "run")
     ends = panel.positions[[0, -1]]
     genetic_map = GeneticMap(positions=ends, cm=np.array([0.0, 2.0]), contig=panel.contig)
-    assert "never validated" not in way_of(Imputer(panel, genetic_map, corrector=named_corrector(run, {})))
+    assert "never validated" not in way_of(Imputer(panel, genetic_map, corrector=named_corrector(run, {})), set())
     RunFolder.open(run).metrics_path.write_text("epoch,step\n", encoding="utf-8")
-    said = way_of(Imputer(panel, genetic_map, corrector=named_corrector(run, {})))
-    assert "; it was never validated on held-out samples, so that no bin is left to copying" in said
+    imputer, told = Imputer(panel, genetic_map, corrector=named_corrector(run, {})), set[str]()
+    assert "; it was never validated on held-out samples, so that no bin is left to copying" in way_of(imputer, told)
+    assert "never validated" not in way_of(imputer, told), "once in a run"
+
+
+def test_way_of__says_once_that_a_panel_is_of_another_size_than_those_of_training(panel: Panel) -> None:
+    genetic_map = GeneticMap(positions=panel.positions[[0, -1]], cm=np.array([0.0, 2.0]), contig=panel.contig)
+    imputer, told = Imputer(panel, genetic_map, corrector=load_model()), set[str]()
+    said = f"; it was trained with 300 to 2502 reference samples and this panel has {panel.n_samples}: --copying-only"
+    assert said in way_of(imputer, told)
+    assert said not in way_of(imputer, told)
 
 
 def test_export_model__names_no_folder(trained: Path, exported: Path) -> None:

@@ -174,8 +174,9 @@ class Imputer:
         cohort, n_targets = estimation_cohort(self.panel, targets)
         left_out = left_out_of(cohort, self.cm)
         rates = estimate(self, left_out, n_targets, named=named_in_panel(targets.names))
-        fitted = self.with_parameters(rates.applied(self.parameters(targets.observed)))
-        check = None if self.corrector is None else check_model(fitted, left_out, n_targets)
+        parameters = self.parameters(targets.observed)
+        fitted, judging = (self.with_parameters(some(parameters)) for some in (rates.applied, rates.judging))
+        check = None if self.corrector is None else check_model(judging, left_out, n_targets)
         return with_neighbours(check.applied(fitted) if check else fitted, rates, targets.observed), check
 
     def method(self, observed: BoolArray) -> str:

@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 import numpy as np
 
 from vcfrag_core.copying.estimation import TELLING, Pair, RatePrior, Rates, SampleLoss, estimate_rates, log_loss
-from vcfrag_core.copying.parameters import CopyingParameters
+from vcfrag_core.copying.hedging import Wanted, hedging_less, is_suspicious
+from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density
 from vcfrag_core.copying.reference import switch_probabilities
 from vcfrag_core.errors import RangeError
 from vcfrag_core.imputation.cohort import (
@@ -40,10 +41,6 @@ Hides = TypeVar("Hides", bound=HidesSites)
 # Where sites are hidden, a switch is told later; with all of them the best rate is so much higher
 # (docs/decisions/rates-from-the-data.md).
 _WITH_ALL_SITES: Final = 1.25
-# Where more nats an allele are lost, and more switches found than panels of this size ask for, the panel hardly knows
-# the targets' haplotypes: log probability asks for switches and mismatches that hedge there, squared error for fewer
-# (docs/decisions/rates-from-the-data.md).
-_HEDGED: Final = 0.2
 # Where fewer nats than tell are lost, so many times as many sites are hidden, for all samples, and panel samples are
 # imputed beside them, unless the panel is so large (sites x haplotypes) that this takes long.
 _MORE: Final = 4
@@ -73,6 +70,9 @@ class RateEstimate:
         n_imputed: Sites at which panel samples were imputed, too, where the hidden ones said too little.
         n_tried: Pairs of rates that were tried.
         seed: Of the choice of samples and windows.
+        wanted: What the hidden sites ask for, before hedging is taken back for targets whom the panel hardly knows;
+            None where no site was hidden.
+        wanted_by_panel: What they ask for panel samples; None where these were not asked.
     """
 
     switch_per_cm: float
@@ -86,10 +86,31 @@ class RateEstimate:
     n_imputed: int = 0
     n_tried: int = 0
     seed: int
+    wanted: Wanted | None = None
+    wanted_by_panel: Wanted | None = None
 
     def applied(self, parameters: CopyingParameters) -> CopyingParameters:
         """The parameters with these rates."""
         return dataclasses.replace(parameters, switch_per_cm=self.switch_per_cm, mismatch=self.mismatch)
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether hedging was taken back."""
+        wanted = self.wanted
+        return wanted is not None and (_WITH_ALL_SITES * wanted.switch_per_cm, wanted.mismatch) != (
+            self.switch_per_cm,
+            self.mismatch,
+        )
+
+    def judging(self, parameters: CopyingParameters) -> CopyingParameters:
+        """The parameters under which hidden sites lose least, for what is judged by that loss: the model, typed sites.
+
+        By log probability others look worse than they are, and a model that repairs nothing better than it is.
+        """
+        if self.wanted is None or not self.is_lowered:
+            return self.applied(parameters)
+        switch = _WITH_ALL_SITES * self.wanted.switch_per_cm
+        return dataclasses.replace(parameters, switch_per_cm=switch, mismatch=self.wanted.mismatch)
 
     def record(self) -> dict[str, object]:
         """As the cohort record keeps it."""
@@ -110,6 +131,8 @@ class RateEstimate:
             "tried": self.n_tried,
             "seed": self.seed,
         }
+        if self.wanted_by_panel is not None:
+            values["panel_nats_per_allele"] = f"{self.wanted_by_panel.loss:.4g}"
         return ",".join(f"{key}={value}" for key, value in values.items())
 
     def __str__(self) -> str:
@@ -192,7 +215,11 @@ def _estimated_from(
     found = asked.rates()
     affordable = min(_MORE * config.sites, max(config.sites, _MOST_ALLELES // panel.n_haplotypes))
     if found.loss >= TELLING or affordable == config.sites:
-        return asked.estimate(found, n_targets, config.seed)
+        wanted = asked.wanted(found)
+        beside_them = None
+        if n_targets and is_suspicious(wanted, asked.prior):
+            beside_them = _wanted_by_panel(imputer, left_out, few, config, named)
+        return asked.estimate(found, n_targets, config.seed, wanted_by_panel=beside_them)
     more = _places(everywhere, affordable, config.seed)
     windows = list(dict.fromkeys(place.window for place in more))
     hidden = panel_samples_left_out(imputer, left_out.targets.observed, windows, config, named)
@@ -200,6 +227,29 @@ def _estimated_from(
     everyone = dataclasses.replace(config, stand_in_below=left_out.targets.ploidy.n_samples)
     asked = asked.at(more, everyone)
     return asked.estimate(asked.rates(beside, found.best_switch_per_cm), n_targets, config.seed, beside)
+
+
+def _wanted_by_panel(
+    imputer: HidesSites, left_out: LeaveOneOut, places: list[Place], config: EstimationConfig, named: Collection[str]
+) -> Wanted | None:
+    """What some panel samples want, typed and hidden as the targets are; None where nobody can be asked."""
+    names = _drawn_from_panel(imputer, config, named)
+    if not names:
+        return None
+    samples = LeaveOneOut(panel_targets(imputer.panel, names, left_out.targets.observed), folds=left_out.folds)
+    try:
+        asked = _Asked(imputer, samples).at(places, config)
+        return asked.wanted(asked.rates())
+    except RangeError:
+        return None
+
+
+def _drawn_from_panel(imputer: HidesSites, config: EstimationConfig, named: Collection[str]) -> list[str]:
+    """Panel samples who are no targets; none where there is nobody to copy from."""
+    others = [name for name in imputer.panel.samples if name not in named]
+    if len(set(imputer.split.groups.values())) < 2:
+        return []
+    return [others[i] for i in drawn_samples(others, config.panel_samples, config.seed)]
 
 
 def hide_some(imputer: HidesSites, left_out: LeaveOneOut, config: EstimationConfig) -> None:
@@ -224,10 +274,9 @@ def panel_samples_left_out(
     nobody to ask or to copy from, or nothing to impute.
     """
     panel = imputer.panel
-    others = [name for name in panel.samples if name not in named]
-    if not others or len(set(imputer.split.groups.values())) < 2:
+    names = _drawn_from_panel(imputer, config, named)
+    if not names:
         return []
-    names = [others[i] for i in drawn_samples(others, config.panel_samples, config.seed)]
     alleles = panel.haplotypes(panel.rows_of(names)).astype(np.int8)
     samples = dataclasses.replace(panel_targets(panel, names, observed), alleles=alleles)
     hidden: list[HiddenSites] = []
@@ -269,6 +318,16 @@ class _Asked:
         """Of the samples asked."""
         return self.left_out.targets.ploidy.select(np.arange(self.n_samples))
 
+    @property
+    def prior(self) -> RatePrior:
+        """Over panels of this size."""
+        return RatePrior.of_panel(self.imputer.panel.n_haplotypes)
+
+    @property
+    def n_alleles(self) -> int:
+        """Called ones that are hidden."""
+        return sum(int((part.alleles >= 0).sum()) for part in self.parts)
+
     def at(self, places: list[Place], config: EstimationConfig) -> _Asked:
         """At these places, those of before first, and as many samples as make up the alleles that are wanted."""
         n_sites = sum(len(place.sites) for place in places)
@@ -285,33 +344,44 @@ class _Asked:
 
     def rates(self, beside: Sequence[_Part] = (), near: float | None = None) -> Rates:
         """The rates that these sites ask for, and some of panel samples beside them."""
-        prior = RatePrior.of_panel(self.imputer.panel.n_haplotypes)
         with ThreadPoolExecutor(self.imputer.threads) as pool:
             loss = _loss(self.parts, self.ploidy, pool)
             panel_loss = _loss(beside, beside[0].hidden.queries.ploidy, pool) if beside else None
-            return estimate_rates(loss, prior, panel_loss, near)
+            return estimate_rates(loss, self.prior, panel_loss, near)
 
-    def estimate(self, found: Rates, n_targets: int, seed: int, beside: Sequence[_Part] = ()) -> RateEstimate:
+    def wanted(self, found: Rates) -> Wanted:
+        """The rates that `rates` found, with their loss an allele."""
+        return Wanted(
+            switch_per_cm=found.switch_per_cm, mismatch=found.mismatch, loss=found.loss / max(1, self.n_alleles)
+        )
+
+    def estimate(
+        self,
+        found: Rates,
+        n_targets: int,
+        seed: int,
+        beside: Sequence[_Part] = (),
+        wanted_by_panel: Wanted | None = None,
+    ) -> RateEstimate:
         """The estimate from the rates that `rates` found."""
-        prior = RatePrior.of_panel(self.imputer.panel.n_haplotypes)
-        n_alleles = sum(int((part.alleles >= 0).sum()) for part in self.parts)
         names = self.left_out.targets.samples[: self.ploidy.n_samples]
-        lost = found.loss / max(1, n_alleles)
-        switch, mismatch = found.switch_per_cm, found.mismatch
-        if lost > _HEDGED and switch > prior.switch_per_cm:
-            switch, mismatch = max(prior.switch_per_cm, switch * _HEDGED / lost), min(mismatch, prior.mismatch)
+        wanted = self.wanted(found)
+        dense = dense_share(density(self.left_out.targets.observed, self.imputer.cm))
+        switch, mismatch = hedging_less(wanted, wanted_by_panel, self.prior, dense)
         return RateEstimate(
             switch_per_cm=_WITH_ALL_SITES * switch,
             mismatch=mismatch,
-            prior=prior,
+            prior=self.prior,
             targets=names[:n_targets],
             panel_samples=names[n_targets:],
             n_sites=sum(len(place.sites) for place in self.places),
-            n_alleles=n_alleles,
-            loss=lost,
+            n_alleles=self.n_alleles,
+            loss=wanted.loss,
             n_imputed=sum(len(part.places) for part in beside),
             n_tried=found.n_tried,
             seed=seed,
+            wanted=wanted,
+            wanted_by_panel=wanted_by_panel,
         )
 
 

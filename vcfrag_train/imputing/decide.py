@@ -67,7 +67,7 @@ def decide(target: CheckedTarget, imputer: Imputer, config: ImputeConfig, given:
         tested = () if target.loo is None else _names(target)
         if rates is not None:
             fewer, imputer = imputer, with_neighbours(imputer, rates, target.observed)
-            target.loo = target.loo if imputer is fewer else None
+            target.loo = target.loo if imputer is fewer and not rates.is_lowered else None
     else:
         if config.parameters is None:
             imputer = imputer.with_parameters(given.parameters)
@@ -126,17 +126,18 @@ def _decided_here(
     turnable = turn_by_frequency(target)
     estimation = _estimation(config)
     for _ in range(_ROUNDS):
-        rates, fitted = None, imputer
+        rates, fitted, judging = None, imputer, imputer
         some = target.of_samples(drawn_samples(target.records.samples, estimation.max_samples))
         cohort, n_targets = estimation_cohort(target.panel, some, estimation)
         left_out = _left_out(cohort, imputer, config)
         if config.parameters is None:
             rates = estimate(imputer, left_out, n_targets, estimation, named=named_in_panel(target.names))
-            fitted = imputer.with_parameters(rates.applied(imputer.parameters(target.observed)))
+            parameters = imputer.parameters(target.observed)
+            fitted, judging = (imputer.with_parameters(of(parameters)) for of in (rates.applied, rates.judging))
         target.loo = None
         if left_out is not None and len(target.tested):
             # The cohort begins with the samples tested.
-            foretold = _foretold(left_out, fitted)
+            foretold = _foretold(left_out, judging)
             target.loo = None if foretold is None else foretold[: len(target.tested)]
         found = damaged_records(target)
         if not found and not drop_undecided(target):
@@ -154,7 +155,7 @@ def _decided_here(
         return fitted, rates, None
     if rates is None and left_out is not None:
         hide_some(fitted, left_out, estimation)
-    model = check_model(fitted, left_out, n_targets)
+    model = check_model(judging, left_out, n_targets)
     return model.applied(fitted), rates, model
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
+from vcfrag_core.copying.hedging import hedging_less
+from vcfrag_core.copying.parameters import dense_share, density
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.imputation.cohort import (
     EstimationConfig,
@@ -65,16 +67,28 @@ def test_estimated__follows_the_rate_of_the_targets(panel: Panel) -> None:
     assert rates[2] > 8
 
 
-def test_estimated__hedges_less_for_people_whom_the_panel_hardly_knows(
-    panel: Panel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    targets = mosaics(panel, 80.0, error=0.2)
-    found = estimated(imputer_of(panel), targets)[1]
-    monkeypatch.setattr("vcfrag_core.imputation.rates._HEDGED", np.inf)
-    hedged = estimated(imputer_of(panel), targets)[1]
-    assert hedged.loss == found.loss > 0.2
-    assert hedged.switch_per_cm > found.switch_per_cm >= found.prior.switch_per_cm
-    assert found.mismatch == min(hedged.mismatch, found.prior.mismatch)
+def test_estimated__asks_panel_samples_whether_it_hardly_knows_these_people(panel: Panel) -> None:
+    # They switch where no panel sample does, and not for errors.
+    imputer = imputer_of(panel)
+    targets = mosaics(panel, 80.0, error=0.0)
+    found = estimated(imputer, targets)[1]
+    assert found.wanted is not None
+    assert found.wanted_by_panel is not None
+    assert found.wanted.loss == found.loss
+    dense = dense_share(density(targets.observed, imputer.cm))
+    lowered = hedging_less(found.wanted, found.wanted_by_panel, found.prior, dense)
+    assert (found.switch_per_cm, found.mismatch) == (1.25 * lowered[0], lowered[1])
+    assert found.is_lowered
+    assert found.switch_per_cm < 1.25 * found.wanted.switch_per_cm
+    parameters = imputer.parameters(targets.observed)
+    assert found.judging(parameters).switch_per_cm == 1.25 * found.wanted.switch_per_cm
+    assert found.applied(parameters).switch_per_cm == found.switch_per_cm
+    assert "panel_nats_per_allele=" in found.fields()
+    known = estimated(imputer_of(panel), mosaics(panel, 2.0))[1]
+    assert known.wanted_by_panel is None
+    assert not known.is_lowered
+    assert known.judging(parameters) == known.applied(parameters)
+    assert "panel_nats" not in known.fields()
 
 
 def test_estimated__is_the_priors_where_too_few_sites_are_typed_to_hide_any(panel: Panel) -> None:

@@ -188,12 +188,12 @@ def describe_exported(folder: Path) -> list[str]:
     """
     record, scores = read_exported(folder)
     validation = ValidationScores(scores)
-    left = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in validation.left_to_copying()) or "none"
+    bins = ", ".join(f"{100 * low:g}-{100 * high:g} %" for low, high in validation.left_to_copying())
     return [
         f"exported model    {folder.name} ({record.step} steps); its files are those of its record",
         *_record_lines(record),
         *_accepted_lines(record),
-        f"left to copying   MAF {left}",
+        f"left to copying   {f'MAF {bins}' if bins else 'no MAF bin'}",
         "an exported model keeps no record of indexes and masks: whether its validation can be believed, `vcfrag"
         " inspect` tells of the run that it was exported from",
     ]

@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
-from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError
+from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, PloidyError, TargetError
 from vcfrag_core.files.dosages import read_truth, sample_names, sites_present
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import SiteKey, every_coding, label, read_typed_sites
+from vcfrag_core.genome.contigs import meaning
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.targets.people import panel_names
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I32Array, IntArray
@@ -94,6 +95,9 @@ def load_evaluation_truth(
         config: How.
         panel: The contig's.
         order: The samples in the order wanted, where they are those of the first imputed file.
+
+    Raises:
+        PloidyError: A sample has one haplotype in the truth where the panel's have two, on an autosome; names it.
     """
     first, true = file_of(files.imputed[0][1], panel.contig), file_of(files.truth, panel.contig)
     samples = sample_names(first)
@@ -115,6 +119,7 @@ def load_evaluation_truth(
     rows = {keys[i]: row for row, i in enumerate(wanted)}
     truth = read_truth(true, panel.contig, rows, samples, threads=config.threads)
     refuse_absent(truth.found, rows, panel.contig, true, threads=config.threads, split=True)
+    _refuse_lone(truth.lone, samples, panel, true)
     return EvaluationTruth(
         contig=panel.contig,
         positions=panel.positions[wanted],
@@ -184,6 +189,20 @@ def _lacked_by_panel(listed: frozenset[SiteKey], keys: Sequence[SiteKey], is_hid
             path=path,
         )
     return len(lacked)
+
+
+def _refuse_lone(lone: BoolArray, samples: Sequence[str], panel: Panel, path: Path) -> None:
+    """Refuses a truth of one haplotype where there are two: that the other is its like nobody says."""
+    known = meaning(panel.contig)
+    is_autosome = known is not None and known.chromosome not in ("X", "Y", "MT")
+    if is_autosome and panel.ploidy.is_diploid and bool(lone.any()):
+        raise PloidyError(
+            f"has one allele at most hidden sites of {panel.contig} where the panel's samples have two, as"
+            f" {int(lone.sum())} of {len(samples)} samples here; score the others"
+            " (`bcftools view -s ^NAME` of the imputed file), or take a truth of both haplotypes",
+            path=path,
+            sample=samples[int(np.flatnonzero(lone)[0])],
+        )
 
 
 def refuse_typed(typed: BoolArray, rows: Mapping[SiteKey, int], contig: str, path: Path | str) -> None:

@@ -20,7 +20,7 @@ from tests.imputed_text import (
     write_world,
 )
 from tests.vcf_text import panel_text, write_vcf
-from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, TargetError, UnknownSampleError
+from vcfrag_core.errors import ConfigError, EmptyInputError, InputError, PloidyError, TargetError, UnknownSampleError
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.scoring import accuracy
 from vcfrag_core.scoring.bootstrap import METRICS
@@ -269,6 +269,18 @@ def test_evaluate__refuses_a_truth_that_lacks_sites_or_samples(world: World, fil
     fewer = write_vcf(tmp_path / "fewer.vcf.gz", panel_text(world.targets.select_samples(world.targets.samples[:5])))
     with pytest.raises(UnknownSampleError, match="7 of 12 samples are not in it"):
         evaluation.evaluate(dataclasses.replace(given(files, ("a", imputed)), truth=fewer), CONFIG)
+
+
+def test_evaluate__refuses_a_truth_of_one_haplotype_on_an_autosome(
+    world: World, files: WorldFiles, tmp_path: Path
+) -> None:
+    imputed = write_imputed(tmp_path / "a.vcf.gz", world, 0.1)
+    lines = panel_text(world.targets).splitlines()
+    halved = [line if line[0] == "#" else "\t".join([*(f := line.split("\t"))[:-1], f[-1][0]]) for line in lines]
+    truth = write_vcf(tmp_path / "truth.vcf.gz", "\n".join(halved) + "\n")
+    name = world.targets.samples[-1]
+    with pytest.raises(PloidyError, match=rf"{name}.*has one allele at most hidden sites .* as 1 of \d+ samples"):
+        evaluation.evaluate(dataclasses.replace(given(files, ("a", imputed)), truth=truth), CONFIG)
 
 
 def test_evaluate__refuses_when_no_site_is_shared(world: World, files: WorldFiles, tmp_path: Path) -> None:

@@ -168,6 +168,12 @@ def test_write__refuses_samples_that_no_file_can_name(imputed: vc.Imputed, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_write__refuses_leave_one_out(imputed: vc.Imputed, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="LOO is not known here"):
+        imputed.write(tmp_path / "out.vcf.gz", formats="GT,LOO")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["out.vcf.gz", "out.bcf"])
 def test_write__the_same_columns_as_the_command(imputed: vc.Imputed, tmp_path: Path, name: str) -> None:
     imputed.write(tmp_path / name)

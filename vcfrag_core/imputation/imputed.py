@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.outputs import OutputFormat, check_sample_names, open_writer
 from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.model_check import ModelCheck
@@ -75,10 +76,12 @@ class Imputed:
             threads: Threads that compress.
 
         Raises:
-            ConfigError: An unknown suffix or field, the package that writes the format is not installed, or it cannot
-                name a sample.
+            ConfigError: An unknown suffix or field, or LOO, which `vcfrag impute` alone writes; the package that writes
+                the format is not installed, or it cannot name a sample.
         """
         chosen, panel, samples = parse_formats(formats), self.panel, self.targets.samples
+        if "LOO" in chosen:
+            raise ConfigError("LOO is not known here; `vcfrag impute --format` writes it")
         check_sample_names(path, samples)
         version = importlib.metadata.version("vcfrag")
         targets = text_digest("target", "\n".join(samples), self.targets.alleles.tobytes())

@@ -78,14 +78,23 @@ class Panel:
         alts: Sequence[str] | None = None,
         ploidy: Ploidy | None = None,
     ) -> Panel:
-        """A panel from (H, V) zeros and ones; what is not given is made up: diploid, positions 1000, 1100, ..., A>C."""
+        """A panel from (H, V) zeros and ones; what is not given is made up: diploid, positions 1000, 1100, ..., A>C.
+
+        Raises:
+            RangeError: Haplotypes are not 0 or 1, or positions no ascending whole numbers from 1 to 2147483647.
+            ShapeError: The lengths do not agree.
+        """
         h, v = haplotypes.shape
+        places = 1000 + 100 * np.arange(v) if positions is None else np.asarray(positions)
+        whole = places.astype(np.int32)
+        if not bool(((whole == places) & (whole >= 1)).all()):
+            raise RangeError(f"positions are whole numbers from 1 to {np.iinfo(np.int32).max}")
         ploidy = Ploidy.of_rows(h, ploidy)
         if not bool(((haplotypes == 0) | (haplotypes == 1)).all()):
             raise RangeError("panel haplotypes are 0 or 1")
         return cls(
             contig=contig,
-            positions=(1000 + 100 * np.arange(v) if positions is None else np.asarray(positions)).astype(np.int32),
+            positions=whole,
             refs=tuple(refs) if refs is not None else ("A",) * v,
             alts=tuple(alts) if alts is not None else ("C",) * v,
             site_ids=(".",) * v,

@@ -113,9 +113,12 @@ def squared_correlation(
 def explained_share(
     n: FloatArray | IntArray, x: FloatArray, y: FloatArray, xx: FloatArray, yy: FloatArray, xy: FloatArray
 ) -> F64Array:
-    """`squared_correlation`, but 0 where the dosages x are constant and the truth y is not: they explain nothing."""
+    """`squared_correlation`, but 0 where the dosages x are constant and the truth y is not: they explain nothing.
+
+    NaN where a dosage is no finite number.
+    """
     r2 = squared_correlation(n, x, y, xx, yy, xy)
-    return np.where(_varies(n, y, yy), np.nan_to_num(r2), np.nan)
+    return np.where(_varies(n, y, yy) & np.isfinite(xx), np.nan_to_num(r2), np.nan)
 
 
 def _varies(n: FloatArray | IntArray, x: FloatArray, xx: FloatArray) -> BoolArray:
@@ -134,7 +137,7 @@ def aggregate_r2(dosage: FloatArray, truth: IntArray, frequency: FloatArray) -> 
         frequency: (V,) ALT frequency among the reference samples.
 
     Returns:
-        r²; 0 where only the dosages are constant, NaN where the truth is.
+        r²; 0 where only the dosages are constant, NaN where the truth is, or a dosage is no finite number.
 
     Raises:
         ShapeError: The shapes do not agree.

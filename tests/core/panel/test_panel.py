@@ -90,3 +90,9 @@ def test_panel__what_does_not_fit_is_refused(panel: Panel, change: dict[str, Any
 def test_from_haplotypes__other_alleles_are_refused() -> None:
     with pytest.raises(RangeError, match="0 or 1"):
         Panel.from_haplotypes(np.array([[0, 1], [2, 0]]))
+
+
+@pytest.mark.parametrize("positions", [[1.0, 2.5], [1, 2**32 + 2], [0, 2], [-5, 2], [1.0, np.nan]])
+def test_from_haplotypes__refuses_positions_that_are_none(positions: list[float]) -> None:
+    with pytest.raises(RangeError, match="whole numbers from 1 to 2147483647"):
+        Panel.from_haplotypes(np.zeros((2, 2), dtype=np.int8), positions=np.array(positions))

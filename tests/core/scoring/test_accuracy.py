@@ -54,6 +54,13 @@ def test_aggregate_r2__golden_value() -> None:
     assert accuracy.aggregate_r2(dosage, truth, frequency) == pytest.approx(0.801422607825096, abs=1e-12)
 
 
+def test_aggregate_r2__of_a_dosage_that_is_no_number_is_none() -> None:
+    truth, frequency = np.array([[0, 2, 1]]), np.array([0.5])
+    for bad in (np.nan, np.inf):
+        assert np.isnan(accuracy.aggregate_r2(np.array([[0.1, bad, 1.0]]), truth, frequency))
+    assert accuracy.aggregate_r2(np.array([[0.1, np.nan, 1.0]]), np.array([[0, -1, 1]]), frequency) == 1
+
+
 def test_aggregate_r2__the_expected_dosage_alone_is_worth_nothing() -> None:
     frequency = np.array([0.01, 0.3, 0.9])
     truth = np.random.default_rng(1).binomial(2, frequency[:, None], size=(3, 500)).astype(np.int8)

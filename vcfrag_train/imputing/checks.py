@@ -417,12 +417,23 @@ def check_missing(target: CheckedTarget, windows: Sequence[Window], most: float)
             )
     empty = np.flatnonzero(target_qc.missing_rates(target.alleles, target.ploidy) == 1)
     if len(empty):
+        name = target.records.samples[int(empty[0])]
+        if (n_lone := target.sexes.one_allele.get(name)) is not None:
+            why = "everybody has two haplotypes there"
+            if target.sexes.told_by.get(name) == "given":
+                why = "the sex given is a woman's: correct it, in --sex or the target's file, where this is a man"
+            raise TargetError(
+                f"has no call of two alleles at any typed site of {target.label}; its {n_lone} of one allele count as"
+                f" missing, as {why}",
+                path=target.records.source,
+                sample=name,
+            )
         others = f" (nor have {len(empty) - 1} other samples)" if len(empty) > 1 else ""
         raise TargetError(
             f"has no call at any typed site of {panel.contig}{others}: leave it out, with --samples or"
             " `bcftools view -s ^NAME`; who has other contigs only takes a run of its own",
             path=target.records.source,
-            sample=target.records.samples[int(empty[0])],
+            sample=name,
         )
 
 

@@ -246,7 +246,7 @@ class Run:
         if not isinstance(config.sites, Path):
             self._some_written = True
             return
-        absent = not_in_panel(checked.panel, config.sites)
+        absent = not_in_panel(checked.panel, config.sites, stretch=checked.label, region=config.region)
         if chosen_sites(checked.panel, checked.observed, config.sites).any():
             self._some_written = True
             if absent:

@@ -69,14 +69,24 @@ def select_samples(calls: TargetCalls, path: Path) -> TargetCalls:
     )
 
 
-def not_in_panel(panel: Panel, sites: Path) -> tuple[str, ...]:
+def not_in_panel(panel: Panel, sites: Path, *, stretch: str, region: str | None) -> tuple[str, ...]:
     """Labels of the sites of a file, on the panel's contig, that the panel does not have, in order.
+
+    Args:
+        panel: The panel.
+        sites: A VCF or table of sites.
+        stretch: What the contig, or this stretch of it, is called. Of a stretch, or in a region, sites before the
+            panel's first and behind its last are not asked for here.
+        region: The region that was asked for.
 
     Raises:
         InputError: The file cannot be used.
     """
     there = set(zip(panel.positions.tolist(), panel.refs, panel.alts, strict=True))
-    return tuple(label(panel.contig, key) for key in sorted(_sites_of(sites, panel.contig) - there))
+    is_part = stretch != panel.contig or region is not None
+    low, high = panel.positions[[0, -1]].tolist() if is_part else (0, np.inf)
+    absent = sorted(key for key in _sites_of(sites, panel.contig) - there if low <= key[0] <= high)
+    return tuple(label(panel.contig, key) for key in absent)
 
 
 def chosen_sites(panel: Panel, observed: BoolArray, sites: SiteChoice | Path) -> BoolArray:

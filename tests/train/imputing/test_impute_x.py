@@ -229,6 +229,28 @@ def test_impute__a_region_of_x_near_another_stretch(on_x: OnX, impute: Impute, f
     assert [int(row[1]) for row in part.rows] == on_x.positions[sites].tolist()
 
 
+def test_impute__a_man_who_is_given_as_a_woman_is_told_of_it(on_x: OnX, impute: Impute, tmp_path: Path) -> None:
+    sex = tmp_path / "sex"
+    sex.write_text("T1\tF\n")
+    outcome = impute(on_x.target(str), "--sex", str(sex), panel=on_x.panel(), map=None)
+    assert outcome.code == 2
+    assert "T1" in outcome.stderr
+    assert "of one allele count as missing, as the sex given is a woman's" in " ".join(outcome.stderr.split())
+
+
+def test_impute__sites_of_another_part_of_x_are_not_called_absent(on_x: OnX, impute: Impute, tmp_path: Path) -> None:
+    wanted, inside = [5, 10, N_PAR + 10, N_PAR + 20], on_x.positions[[5, N_PAR + 10]] + 1
+    rows = [f"X\t{position}\tA\tC" for position in (*on_x.positions[wanted].tolist(), *inside.tolist())]
+    sites = tmp_path / "sites.tsv"
+    sites.write_text("\n".join(["chrom\tpos\tref\talt", *rows]) + "\n")
+    outcome = impute(on_x.target(str), "--sites", str(sites), panel=on_x.panel(), map=None)
+    assert outcome.code == 0, outcome.stderr
+    assert [int(row[1]) for row in outcome.rows] == on_x.positions[wanted].tolist()
+    said = " ".join(outcome.stderr.split())
+    assert [f"the first X:{position} A>C" in said for position in inside.tolist()] == [True, True]
+    assert said.count("1 of the sites that --sites") == 2
+
+
 def test_impute__x_of_a_file_for_each_part_is_x_of_one(on_x: OnX, impute: Impute) -> None:
     """Pseudo-autosomal regions and the rest often come as files of their own."""
     target = on_x.target(str)

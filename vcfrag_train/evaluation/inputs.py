@@ -11,7 +11,7 @@ from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.panel.cache import load_panels
 from vcfrag_core.files.panel.contigs import FileStretch, panel_contigs
 from vcfrag_core.files.targets import is_there, target_file
-from vcfrag_core.files.vcf.reader import parse_region
+from vcfrag_core.files.vcf.reader import Region, parse_region
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.panel import Panel
 
@@ -58,7 +58,7 @@ def _regions(path: Path, region: str | None) -> Sequence[str | None]:
     """What is read of a file at a time: its contigs, or the region under the file's own name of its contig."""
     contigs = panel_contigs(path)
     if region is None:
-        return contigs if len(contigs) > 1 else (None,)
+        return [str(Region(contig)) for contig in contigs] if len(contigs) > 1 else (None,)
     wanted = parse_region(region)
     return (str(dataclasses.replace(wanted, contig=contig_alias(wanted.contig, contigs) or wanted.contig)),)
 

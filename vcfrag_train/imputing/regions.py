@@ -69,7 +69,7 @@ def panel_sources(
     def read_of(name: str) -> str | None:
         if around is not None:
             return str(dataclasses.replace(around, contig=name))
-        return None if alone else name
+        return None if alone else str(Region(name))
 
     return {
         contig: PanelSource(file=path, contig=name, region=read_of(name), map=genetic_map)

@@ -131,5 +131,5 @@ def _panels(
                 continue
             said = None if progress is None else lambda n, name=contig: progress(name, n)
             # Without an index a region is found by reading all of the file.
-            region = None if len(contigs) == 1 else contig
+            region = None if len(contigs) == 1 else str(Region(contig))
             yield from read_panels(path, region=region, threads=threads, progress=said, missing=missing)

@@ -15,6 +15,7 @@ from vcfrag_core.files.targets import target_file
 from vcfrag_core.files.vcf.reader import (
     InfoRecord,
     Record,
+    Region,
     VcfReader,
     alleles_named,
     in_capitals,
@@ -100,7 +101,7 @@ def records_of(path: Path, contig: str, *, threads: int = 1) -> Iterator[InfoRec
     """
     with open_vcf(path) as reader:
         name = _own_name(reader, contig)
-    with open_vcf(path, threads=threads, region=name) as reader:
+    with open_vcf(path, threads=threads, region=None if name is None else Region(name)) as reader:
         for record in reader:
             if name is not None or contig_alias(record.CHROM, (contig,)):
                 yield cast(InfoRecord, record)

@@ -36,6 +36,7 @@ from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.types import I32Array
 
 _CONTIGS_NAMED = 30
+_REGION = re.compile(r"(.+):([0-9][0-9,]*)(?:(-)([0-9][0-9,]*)?)?")
 
 
 class Record(Protocol):
@@ -79,7 +80,9 @@ class Region:
 
     def __str__(self) -> str:
         if self.stop is None:
-            return self.contig if self.start == 1 else f"{self.contig}:{self.start}-"
+            # Names such as HLA-A*01:01 look like a region themselves.
+            is_plain = self.start == 1 and _REGION.fullmatch(self.contig) is None
+            return self.contig if is_plain else f"{self.contig}:{self.start}-"
         return f"{self.contig}:{self.start}-{self.stop}"
 
 
@@ -89,7 +92,7 @@ def parse_region(text: str) -> Region:
     Raises:
         RangeError: The start lies behind the stop, or is 0.
     """
-    match = re.fullmatch(r"(.+):([0-9][0-9,]*)(?:(-)([0-9][0-9,]*)?)?", text)
+    match = _REGION.fullmatch(text)
     if match is None:
         return Region(text)
     contig, first, dash, last = match.groups()
@@ -120,6 +123,9 @@ def check_contig(contig: str, contigs: Sequence[str], path: str | Path) -> None:
         return
     alias = contig_alias(contig, contigs)
     hint = f"; this file calls it {alias!r}, ask for that" if alias else ""
+    longer = next((name for name in contigs if name.startswith(f"{contig}:")), None)
+    if longer is not None and not alias:
+        hint = f"; all of {longer!r} is {Region(longer)}"
     raise UnknownContigError(f"no contig {contig!r} here{hint}; the file has {name_contigs(contigs)}", path=path)
 
 

@@ -361,3 +361,15 @@ def test_open_vcf__says_that_it_takes_no_pattern(tmp_path: Path) -> None:
     path = tmp_path / "ref.chr{contig}.bcf"
     with pytest.raises(InputError, match=r"no such file; a pattern does not serve here: name one file"), open_vcf(path):
         pass
+
+
+def test_region__a_contig_that_looks_like_a_region(tmp_path: Path) -> None:
+    """Written out it is that contig, and who asks for it by its name alone is told what to write."""
+    assert str(Region("HLA-A*01:01")) == "HLA-A*01:01:1-"
+    assert parse_region("HLA-A*01:01:1-") == Region("HLA-A*01:01")
+    contig = "HLA-A*01:01"
+    lines = [record(10 * i, ["0|1", "1|0"], contig=contig) for i in range(1, 5)]
+    path = write_vcf(tmp_path / "a.vcf.gz", vcf_text(SAMPLES, lines, contigs={contig: 4000}))
+    assert positions(path, str(Region(contig))) == [10, 20, 30, 40]
+    with pytest.raises(UnknownContigError, match=r"all of 'HLA-A\*01:01' is HLA-A\*01:01:1-"):
+        positions(path, contig)

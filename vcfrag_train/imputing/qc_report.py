@@ -18,6 +18,7 @@ from vcfrag_core.targets.likeness import Likeness
 from vcfrag_core.targets.people import ambiguous_names
 from vcfrag_core.targets.records import Reason
 from vcfrag_core.targets.sites.site_tests import missing_rates
+from vcfrag_core.targets.sites.whole_coding import is_coded_inversely
 from vcfrag_core.targets.typed_groups import TypedGroup
 from vcfrag_train.imputing.checks import CheckedTarget
 from vcfrag_train.imputing.likenesses import likeness_lines, likeness_record
@@ -210,6 +211,11 @@ def _lines(
     if target.people:
         lines.append(_people_line(target, summary_path(table)))
     lines += _ambiguous_lines(target)
+    if is_coded_inversely(target.alleles, target.ploidy, panel, target.sites, target.frequency[target.sites]):
+        lines.append(
+            f"{target.label}: the genotypes at most typed sites fit the panel better with 0 and 1 exchanged: are they"
+            " coded the other way round, as where A1 and A2 of a .bim are exchanged? What is imputed is wrong then"
+        )
     lines += [
         f"{panel.contig}:{panel.positions[a]}-{panel.positions[b - 1]}: too few typed sites, {b - a} sites left out"
         for a, b in target.thin

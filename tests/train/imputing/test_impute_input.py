@@ -126,6 +126,14 @@ def test_impute__much_inverted_coding_stops_the_run(cohort: Cohort, impute: Impu
     assert dosage_r2(goes_on, cohort) > 0.7
 
 
+def test_impute__genotypes_that_are_all_coded_the_other_way_round_are_told(cohort: Cohort, impute: Impute) -> None:
+    said = "fit the panel better with 0 and 1 exchanged"
+    assert said not in impute(cohort.target(cohort.lines()), out="plain.vcf.gz").stderr
+    exchange = str.maketrans("01", "10")
+    lines = [[*line[:9], *(cell.translate(exchange) for cell in line[9:])] for line in cohort.lines()]
+    assert said in impute(cohort.target(lines)).stderr
+
+
 def test_impute__records_that_are_no_panel_sites_are_counted_listed_and_passed_through(
     cohort: Cohort, impute: Impute
 ) -> None:

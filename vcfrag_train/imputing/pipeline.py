@@ -25,16 +25,12 @@ from vcfrag_core.files.tables.sexes import read_sexes
 from vcfrag_core.files.tables.target_reference import read_target_reference, write_target_references
 from vcfrag_core.files.targets import read_target
 from vcfrag_core.files.vcf.reader import name_contigs, parse_region
-from vcfrag_core.hashing import text_digest
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.memory import release_compiler
-from vcfrag_core.output.header import Header, ordered_lines
+from vcfrag_core.output.header import Header
 from vcfrag_core.output.writer import RecordWriter
-from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
-from vcfrag_core.phasing.phased import phase_digest
 from vcfrag_core.phasing.serving import TargetsAsReference
-from vcfrag_core.retrieval.identity import mask_digest
 from vcfrag_core.targets.calls import TargetCalls
 from vcfrag_core.targets.cohort import CohortRecord, ContigDecisions
 from vcfrag_core.targets.haplotypes import settle_haplotypes
@@ -56,6 +52,7 @@ from vcfrag_train.imputing.finished import input_states, mark_finished, refuse_t
 from vcfrag_train.imputing.imputers import dosages_of, open_imputer, open_phaser, way_of
 from vcfrag_train.imputing.likenesses import Likenesses
 from vcfrag_train.imputing.pieces import WindowPieces
+from vcfrag_train.imputing.provenance import Provenance
 from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs_of_run
@@ -159,9 +156,7 @@ class Run:
         self._given = given
         self._decided: list[ContigDecisions] = []
         self._target_references: dict[str, TargetReference] = {}
-        self._lengths: dict[str, int | None] = {}
-        self._models: dict[str, None] = {}
-        self._lines: list[tuple[str, str]] = []
+        self._provenance = Provenance(config)
         self._told: set[str] = set()
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
@@ -334,7 +329,7 @@ class Run:
                 self._tell(checked, decided)
                 imputer = decided.imputer
                 self._tell_way(checked, imputer)
-                yield checked, imputer, self._identity(checked, imputer, genetic_map)
+                yield checked, imputer, self._provenance.identity(checked, imputer, genetic_map)
         except TargetError:
             self._report.add(checked)
             raise
@@ -371,10 +366,10 @@ class Run:
         if differs := foreign_to(self._config.parameters_provenance, checked.panel, per_cm):
             self._reporter.say(f"warning: {contig}: {differs}; without --parameters they are estimated")
         if decided.rates is not None:
-            self._lines.append(("rates", f"<ID={contig},{decided.rates.fields()}>"))
+            self._provenance.add("rates", contig, decided.rates.fields())
             self._reporter.say(f"{contig}: {decided.rates}")
         if decided.model is not None:
-            self._lines.append(("model_check", f"<ID={contig},{decided.model.fields()}>"))
+            self._provenance.add("model_check", contig, decided.model.fields())
             self._reporter.say(f"{contig}: {decided.model}")
         for line in self._report.add(checked, None if decided.model is None else decided.model.record()):
             self._reporter.say(line)
@@ -382,20 +377,13 @@ class Run:
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""
         if n_unphased := int(checked.unphased.sum()):
-            self._note_phasing(checked, f",draws={checked.n_draws}")
+            self._provenance.add_phasing(checked, draws=True)
             self._reporter.say(
                 f"{checked.label}: {n_unphased} of {len(checked.unphased)} samples are not phased; what is imputed"
                 f" is the mean over {checked.n_draws} draws of the phase of each"
             )
             self._tell_serving(checked)
         self._reporter.say(f"{self._imputes} {way_of(imputer, self._told)}")
-
-    def _note_phasing(self, checked: CheckedTarget, more: str = "") -> None:
-        """Has the header say how many samples were phased, and how many of them served."""
-        served = checked.target_reference
-        serving = "" if served is None else f",targets_as_reference={len(served.samples)}"
-        n_unphased = int(checked.unphased.sum())
-        self._lines.append(("phasing", f"<ID={checked.label},unphased_samples={n_unphased}{more}{serving}>"))
 
     def _tell_serving(self, checked: CheckedTarget) -> None:
         """Says how many targets serve as references."""
@@ -413,28 +401,7 @@ class Run:
 
     def lines(self, contig: str) -> tuple[tuple[str, str], ...]:
         """The header's lines of a contig that was checked."""
-        start = f"<ID={contig},"
-        return tuple(ordered_lines((key, line) for key, line in self._lines if line.startswith(start)))
-
-    def _identity(self, checked: CheckedTarget, imputer: Imputer, genetic_map: GeneticMap) -> dict[str, str]:
-        model = imputer.method(checked.observed)
-        panel, mask = checked.panel.digest, mask_digest(checked.observed)
-        self._lengths[checked.panel.contig] = checked.panel.contig_length or checked.records.contig_length
-        self._lines.append(("input", f"<ID={checked.label},panel={panel},mask={mask},map={genetic_map.digest}>"))
-        self._models[model] = None
-        names = "\n".join([*checked.records.samples, *(str(name) for name in checked.names)])
-        return {
-            "version": importlib.metadata.version("vcfrag"),
-            "panel": panel,
-            "mask": mask,
-            "map": genetic_map.digest,
-            "model": model,
-            "target": text_digest("target", names, checked.records.source, checked.alleles.tobytes()),
-            "phase": "known" if checked.drawn is None else phase_digest(checked.alleles, checked.drawn),
-            "left out": text_digest("written", checked.written.tobytes()),
-            "passed through": str(self._config.pass_through),
-            "written": f"{self._config.sites} {self._config.min_r2}",
-        }
+        return self._provenance.lines(contig)
 
     def _writer(self, contigs: Sequence[str]) -> RecordWriter:
         config = self._config
@@ -493,7 +460,4 @@ class Run:
 
     def header(self, samples: Sequence[str]) -> Header:
         """What the output's header says of the contigs that were checked."""
-        provenance = [("version", importlib.metadata.version("vcfrag")), ("command", self._config.command)]
-        provenance += [("model", model) for model in self._models]
-        provenance += ordered_lines(self._lines)
-        return Header(samples=samples, contigs=self._lengths, formats=self._config.formats, provenance=provenance)
+        return self._provenance.header(samples)

@@ -87,7 +87,7 @@ class _PhasingRun(Run):
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         n_used, n_records = len(checked.matching.used()), checked.records.n_records
         self._reporter.say(f"{checked.label}: phasing at {n_used} of {n_records} records; the others keep their calls")
-        self._note_phasing(checked)
+        self._provenance.add_phasing(checked)
         self._tell_serving(checked)
 
     def _impute(

@@ -14,6 +14,7 @@ from vcfrag_core.copying.estimation import RatePrior, log_loss
 from vcfrag_core.imputation.corrector import between
 from vcfrag_core.imputation.integrate import Corrected
 from vcfrag_core.imputation.leave_one_out import HiddenSites, HidesSites, LeaveOneOut
+from vcfrag_core.imputation.rates import foretold_in_short
 from vcfrag_core.panel.panel import frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
 from vcfrag_core.types import F32Array, F64Array, I8Array
@@ -73,6 +74,7 @@ class ModelCheck:
             (docs/decisions/model-by-the-targets.md).
         share: Of the model's correction of log-odds, which is judged, and taken where it does good: all, or half where
             the whole does none or copying hardly errs.
+        certain_below: Nats per allele below which copying leaves nothing to correct.
     """
 
     change: float = math.nan
@@ -83,6 +85,7 @@ class ModelCheck:
     loss: float = math.nan
     length_factor: float = 1.0
     share: float = 1.0
+    certain_below: float = _CERTAIN
 
     @property
     def believed(self) -> float:
@@ -123,7 +126,7 @@ class ModelCheck:
     @property
     def certain(self) -> bool:
         """Whether copying leaves nothing to correct."""
-        return self.loss < _CERTAIN
+        return self.loss < self.certain_below
 
     def record(self) -> dict[str, object]:
         """As the cohort record and the QC summary keep it."""
@@ -202,6 +205,7 @@ def check_model(imputer: Corrects, left_out: LeaveOneOut | None, n_targets: int)
             n_sites=sum(len(hidden.sites) for hidden in places),
             n_alleles=n_alleles,
             loss=float(copied.sum()) / n_alleles if n_alleles else math.nan,
+            certain_below=max(_CERTAIN, foretold_in_short(imputer, left_out.targets.observed)),
         )
         if found.certain:
             return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from vcfrag_core.copying.estimation import TELLING, Pair, RatePrior, Rates, SampleLoss, estimate_rates, log_loss
 from vcfrag_core.copying.hedging import Wanted, hedging_less, is_suspicious
-from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density
+from vcfrag_core.copying.parameters import CopyingParameters, dense_share, density, parameters_for
 from vcfrag_core.copying.reference import switch_probabilities
 from vcfrag_core.errors import RangeError
 from vcfrag_core.imputation.cohort import (
@@ -52,6 +52,10 @@ _EVERY: Final = 4
 _FORETOLD: Final = 5e-3
 _NEIGHBOURS_FORETOLD: Final = 40
 _FEW_HAPLOTYPES: Final = 2500
+# In a region so short that the rule asks for as many neighbours in any case, so few nats: everybody is copied from, and
+# half of the switches suffice (docs/decisions/rates-from-the-data.md).
+_FORETOLD_IN_SHORT: Final = 1e-2
+_SWITCHES_IN_SHORT: Final = 0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +74,8 @@ class RateEstimate:
         n_imputed: Sites at which panel samples were imputed, too, where the hidden ones said too little.
         n_tried: Pairs of rates that were tried.
         seed: Of the choice of samples and windows.
-        wanted: What the hidden sites ask for, before hedging is taken back for targets whom the panel hardly knows;
-            None where no site was hidden.
+        wanted: What the hidden sites ask for, before it is lowered for targets whom the panel hardly knows, or for a
+            short region that is foretold; None where no site was hidden.
         wanted_by_panel: What they ask for panel samples; None where these were not asked.
     """
 
@@ -95,7 +99,7 @@ class RateEstimate:
 
     @property
     def is_lowered(self) -> bool:
-        """Whether hedging was taken back."""
+        """Whether the rates are lower than the hidden sites ask for."""
         wanted = self.wanted
         return wanted is not None and (_WITH_ALL_SITES * wanted.switch_per_cm, wanted.mismatch) != (
             self.switch_per_cm,
@@ -158,16 +162,23 @@ def estimated(imputer: Hides, targets: Targets, config: EstimationConfig | None 
 def with_neighbours(imputer: Hides, found: RateEstimate, observed: BoolArray) -> Hides:
     """The imputer with more neighbours of a segment, where a small panel foretells typed alleles nearly without loss.
 
+    In a short region these are all haplotypes of the panel.
     What was retrieved to estimate the rates is of fewer; so the model is judged before.
     """
     parameters = imputer.parameters(observed)
-    if (
-        imputer.panel.n_haplotypes > _FEW_HAPLOTYPES
-        or not found.loss < _FORETOLD
-        or parameters.k >= _NEIGHBOURS_FORETOLD
-    ):
-        return imputer
-    return imputer.with_parameters(dataclasses.replace(parameters, k=_NEIGHBOURS_FORETOLD))
+    k = parameters.k
+    if found.loss < foretold_in_short(imputer, observed):
+        k = imputer.panel.n_haplotypes
+    elif imputer.panel.n_haplotypes <= _FEW_HAPLOTYPES and found.loss < _FORETOLD:
+        k = max(k, _NEIGHBOURS_FORETOLD)
+    return imputer if k == parameters.k else imputer.with_parameters(dataclasses.replace(parameters, k=k))
+
+
+def foretold_in_short(imputer: HidesSites, observed: BoolArray) -> float:
+    """Nats an allele below which a small panel foretells the typed alleles of a short region; 0 for others."""
+    k = parameters_for(density(observed, imputer.cm), int(observed.sum())).k
+    few = imputer.panel.n_haplotypes <= _FEW_HAPLOTYPES
+    return _FORETOLD_IN_SHORT if few and k >= _NEIGHBOURS_FORETOLD else 0.0
 
 
 def left_out_of(cohort: Targets, cm: F64Array) -> LeaveOneOut | None:
@@ -366,8 +377,11 @@ class _Asked:
         """The estimate from the rates that `rates` found."""
         names = self.left_out.targets.samples[: self.ploidy.n_samples]
         wanted = self.wanted(found)
-        dense = dense_share(density(self.left_out.targets.observed, self.imputer.cm))
+        observed = self.left_out.targets.observed
+        dense = dense_share(density(observed, self.imputer.cm))
         switch, mismatch = hedging_less(wanted, wanted_by_panel, self.prior, dense)
+        if wanted.loss < foretold_in_short(self.imputer, observed):
+            switch *= _SWITCHES_IN_SHORT
         return RateEstimate(
             switch_per_cm=_WITH_ALL_SITES * switch,
             mismatch=mismatch,

@@ -22,7 +22,14 @@ from vcfrag_core.imputation.cohort import (
 from vcfrag_core.imputation.imputer import Imputer
 from vcfrag_core.imputation.leave_one_out import LeaveOneOut, folds_for
 from vcfrag_core.imputation.load import load_model
-from vcfrag_core.imputation.rates import estimated, panel_samples_left_out, with_neighbours
+from vcfrag_core.imputation.model_check import check_model
+from vcfrag_core.imputation.rates import (
+    estimated,
+    hide_some,
+    left_out_of,
+    panel_samples_left_out,
+    with_neighbours,
+)
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
@@ -210,6 +217,37 @@ def test_with_neighbours__are_more_where_a_small_panel_foretells_typed_alleles(
     assert with_neighbours(more, certain, targets.observed) is more
     monkeypatch.setattr("vcfrag_core.imputation.rates._FEW_HAPLOTYPES", panel.n_haplotypes - 1)
     assert with_neighbours(imputer, certain, targets.observed) is imputer
+
+
+def test_estimated__a_short_region_that_is_foretold_copies_from_everybody_at_half_the_rate(
+    panel: Panel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Forty samples foretell less than a breed of 300.
+    monkeypatch.setattr("vcfrag_core.imputation.rates._FORETOLD_IN_SHORT", 0.03)
+    short = panel.select_sites(np.arange(100))
+    targets = _first(mosaics(panel, 0.01, error=0.0), 100)
+    imputer, found = estimated(imputer_of(short, cm_long=CM_LONG / 6), targets)
+    assert found.wanted is not None
+    assert found.loss < 0.03
+    assert found.switch_per_cm == 0.5 * 1.25 * found.wanted.switch_per_cm
+    assert imputer.parameters(targets.observed).k == short.n_haplotypes
+    # Nothing is left to a model there.
+    left_out = left_out_of(targets, imputer.cm)
+    assert left_out is not None
+    before = imputer_of(short, cm_long=CM_LONG / 6)
+    judging = before.with_parameters(found.judging(before.parameters(targets.observed)))
+    hide_some(judging, left_out, EstimationConfig())
+    check = check_model(judging, left_out, len(targets.samples))
+    assert check.certain_below == 0.03
+    assert check.certain
+    assert not check.used
+    foretold_badly = estimated(imputer_of(short, cm_long=CM_LONG / 6), _first(mosaics(panel, 15.0), 100))[1]
+    assert foretold_badly.loss > 0.03
+    assert not foretold_badly.is_lowered
+
+
+def _first(targets: Targets, n: int) -> Targets:
+    return Targets.from_haplotypes(targets.alleles[:, :n])
 
 
 def test_imputer__copies_from_more_neighbours_where_typed_alleles_are_foretold(panel: Panel) -> None:

@@ -34,6 +34,7 @@ from vcfrag_core.panel.panel import Panel
 from vcfrag_core.types import F64Array, I64Array
 
 MIN_COVERED_SHARE = 0.5
+_WELL_COVERED_SHARE = 0.9
 # Chromosomes of animals and plants have 0.3 to 10 cM per Mb. A map below this over some length is in other units.
 MIN_CM_PER_MB = 0.05
 _MIN_MB = 1.0
@@ -199,7 +200,7 @@ def _table(piece: str, columns: _Columns) -> NDArray[np.void] | None:
 
 
 def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
-    """The map for a panel: from a file, or 1 cM per Mb with a warning.
+    """The map for a panel: from a file, or 1 cM per Mb with a warning; so is one that leaves out a tenth of the sites.
 
     Raises:
         GeneticMapError: As `read_genetic_map`, or the map covers less than half of the panel's sites, or has so few
@@ -222,6 +223,13 @@ def map_for(panel: Panel, path: str | Path | None) -> GeneticMap:
             f"covers {panel.contig}:{start}-{stop}, where {covered} of the panel's {panel.n_sites} sites"
             f" ({panel.contig}:{first}-{last}) lie; is it of another genome build or region?",
             path=path,
+        )
+    if covered < _WELL_COVERED_SHARE * panel.n_sites:
+        warnings.warn(
+            f"{path}: covers {panel.contig}:{start}-{stop}; beyond, where {panel.n_sites - covered} of the panel's"
+            f" {panel.n_sites} sites lie, its mean rate is assumed",
+            GeneticMapWarning,
+            stacklevel=2,
         )
     return genetic_map
 

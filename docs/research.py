@@ -16,7 +16,11 @@ import numpy as np
 
 import vcfrag_core as vc
 
-HELD_OUT = 3
+HELD_OUT = ("AFR0011", "AFR0012", "AFR0013")
+# The haplotype that is plotted, the second of the last of them: it copies from several others in turn.
+SHOWN = 5
+# Candidates are named in the plot where they are at least so likely somewhere.
+LEAST_POSTERIOR = 0.3
 
 
 def main(plot: Path) -> None:
@@ -24,7 +28,7 @@ def main(plot: Path) -> None:
     folder = vc.example()
     panel = vc.read_panel(folder / "panel.vcf.gz")
     cm = vc.read_map(folder / "map.txt", panel).at(panel.positions)
-    samples = panel.samples[:HELD_OUT]
+    samples = HELD_OUT
 
     # A mask is a pure function of its policy and of where it is used: the same on every machine.
     policy = vc.RandomMask(rate=2 / 3)
@@ -53,15 +57,16 @@ def main(plot: Path) -> None:
     problem = vc.copying_problem(queries, vc.PanelContext(panel=panel, cm=cm), candidates)
     switch = vc.switch_probabilities(problem.sites.gaps_cm, parameters.switch_per_cm)
     dosage = problem.dosage(weights[problem.sites.observed].astype(np.float64), switch)
-    rows = candidates.all_scales[0]
+    rows = candidates.all_scales[SHOWN]
     posterior = vc.posterior_reference(
         panel.haplotypes(rows)[:, problem.sites.observed].T.astype(np.int8),
-        problem.queries[0],
+        problem.queries[SHOWN],
         weights[problem.sites.observed].astype(np.float64),
         switch,
     )
     best = rows[posterior.argmax(axis=1)]
-    print(f"{samples[0]}: {len(rows)} candidates, {len(set(best.tolist()))} of them likeliest somewhere")
+    name = ploidy.of_haplotypes(samples)[SHOWN]
+    print(f"{name}, haplotype {SHOWN}: {len(rows)} candidates, {len(set(best.tolist()))} of them likeliest somewhere")
 
     masked = np.flatnonzero(~observed)
     truth = panel.haplotypes(panel.rows_of(samples)).astype(np.int8)
@@ -74,11 +79,19 @@ def main(plot: Path) -> None:
 
     figure, (top, bottom) = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
     megabases = panel.positions / 1e6
-    shown = posterior.max(axis=0) > 0.2
-    top.stackplot(megabases[problem.sites.observed], posterior[:, shown].T)
-    top.set(ylabel="posterior", ylim=(0, 1), title=f"From whom the first haplotype of {samples[0]} copies")
-    bottom.plot(megabases[masked], np.abs(dosage[0, masked] - truth[0, masked]), ".", markersize=3)
+    likely = posterior.max(axis=0) >= LEAST_POSTERIOR
+    owners = panel.ploidy.of_haplotypes(panel.samples)
+    # Where many candidates are alike, each is little likely: these are the others.
+    labels = [f"{owners[row]}, row {row}" for row in rows[likely]]
+    shares = np.column_stack([posterior[:, likely], posterior[:, ~likely].sum(axis=1)])
+    colours = [*(f"C{i}" for i in range(len(labels))), "lightgrey"]
+    top.stackplot(megabases[problem.sites.observed], shares.T, labels=[*labels, "all others"], colors=colours)
+    top.set(ylabel="posterior", ylim=(0, 1), title=f"From whom the second haplotype of {name} copies")
+    top.legend(title="panel haplotype", fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    error = np.abs(dosage[SHOWN, masked] - truth[SHOWN, masked])
+    bottom.plot(megabases[masked], error, ".", markersize=4, label="masked site")
     bottom.set(xlabel=f"position on contig {panel.contig} (Mb)", ylabel="error of the dosage", ylim=(-0.02, 1.02))
+    bottom.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(plot, dpi=120)
     plt.close(figure)
 

@@ -6,11 +6,12 @@ import dataclasses
 import fnmatch
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vcfrag_core.errors import ConfigError
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError
 from vcfrag_core.files.atomic import atomic_path
 from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.outputs import companions
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from vcfrag_train.imputing.config import ImputeConfig
 
 _KEY: Final = "finished"
+# Inputs that a refusal names.
+_NAMED: Final = 4
 _HOW: Final = ("--jobs", "--threads", "--memory", "--cluster", "--report", "--scratch", "--daemon")
 # How a command says where decisions are kept and what is written.
 _FORM: Final = ("--manifest", "--out", "--qc", "--format", "--bgen", "--bgen-bits", "--pgen", "--min-r2")
@@ -130,23 +133,81 @@ def refuse_tables_of_another(config: ImputeConfig, inputs: Mapping[str, State]) 
     record = config.cohort_record
     if config.cohort is None and record.is_file():
         # A run with a QC table of its own shares the record alone.
-        named = _content(record).get("qc")
-        table = record.parent / named if isinstance(named, str) else config.usual_qc_table
-        _refuse_output_of_another(config, inputs, table, f"{record}, what was decided")
+        _refuse_output_of_another(config, inputs, _table_of_record(config), f"{record}, what was decided")
+
+
+def refuse_finished_of_another(config: ImputeConfig, inputs: Mapping[str, State]) -> None:
+    """Refuses to resume where the output is that of another run, which has ended.
+
+    Args:
+        config: The run.
+        inputs: Its inputs now, as `input_states` has them.
+
+    Raises:
+        ProvenanceMismatchError: Names the output, and the options or inputs that differ.
+    """
+    own = str(config.out.absolute()).replace(PLACE, "*")
+    for table in dict.fromkeys((config.qc_table, _table_of_record(config))):
+        mark = _content(summary_path(table)).get(_KEY)
+        if not isinstance(mark, Mapping):
+            continue
+        there = [path for path in _outputs_of(mark) if path.is_file() and fnmatch.fnmatchcase(str(path), own)]
+        differs = _differences(mark, config.command, inputs)
+        if there and differs:
+            raise ProvenanceMismatchError(
+                f"--resume: {there[0]} is what another run wrote, which has ended: {differs}; remove it, give another"
+                " --out, or run without --resume to replace it"
+            )
+
+
+def _differences(mark: Mapping[str, Any], command: str, inputs: Mapping[str, State]) -> str:
+    """What a run that has ended and this one do not have in common, in words; empty if nothing."""
+    made, now = (Counter(_options(words)) for words in (mark.get("command") or (), what_is_done(command)))
+    others = [f"it had {' '.join((made - now).elements())}"] if made - now else []
+    others += [f"this one has {' '.join((now - made).elements())}"] if now - made else []
+    if others:
+        return ", ".join(others)
+    read = mark.get("inputs")
+    states = {str(name): tuple(state) for name, state in read.items()} if isinstance(read, Mapping) else {}
+    changed = sorted(name for name in {*states, *inputs} if states.get(name) != inputs.get(name))
+    more = " and others" * (len(changed) > _NAMED)
+    return f"{', '.join(changed[:_NAMED])}{more}: not the file that it read" if changed else ""
+
+
+def _options(words: Sequence[str]) -> list[str]:
+    """The words of a command, those that follow an option joined to it."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--") and not word.startswith("--"):
+            joined[-1] += f" {shlex.quote(word)}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _table_of_record(config: ImputeConfig) -> Path:
+    """The QC table of the run that wrote the cohort record lying where this one's would."""
+    record = config.cohort_record
+    named = _content(record).get("qc")
+    return record.parent / named if isinstance(named, str) else config.usual_qc_table
+
+
+def _outputs_of(mark: Mapping[str, Any]) -> list[Path]:
+    """The outputs of a finished run, by their whole names."""
+    outputs = mark.get("outputs")
+    return [Path(str(one.get("at"))) for one in outputs or () if isinstance(one, Mapping)]
 
 
 def _refuse_output_of_another(config: ImputeConfig, inputs: Mapping[str, State], table: Path, lost: str) -> None:
     """Refuses where another output is there that the QC table `table` tells of."""
     mark = _content(summary_path(table)).get(_KEY)
-    outputs = mark.get("outputs") if isinstance(mark, Mapping) else None
     if not isinstance(mark, Mapping) or _decided_by(mark) in (
         (_of_decisions(config.command), dict(inputs)),
         _as_recorded(config, inputs),
     ):
         return
     own = str(config.out.absolute()).replace(PLACE, "*")
-    for one in outputs if isinstance(outputs, list) else ():
-        path = Path(str(one.get("at"))) if isinstance(one, Mapping) else Path()
+    for path in _outputs_of(mark):
         if path.is_file() and not fnmatch.fnmatchcase(str(path), own):
             raise ConfigError(
                 f"--out {config.out}: {lost} for {path} would be overwritten; give --out another name before its"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,42 @@ def test_resume__a_report_of_a_finished_run(genome: Genome, run: Run) -> None:
     (genome.folder / "page.html").unlink()
     code, said = run("impute", *given, "--resume")
     assert (code, "page.html: the run has ended, and the chunks that a report is made of are gone" in said) == (2, True)
+
+
+@pytest.mark.parametrize("more", [[], ["--samples-per-chunk", 12]], ids=["one process", "job"])
+def test_resume__what_another_run_wrote(
+    genome: Genome, run: Run, monkeypatch: pytest.MonkeyPatch, more: list[object]
+) -> None:
+    def resumed(*options: object) -> tuple[int, str]:
+        given = ["impute", *words(genome), *more, *options]
+        monkeypatch.setattr("sys.argv", ["vcfrag", *map(str, given)])
+        return run(*given)
+
+    out = genome.folder / "o.vcf.gz"
+    target = genome.target.resolve()
+    genome.target.unlink()
+    genome.target.write_bytes(target.read_bytes())
+    assert resumed("--draws", "8")[0] == 0
+    written = out.stat().st_mtime_ns
+    assert "is whole already" in resumed("--draws=8", "--resume", "--jobs", "2")[1]
+    to_do = "; remove it, give another --out, or run without --resume to replace it"
+    for others, differs in (
+        (["--draws", "16"], "it had --draws 8, this one has --draws 16"),
+        ([], "it had --draws 8"),
+        (["--draws", "8", "--fix-flips"], "this one has --fix-flips"),
+        (["--draws", "8", "--qc", genome.folder / "other.tsv"], f"this one has --qc {genome.folder / 'other.tsv'}"),
+    ):
+        code, said = resumed(*others, "--resume")
+        assert (code, "PROVENANCE_MISMATCH" in said) == (2, True), said
+        assert f"--resume: {out} is what another run wrote, which has ended: {differs}{to_do}" in said
+    os.utime(genome.target, ns=(0, 0))
+    code, said = resumed("--draws", "8", "--resume")
+    assert (code, f"{genome.target.absolute()}: not the file that it read{to_do}" in said) == (2, True), said
+    assert out.stat().st_mtime_ns == written
+    # As ever without --resume, or where the output is gone.
+    out.unlink()
+    assert resumed("--draws", "8", "--resume")[0] == 0
+    assert resumed()[0] == 0
 
 
 def test_commands__another_run_is_refused_before_anything_is_read(genome: Genome, run: Run) -> None:

@@ -24,7 +24,7 @@ from vcfrag_train.calibrate.parameters import read_parameters
 from vcfrag_train.cli import groups, options, target_options
 from vcfrag_train.cli.outputs import OUTPUT
 from vcfrag_train.imputing.config import ImputeConfig, PhasedInput
-from vcfrag_train.imputing.finished import find_finished, input_states
+from vcfrag_train.imputing.finished import find_finished, input_states, refuse_finished_of_another
 from vcfrag_train.imputing.selection import parse_sites
 from vcfrag_train.jobs.manifest import default_manifest
 from vcfrag_train.jobs.planning.inputs import expand
@@ -334,12 +334,14 @@ def is_large(config: ImputeConfig) -> bool:
 
 
 def _is_finished(config: ImputeConfig, options: Mapping[str, Any]) -> bool:
-    """Says so where the run that is resumed has ended."""
+    """Says so where the run that is resumed has ended; refuses where another one wrote its output."""
     if parts_folder(config.out, config.scratch).is_dir() or default_manifest(config.out, config.scratch).is_file():
         return False
     panels, maps = files_of(options)
-    found = find_finished(config.qc_table, config.command, input_states(config, panels, maps))
+    inputs = input_states(config, panels, maps)
+    found = find_finished(config.qc_table, config.command, inputs)
     if found is None:
+        refuse_finished_of_another(config, inputs)
         return False
     report = options["report"]
     if report is not None and (report.absolute() != found.report or not report.is_file()):

@@ -14,6 +14,7 @@ from vcfrag_core.copying.parameter_search import Found, SearchConfig, search
 from vcfrag_core.copying.parameters import CopyingParameters, parameters_for
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.panel.contigs import region_in
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import every_coding, read_typed_sites
@@ -110,7 +111,8 @@ def calibrate(config: CalibrateConfig, reporter: Reporter = SILENT) -> Parameter
         from vcfrag_train.client.wait import wait_until_answering
 
         wait_until_answering(config.daemon)
-    panel = load_panel(config.panel, region=config.region, threads=config.threads)
+    region = None if config.region is None else region_in(config.panel, config.region)
+    panel = load_panel(config.panel, region=region, threads=config.threads)
     genetic_map = map_for(panel, config.map)
     table = None if config.samples_table is None else read_sample_table(config.samples_table)
     groups = exclusion_groups(panel.samples, table)

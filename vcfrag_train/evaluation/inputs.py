@@ -9,7 +9,7 @@ from pathlib import Path
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.names import PLACE
 from vcfrag_core.files.panel.cache import load_panels
-from vcfrag_core.files.panel.contigs import FileStretch, panel_contigs
+from vcfrag_core.files.panel.contigs import FileStretch, panel_contigs, region_in
 from vcfrag_core.files.targets import is_there, target_file
 from vcfrag_core.files.vcf.reader import Region, parse_region
 from vcfrag_core.genome.contigs import contig_alias
@@ -56,11 +56,10 @@ def panels_of(files: EvaluationFiles, threads: int) -> Iterator[Panel]:
 
 def _regions(path: Path, region: str | None) -> Sequence[str | None]:
     """What is read of a file at a time: its contigs, or the region under the file's own name of its contig."""
+    if region is not None:
+        return (region_in(path, region),)
     contigs = panel_contigs(path)
-    if region is None:
-        return [str(Region(contig)) for contig in contigs] if len(contigs) > 1 else (None,)
-    wanted = parse_region(region)
-    return (str(dataclasses.replace(wanted, contig=contig_alias(wanted.contig, contigs) or wanted.contig)),)
+    return [str(Region(contig)) for contig in contigs] if len(contigs) > 1 else (None,)
 
 
 def _panels_with(files: EvaluationFiles) -> tuple[Path, ...]:

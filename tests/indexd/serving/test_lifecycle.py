@@ -108,6 +108,8 @@ def test_serve__a_contig_of_a_prepared_panel(start, tmp_path: Path) -> None:
     assert process.code() == 2
     process = start("--panel", f"p={prepared}@21", "--listen", "127.0.0.1:0")
     assert process.wait_for('"contig": "21", "event": "panel ready"')
+    process = start("--panel", f"p={tmp_path / 'both.vcf'}@chr20", "--listen", "127.0.0.1:0")
+    assert process.wait_for('"contig": "20", "event": "panel ready"')
 
 
 def test_panel_source__a_file_of_the_whole_name_goes_first(tmp_path: Path) -> None:

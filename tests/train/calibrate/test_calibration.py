@@ -13,7 +13,7 @@ import pytest
 
 from vcfrag_core.copying.parameter_search import SearchConfig, search
 from vcfrag_core.copying.parameters import CopyingParameters
-from vcfrag_core.errors import ConfigError, PanelMismatchError, RangeError, UnknownSampleError
+from vcfrag_core.errors import ConfigError, PanelMismatchError, RangeError, UnknownContigError, UnknownSampleError
 from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel.genetic_map import GeneticMap
 from vcfrag_core.panel.panel import Panel
@@ -140,6 +140,19 @@ def test_bench__scores_every_hidden_site_once(make_bench: Callable[..., CopyingB
     assert score.n_alleles == 2 * int((~bench.observed).sum())
     sites = np.concatenate([prepared.problem.sites.sites for prepared in bench.prepare(START)])
     np.testing.assert_array_equal(sites, np.flatnonzero(~bench.observed))
+
+
+def test_calibrate__a_region_by_another_name_of_its_contig(
+    files: dict[str, Path], mosaic: Panel, tmp_path: Path
+) -> None:
+    stop = int(mosaic.positions[99])
+    wanted = [
+        calibrate(config(files, tmp_path / "p.toml", region=f"{contig}:1-{stop}")).parameters
+        for contig in ("1", "chr1")
+    ]
+    assert wanted[0] == wanted[1]
+    with pytest.raises(UnknownContigError, match="no contig 'chr7' here; the file has 1"):
+        calibrate(config(files, tmp_path / "p.toml", region=f"chr7:1-{stop}"))
 
 
 @pytest.mark.parametrize("observed", [np.ones(N_SITES, dtype=np.bool_), np.zeros(N_SITES, dtype=np.bool_)])

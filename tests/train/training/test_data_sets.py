@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.conftest import FitFiles, write_fit_files
-from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError
+from vcfrag_core.errors import ConfigError, ProvenanceMismatchError, ProvenanceMissingError, UnknownContigError
 from vcfrag_core.files.panel.cache import load_panel
 from vcfrag_core.model.exported import read_exported, read_weights
 from vcfrag_core.panel.panel import Panel
@@ -86,6 +86,21 @@ def test_fit__takes_every_data_set_and_can_be_trusted(run: Path, several: Callab
     record = load_trained(run).provenance
     assert record.fields["split"] == data.fields["split"]
     assert all(f"{one.name}: " in record.described["split"] for one in data.sets)
+
+
+def test_load_run_data__a_region_by_another_name_of_its_contig(fit_config: Make) -> None:
+    config = fit_config()
+    whole = load_run_data(config).sets[0].panel
+    stop = int(whole.positions[119])
+
+    def panel_of(region: str) -> Panel:
+        named = dataclasses.replace(config.panel, region=region)
+        return load_run_data(dataclasses.replace(config, panel=named)).sets[0].panel
+
+    own, other = (panel_of(f"{name}:1-{stop}") for name in (whole.contig, f"chr{whole.contig}"))
+    assert (own.n_sites, own.digest) == (120, other.digest)
+    with pytest.raises(UnknownContigError, match=r"^panel\.region 7:1-9: .*no contig '7' here"):
+        panel_of("7:1-9")
 
 
 def test_fit__a_part_of_the_reference_answers_for_everybody(several: Callable[..., FitConfig]) -> None:

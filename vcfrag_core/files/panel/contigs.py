@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vcfrag_core.errors import ConfigError
 from vcfrag_core.files.panel.prepared import is_prepared, read_table
-from vcfrag_core.files.vcf.reader import open_vcf
+from vcfrag_core.files.vcf.reader import open_vcf, parse_region
 from vcfrag_core.genome.contigs import contig_alias
 from vcfrag_core.panel.panel import Panel
 
@@ -18,6 +18,14 @@ def panel_contigs(path: Path) -> tuple[str, ...]:
         return tuple(dict.fromkeys(entry.contig for entry in read_table(path)[1]))
     with open_vcf(path) as reader:
         return reader.contigs if reader.contigs and not is_indexed(path) else reader.contigs_with_records()
+
+
+def region_in(path: Path, region: str) -> str:
+    """The region under the panel's own name of its contig; as it is where the panel has no such contig."""
+    wanted = parse_region(region)
+    name = contig_alias(wanted.contig, panel_contigs(path))
+    # The panel's cache goes by the very text.
+    return region if name in (None, wanted.contig) else str(dataclasses.replace(wanted, contig=name))
 
 
 def is_indexed(path: Path) -> bool:

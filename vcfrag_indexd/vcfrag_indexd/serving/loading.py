@@ -62,6 +62,7 @@ class PanelLoader:
 
     def _read(self, name: str, source: Path) -> Panel:
         from vcfrag_core.files.panel.cache import load_panels
+        from vcfrag_core.files.panel.contigs import region_in
 
         said = time.monotonic()
 
@@ -73,6 +74,7 @@ class PanelLoader:
 
         path, region = panel_source(source)
         try:
+            region = None if region is None else region_in(path, region)
             stretches = load_panels(path, region=region, cache_dir=self._cache_dir, progress=progress)
         except UnknownContigError as error:
             raise UnknownContigError(

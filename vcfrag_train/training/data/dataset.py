@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from vcfrag_core.copying.parameters import DENSE, DENSE_PER_CM, SPARSE, SPARSE_PER_CM
-from vcfrag_core.errors import ConfigError, SampleTableError, UnknownSampleError
+from vcfrag_core.errors import ConfigError, SampleTableError, UnknownContigError, UnknownSampleError
 from vcfrag_core.files.panel.cache import load_panel
+from vcfrag_core.files.panel.contigs import region_in
 from vcfrag_core.files.tables.genetic_map import map_for
 from vcfrag_core.files.tables.samples import read_sample_table
 from vcfrag_core.files.tables.sites import every_coding, read_typed_sites
@@ -215,7 +216,12 @@ def design_split(config: SplitConfig, panel: Panel) -> SplitDesign:
 
 
 def _read(panel: PanelConfig) -> tuple[Panel, GeneticMap]:
-    read = load_panel(panel.path, region=panel.region, cache_dir=panel.cache_dir)
+    region = None if panel.region is None else region_in(panel.path, panel.region)
+    try:
+        read = load_panel(panel.path, region=region, cache_dir=panel.cache_dir)
+    except UnknownContigError as error:
+        what = "is not set" if region is None else panel.region
+        raise UnknownContigError(f"panel.region {what}: {error}") from error
     if not read.ploidy.is_diploid:
         raise ConfigError(
             f"{panel.path}: {int(read.ploidy.is_haploid.sum())} of {read.n_samples} samples have one haplotype on"

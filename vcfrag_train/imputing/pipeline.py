@@ -57,6 +57,7 @@ from vcfrag_train.imputing.qc_report import QcReport
 from vcfrag_train.imputing.regions import PanelSource, panel_sources, refuse_twice, with_margin
 from vcfrag_train.imputing.room import Need, check_room, needs_of_contigs, needs_of_run
 from vcfrag_train.imputing.selection import chosen_sites, not_in_panel
+from vcfrag_train.imputing.split_par import SplitPar
 from vcfrag_train.imputing.stretches import TargetStretch, target_stretches
 from vcfrag_train.reporter import Reporter
 
@@ -160,6 +161,7 @@ class Run:
         self._told: set[str] = set()
         self._sexes = {} if config.sex is None else read_sexes(config.sex)
         self._likenesses = Likenesses()
+        self._split_par = SplitPar(config.out)
         self._some_written = False
         self._n_written = 0
 
@@ -373,6 +375,8 @@ class Run:
             self._reporter.say(f"{contig}: {decided.model}")
         for line in self._report.add(checked, None if decided.model is None else decided.model.record()):
             self._reporter.say(line)
+        if (parted := self._split_par.line(checked)) is not None:
+            self._reporter.say(parted)
 
     def _tell_way(self, checked: CheckedTarget, imputer: Imputer) -> None:
         """Says how the sites are imputed."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -182,6 +186,43 @@ def test_impute__dosage_of_men_for_association(on_x: OnX, impute: Impute, suffix
     np.testing.assert_allclose(two, one * factor, atol=1e-6)
     wrong = impute(target, "--x-male-dosage", "3", panel=panel, map=None, out=f"wrong{suffix}")
     assert "is 1 or 2" in refused(wrong, "CONFIG")
+
+
+@pytest.mark.skipif(shutil.which("plink2") is None, reason="plink2 is not installed (scripts/debian_packages.sh)")
+@pytest.mark.parametrize("suffix", [".pgen", ".bgen"])
+@pytest.mark.parametrize("how", [[], ["--samples-per-chunk", "4"]], ids=["one process", "job"])
+def test_impute__plink2_is_told_of_the_pseudo_autosomal_regions(
+    on_x: OnX, impute: Impute, suffix: str, how: list[str]
+) -> None:
+    outcome = impute(on_x.target(str), *how, panel=on_x.panel(), map=None, out=f"o{suffix}")
+    assert outcome.code == 0, outcome.stderr
+    (command,) = re.findall("`(plink2 .*)` sets it right\n", outcome.stderr)
+    given = command[: command.index(" --split-par b37 --make-pgen")]
+
+    def plink2(words: str) -> None:
+        every = [*shlex.split(words), "--threads", "1", "--memory", "1024"]
+        done = subprocess.run(every, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def counted(words: str, name: str) -> tuple[set[str], set[str]]:
+        """Chromosomes and counted haplotypes of the sites in the region, and of those beyond."""
+        out = on_x.folder / name
+        plink2(f"{words} --freq --out {out}")
+        rows = [line.split() for line in out.with_suffix(".afreq").read_text().splitlines()[1:]]
+        found = [f"{row[0]} {row[-1]}" for row in rows]
+        return set(found[:N_PAR]), set(found[N_PAR:])
+
+    assert counted(given, "before") == ({"X 9"}, {"X 9"})
+    plink2(command)
+    assert counted(f"plink2 --pfile {on_x.folder / 'o.par'}", "after") == ({"PAR1 12"}, {"X 9"})
+
+
+def test_impute__plink2_is_told_of_nothing_else(on_x: OnX, impute: Impute) -> None:
+    regions = {"o.vcf.gz": "X", "beyond.pgen": "X:3000000-", "par.pgen": "X:1-2699520"}
+    for out, region in regions.items():
+        outcome = impute(on_x.target(str), "--region", region, panel=on_x.panel(), map=None, out=out)
+        assert "--split-par" not in outcome.stderr
+        assert outcome.code == 0, outcome.stderr
 
 
 def test_evaluate__both_sexes_apart(on_x: OnX, impute: Impute) -> None:

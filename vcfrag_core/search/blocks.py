@@ -15,6 +15,9 @@ from vcfrag_core.search.distinct import N_LEAF_PATTERNS, join_few_patterns, join
 from vcfrag_core.search.strips import Strip, costs
 from vcfrag_core.types import I32Array
 
+# Pairs of patterns of two ranges, up to which a table has a place for each.
+TABLE_PAIRS = N_LEAF_PATTERNS
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Node:
@@ -189,7 +192,7 @@ class Blocks:
 
     def _join(self, left_of: I32Array, n_left: int, right_of: I32Array, n_right: int) -> Pairs:
         of, (lefts, rights) = np.empty_like(left_of), self._scratch
-        if n_left * n_right <= len(self._table):
+        if n_left * n_right <= TABLE_PAIRS:
             n = join_few_patterns(left_of, right_of, n_right, self._table, of, lefts, rights)
         else:
             n = join_patterns(left_of, right_of, *self._slots, of, lefts, rights)

@@ -5,21 +5,25 @@ A kernel is compiled for the types of its arguments, such as arrays that may not
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
+import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from vcfrag_core.copying import match_lengths
-from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE
+from vcfrag_core.files.panel.cache import CACHE_DIR_VARIABLE, load_panels
+from vcfrag_core.files.panel.reader import read_panel
 from vcfrag_core.panel import storage
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.phasing.serving import TargetsAsReference
+from vcfrag_core.search import blocks
 from vcfrag_core.types import I8Array
 from vcfrag_train.client.process import running_daemon
 from vcfrag_train.imputing.config import ImputeConfig
@@ -36,6 +40,8 @@ N_TARGETS: Final = 4
 N_MANY: Final = 50
 N_FOUNDERS: Final = 12
 BASES_APART: Final = 5_000
+# Sites in runs, as those to impute between typed ones.
+RUNS: Final = np.flatnonzero(np.arange(N_SITES) % 10 != 0)
 # Phasing goes another way where typed sites are so dense.
 BASES_APART_DENSE: Final = 500
 
@@ -43,6 +49,10 @@ BASES_APART_DENSE: Final = 500
 def main(folder: Path, say: Callable[[str], None]) -> None:
     """Runs them in a folder that exists, and says before each kind what it is."""
     panel, phased, unphased, many = _write_inputs(folder, BASES_APART)
+    # So few patterns that a large panel keeps these, and who has which.
+    repeated = folder / "repeated.vcf.gz"
+    alleles = np.tile(_haplotypes(N_FOUNDERS), (N_REFERENCE, 1))[: 2 * N_REFERENCE]
+    write_phased_vcf(Panel.from_haplotypes(alleles, positions=BASES_APART * np.arange(1, N_SITES + 1)), repeated)
     (folder / "dense").mkdir()
     dense_panel, _, dense, _ = _write_inputs(folder / "dense", BASES_APART_DENSE)
 
@@ -72,11 +82,17 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
                 impute(job(target, copying_only=copying_only))
         say(f"{STEP}many targets and phasing alone, {how}")
         impute(job(many, copying_only=True))
+        with _without_tables():
+            impute(job(many, copying_only=True))
         phase(job(unphased, copying_only=True))
         phase(job(dense, dense_panel, copying_only=True))
         impute(job(unphased, copying_only=True, serve=TargetsAsReference.YES))
+    for read in (read_panel(panel), *load_panels(panel)):
+        read.bits.words(RUNS)
     say(f"{STEP}a large panel")
-    _with_large_panel(lambda target, copying_only: impute(job(target, copying_only=copying_only)), phased, folder)
+    _like_large_panels(
+        lambda panel, copying_only: impute(job(phased, panel, copying_only=copying_only)), (panel, repeated), folder
+    )
     if importlib.util.find_spec("vcfrag_indexd") is not None:
         say(f"{STEP}the daemon")
         with running_daemon({"panel": panel}, log=folder / "indexd.log", threads=1) as address:
@@ -84,19 +100,30 @@ def main(folder: Path, say: Callable[[str], None]) -> None:
                 impute(job(phased, copying_only=copying_only, daemon=address))
 
 
-def _with_large_panel(run: Callable[[Path, bool], object], target: Path, folder: Path) -> None:
-    """The same with a panel that is kept and copied from as large ones are, which the cache does not hold yet."""
+def _like_large_panels(run: Callable[[Path, bool], object], panels: Sequence[Path], folder: Path) -> None:
+    """Panels that are kept and copied from as large ones are, which the cache does not hold yet."""
     usual, cache = (storage.DENSE_BYTES, match_lengths.LARGE_PANEL), os.environ.get(CACHE_DIR_VARIABLE)
     try:
         storage.DENSE_BYTES = match_lengths.LARGE_PANEL = 0
         os.environ[CACHE_DIR_VARIABLE] = str(folder / "large")
-        for copying_only in (False, True):
-            run(target, copying_only)
+        for panel, copying_only in itertools.product(panels, (False, True)):
+            run(panel, copying_only)
     finally:
         storage.DENSE_BYTES, match_lengths.LARGE_PANEL = usual
         os.environ.pop(CACHE_DIR_VARIABLE)
         if cache is not None:
             os.environ[CACHE_DIR_VARIABLE] = cache
+
+
+@contextlib.contextmanager
+def _without_tables() -> Iterator[None]:
+    """As panels with many patterns are searched."""
+    usual = blocks.TABLE_PAIRS
+    try:
+        blocks.TABLE_PAIRS = 0
+        yield
+    finally:
+        blocks.TABLE_PAIRS = usual
 
 
 def _write_inputs(folder: Path, bases_apart: int) -> tuple[Path, Path, Path, Path]:

@@ -6,7 +6,9 @@ import typer
 
 
 def command() -> None:
-    """Compiles every kernel once for this processor, so that no job does; what is there already is left as it is.
+    """Compiles every kernel of imputing, phasing and serving once for this processor, so that no job does.
+
+    What it compiled before is left as it is; training compiles two more for itself.
 
     The kernels go beside the installed package where that can be written, else into the user's cache, and are found
     there by every later job, also where nothing can be written by then. Run it after each installation and upgrade.

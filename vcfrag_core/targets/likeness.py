@@ -114,6 +114,19 @@ class Likeness:
         return likeliest if told else Relation.UNDECIDED
 
     @property
+    def likeliest(self) -> tuple[Relation, Relation]:
+        """The relation of the highest likelihood, and that of the next."""
+        found = dict(zip(TESTED, self.log_likelihoods, strict=True))
+        first, second, *_ = sorted(TESTED, key=lambda relation: -found[relation])
+        return first, second
+
+    @property
+    def log_likelihood_difference(self) -> float:
+        """By how much the log likelihood of the likeliest relation is above that of the next, in nats."""
+        highest, second, *_ = sorted(self.log_likelihoods, reverse=True)
+        return highest - second
+
+    @property
     def concordance(self) -> float:
         """Share of equal genotypes; NaN without sites."""
         return self.n_equal / self.n_sites if self.n_sites else math.nan
@@ -123,11 +136,18 @@ class Likeness:
         return (self.log_likelihoods[0] - self.log_likelihoods[TESTED.index(relation)]) / math.log(10)
 
     def __str__(self) -> str:
-        against = ", ".join(f"{self.log10_odds(other):+.1f} {other.replace('_', ' ')}" for other in TESTED[1:])
+        against = ", ".join(f"{self.log10_odds(other):+.1f} {_in_words(other)}" for other in TESTED[1:])
+        first, second = map(_in_words, self.likeliest)
         return (
-            f"{self.sample} and {self.panel_sample}: {self.relation.replace('_', ' ')} ({self.concordance:.1%} of"
-            f" {self.n_sites} genotypes equal over {self.cm:.3g} cM; log10 odds of the same person against {against})"
+            f"{self.sample} and {self.panel_sample}: {_in_words(self.relation)} ({self.concordance:.1%} of"
+            f" {self.n_sites} genotypes equal over {self.cm:.3g} cM; log likelihood of {first}"
+            f" {self.log_likelihood_difference:.1f} above that of {second}, the next; log10 odds of the same person"
+            f" against {against})"
         )
+
+
+def _in_words(relation: Relation) -> str:
+    return relation.replace("_", " ")
 
 
 def sites_apart(cm: F64Array, informative: I64Array) -> I64Array:

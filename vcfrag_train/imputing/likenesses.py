@@ -12,6 +12,13 @@ from vcfrag_train.imputing.checks import CheckedTarget
 
 _NAMED: Final = 3
 _NEARLY_EQUAL: Final = 0.98
+_RELATIVES: Final = {
+    Relation.SAME: "the person of",
+    Relation.PARENT_CHILD: "a parent or child of",
+    Relation.SIBLING: "a sibling of",
+    Relation.SECOND_DEGREE: "a relative of the second degree of",
+    Relation.STRANGER: "a stranger to",
+}
 
 
 class Likenesses:
@@ -57,6 +64,9 @@ def likeness_record(pair: Likeness) -> dict[str, object]:
         "sites": pair.n_sites,
         "cm": round(pair.cm, 3),
         "concordance": round(pair.concordance, 6),
+        "likeliest": pair.likeliest[0].value,
+        "next": pair.likeliest[1].value,
+        "log_likelihood_difference": round(pair.log_likelihood_difference, 2),
         "log10_odds_of_same_person": {other.value: round(pair.log10_odds(other), 2) for other in TESTED[1:]},
     }
 
@@ -68,21 +78,31 @@ def likeness_lines(pairs: Sequence[Likeness], *, excluded: bool) -> list[str]:
         here = [pair for pair in pairs if pair.relation is relation]
         if not here:
             continue
-        what = {
-            Relation.SAME: "are told to be the person of a panel sample of another name, and "
-            + ("do not copy from it" if excluded else "copy from it unless --exclude-same-person is given"),
-            Relation.UNDECIDED: "have nearly the genotypes of a panel sample of another name, too little of the genome"
-            " to tell what that means",
-        }.get(relation, f"are told to be {relation.replace('_', ' ')} of a panel sample")
         named = "; ".join(str(pair) for pair in here[:_NAMED])
         more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
-        lines.append(f"{len({pair.sample for pair in here})} targets {what}: {named}{more}")
+        what = _what_is_told(relation, len({pair.sample for pair in here}), excluded=excluded)
+        lines.append(f"{what}: {named}{more}")
     if excluded and all(pair.relation is not Relation.SAME for pair in pairs):
         lines.append(
             "--exclude-same-person leaves nobody out: no target is told to be a panel sample of another name. A part of"
             " the genome cannot tell a person from a sibling; `vcfrag panel build --samples` makes a panel without"
         )
     return lines
+
+
+def _what_is_told(relation: Relation, n: int, *, excluded: bool) -> str:
+    """What so many targets are to panel samples."""
+    if relation is Relation.UNDECIDED:
+        return (
+            f"{'1 target has' if n == 1 else f'{n} targets have'} nearly the genotypes of a panel sample of another"
+            " name, too little of the genome to tell what that means"
+        )
+    told = f"{'1 target is' if n == 1 else f'{n} targets are'} told to be {_RELATIVES[relation]} a panel sample"
+    if relation is not Relation.SAME:
+        return told
+    if excluded:
+        return f"{told} of another name, and {'does' if n == 1 else 'do'} not copy from it"
+    return f"{told} of another name, and {'copies' if n == 1 else 'copy'} from it unless --exclude-same-person is given"
 
 
 def _is_notable(pair: Likeness) -> bool:

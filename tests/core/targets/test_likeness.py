@@ -159,7 +159,12 @@ def test_likeness__fifty_centimorgans_on_each_of_two_contigs_tell_a_duplicate() 
     frequency = np.random.default_rng(5).uniform(0.1, 0.9, len(cm))
     people = [family(seed, frequency, cm) for seed in (1, 2)]
     both = [likeness(p["person"], p["same_person"], frequency, cm, str(i)) for i, p in enumerate(people)]
-    assert both[0].and_also(both[1]).relation is Relation.SAME
+    together = both[0].and_also(both[1])
+    assert together.relation is Relation.SAME
+    assert together.likeliest == (Relation.SAME, Relation.SIBLING)
+    difference = together.log_likelihood_difference
+    assert difference == pytest.approx(together.log10_odds(Relation.SIBLING) * np.log(10))
+    assert f"log likelihood of same person {difference:.1f} above that of sibling, the next;" in str(together)
     assert both[0].relation is Relation.UNDECIDED
 
 

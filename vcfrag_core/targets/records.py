@@ -68,7 +68,8 @@ MEANING = {
     Reason.OTHER_ALLELES: "the panel has other alleles at this position",
     Reason.DUPLICATE: "another record of the site has more calls; it lends its own where that one has none",
     Reason.MULTIALLELIC: "one of several ALT alleles of a record whose REF is not the panel's",
-    Reason.NO_ALT: "no ALT allele and not one site that it must be, or an ALT that is no sequence",
+    Reason.NO_ALT: "no ALT allele and not one site that it must be, or an ALT that is no sequence (1 to 4 are codes of"
+    " letters: `plink --alleleACGT` or --update-alleles)",
     Reason.INDEL_CODE: "an insertion or deletion without its sequence (I, D or -)",
     Reason.NO_CALLS: "no sample has a call",
     Reason.INVERTED: "coded the other way round, by leave-one-out and frequency",

@@ -7,8 +7,8 @@ Generates a panel for every seed, or takes the files given, cuts windows of 200 
 the map as it is, scaled by 0.2 and by 5, and with none, which every program takes for 1 cM per Mb. Prints, for each
 map, the error (1 - r²) by MAF bin of vcfrag and of copying alone against each setting of the peers and against the
 least of them in every bin, which is chosen on these very targets and flatters it. Windows and seeds are pooled; paired
-intervals of 95 % are over the targets, drawn for each seed apart. `vcfrag with the map` compares vcfrag under another
-map with vcfrag under the map as it is. With --whole nothing is cut.
+intervals of 95 % are over the targets, drawn for each seed apart. `against itself with the map` compares
+vcfrag under another map with vcfrag under the map as it is. With --whole nothing is cut.
 """
 
 from __future__ import annotations

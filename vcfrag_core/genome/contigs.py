@@ -43,6 +43,11 @@ class Meaning:
     build: str | None = None
     pseudo_autosomal: bool = False
 
+    @property
+    def is_autosome(self) -> bool:
+        """Whether everybody has two of them; not of X, Y and MT, of which men, or all, may have one."""
+        return self.chromosome not in ("X", "Y", "MT")
+
 
 @functools.lru_cache(maxsize=4096)
 def meaning(contig: str) -> Meaning | None:

@@ -40,7 +40,7 @@ def without_repeated_haplotypes(panel: Panel) -> list[Panel]:
             told, but not where the pseudo-autosomal regions end.
     """
     known = meaning(panel.contig)
-    if known is None or known.chromosome not in ("X", "Y", "MT") or not panel.ploidy.is_diploid:
+    if known is None or known.is_autosome or not panel.ploidy.is_diploid:
         return [panel]
     if known.chromosome != "X":
         equal = _equal_pairs(panel)

@@ -22,8 +22,6 @@ NONE: Final = -2
 UNPHASED_CALLS: Final = "are not phased"
 OF_OTHER_SETS: Final = "are not in the phase set (PS) of their sample's first"
 PHASING_TOOLS: Final = "vcfrag phase, Beagle, SHAPEIT5 or Eagle"
-# Where men have one haplotype, and a heterozygous call of theirs is no matter of phase.
-_SEX_LINKED: Final = ("X", "Y", "MT")
 
 
 class Sex(enum.StrEnum):
@@ -103,5 +101,6 @@ def refuse_where(
 
 
 def _is_sex_linked(contig: str) -> bool:
+    """Whether men have one haplotype, and a heterozygous call of theirs is no matter of phase."""
     known = meaning(contig)
-    return known is not None and known.chromosome in _SEX_LINKED
+    return known is not None and not known.is_autosome

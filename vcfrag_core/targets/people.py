@@ -10,6 +10,7 @@ import numpy as np
 
 from vcfrag_core.panel.panel import Panel, alleles_at, frequency_at
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.evenly import evenly
 from vcfrag_core.targets.likeness import Likeness, log_likelihoods, sites_apart
 from vcfrag_core.types import BoolArray, F32Array, F64Array, I8Array, I64Array
 
@@ -129,7 +130,7 @@ def likest_samples(
     if not (len(apart) >= MIN_SITES and ploidy.is_diploid and panel.ploidy.is_diploid):
         return []
     typed = np.flatnonzero(observed)
-    searched = _evenly(sites, _MAX_SEARCHED_SITES)
+    searched = evenly(sites, _MAX_SEARCHED_SITES)
     columns, apart_columns = np.searchsorted(typed, searched), np.searchsorted(typed, apart)
     place = {name: i for i, name in enumerate(panel.samples)}
     named = {name: [place[other] for other in others] for name, others, _ in _named(samples, panel.samples)}
@@ -238,10 +239,6 @@ def _informative(panel: Panel, observed: BoolArray) -> I64Array:
     sites = np.flatnonzero(observed)
     frequency = frequency_at(panel, sites)
     return sites[np.minimum(frequency, 1 - frequency) >= _COMMON]
-
-
-def _evenly(sites: I64Array, most: int) -> I64Array:
-    return sites if len(sites) <= most else sites[np.arange(most) * len(sites) // most]
 
 
 def _copies(alleles: I8Array, ploidy: Ploidy) -> I8Array:

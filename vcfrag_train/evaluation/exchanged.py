@@ -12,6 +12,7 @@ from vcfrag_core.errors import VcfragError
 from vcfrag_core.files.dosages import sites_present
 from vcfrag_core.files.tables.sites import SiteKey, label
 from vcfrag_core.scoring.accuracy import MISSING
+from vcfrag_core.targets.evenly import evenly
 from vcfrag_core.targets.sites.orientation import codings
 from vcfrag_core.types import BoolArray, F32Array, F64Array, FloatArray, I8Array
 
@@ -54,9 +55,7 @@ class Exchanged:
             keys: V sites.
             contig: Their contig.
         """
-        common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= _COMMON)
-        n_taken = min(len(common), _MAX_SITES)
-        common = common[np.arange(n_taken) * len(common) // max(n_taken, 1)]
+        common = evenly(np.flatnonzero(np.minimum(frequency, 1 - frequency) >= _COMMON), _MAX_SITES)
         mean = (2 * frequency[common, None]).astype(np.float32)
         called = truth[common] != MISSING
         self._dosages.append(np.where(called, dosage[common] - mean, 0).astype(np.float32))

@@ -194,8 +194,7 @@ def _lacked_by_panel(listed: frozenset[SiteKey], keys: Sequence[SiteKey], is_hid
 def _refuse_lone(lone: BoolArray, samples: Sequence[str], panel: Panel, path: Path) -> None:
     """Refuses a truth of one haplotype where there are two: that the other is its like nobody says."""
     known = meaning(panel.contig)
-    is_autosome = known is not None and known.chromosome not in ("X", "Y", "MT")
-    if is_autosome and panel.ploidy.is_diploid and bool(lone.any()):
+    if known is not None and known.is_autosome and panel.ploidy.is_diploid and bool(lone.any()):
         raise PloidyError(
             f"has one allele at most hidden sites of {panel.contig} where the panel's samples have two, as"
             f" {int(lone.sum())} of {len(samples)} samples here; score the others"

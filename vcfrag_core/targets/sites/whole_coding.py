@@ -8,6 +8,7 @@ import numpy as np
 
 from vcfrag_core.panel.panel import Panel
 from vcfrag_core.panel.ploidy import Ploidy
+from vcfrag_core.targets.evenly import evenly
 from vcfrag_core.targets.sites.site_evidence import site_evidence
 from vcfrag_core.types import BoolArray, F64Array, I8Array, I64Array
 
@@ -39,9 +40,9 @@ def is_coded_inversely(alleles: I8Array, ploidy: Ploidy, panel: Panel, sites: I6
     common = np.flatnonzero(np.minimum(frequency, 1 - frequency) >= _COMMON)
     first = max(0, (len(common) - _MAX_SITES) // 2)
     common = common[first : first + _MAX_SITES]
-    reference = panel.bits.alleles(sites[common], _evenly(panel.n_haplotypes, _MAX_HAPLOTYPES))
+    reference = panel.bits.alleles(sites[common], evenly(np.arange(panel.n_haplotypes), _MAX_HAPLOTYPES))
     as_they_are = inversely = 0
-    for sample in _evenly(ploidy.n_samples, _MAX_SAMPLES).tolist():
+    for sample in evenly(np.arange(ploidy.n_samples), _MAX_SAMPLES).tolist():
         rows = ploidy.rows(np.array([sample]))
         here = alleles[np.ix_(rows, common)]
         homozygous = (here[0] == here[-1]) & (here[0] >= 0)
@@ -49,11 +50,6 @@ def is_coded_inversely(alleles: I8Array, ploidy: Ploidy, panel: Panel, sites: I6
         as_they_are += _longest(homozygous & differs)
         inversely += _longest(homozygous & ~differs)
     return inversely > as_they_are
-
-
-def _evenly(n: int, most: int) -> I64Array:
-    taken = min(n, most)
-    return np.arange(taken) * n // max(taken, 1)
 
 
 def _longest(conflicts: BoolArray) -> int:
